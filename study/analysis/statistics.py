@@ -1,0 +1,82 @@
+"""Intervals for means over seeds. What can't be said is said in words, never as NaN.
+
+A percentile bootstrap of a seed mean covers 74 / 83 / 90 % at 3 / 5 / 10 seeds where Student's t
+covers 95 %: hence t throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum, isfinite, sqrt
+
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over ``n`` values with its 95 % interval, in the values' unit.
+
+    ``mean`` is None without values, ``lower`` and ``upper`` where no interval can be given;
+    ``why`` then says why, and is also set where the interval must be read with care.
+    """
+
+    mean: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+    why: str = ""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's length, or None without an interval."""
+        if self.lower is None or self.upper is None:
+            return None
+        return (self.upper - self.lower) / 2
+
+    def __neg__(self) -> Interval:
+        """The interval of the values with their signs turned."""
+        mean, lower, upper = (
+            None if v is None else -v for v in (self.mean, self.upper, self.lower)
+        )
+        return Interval(mean, lower, upper, self.n, self.why)
+
+
+def mean_interval(values: Iterable[float]) -> Interval:
+    """Student's t interval of the mean of independent ``values``, such as one per seed."""
+    values = list(values)
+    n = len(values)
+    if n == 0:
+        return Interval(None, None, None, 0, "there is no value")
+    if not all(map(isfinite, values)):
+        return Interval(None, None, None, n, "a value is not finite")
+    mean = fsum(values) / n
+    if n == 1:
+        return Interval(mean, None, None, 1, "one seed gives no interval: it takes two at least")
+    if min(values) == max(values):
+        why = f"all {n} values are equal: the interval has no width and says nothing of the spread"
+        return Interval(values[0], values[0], values[0], n, why)
+    spread = sqrt(fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * spread / sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+    """The t interval of the mean of ``a - b`` over the seeds both have (seed -> value)."""
+    seeds = sorted(a.keys() & b.keys())
+    if not seeds:
+        return Interval(None, None, None, 0, "they have no finished seed in common")
+    return mean_interval(a[seed] - b[seed] for seed in seeds)
+
+
+def best_so_far(values: Sequence[float | None]) -> list[float | None]:
+    """The lowest of the values up to each place; None before the first value."""
+    best: float | None = None
+    lowest = []
+    for value in values:
+        if value is not None and (best is None or value < best):
+            best = value
+        lowest.append(best)
+    return lowest

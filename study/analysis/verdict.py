@@ -1,0 +1,146 @@
+"""Did searching pay? One hand-tuned arm against one automatic arm.
+
+The rule: d = hand-tuned - automatic on the test objective, paired over the confirm seeds, lower
+is better. An interval of d below 0: searching found the better model; above 0: the balancer is
+better; otherwise no difference could be shown. The ratio of the costs to one model then says
+what it took.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from study.analysis.statistics import Interval
+
+
+class Outcome(StrEnum):
+    """What a comparison says."""
+
+    PAYS = "pays"
+    DOES_NOT_PAY = "does not pay"
+    NOT_SHOWN = "not shown to pay"
+    UNKNOWN = "can't be told"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A quantity arms are scored by, lower better, and how to write it; ``short`` heads columns."""
+
+    name: str
+    short: str
+    label: str
+    unit: str
+    digits: int
+
+    @property
+    def heading(self) -> str:
+        """The objective with its unit and direction, as verdicts and tables name it."""
+        unit = f"{self.unit}, " if self.unit not in ("", self.label) else ""
+        return f"{self.label} ({unit}lower is better)"
+
+    def number(self, value: float | None, sign: str = "") -> str:
+        """``value`` to this objective's digits, or a dash; ``sign`` as in a format."""
+        return "-" if value is None else f"{value:{sign}z.{self.digits}f}"
+
+    def difference(self, interval: Interval, *, unit: bool = True) -> str:
+        """An interval as "0.40 nats per image [0.21, 0.59]", with or without the unit."""
+        text = self.number(interval.mean)
+        if unit and self.unit:
+            text = f"{text} {self.unit}"
+        if interval.half_width is None:
+            return text
+        return f"{text} [{self.number(interval.lower)}, {self.number(interval.upper)}]"
+
+
+CALIBRATED_ELBO = Objective("calibrated_elbo", "nats", "calibrated -ELBO", "nats per image", 2)
+BITS_PER_DIM = Objective("bits_per_dim", "bits/dim", "bits per dimension", "bits per dimension", 4)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One hand-tuned arm against one automatic arm.
+
+    ``difference`` and ``second`` are hand-tuned minus automatic on test, in the units of the
+    objective and of the second one; the ratios are costs to one model, hand-tuned over automatic.
+    """
+
+    hand: str
+    automatic: str
+    difference: Interval
+    second: Interval
+    ratio_images: float | None
+    ratio_standard: float | None
+    outcome: Outcome
+    sentence: str
+
+
+def compare(
+    hand: str,
+    automatic: str,
+    objective: Objective,
+    *,
+    difference: Interval,
+    second: Interval,
+    ratio_images: float | None,
+    ratio_standard: float | None,
+) -> Comparison:
+    """The verdict of ``hand`` against ``automatic``, with its sentence."""
+    outcome = _outcome(difference, ratio_images)
+    finding = _finding(hand, automatic, objective, difference)
+    if ratio_images is None:
+        price = "what a model costs is not known yet for both"
+    else:
+        price = f"{hand} costs {ratio_images:.1f}x the images of {automatic} to one model"
+    return Comparison(
+        hand,
+        automatic,
+        difference,
+        second,
+        ratio_images,
+        ratio_standard,
+        outcome,
+        f"{finding}; {price}: {_conclusion(outcome, difference, ratio_images)}.",
+    )
+
+
+def _outcome(difference: Interval, ratio: float | None) -> Outcome:
+    if difference.lower is None or difference.upper is None or ratio is None:
+        return Outcome.UNKNOWN
+    if difference.upper < 0:
+        return Outcome.PAYS
+    if difference.lower > 0:
+        return Outcome.DOES_NOT_PAY
+    return Outcome.NOT_SHOWN
+
+
+def _finding(hand: str, automatic: str, objective: Objective, difference: Interval) -> str:
+    if difference.mean is None:
+        return f"{hand} against {automatic} can't be compared: {difference.why}"
+    if difference.lower is None or difference.upper is None:
+        return f"{hand} minus {automatic} is {objective.difference(difference)}; {difference.why}"
+    if difference.lower == difference.upper == 0:
+        return f"{hand} and {automatic} are equal on all {difference.n} paired seeds"
+    if difference.upper < 0:
+        by = objective.difference(-difference)
+        finding = f"hand-tuned {hand} found a better model than {automatic}, by {by}"
+    elif difference.lower > 0:
+        by = objective.difference(difference)
+        finding = f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
+    else:
+        by = objective.difference(difference)
+        finding = f"no difference between {hand} and {automatic} could be shown: {by}"
+    finding += f" over {difference.n} paired seeds"
+    return f"{finding} ({difference.why})" if difference.why else finding
+
+
+def _conclusion(outcome: Outcome, difference: Interval, ratio: float | None) -> str:
+    if outcome is Outcome.PAYS:
+        if ratio is not None and ratio > 1:
+            return f"it pays where that gain is worth {ratio:.1f} times the training"
+        return "it pays"
+    if outcome is Outcome.DOES_NOT_PAY:
+        return "it does not pay"
+    if outcome is Outcome.NOT_SHOWN:
+        return f"it is not shown to pay at {difference.n} seeds"
+    return "whether it pays can't be told yet"

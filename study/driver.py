@@ -1,0 +1,269 @@
+"""Running a study: everything between a checked spec and its report."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from study.analysis import Report, as_text, build_report, write_records
+from study.analysis.figures import draw_search
+from study.journal import Event, Journal, Lease, StudyHome
+from study.progress import Progress
+from study.spec import SpecError, StudySpec, difference
+from study.tracking import MlflowWriter, check, tracking_uri
+from vae_core.data import PreparedData, prepare
+from vae_core.errors import UserError
+
+MLFLOW_PATIENCE = 60.0
+"""Seconds a finished study waits for MLflow; what is left goes out on the next launch."""
+
+
+class StudyInterruptedError(Exception):
+    """The study was interrupted; the journal has all it needs to go on."""
+
+
+class AddressError(UserError):
+    """A Ray cluster that cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as opposed to what: none of it changes a result."""
+
+    home: StudyHome
+    data_root: Path | None = None
+    address: str | None = None
+    """A Ray cluster's address; None: a local Ray is started, and stopped afterwards."""
+
+
+def run(spec: StudySpec, options: Options) -> Report:
+    """Run ``spec`` to its end, from wherever its journal stands, and report.
+
+    Raises:
+        UserError: what the person can mend; nothing half-made is left.
+        StudyInterruptedError: a signal ended the run early.
+    """
+    home = options.home
+    uri = tracking_uri(home.studies)
+    check(uri)
+    _refuse_changes(spec, home)
+    data = prepare(spec.data.settings, home.data, options.data_root)
+    home.make()
+    with ExitStack() as stack:
+        stack.enter_context(Lease(home.path))
+        ray_up(options.address, spec, stack)
+        journal = Journal(home.journal)
+        stack.callback(journal.close)
+        _begin(spec, data, journal, home)
+        return _conduct(spec, data, journal, home, uri)
+
+
+def _conduct(
+    spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome, uri: str
+) -> Report:
+    # Imported after Ray is up: engines start while the driver loads the rest.
+    from study.scheduling.fleet import Fleet
+    from study.scheduling.sizing import engine_plan, frozen_width
+
+    plan = engine_plan(spec.engines)
+    width = frozen_width(spec, plan.device, data, journal)
+    template = plan.config(spec, home.path, width, journal.epoch)
+    fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
+    import optuna
+
+    from study.scheduling.tuning import tune_trials
+    from study.search import Conductor
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    writer = MlflowWriter(uri, home.path)
+    for event in journal.events:
+        writer.send(event)
+    journal.observe(writer.send)
+    conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
+    try:
+        with _signals(conductor), Progress(conductor, spec) as progress:
+            fleet.open(data.to_dict(), spec.data.validation, conductor.note)
+            progress.begin()
+            tune_trials(conductor, fleet)
+    finally:
+        fleet.stop()
+        if conductor.interrupted:
+            conductor.note("interrupted", {})
+            writer.close(MLFLOW_PATIENCE / 4)
+    if conductor.interrupted:
+        raise StudyInterruptedError
+    conductor.note("finish", {})
+    report = write_report(spec, journal.events, home)
+    _log_report(report, home, writer)
+    return report
+
+
+def write_report(spec: StudySpec, events: list[Event], home: StudyHome) -> Report:
+    """Write tables, report and figure into the study's home."""
+    tables = write_records(events, home.path)
+    report = build_report(tables, spec.to_dict(), spec.warnings())
+    home.report.mkdir(exist_ok=True)
+    (home.report / "report.txt").write_text(as_text(report))
+    draw_search(report, tables["trials"], home.report / "search.png")
+    return report
+
+
+def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
+    files = {
+        "report/report.txt": home.report / "report.txt",
+        "report/search.png": home.report / "search.png",
+        "records.parquet": home.path / "records.parquet",
+        "trials.parquet": home.path / "trials.parquet",
+        "spec.yaml": home.spec,
+    }
+    writer.finish_study(files, " ".join(report.verdict))
+    unsent = writer.close(MLFLOW_PATIENCE)
+    if unsent:
+        print(
+            f"MLflow did not take {unsent} events ({writer.problem}); "
+            "they are in the journal and go out when the study is launched again",
+            file=sys.stderr,
+        )
+
+
+def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
+    """Let a study go on under a spec that only extends the frozen one."""
+    if not home.spec.exists():
+        return
+    frozen = yaml.safe_load(home.spec.read_text())
+    refused = difference(frozen, spec.to_dict()).refused
+    if refused:
+        raise SpecError(
+            "the study has run already, with other settings:\n    " + "\n    ".join(refused),
+            where=str(home.spec),
+            remedy="give the study another name, or go back to the settings it was begun with",
+        )
+
+
+def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:
+    """Freeze the spec and record that this launch begins."""
+    partial = home.spec.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
+    partial.rename(home.spec)
+    known = [event.data for event in journal.events if event.kind == "study"]
+    described = {
+        "name": spec.name,
+        "spec": spec.to_dict(),
+        "spec_hash": spec.hash,
+        "code_version": code_version(),
+        "data": data.to_dict(),
+    }
+    if known and known[-1]["data"]["sha256"] != data.sha256:
+        raise SpecError(
+            f"the images of '{spec.data.name}' are not those the study was begun with",
+            where=str(home.path),
+            remedy="restore them, or begin a study of another name",
+        )
+    if not known or known[-1]["spec_hash"] != spec.hash:
+        journal.append("study", described)
+    host = os.uname().nodename
+    journal.append(
+        "launch", {"epoch": journal.epoch, "pid": os.getpid(), "host": host, "command": sys.argv}
+    )
+    journal.commit()
+
+
+def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
+    """Connect to the cluster at ``address``, or start a local Ray; end it with ``stack``.
+
+    Raises:
+        AddressError: no cluster answers there.
+    """
+    quiet = {
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_DEDUP_LOGS": "1",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():  # the caller's own
+        return
+    common = {"logging_level": "ERROR", "log_to_driver": False}
+    if address is not None:
+        try:
+            ray.init(address=address, **common)
+        except Exception as error:  # Ray raises several unrelated kinds
+            raise AddressError(
+                f"no Ray cluster answers at '{address}': {_first_line(error)}",
+                where="--address",
+                remedy="check it with `ray status`, or leave --address out to start a local Ray",
+            ) from error
+    else:
+        count = spec.engines.count
+        cores = max(os.cpu_count() or 1, count if isinstance(count, int) else 1)
+        ray.init(num_cpus=cores, include_dashboard=False, **common)
+    stack.callback(ray.shutdown)
+
+
+@contextmanager
+def _signals(conductor: Any) -> Iterator[None]:
+    """Own SIGINT and SIGTERM: the first ends the study in order, the second at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if conductor.interrupted:
+            os._exit(130)
+        print("interrupted: letting the running trials reach their next report", file=sys.stderr)
+        conductor.interrupt()
+
+    owned = (signal.SIGINT, signal.SIGTERM)
+    try:
+        former = {number: signal.signal(number, handle) for number in owned}
+    except ValueError:  # not in the main thread: the caller owns the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def code_version() -> str:
+    """The commit this package runs from, marked if changed; else its installed version."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return described.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        pass
+    try:
+        return version("vae-tuning-study")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _dims(data: PreparedData) -> int:
+    channels, height, width = data.shape
+    return channels * height * width
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

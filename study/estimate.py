@@ -1,0 +1,124 @@
+"""``--dry-run``: what a study would run and cost, before anything of it is started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from study.progress import duration
+from study.scheduling.checkpoints import KEPT
+from study.scheduling.sizing import time_images
+from study.spec import StudySpec
+from vae_core.data import Dataset, prepare
+from vae_core.geometry import ImageShape
+from vae_core.models import build
+
+ROW_COPIES = 4
+"""Parameters, gradients and Adam's two moments: what a row of a bank holds of each parameter."""
+FLOAT_BYTES = 4
+REPORT_BYTES = 2_000
+"""What a report takes in journal, tables and MLflow, about."""
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """What an arm would run."""
+
+    arm: str
+    search_trials: int
+    confirm_runs: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study would run, need and take."""
+
+    spec: StudySpec
+    arms: list[ArmPlan]
+    device: str
+    engines: int
+    slots: int
+    memory_bytes: int
+    """Of all banks together, without activations."""
+    disk_bytes: int
+    seconds: float
+    """With every slot busy and nothing pruned."""
+
+    def __str__(self) -> str:
+        trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
+        images = sum(arm.images for arm in self.arms)
+        lines = [f"{self.spec.name} would run {trials} trials on {images:,} images:"]
+        lines += [
+            f"  {arm.arm:<24} {arm.search_trials:>5} to search, {arm.confirm_runs:>3} to confirm, "
+            f"{arm.images:>15,} images"
+            for arm in self.arms
+        ]
+        lines += [
+            f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
+            f"memory about {_bytes(self.memory_bytes)}, disk about {_bytes(self.disk_bytes)}",
+            f"time about {duration(self.seconds)}, from a few timed steps, "
+            "with every slot busy and nothing pruned",
+        ]
+        return "\n".join(lines)
+
+
+def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
+    """Plan ``spec`` for this machine and time a few steps of it. Prepares the data."""
+    data = prepare(spec.data.settings, home / "data", data_root)
+    opened = Dataset.open(data, spec.data.validation, verify=False)
+    wanted = spec.engines.device
+    cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    device = "cuda" if cuda else "cpu"
+    available = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    engines = available if spec.engines.count == "auto" else spec.engines.count
+    slots = 1 if spec.engines.slots == "auto" else spec.engines.slots
+    per_trial = _images(spec, len(opened.train))
+    arms = [_plan(spec, arm, per_trial) for arm in spec.arms]
+    parameters = sum(
+        p.numel() for p in build(spec.model.settings, ImageShape(*data.shape)).parameters()
+    )
+    row = parameters * FLOAT_BYTES * ROW_COPIES
+    trials = sum(arm.search_trials + arm.confirm_runs for arm in arms)
+    confirmed = sum(arm.confirm_runs for arm in arms)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as an engine would
+    seconds_per_image = time_images(spec.to_dict(), data.to_dict(), device, slots)
+    torch.set_num_threads(threads)
+    return Estimate(
+        spec=spec,
+        arms=arms,
+        device=device,
+        engines=engines,
+        slots=slots,
+        memory_bytes=row * engines * slots,
+        disk_bytes=row * engines * slots * KEPT
+        + confirmed * parameters * FLOAT_BYTES
+        + trials * spec.training.reports * REPORT_BYTES,
+        seconds=sum(arm.images for arm in arms) * seconds_per_image / engines,
+    )
+
+
+def _images(spec: StudySpec, train: int) -> int:
+    per_epoch = train // spec.training.batch_size
+    return max(1, round(spec.training.epochs * per_epoch)) * spec.training.batch_size
+
+
+def _plan(spec: StudySpec, arm: str, images: int) -> ArmPlan:
+    search = spec.arms[arm].search
+    replicates = search.replicates if search else 1
+    searched = search.trials * replicates if search else 0
+    confirmed = len(spec.seeds) * replicates
+    return ArmPlan(arm, searched, confirmed, (searched + confirmed) * images)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,105 @@
+"""Where studies live: one folder each, under the studies' home."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.journal.lines import JOURNAL
+from vae_core.errors import UserError, nearest
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+RESERVED = ("data", "mlartifacts")
+"""Folders that stand beside the studies in their home."""
+
+
+class HomeError(UserError):
+    """A study's home that is missing, misnamed or cannot be written."""
+
+
+def trial_folder(study: Path, trial: str) -> Path:
+    """Where trial ``trial`` of the study in folder ``study`` keeps its files."""
+    return study / "trials" / trial
+
+
+def studies_home(given: Path | str | None = None) -> Path:
+    """The studies' home: ``given``, else $STUDY_HOME, else ``./studies``."""
+    return Path(given or os.environ.get("STUDY_HOME") or "studies").expanduser().resolve()
+
+
+@dataclass(frozen=True)
+class StudyHome:
+    """The folder of one study, and the names of what is in it."""
+
+    studies: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name) or self.name in RESERVED:
+            raise HomeError(
+                f"'{self.name}' cannot be a study's name",
+                remedy="use up to 100 letters, digits, '_' and '-', beginning with a letter or "
+                f"digit; {' and '.join(RESERVED)} are taken",
+            )
+
+    @property
+    def path(self) -> Path:
+        """The study's own folder."""
+        return self.studies / self.name
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.path / JOURNAL
+
+    @property
+    def spec(self) -> Path:
+        """The spec as frozen at the first launch."""
+        return self.path / "spec.yaml"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report and its figures."""
+        return self.path / "report"
+
+    @property
+    def data(self) -> Path:
+        """Prepared images, shared by all studies."""
+        return self.studies / "data"
+
+    def trial(self, name: str) -> Path:
+        """A trial's folder: checkpoints while it trains, a confirm run's weights and pictures."""
+        return trial_folder(self.path, name)
+
+    def make(self) -> None:
+        """Create the folder.
+
+        Raises:
+            HomeError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise HomeError(
+                f"cannot write here: {error.strerror}",
+                where=str(self.path),
+                remedy="give a folder you may write to with --home or STUDY_HOME",
+            ) from error
+
+    def existing(self) -> StudyHome:
+        """Itself, if a study is in it.
+
+        Raises:
+            HomeError: no study of that name.
+        """
+        if not self.journal.exists():
+            there = [path.parent.name for path in self.studies.glob(f"*/{JOURNAL}")]
+            raise HomeError(
+                f"no study '{self.name}'", where=str(self.studies), remedy=nearest(self.name, there)
+            )
+        return self

@@ -1,0 +1,107 @@
+"""What a person sees while a study runs: a table on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from study.search import Conductor
+from study.search.conductor import Standing
+from study.spec import StudySpec
+
+REFRESH = 1.0
+"""Seconds between looks on a terminal."""
+LINE = 15.0
+"""Seconds between lines elsewhere."""
+
+
+class Progress:
+    """Follows a conductor in a thread of its own."""
+
+    def __init__(self, conductor: Conductor, spec: StudySpec) -> None:
+        self._conductor, self._spec = conductor, spec
+        self._console = Console(file=sys.stderr)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._start, self._work = time.monotonic(), 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def begin(self) -> None:
+        """Training starts now; the time left is reckoned from here."""
+        self._start = time.monotonic()
+        self._work = sum(standing.work for standing in self._conductor.standings())
+        self._thread.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _follow(self) -> None:
+        if self._console.is_terminal:
+            with Live(self._table(), console=self._console, auto_refresh=False) as live:
+                while not self._stop.wait(REFRESH):
+                    live.update(self._table(), refresh=True)
+                live.update(self._table(), refresh=True)
+            return
+        while not self._stop.wait(LINE):
+            self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        standings = self._conductor.standings()
+        table = Table(title=f"{self._spec.name}: {self._summary(standings)}", title_justify="left")
+        table.add_column("arm")
+        for heading in ("ended", "running", "planned", "best on validation"):
+            table.add_column(heading, justify="right")
+        for found in standings:
+            table.add_row(
+                found.arm,
+                str(found.ended),
+                str(found.running),
+                str(found.planned),
+                "" if found.best is None else f"{found.best:.2f}",
+            )
+        return table
+
+    def _line(self) -> str:
+        standings = self._conductor.standings()
+        best = [s for s in standings if s.best is not None]
+        leader = min(best, key=lambda s: s.best or 0.0, default=None)
+        ahead = f", best {leader.best:.2f} ({leader.arm})" if leader else ""
+        return f"{self._spec.name}: {self._summary(standings)}{ahead}"
+
+    def _summary(self, standings: list[Standing]) -> str:
+        ended = sum(s.ended for s in standings)
+        running = sum(s.running for s in standings)
+        planned = sum(s.planned for s in standings)
+        return f"{ended} of {planned} trials ended, {running} running{self._left(standings)}"
+
+    def _left(self, standings: list[Standing]) -> str:
+        work = sum(s.work for s in standings)
+        done = work - self._work
+        if done <= 0:
+            return ""
+        left = sum(s.planned for s in standings) - work
+        return f", about {duration(left / done * (time.monotonic() - self._start))} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,153 @@
+"""The driver's side of the engines: making them, watching over them, replacing the dead."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from study.scheduling.engine import Engine, EngineConfig
+from study.scheduling.pool import Pool
+
+Note = Callable[[str, dict[str, Any]], None]
+SPARE_CALLS = 8
+"""Calls an engine serves beside one waiting call a slot."""
+
+
+@dataclass
+class _Held:
+    """An engine of this fleet."""
+
+    config: EngineConfig
+    actor: Any
+    alive: Any
+    """Resolves only when the actor dies."""
+
+
+class Fleet:
+    """``count`` engines and the pool that lends their slots.
+
+    Engines are made by the driver, outside any trial's placement group, and named with an epoch:
+    a dead actor's name stays taken for a while.
+
+    Args:
+        template: configuration of every engine; each gets a name of its own.
+        count: engines to keep alive.
+        pool: the pool's name as an actor.
+    """
+
+    def __init__(self, template: EngineConfig, count: int, pool: str) -> None:
+        self._template, self.pool_name = template, pool
+        self._pool = ray.remote(Pool).options(name=pool, num_cpus=0, max_concurrency=1000).remote()
+        self._epoch = 0
+        self._engines = [self._make(index) for index in range(count)]
+        self._stopping = threading.Event()
+        self._note: Note | None = None
+        self._data: tuple[Mapping[str, Any], float] | None = None
+
+    def open(self, data: Mapping[str, Any], validation: float, note: Note) -> None:
+        """Give the engines their data; each joins the pool as soon as it is ready.
+
+        Raises:
+            Exception: what the first engine to fail raised.
+        """
+        self._data, self._note = (data, validation), note
+        preparing = {self._prepare(held): held for held in self._engines}
+        first, rest = ray.wait(list(preparing), num_returns=1)
+        self._join(preparing[first[0]], ray.get(first[0]))
+        self._watcher = threading.Thread(
+            target=self._watch, args=({ref: preparing[ref] for ref in rest},), daemon=True
+        )
+        self._watcher.start()
+
+    def release(self, trial: str) -> None:
+        """Free a trial's slot without waiting."""
+        self._pool.release.remote(trial)
+
+    def stop(self) -> None:
+        """Record what each engine's time went into, and end them all."""
+        self._stopping.set()
+        if self._note is not None:
+            self._watcher.join()
+        ray.get(self._pool.close.remote())
+        for held in self._engines:
+            if self._note is not None:
+                self._record_usage(held, self._note)
+            ray.kill(held.actor)
+        ray.kill(self._pool)
+
+    def _make(self, index: int) -> _Held:
+        config = replace(self._template, name=f"{self._template.name}-{index}-{self._epoch}")
+        options = {
+            "name": config.name,
+            "num_cpus": 1,
+            "num_gpus": 1 if config.device == "cuda" else 0,
+            "max_concurrency": config.width + SPARE_CALLS,
+        }
+        actor = ray.remote(Engine).options(**options).remote(config)
+        return _Held(config, actor, actor.serve.remote())
+
+    def _prepare(self, held: _Held) -> Any:
+        assert self._data is not None
+        return held.actor.prepare.remote(*self._data)
+
+    def _join(self, held: _Held, info: dict[str, Any]) -> None:
+        assert self._note is not None
+        self._note("engine", {**info, "state": "started"})
+        ray.get(self._pool.add.remote(held.config.name, held.actor, held.config.width))
+
+    def _watch(self, preparing: dict[Any, _Held]) -> None:
+        """Bring engines in as they get ready; replace those that die."""
+        while not self._stopping.is_set():
+            watched = [*preparing, *(held.alive for held in self._engines)]
+            ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
+            for ref in ready:
+                held = preparing.pop(ref, None)
+                if held is None:
+                    self._replace(ref, preparing)
+                    continue
+                try:
+                    self._join(held, ray.get(ref))
+                except (RayActorError, RayTaskError):
+                    continue  # its `alive` says the same
+
+    def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
+        assert self._note is not None
+        index = next(i for i, held in enumerate(self._engines) if held.alive == alive)
+        dead = self._engines[index].config
+        ray.get(self._pool.lost.remote(dead.name))
+        self._note(
+            "engine",
+            {
+                "engine": dead.name,
+                "state": "lost",
+                "device": dead.device,
+                "width": dead.width,
+                "startup_seconds": 0.0,
+            },
+        )
+        self._epoch += 1
+        self._engines[index] = self._make(index)
+        preparing[self._prepare(self._engines[index])] = self._engines[index]
+
+    def _record_usage(self, held: _Held, note: Note) -> None:
+        config = held.config
+        try:
+            seconds = ray.get(held.actor.stop.remote(), timeout=10)
+        except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError):
+            return
+        note(
+            "engine",
+            {
+                "engine": config.name,
+                "state": "stopped",
+                "device": config.device,
+                "width": config.width,
+                "startup_seconds": seconds["start_up"],
+                "seconds": seconds,
+            },
+        )

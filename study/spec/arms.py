@@ -1,0 +1,206 @@
+"""The arms of a study file: a balancer and, where something is searched, how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+
+from study.spec.base import Named, Section, Whole
+from study.spec.distributions import Choice, Distribution, number, read_distribution, whole
+from study.spec.errors import fault, shown
+from study.spec.options import PRUNER_OPTIONS, SAMPLER_OPTIONS, check_options
+from study.spec.resolving import Reduction
+
+ADAPTIVE_BATCH = 4
+
+
+class BalancerSpec(Named):
+    """The balancer and the hyperparameters fixed for the whole arm."""
+
+    name: str = Field(description="a balancer's name, or 'package.module:Name' of your own")
+    reduction: Reduction = Field(
+        default="half_sum",
+        description="how the loss that beta is given for reduces the squared error: "
+        "half_sum (S/2), sum (S) or mean (S/D)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {k: v if k in cls.model_fields else number(v) for k, v in value.items()}
+
+    @model_validator(mode="after")
+    def _hyperparameters(self) -> Self:
+        for key, value in self.extras.items():
+            if not isinstance(value, float):
+                raise fault(f"{shown(value)} is not a number", f"give a number as {key}", key)
+        if self.reduction != "half_sum" and self.name != "fixed_beta":
+            what = f"balancer '{self.name}' takes no beta, so no reduction of its loss either"
+            raise fault(what, "leave out reduction; it belongs to fixed_beta", "reduction")
+        return self
+
+
+class SamplerSpec(Named):
+    """An Optuna sampler and its options."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        check_options("sampler", SAMPLER_OPTIONS, self.name, self.extras)
+        return self
+
+
+class PrunerSpec(Named):
+    """An Optuna pruner and its options.
+
+    ``synchronous`` decides once a whole batch has reached a report, so that the outcome does not
+    depend on who was first.
+    """
+
+    synchronous: bool = Field(default=False, description="true to decide a batch at a time")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        check_options("pruner", PRUNER_OPTIONS, self.name, self.extras)
+        return self
+
+
+class SearchSpec(Section):
+    """What an arm searches, how, and for how many trials; ``replicates`` repeat it whole.
+
+    The space is kept sorted by key, so that the order in the file changes no draw.
+    """
+
+    space: dict[str, Distribution] = Field(
+        description="what is searched, e.g. space: {beta: {low: 1e-3, high: 10, log: true}}"
+    )
+    sampler: SamplerSpec = Field(
+        default=SamplerSpec(name="random"), description="a sampler's name, or its name and options"
+    )
+    pruner: PrunerSpec | None = Field(
+        default=None, description="a pruner's name, or its name and options"
+    )
+    # None: the whole grid.
+    trials: Whole = Field(
+        default=None, validate_default=True, description="how many trials a search makes, 1 or more"
+    )
+    batch: Whole | None = Field(
+        default=None, ge=1, description="how many trials are asked together, 1 or more"
+    )
+    replicates: Whole = Field(default=1, ge=1, description="how often to search, 1 or more")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _read_space(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not value:
+            what = "nothing is searched" if not value else f"{shown(value)} is not a space"
+            raise fault(what, "give settings and their ranges, or leave out search")
+        return {str(k): read_distribution(str(k), value[k]) for k in sorted(value, key=str)}
+
+    @field_validator("trials", mode="before")
+    @classmethod
+    def _read_trials(cls, value: Any, info: ValidationInfo) -> Any:
+        space, sampler = info.data.get("space"), info.data.get("sampler")
+        if space is None or sampler is None:  # they have errors of their own
+            return value or 1
+        if sampler.name != "grid":
+            if value is None:
+                raise fault("'trials' is missing", "give how many trials a search makes")
+            return value
+        size = _grid_size(space)
+        if value is not None and isinstance(whole(value), int) and whole(value) > size:
+            raise fault(f"{value} trials of a grid of {size}", "give fewer trials, or more points")
+        return size if value is None else value
+
+    @field_validator("trials")
+    @classmethod
+    def _some_trials(cls, value: int) -> int:
+        if value < 1:
+            raise fault(f"{value} trials are no search", "give 1 trial or more")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        name = self.sampler.name
+        if name in {"qmc", "cmaes"}:
+            for key, distribution in self.space.items():
+                if isinstance(distribution, Choice):
+                    what = f"sampler '{name}' draws from ranges only, and this is a list"
+                    raise fault(what, "give a range, or use random, grid, tpe or gp", "space", key)
+        if name == "cmaes":
+            if len(self.space) < 2:
+                what = "sampler 'cmaes' needs 2 searched ranges or more"
+                raise fault(what, "search another setting, or use tpe or gp", "sampler")
+            if self.batch not in {None, self._population}:
+                what = f"batch {self.batch}, but 'cmaes' asks one population of {self._population}"
+                raise fault(what, "leave out batch, or give the sampler's popsize", "batch")
+        if name != "grid":
+            for key, distribution in self.space.items():
+                if not isinstance(distribution, Choice) and distribution.points is not None:
+                    what = f"points are for sampler 'grid', and this is '{name}'"
+                    raise fault(what, "leave out points, or use grid", "space", key, "points")
+        return self
+
+    @field_serializer("space")
+    def _write_space(self, space: dict[str, Distribution]) -> dict[str, Any]:
+        return {key: distribution.to_json() for key, distribution in space.items()}
+
+    @property
+    def _population(self) -> int:
+        default = 4 + math.floor(3 * math.log(len(self.space)))
+        return int(self.sampler.extras.get("popsize", default))
+
+    @property
+    def batch_size(self) -> int:
+        """How many trials are asked together, before any of them is told.
+
+        By default all of them where no trial is chosen by another's result (random, qmc, grid),
+        a population for cmaes, and 4 for tpe and gp: a number of the machine's would make the
+        outcome depend on it, and one that grew with ``trials`` would change on extension.
+        """
+        if self.batch is not None:
+            return min(self.batch, self.trials)
+        if self.sampler.name == "cmaes":
+            return min(self._population, self.trials)
+        if self.sampler.name in {"tpe", "gp"}:
+            return min(ADAPTIVE_BATCH, self.trials)
+        return self.trials
+
+
+class ArmSpec(Section):
+    """A balancer and, where something is searched, how."""
+
+    balancer: BalancerSpec = Field(description="a balancer's name, or its name and hyperparameters")
+    search: SearchSpec | None = Field(default=None, description="what to search and how")
+
+    @model_validator(mode="after")
+    def _fixed_or_searched(self) -> Self:
+        for key in self.search.space if self.search else ():
+            if key in self.balancer.extras:
+                what = f"'{key}' is searched, and fixed in the arm's balancer too"
+                raise fault(what, "leave out one of the two", "search", "space", key)
+        searched = self.search.space if self.search else {}
+        if not self.automatic and "beta" not in {*self.balancer.extras, *searched}:
+            remedy = "give beta to the balancer, or search it: space: {beta: {low: ..., high: ...}}"
+            raise fault("fixed_beta without a beta", remedy, "balancer")
+        return self
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the balancer finds the balance itself."""
+        return self.balancer.name != "fixed_beta"
+
+
+def _grid_size(space: Mapping[str, Distribution]) -> int:
+    size = 1
+    for key, distribution in space.items():
+        values = distribution.grid()
+        if values is None:
+            remedy = "give points: how many, or step, or a list of values"
+            raise fault(f"a grid needs to know which values of '{key}' to visit", remedy)
+        size *= len(values)
+    return size

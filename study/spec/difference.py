@@ -1,0 +1,63 @@
+"""What changed between a study's frozen spec and a new one, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from study.spec.errors import shown
+
+# What no recorded number depends on, or only through the numerics key, which is recorded.
+_FREE = ("question", "engines")
+
+
+class Difference(NamedTuple):
+    """Changes as lines ``key: old -> new``."""
+
+    allowed: list[str]
+    """Extensions (trials, seeds, replicates, arms), and what changes no result."""
+    refused: list[str]
+    """Changes to what was already run."""
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Difference:
+    """Classify the changes from ``old`` to ``new``, two results of ``StudySpec.to_dict``.
+
+    A study can be extended: more trials, seeds, replicates or arms. A change to what was already
+    run (data, model, training, objective, an arm's balancer or search) is refused.
+    """
+    found = Difference([], [])
+    for path, before, after in _changes(old, new, ()):
+        allowed = path[0] in _FREE or _extends(path, before, after)
+        line = f"{'.'.join(path)}: {_text(before)} -> {_text(after)}"
+        (found.allowed if allowed else found.refused).append(line)
+    return found
+
+
+_ABSENT = object()
+
+
+def _changes(
+    old: Any, new: Any, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
+    elif old is _ABSENT or new is _ABSENT or old != new:
+        yield path, old, new
+
+
+def _extends(path: tuple[str, ...], old: Any, new: Any) -> bool:
+    match path:
+        case ("seeds",):
+            return set(old) <= set(new)
+        case ("arms", _):
+            return old is _ABSENT
+        case ("arms", _, "search", "trials" | "replicates"):
+            return bool(old < new)
+        case _:
+            return False
+
+
+def _text(value: Any) -> str:
+    return shown(None if value is _ABSENT else value)

@@ -1,0 +1,101 @@
+"""Where a spec compares unfairly, or too weakly to answer: said at launch, in its report too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from study.spec.distributions import Choice, Distribution
+from study.spec.options import ADAPTIVE_SAMPLERS
+
+if TYPE_CHECKING:
+    from study.spec.arms import ArmSpec, SearchSpec
+    from study.spec.models import StudySpec
+
+SEEDS = 5
+BETA_DECADES = 2.0
+
+
+def warnings(spec: StudySpec) -> list[str]:
+    """One sentence or two for each weakness of ``spec``, with what to change.
+
+    Nuisance settings (learning rate, latent size, ...) must be searched alike: in the same space
+    with the same budget. Results need seeds; an adaptive search needs replicates, since one
+    search is one draw of its luck; and a narrow beta range is knowledge that was paid for before.
+    """
+    return [
+        *_nuisance(spec),
+        *_seeds(spec),
+        *_replicates(spec),
+        *_narrow_beta(spec),
+    ]
+
+
+def _nuisance_of(search: SearchSpec | None) -> dict[str, Distribution]:
+    """The searched settings that are not the balancer's own."""
+    space = search.space if search else {}
+    return {key: distribution for key, distribution in space.items() if "." in key}
+
+
+def _same_search(one: ArmSpec, other: ArmSpec) -> bool:
+    """Whether two arms search the same nuisance settings with the same budget."""
+    budgets = [arm.search.trials if arm.search else 0 for arm in (one, other)]
+    return _nuisance_of(one.search) == _nuisance_of(other.search) and budgets[0] == budgets[1]
+
+
+def _nuisance(spec: StudySpec) -> Iterator[str]:
+    hand = {name: arm for name, arm in spec.arms.items() if not arm.automatic}
+    automatic = {name: arm for name, arm in spec.arms.items() if arm.automatic}
+    for mine, others, kind in ((hand, automatic, "automatic"), (automatic, hand, "hand-tuned")):
+        for name, arm in mine.items():
+            searched = _nuisance_of(arm.search)
+            unequal = [other for other in others if not _same_search(arm, others[other])]
+            if searched and unequal:
+                yield (
+                    f"arm '{name}' searches {', '.join(searched)}, and the {kind} arms "
+                    f"{', '.join(unequal)} do not with the same space and budget: the verdict is "
+                    "limited to arms that search beta only. Give them the same settings and "
+                    f"trials to search, or take these settings out of '{name}'."
+                )
+
+
+def _seeds(spec: StudySpec) -> Iterator[str]:
+    count = len(spec.seeds)
+    if count == 1:
+        yield "one seed gives no interval, so no arm can be told from another: give 5 seeds."
+    elif count < SEEDS:
+        yield (
+            f"{count} seeds give wide intervals (Student's t with {count - 1} degrees of freedom): "
+            f"give {SEEDS} or more."
+        )
+
+
+def _replicates(spec: StudySpec) -> Iterator[str]:
+    for name, arm in spec.arms.items():
+        search = arm.search
+        if search and search.sampler.name in ADAPTIVE_SAMPLERS and search.replicates == 1:
+            yield (
+                f"arm '{name}' runs its adaptive sampler '{search.sampler.name}' once, and one "
+                "search cannot tell skill from luck: give replicates: 3 or more."
+            )
+
+
+def _narrow_beta(spec: StudySpec) -> Iterator[str]:
+    for name, arm in spec.arms.items():
+        beta = arm.search.space.get("beta") if arm.search and not arm.automatic else None
+        if beta is None:
+            continue
+        values = [float(value) for value in beta.ends()]
+        decades = math.log10(max(values) / min(values)) if min(values) > 0 else math.inf
+        if decades < BETA_DECADES:
+            yield (
+                f"arm '{name}' searches beta over {decades:.1f} decades only: so narrow a range is "
+                "knowledge somebody paid for, and its cost is not counted. Recorded trials can "
+                "narrow a range afterwards, never widen it: search 2 decades or more."
+            )
+        elif not isinstance(beta, Choice) and not beta.log:
+            yield (
+                f"arm '{name}' searches beta uniformly, so nine draws in ten fall in its highest "
+                "decade: give log: true."
+            )

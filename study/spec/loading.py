@@ -1,0 +1,52 @@
+"""A study file, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.spec.errors import Source, SpecError, shown
+from study.spec.models import StudySpec
+from study.spec.names import check_names
+from study.spec.overrides import apply_overrides
+from study.spec.reading import read_yaml
+from vae_core.errors import nearest
+
+
+def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> StudySpec:
+    """The study that the YAML file ``path`` describes, checked, names included.
+
+    Args:
+        path: the study file.
+        overrides: changes to it, each ``key.path=value`` with the value as YAML.
+
+    Raises:
+        SpecError: with the file and line (or the override), the key, the value and the remedy.
+    """
+    file = str(path)
+    data, lines = read_yaml(_text(Path(path)), file)
+    if data is None:
+        raise SpecError("the file is empty", where=file, remedy="begin with name: and data:")
+    if not isinstance(data, dict):
+        remedy = "a study file is a mapping: name: ..., data: ..., arms: ..."
+        raise SpecError(f"{shown(data)} is not a study", where=file, remedy=remedy)
+    changed, given = apply_overrides(data, overrides)
+    source = Source(file, lines, given)
+    spec = StudySpec.from_dict(changed, source)
+    check_names(spec, source)
+    return spec
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        files = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        remedy = f"in {path.parent}: {nearest(path.name, files)}"
+        raise SpecError("no such file", where=str(path), remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        what = f"not a text file: byte {error.start} is not UTF-8"
+        raise SpecError(what, where=str(path), remedy="give a study file in YAML") from None
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise SpecError(what, where=str(path), remedy="give a study file in YAML") from None

@@ -1,0 +1,212 @@
+"""The study file as pydantic models: every key, its default, and what it may hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from study.spec import fairness, resolving
+from study.spec.arms import ArmSpec
+from study.spec.base import Named, Number, Section, Whole
+from study.spec.errors import Source, fault, spec_error
+from vae_core.errors import nearest
+
+Objective = Literal["calibrated_elbo", "bits_per_dim"]
+
+OBJECTIVES: tuple[Objective, ...] = ("calibrated_elbo", "bits_per_dim")
+# Terms of the training loss: which of two models is better by them is a matter of beta.
+_DEPENDENT = {
+    *("loss", "elbo", "nelbo", "negative_elbo", "nll", "S", "S1", "R", "sse", "mse", "mae", "rmse"),
+    *("kl", "reconstruction", "recon", "sigma", "sigma2", "gamma", "beta", "k"),
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_NAME_RULE = "use letters, digits, - and _, at most 100, and begin with a letter or a digit"
+
+
+class DataSpec(Named):
+    """The dataset, how it is split, and its source's own settings."""
+
+    name: str = Field(description="a dataset's name, or 'package.module:Name' of your own")
+    validation: int | float = Field(
+        default=0.1, description="validation images out of train: a fraction below 1, or a count"
+    )
+
+    @field_validator("validation")
+    @classmethod
+    def _split(cls, value: int | float) -> int | float:
+        if value <= 0 or (isinstance(value, float) and value >= 1):
+            remedy = "give a fraction between 0 and 1, or a whole number of images"
+            raise fault(f"{value} does not split the training images", remedy)
+        return value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Name and settings of the source."""
+        return {"name": self.name, **self.extras}
+
+
+class ModelSpec(Named):
+    """The VAE and its settings."""
+
+    name: str = Field(description="a model's name, or 'package.module:Name' of your own")
+    latent: Whole = Field(ge=1, description="latent size, 1 or more")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Name, latent size and settings of the model."""
+        return {"name": self.name, "latent": self.latent, **self.extras}
+
+
+class TrainingSpec(Section):
+    """How long and how every trial trains; ``reports`` of its progress at equal distances."""
+
+    epochs: Number = Field(gt=0, description="passes over the training images, above 0")
+    batch_size: Whole = Field(default=128, ge=1, description="images a step, 1 or more")
+    lr: Number = Field(default=1e-3, gt=0, description="Adam's learning rate, above 0")
+    reports: Whole = Field(default=10, ge=1, description="reports a trial makes, 1 or more")
+    dequantize: bool = Field(
+        default=False, description="true to add uniform noise to the bytes in training, or false"
+    )
+
+
+class EvaluationSpec(Section):
+    """What is evaluated at a report: at most ``images`` of each split; ``pictures`` in a grid."""
+
+    images: Whole = Field(default=2048, ge=1, description="images evaluated a split, 1 or more")
+    pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
+
+
+class EnginesSpec(Section):
+    """Where trials train: how many engines, on what, each with how many slots."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda")
+    count: Annotated[Whole, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="auto, or how many engines, 1 or more"
+    )
+    slots: Annotated[Whole, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="auto, or slots an engine, 1 or more"
+    )
+
+
+class StudySpec(Section):
+    """One question: a dataset, a model, a training budget, an objective, several arms."""
+
+    name: str = Field(description="the study's name, which becomes a folder's")
+    question: str = Field(default="", description="the question, in words")
+    data: DataSpec = Field(description="a dataset's name, or its name and settings")
+    model: ModelSpec = Field(description="the model: its name, latent size and settings")
+    training: TrainingSpec = Field(description="how a trial trains, e.g. training: {epochs: 20}")
+    objective: Objective = Field(
+        default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}"
+    )
+    seeds: list[Whole] = Field(
+        default=[0, 1, 2, 3, 4], description="a list of whole numbers, one a confirming trial"
+    )
+    arms: dict[str, ArmSpec] = Field(
+        description="arms by name, e.g. arms: {learned: {balancer: learned_sigma}}"
+    )
+    evaluation: EvaluationSpec = Field(
+        default=EvaluationSpec(), description="e.g. evaluation: {images: 2048}"
+    )
+    engines: EnginesSpec = Field(default=EnginesSpec(), description="e.g. engines: {device: cpu}")
+
+    @field_validator("name")
+    @classmethod
+    def _folder_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise fault(f"'{value}' cannot be a study's name", _NAME_RULE)
+        return value
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _independent(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in OBJECTIVES:
+            term = value.rpartition("/")[2]
+            if term in _DEPENDENT or term.lower() in _DEPENDENT:
+                what = (
+                    f"objective '{value}' depends on beta: it is a part of the loss that beta "
+                    "weighs, so arms of different beta cannot be compared on it"
+                )
+                raise fault(what, f"use one that does not: {' or '.join(OBJECTIVES)}")
+            raise fault(f"unknown objective '{value}'", nearest(value, OBJECTIVES))
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, value: list[int]) -> list[int]:
+        if not value:
+            raise fault("there is no seed", "give one at least, e.g. [0, 1, 2, 3, 4]")
+        for i, seed in enumerate(value):
+            if not 0 <= seed < 2**32:
+                raise fault(f"seed {seed} is out of range", "give one from 0 to 2^32 - 1", i)
+            if seed in value[:i]:
+                raise fault(f"seed {seed} is there twice", "give each seed once", i)
+        return value
+
+    @field_validator("arms")
+    @classmethod
+    def _some_arms(cls, value: dict[str, ArmSpec]) -> dict[str, ArmSpec]:
+        if not value:
+            remedy = "give one at least, e.g. arms: {learned: {balancer: learned_sigma}}"
+            raise fault("there is no arm", remedy)
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise fault(f"'{name}' cannot be an arm's name", _NAME_RULE, name)
+        return value
+
+    @model_validator(mode="after")
+    def _searched_values(self) -> Self:
+        """Hold what a search may draw to the rules that the fixed setting is held to."""
+        for arm, spec in self.arms.items():
+            for key, distribution in spec.search.space.items() if spec.search else ():
+                section, name = resolving.section_of(key)
+                fixed = {"training": self.training, "model": self.model}.get(section)
+                if fixed is None or name not in type(fixed).model_fields:
+                    continue
+                for value in distribution.ends():
+                    try:
+                        type(fixed).model_validate({**fixed.model_dump(), name: value})
+                    except ValidationError as error:
+                        found = spec_error(error, type(fixed), Source())
+                        path = ("arms", arm, "search", "space", key)
+                        raise fault(found.what, found.remedy, *path) from None
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: Source | None = None) -> StudySpec:
+        """The spec that ``data``, a file's content or :meth:`to_dict`'s result, describes.
+
+        Names of models, balancers and datasets are not looked up: see
+        :func:`study.spec.check_names`.
+
+        Raises:
+            SpecError: with the key, the value and the remedy.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise spec_error(error, cls, source or Source()) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole spec, defaults included, as JSON-able values."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256, in hex, of the canonical JSON of the whole spec."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def resolve(self, arm: str, params: Mapping[str, Any], dims: int) -> dict[str, dict[str, Any]]:
+        """The settings of a trial: see :func:`study.spec.resolving.resolve`."""
+        return resolving.resolve(self, arm, params, dims)
+
+    def warnings(self) -> list[str]:
+        """What makes the comparison unfair or weak: see :mod:`study.spec.fairness`."""
+        return fairness.warnings(self)

@@ -1,0 +1,79 @@
+"""YAML as plain values, with the line each key was written on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from study.spec.errors import Path, SpecError
+
+_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML 1.1 that reads ``1e-3`` as the number that it is in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(text: str, where: str, *, numbered: bool = True) -> tuple[Any, dict[Path, int]]:
+    """The value of the YAML document ``text``, and the line (from 1) of each of its keys.
+
+    Args:
+        text: the document.
+        where: its name in errors: a file, or an override.
+        numbered: whether errors add the line to ``where``.
+
+    Raises:
+        SpecError: it is no YAML, gives a key twice, or contains itself.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        lines = dict(_lines(node, (), ())) if node else {}
+        return yaml.load(text, Loader=_Loader), lines  # a SafeLoader: builds plain values only
+    except _KeyTwiceError as error:
+        key, line = error.args
+        what = f"'{key}' is given twice"
+        place = f"{where}:{line}" if numbered else where
+        raise SpecError(what, where=place, remedy="leave out one of the two") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        raise SpecError(
+            f"not valid YAML: {problem}",
+            where=f"{where}:{mark.line + 1}" if mark and numbered else where,
+            remedy="check the indentation, colons and brackets there and on the line before",
+        ) from None
+
+
+class _KeyTwiceError(Exception):
+    pass
+
+
+def _lines(node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Iterator[tuple[Path, int]]:
+    if any(node is parent for parent in above):
+        raise yaml.MarkedYAMLError(problem="an alias contains itself", problem_mark=node.start_mark)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.tag not in _KEYS:
+                problem = "a key is not text: put it in quotes, or name it otherwise"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            if key.value in seen:
+                raise _KeyTwiceError(key.value, line)
+            seen.add(key.value)
+            yield (*path, key.value), line
+            yield from _lines(value, (*path, key.value), (*above, node))
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield (*path, i), value.start_mark.line + 1
+            yield from _lines(value, (*path, i), (*above, node))

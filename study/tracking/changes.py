@@ -1,0 +1,118 @@
+"""What a run in MLflow is still to be told, in plain values: no MLflow here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+STUDY = "study"  # key of the study's own run
+
+
+def arm_key(arm: str) -> str:
+    """Key of an arm's run."""
+    return f"arm/{arm}"
+
+
+def trial_key(trial: str) -> str:
+    """Key of a trial's run."""
+    return f"trial/{trial}"
+
+
+class Event(Protocol):
+    """A journal event, as ``study.journal`` reads it."""
+
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def time(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+
+class Point(NamedTuple):
+    """One value of one metric; ``time`` in milliseconds since the epoch."""
+
+    name: str
+    value: float
+    time: int
+    step: int
+
+
+class Run(NamedTuple):
+    """What a run is made with; ``started`` in milliseconds since the epoch."""
+
+    name: str
+    parent: str | None
+    tags: dict[str, str]
+    started: int
+
+
+class Model(NamedTuple):
+    """A model to register: the artifact folder ``folder`` of the run ``run`` (a key)."""
+
+    name: str
+    run: str
+    folder: str
+
+
+@dataclass
+class Change:
+    """Everything one run is still to be told, later events merged into earlier ones.
+
+    ``sequence`` is the last event contained, ``items`` all of them (for counting what is unsent).
+    """
+
+    key: str
+    sequence: int = -1
+    items: set[int] = field(default_factory=set)
+    params: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    files: dict[str, list[Path]] = field(default_factory=dict)  # folder in the run -> files
+    texts: dict[str, str] = field(default_factory=dict)  # file in the run -> its text
+    inputs: bool = False  # the dataset is to be logged as the run's input
+    model: Model | None = None
+    status: str | None = None  # RUNNING, FINISHED, KILLED or FAILED
+    ended: int | None = None  # milliseconds since the epoch
+
+    def end(self, status: str, state: str, time: int) -> None:
+        """The run ended at ``time`` (milliseconds); ``state`` is its honest name."""
+        self.status, self.ended = status, time
+        self.tags["study.state"] = state
+
+    def reopen(self) -> None:
+        """The run goes on."""
+        self.status, self.ended = "RUNNING", None
+        self.tags["study.state"] = "running"
+
+
+def milliseconds(seconds: float) -> int:
+    """MLflow's unit of time. Equal events give equal stamps, which is what makes resends safe."""
+    return int(seconds * 1000)
+
+
+def points(values: Mapping[str, float | None], time: float, step: int) -> list[Point]:
+    """Metrics of one event. Infinity becomes NaN: SQL stores would draw it as 1.8e308."""
+    return [
+        Point(name, value if math.isfinite(value) else math.nan, milliseconds(time), step)
+        for name, value in values.items()
+        if value is not None
+    ]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as MLflow params: dotted keys, text values."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value if isinstance(value, str) else json.dumps(value)
+    return flat

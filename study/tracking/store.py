@@ -1,0 +1,207 @@
+"""Where MLflow keeps a study: the server ``MLFLOW_TRACKING_URI`` names, or an embedded database."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vae_core.errors import UserError
+
+DATABASE = "mlflow.db"
+# Beside the studies, so hidden: a visible name could be a study's.
+ARTIFACTS = ".mlartifacts"
+
+_PATIENCE = 4.0  # seconds a server has to answer at start
+_SQLITE = "sqlite:///"
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_REMEDY = "start it, correct MLFLOW_TRACKING_URI, or unset that to use the embedded store"
+
+
+class TrackingError(UserError):
+    """An MLflow store that cannot be reached or used."""
+
+
+def tracking_uri(studies_home: Path) -> str:
+    """Address of the store: ``MLFLOW_TRACKING_URI``, or else a database in the studies' home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + str(studies_home.resolve() / DATABASE)
+
+
+def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:
+    """Folder of a study's artifacts as a URI; None where the server at ``uri`` decides."""
+    if urlsplit(uri).scheme.partition("+")[0] not in {"sqlite", *_PORTS}:
+        return None
+    return (studies_home.resolve() / ARTIFACTS / study).as_uri()
+
+
+def check(uri: str) -> None:
+    """See that ``uri`` can be used: within seconds, without importing MLflow, making nothing.
+
+    Raises:
+        TrackingError: an unreachable server, a file that is no database, an unknown kind of store.
+    """
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme in {"http", "https"}:
+        _check_server(uri)
+    elif scheme == "sqlite":
+        _check_sqlite(sqlite_path(uri))
+    elif scheme in _PORTS:
+        _check_port(uri, _PORTS[scheme])
+    elif scheme != "databricks":
+        raise TrackingError(
+            f"'{uri}' is no MLflow address this platform writes to",
+            where="MLFLOW_TRACKING_URI",
+            remedy="use http://HOST:PORT, sqlite:////DIR/mlflow.db, postgresql://... or unset it",
+        )
+
+
+def sqlite_path(uri: str) -> Path:
+    """The database file an ``sqlite:///`` address names."""
+    return Path(uri.removeprefix(_SQLITE))
+
+
+def prepare(uri: str) -> None:
+    """Make MLflow ready in this process, and the embedded database if there is none yet.
+
+    Takes seconds: to be called off the main thread. Two processes that create one database would
+    race in MLflow's schema migrations, so a lock file lets one do it.
+    """
+    # A retry inside MLflow would repeat a create_run whose answer was lost: the writer retries, and
+    # looks first. Telemetry and printed addresses are not ours to emit.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+
+    if not uri.startswith(_SQLITE):
+        return
+    path = sqlite_path(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        MlflowClient(uri).search_experiments(max_results=1)
+
+
+def ui(studies_home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Serve MLflow's pages for the studies in ``studies_home`` until interrupted.
+
+    Returns:
+        The server's exit code; 0 when it was ended by Ctrl-C, or when the store is a server that
+        has pages of its own.
+
+    Raises:
+        TrackingError: no study was launched there yet, or the port is taken.
+    """
+    uri = tracking_uri(studies_home)
+    if urlsplit(uri).scheme in {"http", "https", "databricks"}:
+        print(f"MLflow has its pages at {uri}")
+        return 0
+    check(uri)
+    if uri.startswith(_SQLITE) and not sqlite_path(uri).exists():
+        raise TrackingError(
+            "there is nothing to show",
+            where=str(sqlite_path(uri)),
+            remedy="launch a study first, or name its folder with --home",
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise TrackingError(
+                f"cannot listen on {host}:{port} ({error.strerror})",
+                where="--port",
+                remedy="name a free port with --port",
+            ) from error
+    artifacts = studies_home.resolve() / ARTIFACTS
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--artifacts-destination", str(artifacts), "--workers", "1"]
+    command += ["--host", host, "--port", str(port)]
+    # The job runner is for MLflow's language model tools: three more processes, of no use here.
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen(command, env=quiet | dict(os.environ))
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        server.wait()
+        return 0
+    finally:
+        if server.poll() is None:
+            server.terminate()
+
+
+def _check_server(uri: str) -> None:
+    request = urllib.request.Request(
+        f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1",
+        headers=_credentials(),
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+            json.load(answer)
+    except urllib.error.HTTPError as error:
+        # Who may write is the server's to say, in ways this plain request does not know.
+        if error.code not in {401, 403}:
+            raise _unreachable(uri, f"it answered {error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise _unreachable(uri, getattr(error, "reason", None) or error) from error
+
+
+def _credentials() -> dict[str, str]:
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    if user:
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _check_port(uri: str, default: int) -> None:
+    parts = urlsplit(uri)
+    try:
+        address = (parts.hostname or "localhost", parts.port or default)
+        socket.create_connection(address, timeout=_PATIENCE).close()
+    except (OSError, ValueError) as error:
+        # The address may hold a password: name the host only.
+        raise _unreachable(f"{parts.scheme}://{parts.hostname}", error) from error
+
+
+def _check_sqlite(path: Path) -> None:
+    try:
+        if path.exists():
+            connection = sqlite3.connect(path, timeout=_PATIENCE)
+            try:
+                connection.execute("PRAGMA schema_version").fetchone()
+            finally:
+                connection.close()
+        there = next(place for place in (path, *path.parents) if place.exists())
+        if there != path and not there.is_dir():
+            raise NotADirectoryError(f"'{there}' is a file")
+        if not os.access(there, os.W_OK):
+            raise PermissionError(f"'{there}' cannot be written")
+    except (OSError, sqlite3.Error) as error:
+        raise TrackingError(
+            f"'{path}' cannot be used as MLflow's database: {error}",
+            where=str(path.parent),
+            remedy="move the file away, make its folder writable, or use another home with --home",
+        ) from error
+
+
+def _unreachable(address: str, why: object) -> TrackingError:
+    return TrackingError(
+        f"no MLflow server answers at '{address}': {why}",
+        where="MLFLOW_TRACKING_URI",
+        remedy=_REMEDY,
+    )

@@ -1,0 +1,264 @@
+"""From journal events to changes of MLflow runs: study -> arm -> trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.tracking.changes import (
+    STUDY,
+    Change,
+    Event,
+    Model,
+    Run,
+    arm_key,
+    flatten,
+    milliseconds,
+    points,
+    trial_key,
+)
+
+_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+HISTORY = "search_history.csv"
+CHECKPOINT = "checkpoint"  # name under which an `end` event lists the trained model
+
+
+@dataclass
+class Trial:
+    """One trial, as the events so far tell it."""
+
+    data: Mapping[str, Any]  # of its `trial` event
+    started: float | None = None
+    numerics: str = ""
+    step: int = 0
+    images: int = 0
+    device_seconds: float = 0.0
+    end: Mapping[str, Any] | None = None
+    artifacts: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        d = self.data
+        if d["phase"] == "search":
+            return f"{d['arm']} search r{d['replicate']} #{d['number']}"
+        chosen = d.get("chosen_from")
+        origin = "" if chosen is None else f" of #{chosen}"
+        return f"{d['arm']} confirm r{d['replicate']}{origin} seed {d['seed']}"
+
+
+class Tree:
+    """Follows the journal and gathers, in ``pending``, what each run is still to be told.
+
+    The whole journal may be sent again after a restart: what ``written`` (run key -> last event
+    that reached MLflow) says is there already leaves no change.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+        self.study: Mapping[str, Any] = {}
+        self.created = 0.0
+        self.written: Mapping[str, int] = {}
+        self.pending: dict[str, Change] = {}
+        self._trials: dict[str, Trial] = {}
+        self._arms: dict[str, float] = {}  # name -> time of its first trial
+        self._choices: dict[tuple[str, int], int] = {}
+        self._handlers: dict[str, Callable[[Event], None]] = {
+            "study": self._on_study,
+            "launch": self._on_launch,
+            "trial": self._on_trial,
+            "start": self._on_start,
+            "report": self._on_report,
+            "end": self._on_end,
+            "choice": self._on_choice,
+            "finish": self._on_finish,
+            "interrupted": self._on_interrupted,
+        }
+
+    def add(self, event: Event) -> None:
+        """Take in one event; kinds that MLflow does not show leave nothing."""
+        if handler := self._handlers.get(event.kind):
+            handler(event)
+
+    def attach(self, files: Mapping[str, Path], text: str) -> None:
+        """Files (name -> path) and a description for the study's run; nothing to do with events."""
+        change = self.pending.setdefault(STUDY, Change(STUDY))
+        change.items.add(-1)
+        for path in files.values():
+            change.files.setdefault("", []).append(path)
+        change.tags["mlflow.note.content"] = text
+
+    def describe(self, key: str) -> Run:
+        """What the run of ``key`` is made with."""
+        tags = {
+            "study.run": key,
+            "study.name": str(self.study["name"]),
+            "study.created": created_tag(self.created),
+            "study.spec_hash": str(self.study["spec_hash"]),
+            "study.code_version": str(self.study["code_version"]),
+        }
+        if key == STUDY:
+            tags["study.kind"] = "study"
+            return Run(self.study["name"], None, tags, milliseconds(self.created))
+        kind, _, name = key.partition("/")
+        tags["study.kind"] = kind
+        if kind == "arm":
+            tags["study.arm"] = name
+            return Run(name, STUDY, tags, milliseconds(self._arms[name]))
+        trial = self._trials[name]
+        for field_name in ("trial", "arm", "phase", "replicate", "number", "seed"):
+            tags[f"study.{field_name}"] = str(trial.data[field_name])
+        if trial.data.get("chosen_from") is not None:
+            tags["study.chosen_from"] = str(trial.data["chosen_from"])
+        if trial.numerics:
+            tags["study.numerics"] = trial.numerics
+        parent = arm_key(trial.data["arm"])
+        return Run(trial.name, parent, tags, milliseconds(trial.started or self.created))
+
+    def _change(self, key: str, event: Event) -> Change:
+        if event.sequence <= self.written.get(key, -1):
+            return Change(key)  # MLflow has it: a change that nobody will read
+        change = self.pending.setdefault(key, Change(key))
+        change.sequence = max(change.sequence, event.sequence)
+        change.items.add(event.sequence)
+        return change
+
+    def _on_study(self, event: Event) -> None:
+        self.study, self.created = event.data, event.time
+        change = self._change(STUDY, event)
+        change.reopen()
+        change.inputs = True
+        change.tags["mlflow.note.content"] = str(event.data["spec"].get("question", ""))
+        if (spec := self.home / "spec.yaml").is_file():
+            change.files.setdefault("", []).append(spec)
+
+    def _on_launch(self, event: Event) -> None:
+        for key in (STUDY, *map(arm_key, self._arms)):
+            self._change(key, event).reopen()
+
+    def _on_trial(self, event: Event) -> None:
+        # The run itself waits for `start`: a batch is asked for long before its last trial begins.
+        self._trials[event.data["trial"]] = Trial(event.data)
+
+    def _on_start(self, event: Event) -> None:
+        trial = self._trials[event.data["trial"]]
+        change = self._begin(trial, event)
+        trial.numerics = json.dumps(event.data["key"], sort_keys=True)
+        trial.end = None
+        change.reopen()
+        change.tags["study.numerics"] = trial.numerics
+
+    def _begin(self, trial: Trial, event: Event) -> Change:
+        """The trial's change, with what is said once when the trial is first seen running."""
+        self._arms.setdefault(trial.data["arm"], event.time)
+        change = self._change(trial_key(trial.data["trial"]), event)
+        if trial.started is None:
+            trial.started = event.time
+            change.inputs = True
+            change.params = flatten(trial.data["settings"]) | flatten(trial.data["params"])
+        return change
+
+    def _on_report(self, event: Event) -> None:
+        data = event.data
+        trial = self._trials[data["trial"]]
+        if data["step"] <= trial.step:
+            return
+        change = self._begin(trial, event)
+        trial.step, trial.images = data["step"], data["images"]
+        trial.device_seconds += math.fsum(data["seconds"].values())
+        costs = {"images": float(trial.images), "device_seconds": trial.device_seconds}
+        change.points += points({**data["metrics"], **costs}, event.time, trial.step)
+
+    def _on_end(self, event: Event) -> None:
+        data = event.data
+        trial = self._trials[data["trial"]]
+        change = self._begin(trial, event)
+        trial.end = data
+        confirm = trial.data["phase"] == "confirm"
+        # Test numbers in search runs would invite choosing by them.
+        metrics = {
+            name: value
+            for name, value in (data.get("metrics") or {}).items()
+            if confirm or not name.startswith("test/")
+        }
+        metrics["objective"] = data.get("value")
+        change.points += points(metrics, event.time, data["step"])
+        if confirm:
+            self._add_artifacts(trial, change)
+        if data.get("traceback"):
+            change.texts["traceback.txt"] = data["traceback"]
+        if data.get("reason"):
+            change.tags["study.reason"] = data["reason"]
+        change.end(_STATUS[data["state"]], data["state"], milliseconds(event.time))
+
+    def _add_artifacts(self, trial: Trial, change: Change) -> None:
+        assert trial.end is not None
+        for name, relative in (trial.end.get("artifacts") or {}).items():
+            path = (self.home / relative).resolve()
+            # A journal may come from elsewhere: it must not send other files of this machine.
+            if path.is_relative_to(self.home):
+                trial.artifacts[name] = path
+                change.files.setdefault(name, []).append(path)
+
+    def _on_choice(self, event: Event) -> None:
+        data = event.data
+        self._choices[data["arm"], data["replicate"]] = data["number"]
+        change = self._change(arm_key(data["arm"]), event)
+        change.tags[f"study.chosen.r{data['replicate']}"] = f"#{data['number']}"
+        change.texts[HISTORY] = self._history(data["arm"])
+
+    def _on_finish(self, event: Event) -> None:
+        for arm in self._arms:
+            change = self._change(arm_key(arm), event)
+            change.texts[HISTORY] = self._history(arm)
+            change.model = self._best(arm)
+            change.end("FINISHED", "complete", milliseconds(event.time))
+        self._change(STUDY, event).end("FINISHED", "complete", milliseconds(event.time))
+
+    def _on_interrupted(self, event: Event) -> None:
+        running = [
+            trial_key(name)
+            for name, trial in self._trials.items()
+            if trial.started is not None and trial.end is None
+        ]
+        for key in (*running, *map(arm_key, self._arms), STUDY):
+            self._change(key, event).end("KILLED", "interrupted", milliseconds(event.time))
+
+    def _history(self, arm: str) -> str:
+        """The arm's trials as CSV: what was tried, what came of it, what it cost."""
+        trials = [trial for trial in self._trials.values() if trial.data["arm"] == arm]
+        names = list(dict.fromkeys(name for trial in trials for name in trial.data["params"]))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        head = ["phase", "replicate", "number", "seed", "state", "value"]
+        table.writerow([*head, "images", "device_seconds", *names])
+        for trial in trials:
+            d, end = trial.data, trial.end or {"state": "running"}
+            row = [d["phase"], d["replicate"], d["number"], d["seed"], end["state"]]
+            row += [end.get("value"), trial.images, trial.device_seconds]
+            table.writerow([*row, *(d["params"].get(name) for name in names)])
+        return text.getvalue()
+
+    def _best(self, arm: str) -> Model | None:
+        """The confirm run of lowest objective among those of the arm's latest choices."""
+        found: list[tuple[float, str]] = []
+        for name, trial in self._trials.items():
+            d, end = trial.data, trial.end
+            if d["arm"] != arm or d["phase"] != "confirm" or CHECKPOINT not in trial.artifacts:
+                continue
+            current = d.get("chosen_from") in {None, self._choices.get((arm, d["replicate"]))}
+            if end and current and end["state"] == "complete" and end.get("value") is not None:
+                found.append((end["value"], name))
+        if not found:
+            return None
+        return Model(f"{self.study['name']}-{arm}", trial_key(min(found)[1]), CHECKPOINT)
+
+
+def created_tag(time: float) -> str:
+    """A study's birth as a tag: tells apart studies of one name on a shared server."""
+    return f"{time:.6f}"

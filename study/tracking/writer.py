@@ -1,0 +1,186 @@
+"""The driver's side of MLflow: one background thread that nothing waits for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from study.tracking.changes import Event
+from study.tracking.store import artifact_location, prepare
+from study.tracking.tree import Tree, created_tag
+
+if TYPE_CHECKING:
+    from study.tracking.sink import Sink
+
+Item: TypeAlias = "Event | tuple[Mapping[str, Path], str]"
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_BATCH = 5000  # events turned into changes at a time
+_GATHER = 1.0  # seconds that events wait for company
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts while the store is away
+_FAILURES = 3  # runs that may fail before the rest of a round is left for later
+
+
+class MlflowWriter:
+    """Writes a study's journal events to MLflow, each once, in its own thread.
+
+    The journal is the record: on resume the whole of it is sent again, from its ``study`` event
+    on, and what MLflow already holds is skipped. While the store is away, events wait here and
+    are tried again, ever less often up to every 30 seconds. What the store refuses for good is
+    logged as a warning and left out.
+
+    Args:
+        uri: the store, from ``tracking_uri``.
+        home: the study's home; artifacts named in events lie in it. Its parent holds the
+            embedded store.
+    """
+
+    def __init__(self, uri: str, home: Path) -> None:
+        self._uri, self._home = uri, home.resolve()
+        self._tree = Tree(self._home)
+        self._queue: deque[Item] = deque()
+        self._wake = threading.Condition()
+        self._taken = 0  # what left the queue and is not in MLflow yet
+        self._deadline: float | None = None  # set by close: when to give up
+        self._problem: str | None = None
+        # A daemon: a store that hangs must not keep a finished driver from exiting.
+        self._thread = threading.Thread(target=self._serve, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    def send(self, event: Event) -> None:
+        """Hand over one journal event; returns at once."""
+        self._put(event)
+
+    def finish_study(self, files: Mapping[str, Path], text: str) -> None:
+        """Log report, figures, tables (name -> path) and a description on the study's run.
+
+        May be called before or after the ``finish`` event, and again with newer files. Returns at
+        once; the files must stay until ``close``.
+        """
+        self._put((dict(files), text))
+
+    @property
+    def unsent(self) -> int:
+        """Events that MLflow does not hold yet."""
+        with self._wake:
+            return len(self._queue) + self._taken
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last attempt failed; None while all goes well."""
+        return self._problem
+
+    def close(self, timeout: float) -> int:
+        """Write what is left, for at most ``timeout`` seconds; nothing may be sent afterwards.
+
+        Returns:
+            How many events did not arrive. They are in the journal, and go out on the next launch.
+        """
+        with self._wake:
+            self._deadline = time.monotonic() + timeout
+            self._wake.notify()
+        self._thread.join(timeout)
+        return self.unsent
+
+    def _put(self, item: Item) -> None:
+        with self._wake:
+            self._queue.append(item)
+            self._wake.notify()
+
+    def _serve(self) -> None:
+        sink = self._insist(self._connect)
+        pause = 0.0
+        while sink is not None:
+            for item in self._take(pause):
+                self._follow(sink, item)
+            failed = self._flush(sink)
+            with self._wake:
+                changes = self._tree.pending.values()
+                self._taken = len(set().union(*(change.items for change in changes)))
+                drained = not self._queue and not self._taken
+            pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE) if failed else 0.0
+            if self._out_of_time() or (drained and self._deadline is not None):
+                self._insist(sink.tidy)
+                return
+
+    def _take(self, pause: float) -> list[Item]:
+        """Wait for something to do; after a failure, ``pause`` seconds before trying again."""
+        with self._wake:
+            if not pause:
+                self._wake.wait_for(lambda: self._queue or self._deadline is not None)
+            # A short while more: several reports of a run are much cheaper in one call.
+            self._wake.wait_for(lambda: self._deadline is not None, timeout=pause or _GATHER)
+            if pause and self._deadline is not None:
+                self._wake.wait(timeout=_FIRST_PAUSE)
+            items = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+            self._taken += len(items)
+        return items
+
+    def _follow(self, sink: Sink, item: Item) -> None:
+        if isinstance(item, tuple):
+            self._tree.attach(*item)
+            return
+        if item.kind == "study":
+            name, created = str(item.data["name"]), created_tag(item.time)
+            artifacts = artifact_location(self._uri, self._home.parent, name)
+            self._insist(lambda: sink.open(name, created, artifacts))
+            self._tree.written = sink.written
+        self._tree.add(item)
+
+    def _flush(self, sink: Sink) -> bool:
+        """Write every pending change once; whether some have to be tried again."""
+        tree, failures = self._tree, 0
+        for key in list(tree.pending):
+            if failures == _FAILURES or self._out_of_time():
+                return True
+            change = tree.pending.pop(key)
+            try:
+                sink.write(change, tree.describe, tree.study["data"])
+            except Exception as error:
+                if sink.refused(error):
+                    log.warning("MLflow refused what run '%s' had to say: %s", key, error)
+                    continue
+                tree.pending[key] = change  # at the end: one bad run must not hold up the others
+                failures += 1
+                self._note(error)
+        if not failures and self._problem is not None:
+            self._problem = None
+            log.warning("MLflow is back")
+        return failures > 0
+
+    def _connect(self) -> Sink:
+        prepare(self._uri)
+        from study.tracking.sink import Sink
+
+        return Sink(self._uri)
+
+    def _insist(self, action: Callable[[], T]) -> T | None:
+        """Do ``action``, again and again until it works; None when ``close`` ran out of time."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                self._note(error)
+            with self._wake:
+                self._wake.wait_for(lambda: self._deadline is not None, timeout=pause)
+                if self._deadline is not None:
+                    self._wake.wait(timeout=_FIRST_PAUSE)
+            if self._out_of_time():
+                return None
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def _note(self, error: Exception) -> None:
+        if self._problem is None:
+            log.warning("MLflow is away, what it should get is kept and tried again: %s", error)
+        self._problem = str(error)

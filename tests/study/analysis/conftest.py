@@ -1,0 +1,177 @@
+"""Journals of made-up studies whose numbers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import Any
+
+import pytest
+
+D = 64
+REPORTS = 2
+IMAGES = 1000  # a whole trial; a pruned one stops at half
+RATE = 0.001  # standard device seconds per image
+
+
+@dataclass(frozen=True)
+class Line:
+    sequence: int
+    time: float
+    kind: str
+    data: Mapping[str, Any]
+
+
+def bits(elbo: float) -> float:
+    return elbo / (D * log(2)) + 8
+
+
+@dataclass
+class Stream:
+    """Events of one study, in the order a journal would have them."""
+
+    arms: Mapping[str, Mapping[str, Any]]
+    seeds: Sequence[int] = (101, 102, 103)
+    objective: str = "calibrated_elbo"
+    pilot: bool = True
+    lines: list[Line] = field(default_factory=list)
+    engine: str = "e1.0"
+
+    def __post_init__(self) -> None:
+        spec = {
+            "name": "toy",
+            "question": "does it pay?",
+            "objective": self.objective,
+            "seeds": list(self.seeds),
+            "arms": {k: dict(v) for k, v in self.arms.items()},
+        }
+        self.emit("study", name="toy", spec=spec, spec_hash="abc", code_version="1", data={})
+        self.emit("launch", epoch=1, pid=1, host="h", command="study launch")
+        self.start_engine(self.engine)
+        if self.pilot:
+            self.emit("pilot", shape="mlp-8", width=2, seconds_per_image=RATE)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return dict(self.lines[0].data["spec"])
+
+    def emit(self, kind: str, **data: Any) -> None:
+        self.lines.append(Line(len(self.lines), 1000.0 + len(self.lines), kind, data))
+
+    def start_engine(self, engine: str, startup: float = 4.0) -> None:
+        self.engine = engine
+        self.emit("engine", engine=engine, state="started", device="cpu", width=2,
+                  startup_seconds=startup)  # fmt: skip
+
+    def stop_engine(self, state: str = "stopped", **seconds: float) -> None:
+        self.emit("engine", engine=self.engine, state=state, seconds=seconds)
+
+    def ask(
+        self, arm: str, phase: str, number: int, seed: int, params: Mapping[str, Any],
+        replicate: int = 0, chosen_from: int | None = None,
+    ) -> str:  # fmt: skip
+        origin = "fixed" if chosen_from is None else f"from{chosen_from}"
+        suffix = "" if phase == "search" else f".{origin}"
+        trial = f"{arm}.{phase}.r{replicate}{suffix}.{number:04d}"
+        self.emit(
+            "trial", trial=trial, arm=arm, phase=phase, replicate=replicate, number=number,
+            seed=seed, params=dict(params), settings={"z": 1, "a": 2}, chosen_from=chosen_from,
+        )  # fmt: skip
+        return trial
+
+    def begin(self, trial: str, key: Mapping[str, Any] | None = None) -> None:
+        self.emit("start", trial=trial, engine=self.engine, shape="mlp-8",
+                  key=key or {"torch": "2", "K": 2})  # fmt: skip
+
+    def report(self, trial: str, step: int, value: float, **extra: Any) -> None:
+        metrics = {"train/loss": value - 1, "beta": 0.25, "validation/calibrated_elbo": value,
+                   "validation/bits_per_dim": bits(value)}  # fmt: skip
+        seconds = {"training": 1.0, "evaluation": 0.25}
+        self.emit("report", trial=trial, step=step, images=IMAGES * step // REPORTS,
+                  metrics=metrics, seconds=seconds, **extra)  # fmt: skip
+
+    def end(self, trial: str, state: str, value: float | None, test: float | None = None) -> None:
+        metrics = {}
+        if test is not None:
+            metrics = {"test/calibrated_elbo": test, "test/bits_per_dim": bits(test),
+                       "test/MSE": 0.01, "test/R": 5.0, "test/active_units": 3.0}  # fmt: skip
+        images = 0 if state == "failed" else IMAGES // 2 if state == "pruned" else IMAGES
+        reason = "diverged at step 1" if state == "failed" else ""
+        self.emit("end", trial=trial, state=state, step=REPORTS, value=value, metrics=metrics,
+                  reason=reason, seconds={"evaluation": 0.5}, images=images, artifacts={},
+                  traceback="")  # fmt: skip
+
+    def train(self, trial: str, state: str, value: float | None, test: float | None = None) -> None:
+        self.begin(trial)
+        if value is not None:
+            self.report(trial, 1, value + 1)
+            if state == "complete":
+                self.report(trial, 2, value)
+        self.end(trial, state, value, test)
+
+    def search(self, arm: str, values: Sequence[float | None], replicate: int = 0) -> None:
+        """A whole search: a value per trial, None for one that failed, 1e6 more for a pruned."""
+        for number, value in enumerate(values):
+            trial = self.ask(
+                arm, "search", number, 7000 + number, {"beta": 0.5 + number}, replicate
+            )
+            if value is None:
+                self.train(trial, "failed", None)
+            elif value >= 1e6:
+                self.train(trial, "pruned", value - 1e6)
+            else:
+                self.train(trial, "complete", value)
+        whole = [(v, n) for n, v in enumerate(values) if v is not None and v < 1e6]
+        if whole:
+            value, number = min(whole)
+            self.emit("choice", arm=arm, replicate=replicate, number=number, value=value)
+
+    def confirm(
+        self, arm: str, tests: Mapping[int, float | None], *, chosen_from: int | None = None,
+        replicate: int = 0, gap: float = 0.5,
+    ) -> None:  # fmt: skip
+        """Confirm runs, seed -> test value; validation is ``gap`` below it. None failed."""
+        for number, (seed, test) in enumerate(tests.items()):
+            params = {} if chosen_from is None else {"beta": 0.5 + chosen_from}
+            trial = self.ask(arm, "confirm", number, seed, params, replicate, chosen_from)
+            if test is None:
+                self.train(trial, "failed", None)
+            else:
+                self.train(trial, "complete", test - gap, test)
+
+
+HAND = {
+    "balancer": {"name": "fixed_beta", "reduction": "half_sum"},
+    "search": {"space": {"beta": {}}, "trials": 4, "replicates": 1},
+}
+AUTOMATIC = {"balancer": {"name": "learned_sigma", "reduction": "half_sum", "k": 1.0},
+             "search": None}  # fmt: skip
+
+
+@pytest.fixture
+def make_stream() -> Callable[..., Stream]:
+    """A new stream; by default with one hand-tuned arm `tpe` and one automatic arm `sigma`."""
+
+    def make(arms: Mapping[str, Any] | None = None, **settings: Any) -> Stream:
+        return Stream(arms or {"tpe": HAND, "sigma": AUTOMATIC}, **settings)
+
+    return make
+
+
+@pytest.fixture
+def arms() -> dict[str, Mapping[str, Any]]:
+    """The two kinds of arm, as spec dicts."""
+    return {"hand": HAND, "automatic": AUTOMATIC}
+
+
+@pytest.fixture
+def whole(make_stream: Callable[..., Stream]) -> Stream:
+    """A finished study: tpe wins by 0.4 on average for 1000 + 500 + 0 + 1000 + 1000 images."""
+    stream = make_stream()
+    stream.search("tpe", [10.0, 9.0 + 1e6, None, 8.0])
+    stream.confirm("tpe", {101: 9.0, 102: 9.2, 103: 9.1}, chosen_from=3)
+    stream.confirm("sigma", {101: 9.4, 102: 9.5, 103: 9.6})
+    stream.stop_engine(training=17.0, evaluation=9.25, idle=6.0)
+    stream.emit("finish")
+    return stream

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from study.analysis.statistics import Interval, mean_interval
+from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Comparison, Outcome, compare
+
+
+def judge(difference: Interval, ratio: float | None = 13.0) -> Comparison:
+    return compare(
+        "tpe", "sigma", CALIBRATED_ELBO, difference=difference, second=difference,
+        ratio_images=ratio, ratio_standard=ratio,
+    )  # fmt: skip
+
+
+def test_a_better_model_pays_at_a_named_price() -> None:
+    verdict = judge(Interval(-0.4, -0.6, -0.2, 5))
+    assert verdict.outcome is Outcome.PAYS
+    assert verdict.sentence == (
+        "hand-tuned tpe found a better model than sigma, by 0.40 nats per image [0.20, 0.60] over "
+        "5 paired seeds; tpe costs 13.0x the images of sigma to one model: it pays where that "
+        "gain is worth 13.0 times the training."
+    )
+
+
+def test_a_worse_model_does_not_pay() -> None:
+    verdict = judge(Interval(0.4, 0.2, 0.6, 5))
+    assert verdict.outcome is Outcome.DOES_NOT_PAY
+    assert "automatic sigma is better than hand-tuned tpe, by 0.40 nats" in verdict.sentence
+    assert verdict.sentence.endswith("it does not pay.")
+
+
+@pytest.mark.parametrize("bounds", [(-0.1, 0.3), (0.0, 0.3), (-0.3, 0.0)])
+def test_an_interval_that_holds_zero_shows_no_difference(bounds: tuple[float, float]) -> None:
+    verdict = judge(Interval(sum(bounds) / 2, *bounds, n=4))
+    assert verdict.outcome is Outcome.NOT_SHOWN
+    assert "no difference between tpe and sigma could be shown" in verdict.sentence
+    assert verdict.sentence.endswith("not shown to pay at 4 seeds.")
+
+
+def test_equal_on_every_seed() -> None:
+    verdict = judge(mean_interval([0.0, 0.0]))
+    assert verdict.outcome is Outcome.NOT_SHOWN
+    assert "tpe and sigma are equal on all 2 paired seeds" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "ratio", "says"),
+    [
+        ([0.3], 2.0, "one seed gives no interval"),
+        ([], 2.0, "there is no value"),
+        ([-0.3, -0.4], None, "not known yet for both"),
+    ],
+)
+def test_what_cannot_be_told(values: list[float], ratio: float | None, says: str) -> None:
+    verdict = judge(mean_interval(values), ratio)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert says in verdict.sentence
+    assert verdict.sentence.endswith("whether it pays can't be told yet.")
+
+
+def test_numbers_carry_their_objective_s_digits() -> None:
+    assert CALIBRATED_ELBO.number(-0.0001) == "0.00"
+    assert CALIBRATED_ELBO.number(None) == "-"
+    assert BITS_PER_DIM.difference(Interval(0.01, 0.0, 0.02, 3), unit=False) == (
+        "0.0100 [0.0000, 0.0200]"
+    )
+    assert CALIBRATED_ELBO.heading == "calibrated -ELBO (nats per image, lower is better)"
+    assert BITS_PER_DIM.heading == "bits per dimension (lower is better)"

@@ -1,0 +1,102 @@
+"""Which changes extend a study, and which would change what was already run."""
+
+import copy
+
+import pytest
+
+from study.spec import StudySpec, difference
+
+
+@pytest.fixture
+def compare(base):
+    """The difference that a change made in place to a spec's dict makes."""
+
+    def changed(change):
+        old = StudySpec.from_dict(base()).to_dict()
+        new = copy.deepcopy(old)
+        change(new)
+        return difference(old, StudySpec.from_dict(new).to_dict())
+
+    return changed
+
+
+def test_no_change(compare):
+    assert compare(lambda new: None) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda new: new["seeds"].append(9), "seeds: [0, 1, 2, 3, 4] -> [0, 1, 2, 3, 4, 9]"),
+        (
+            lambda new: new["arms"]["random"]["search"].update(trials=9),
+            "arms.random.search.trials: 8 -> 9",
+        ),
+        (
+            lambda new: new["arms"]["random"]["search"].update(replicates=3),
+            "arms.random.search.replicates: 1 -> 3",
+        ),
+        (lambda new: new.update(question="why?"), "question: '' -> 'why?'"),
+        (lambda new: new["engines"].update(slots=4), "engines.slots: 'auto' -> 4"),
+    ],
+)
+def test_an_extension(compare, change, line):
+    assert compare(change) == ([line], [])
+
+
+def test_another_arm(compare):
+    (line,), refused = compare(lambda new: new["arms"].update(c={"balancer": "optimal_sigma"}))
+    assert line.startswith("arms.c: nothing -> {'balancer': {'name': 'optimal_sigma'")
+    assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda new: new["training"].update(epochs=3), "training.epochs: 2.0 -> 3.0"),
+        (lambda new: new["model"].update(width=32), "model.width: 64 -> 32"),
+        (lambda new: new["model"].pop("width"), "model.width: 64 -> nothing"),
+        (lambda new: new["data"].update(validation=50), "data.validation: 0.1 -> 50"),
+        (
+            lambda new: new.update(objective="bits_per_dim"),
+            "objective: 'calibrated_elbo' -> 'bits_per_dim'",
+        ),
+        (lambda new: new["evaluation"].update(images=10), "evaluation.images: 2048 -> 10"),
+        (lambda new: new["seeds"].remove(3), "seeds: [0, 1, 2, 3, 4] -> [0, 1, 2, 4]"),
+        (
+            lambda new: new["arms"]["random"]["search"].update(trials=4),
+            "arms.random.search.trials: 8 -> 4",
+        ),
+        (
+            lambda new: new["arms"]["random"]["search"].update(batch=2),
+            "arms.random.search.batch: nothing -> 2",
+        ),
+        (
+            lambda new: new["arms"]["random"]["search"]["space"]["beta"].update(low=0.01),
+            "arms.random.search.space.beta.low: 0.001 -> 0.01",
+        ),
+        (
+            lambda new: new["arms"]["learned"]["balancer"].update(k=2.0),
+            "arms.learned.balancer.k: nothing -> 2.0",
+        ),
+    ],
+)
+def test_a_change_to_what_was_run(compare, change, line):
+    assert compare(change) == ([], [line])
+
+
+def test_an_arm_taken_away(compare):
+    allowed, (line,) = compare(lambda new: new["arms"].pop("learned"))
+    assert allowed == []
+    assert line.startswith("arms.learned: {'balancer'")
+    assert line.endswith("-> nothing")
+
+
+def test_extensions_and_refusals_are_told_apart(compare):
+    def change(new):
+        new["seeds"].append(9)
+        new["training"]["lr"] = 0.1
+
+    allowed, refused = compare(change)
+    assert allowed == ["seeds: [0, 1, 2, 3, 4] -> [0, 1, 2, 3, 4, 9]"]
+    assert refused == ["training.lr: 0.001 -> 0.1"]

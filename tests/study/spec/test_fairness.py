@@ -1,0 +1,93 @@
+"""What a launch warns about, and what it has no reason to."""
+
+import pytest
+
+from study.spec import StudySpec
+
+BETA = {"low": 1e-3, "high": 10, "log": True}
+LR = {"low": 1e-4, "high": 1e-2, "log": True}
+
+
+def hand(space=None, **search):
+    search = {"space": space or {"beta": BETA}, "trials": 8, **search}
+    return {"balancer": "fixed_beta", "search": search}
+
+
+def automatic(space=None, trials=8):
+    search = {"search": {"space": space, "trials": trials}} if space else {}
+    return {"balancer": "learned_sigma", **search}
+
+
+@pytest.fixture
+def warned(base):
+    def warn(**changes):
+        return StudySpec.from_dict(base(**changes)).warnings()
+
+    return warn
+
+
+def test_a_fair_study_gets_none(warned):
+    assert warned() == []
+    assert (
+        warned(
+            arms={"a": hand({"beta": BETA, "training.lr": LR}), "b": automatic({"training.lr": LR})}
+        )
+        == []
+    )
+
+
+class TestNuisance:
+    def test_a_setting_that_only_the_hand_tuned_arm_searches(self, warned):
+        space = {"beta": BETA, "training.lr": LR, "model.latent": [4, 8]}
+        (warning,) = warned(arms={"tuned": hand(space), "auto": automatic(), "fixed": automatic()})
+        assert warning.startswith(
+            "arm 'tuned' searches model.latent, training.lr, and the automatic arms auto, fixed"
+        )
+        assert "the verdict is limited to arms that search beta only" in warning
+
+    @pytest.mark.parametrize(
+        "auto",
+        [
+            automatic({"training.lr": {**LR, "high": 1}}),
+            automatic({"training.lr": LR}, trials=4),
+            automatic({"training.lr": LR, "model.latent": [4, 8]}),
+        ],
+    )
+    def test_another_space_or_budget_is_not_the_same(self, warned, auto):
+        warnings = warned(arms={"tuned": hand({"beta": BETA, "training.lr": LR}), "auto": auto})
+        assert len(warnings) == 2
+        assert "arm 'tuned' searches training.lr, and the automatic arms auto do not" in warnings[0]
+        assert "and the hand-tuned arms tuned do not" in warnings[1]
+
+    def test_a_setting_that_only_the_automatic_arm_searches(self, warned):
+        (warning,) = warned(arms={"tuned": hand(), "auto": automatic({"training.lr": LR})})
+        assert "arm 'auto' searches training.lr, and the hand-tuned arms tuned do not" in warning
+
+    def test_without_another_arm_there_is_nothing_to_compare(self, warned):
+        assert warned(arms={"tuned": hand({"beta": BETA, "training.lr": LR})}) == []
+
+
+class TestStrength:
+    def test_seeds(self, warned):
+        assert "one seed gives no interval" in warned(seeds=[0])[0]
+        (warning,) = warned(seeds=[0, 1, 2])
+        assert "3 seeds give wide intervals" in warning
+        assert "2 degrees of freedom" in warning
+
+    @pytest.mark.parametrize("sampler", ["tpe", "gp"])
+    def test_one_replicate_of_an_adaptive_sampler(self, warned, sampler):
+        (warning,) = warned(arms={"a": hand(sampler=sampler)})
+        assert f"arm 'a' runs its adaptive sampler '{sampler}' once" in warning
+        assert warned(arms={"a": hand(sampler=sampler, replicates=3)}) == []
+        assert warned(arms={"a": hand(sampler="qmc")}) == []
+
+    def test_a_narrow_range_of_beta(self, warned):
+        (warning,) = warned(arms={"a": hand({"beta": {**BETA, "low": 1}})})
+        assert "over 1.0 decades only" in warning
+        (warning,) = warned(arms={"a": hand({"beta": [0.5, 1, 2]})})
+        assert "over 0.6 decades only" in warning
+        assert warned(arms={"a": hand({"beta": {**BETA, "low": 0.1}})}) == []
+
+    def test_a_uniform_range_of_beta(self, warned):
+        (warning,) = warned(arms={"a": hand({"beta": {"low": 0.001, "high": 10}})})
+        assert "give log: true" in warning

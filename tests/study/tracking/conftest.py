@@ -1,0 +1,218 @@
+"""A journal's events, and an MLflow database of one's own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from study.tracking import MlflowWriter
+from study.tracking.store import prepare, tracking_uri
+
+
+@dataclass(frozen=True)
+class Event:
+    sequence: int
+    time: float
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Journal:
+    """Writes events as the driver would, with times that repeat."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.events: list[Event] = []
+        self._sequence = itertools.count()
+
+    def add(self, kind: str, **data: Any) -> Event:
+        number = next(self._sequence)
+        event = Event(number, 1_700_000_000 + number / 8, kind, data)
+        self.events.append(event)
+        return event
+
+    def begin(self, **spec: Any) -> None:
+        self.add(
+            "study",
+            name="digits-beta",
+            spec={"question": "does a search pay?", **spec},
+            spec_hash="5e" * 32,
+            code_version="0.1.0",
+            data={
+                "name": "digits",
+                "shape": [1, 8, 8],
+                "files": {"train": "/d/train.arrow", "test": "/d/test.arrow"},
+                "sha256": {"train": "a" * 64, "test": "b" * 64},
+                "counts": {"train": 1500, "test": 297},
+            },
+        )
+        self.launch()
+
+    def launch(self) -> None:
+        self.add("launch", epoch=1, pid=1, host="here", command="study launch")
+
+    def ask(self, number: int, *, arm: str = "tpe", seed: int = 7, **more: Any) -> str:
+        phase = "confirm" if "chosen_from" in more else "search"
+        trial = f"{arm}.{phase}.r0.{number:04d}"
+        self.add(
+            "trial",
+            **{
+                "trial": trial,
+                "arm": arm,
+                "phase": phase,
+                "replicate": 0,
+                "number": number,
+                "seed": seed,
+                "params": {"beta": 0.5 + number},
+                "settings": {
+                    "model": {"name": "mlp", "latent": 8},
+                    "training": {"lr": 1e-3, "dequantize": False},
+                    "balancer": {"name": "fixed_beta", "beta": 0.5 + number},
+                },
+                "chosen_from": None,
+                **more,
+            },
+        )
+        return trial
+
+    def start(self, trial: str, width: int = 4) -> None:
+        self.add("start", trial=trial, engine="e0", shape="mlp", key={"width": width, "dtype": "f"})
+
+    def report(self, trial: str, step: int, **metrics: float) -> None:
+        self.add(
+            "report",
+            trial=trial,
+            step=step,
+            images=step * 1000,
+            metrics={"train/S": 9.0 / step, "validation/calibrated_elbo": 100.0 / step, **metrics},
+            seconds={"training": 0.5, "evaluation": 0.25},
+        )
+
+    def end(self, trial: str, step: int, state: str = "complete", **more: Any) -> None:
+        self.add(
+            "end",
+            **{
+                "trial": trial,
+                "state": state,
+                "reason": "",
+                "step": step,
+                "value": 100.0 / step if step else None,
+                "metrics": {"test/calibrated_elbo": 101.0 / step} if step else {},
+                "seconds": {},
+                "images": step * 1000,
+                "artifacts": {},
+                "traceback": "",
+                **more,
+            },
+        )
+
+    def train(self, trial: str, reports: int = 3, **end: Any) -> None:
+        self.start(trial)
+        for step in range(1, reports + 1):
+            self.report(trial, step)
+        self.end(trial, reports, **end)
+
+    def pictures(self, trial: str) -> dict[str, str]:
+        """Files such as a confirm run leaves behind, as its `end` event lists them."""
+        artifacts = {}
+        for name, suffix in (("checkpoint", "pt"), ("samples", "png"), ("reconstructions", "png")):
+            path = self.home / "artifacts" / f"{trial}.{name}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(f"{name} of {trial}".encode())
+            artifacts[name] = str(path.relative_to(self.home))
+        return artifacts
+
+
+class Store:
+    """An MLflow store: filled by writers, read back by a client."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.client = MlflowClient(uri)
+
+    def write(self, home: Path, events: Iterable[Any]) -> None:
+        """One driver's life: a writer that gets ``events`` and is closed."""
+        writer = MlflowWriter(self.uri, home)
+        for event in events:
+            writer.send(event)
+        assert writer.close(60) == 0, writer.problem
+
+    def forget(self) -> None:
+        """As after a death between writing metrics and noting that they were written."""
+        for run in self.runs().values():
+            if "study.sequence" in run.data.tags:
+                self.client.delete_tag(run.info.run_id, "study.sequence")
+
+    def runs(self) -> dict[str, Any]:
+        """All runs of all experiments by their key; fails where two runs share one."""
+        experiments = [each.experiment_id for each in self.client.search_experiments()]
+        found = list(self.client.search_runs(experiments, max_results=1000))
+        by_key = {run.data.tags["study.run"]: run for run in found}
+        assert len(by_key) == len(found)
+        return by_key
+
+    def history(self, run: Any, metric: str) -> list[tuple[int, float, int]]:
+        """(step, value, timestamp) of every stored row of a metric."""
+        rows = self.client.get_metric_history(run.info.run_id, metric)
+        return sorted((row.step, row.value, row.timestamp) for row in rows)
+
+    def steps(self, run: Any) -> dict[str, list[int]]:
+        """Metric -> the steps stored, doubles included."""
+        return {name: [row[0] for row in self.history(run, name)] for name in run.data.metrics}
+
+    def artifacts(self, run: Any, folder: str | None = None) -> dict[str, str]:
+        """Path in the run -> text of the file."""
+        found: dict[str, str] = {}
+        for item in self.client.list_artifacts(run.info.run_id, folder):
+            if item.is_dir:
+                found |= self.artifacts(run, item.path)
+            else:
+                local = self.client.download_artifacts(run.info.run_id, item.path)
+                found[item.path] = Path(local).read_text()
+        return found
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database; making one takes seconds, copying it does not."""
+    home = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        prepare(tracking_uri(home))
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def studies(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A studies' home whose embedded store is ready."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home = tmp_path / "studies"
+    home.mkdir()
+    shutil.copy(database, home / "mlflow.db")
+    return home
+
+
+@pytest.fixture
+def journal(studies: Path) -> Journal:
+    home = studies / "digits-beta"
+    home.mkdir()
+    (home / "spec.yaml").write_text("name: digits-beta\n")
+    return Journal(home)
+
+
+@pytest.fixture
+def store(studies: Path) -> Store:
+    """The embedded store of ``studies``."""
+    return Store(tracking_uri(studies))
+
+
+@pytest.fixture
+def store_at() -> Callable[[str], Store]:
+    return Store

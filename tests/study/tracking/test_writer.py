@@ -1,0 +1,349 @@
+"""What a study looks like in MLflow, and that each event arrives once."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from study.tracking import MlflowWriter
+
+if TYPE_CHECKING:
+    from .conftest import Journal, Store
+
+
+def two_arms(journal: Journal) -> None:
+    """A searching arm of two trials and an automatic arm, each confirmed on two seeds."""
+    journal.begin()
+    for number in range(2):
+        journal.train(journal.ask(number), reports=2 + number)
+    journal.add("choice", arm="tpe", replicate=0, number=1, value=100 / 3)
+    for arm, chosen in (("tpe", 1), ("auto", None)):
+        for number, seed in enumerate((101, 102)):
+            trial = journal.ask(number, arm=arm, seed=seed, chosen_from=chosen)
+            journal.train(trial, reports=4 - number, artifacts=journal.pictures(trial))
+    journal.add("finish")
+
+
+def test_runs_form_a_tree_with_names_and_tags(journal: Journal, store: Store) -> None:
+    two_arms(journal)
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert set(found) == {
+        "study",
+        *("arm/tpe", "arm/auto"),
+        *("trial/tpe.search.r0.0000", "trial/tpe.search.r0.0001"),
+        *("trial/tpe.confirm.r0.0000", "trial/tpe.confirm.r0.0001"),
+        *("trial/auto.confirm.r0.0000", "trial/auto.confirm.r0.0001"),
+    }
+    parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in found.items()}
+    assert parents["study"] is None
+    assert parents["arm/tpe"] == parents["arm/auto"] == found["study"].info.run_id
+    assert parents["trial/tpe.search.r0.0001"] == found["arm/tpe"].info.run_id
+    assert parents["trial/auto.confirm.r0.0001"] == found["arm/auto"].info.run_id
+    assert len({run.info.run_name for run in found.values()}) == len(found)
+
+    tags = found["trial/tpe.confirm.r0.0001"].data.tags
+    expected = {
+        "study.name": "digits-beta",
+        "study.arm": "tpe",
+        "study.phase": "confirm",
+        "study.replicate": "0",
+        "study.number": "1",
+        "study.seed": "102",
+        "study.trial": "tpe.confirm.r0.0001",
+        "study.chosen_from": "1",
+        "study.spec_hash": "5e" * 32,
+        "study.code_version": "0.1.0",
+        "study.numerics": '{"dtype": "f", "width": 4}',
+        "study.state": "complete",
+    }
+    assert expected.items() <= tags.items()
+
+
+def test_params_are_resolved_settings_and_what_was_searched(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0, params={"beta": 4.0, "training.lr": 0.001})
+    journal.train(trial)
+    store.write(journal.home, journal.events)
+    assert store.runs()[f"trial/{trial}"].data.params == {
+        "model.name": "mlp",
+        "model.latent": "8",
+        "training.lr": "0.001",
+        "training.dequantize": "false",
+        "balancer.name": "fixed_beta",
+        "balancer.beta": "0.5",
+        "beta": "4.0",
+    }
+
+
+def test_metrics_carry_the_events_time_and_running_costs(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.train(trial, reports=3)
+    store.write(journal.home, journal.events)
+    run = store.runs()[f"trial/{trial}"]
+    times = [int(event.time * 1000) for event in journal.events if event.kind == "report"]
+    assert store.history(run, "train/S") == [
+        (step, 9.0 / step, time) for step, time in zip((1, 2, 3), times, strict=True)
+    ]
+    assert [row[1] for row in store.history(run, "images")] == [1000, 2000, 3000]
+    assert [row[1] for row in store.history(run, "device_seconds")] == [0.75, 1.5, 2.25]
+    start = next(event for event in journal.events if event.kind == "start")
+    assert (run.info.start_time, run.info.end_time) == (
+        int(start.time * 1000),
+        int(journal.events[-1].time * 1000),
+    )
+
+
+def test_test_metrics_reach_confirm_runs_only(journal: Journal, store: Store) -> None:
+    two_arms(journal)
+    store.write(journal.home, journal.events)
+    for key, run in store.runs().items():
+        tested = any(name.startswith("test/") for name in run.data.metrics)
+        assert tested == (".confirm." in key)
+
+
+def test_states_are_honest(journal: Journal, store: Store) -> None:
+    journal.begin()
+    ends = {
+        "complete": ("FINISHED", {}),
+        "pruned": ("KILLED", {}),
+        "failed": ("FAILED", {"reason": "diverged at step 2", "value": None, "metrics": {}}),
+    }
+    for number, (state, (_, more)) in enumerate(ends.items()):
+        journal.train(journal.ask(number), state=state, **more)
+    crashed = journal.ask(3)
+    journal.start(crashed)
+    journal.end(crashed, 0, "failed", reason="crashed", value=None, traceback="ValueError: no")
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    for number, (state, (status, _)) in enumerate(ends.items()):
+        run = found[f"trial/tpe.search.r0.{number:04d}"]
+        assert (run.info.status, run.data.tags["study.state"]) == (status, state)
+    assert found["trial/tpe.search.r0.0002"].data.tags["study.reason"] == "diverged at step 2"
+    run = found[f"trial/{crashed}"]
+    assert run.info.status == "FAILED"
+    assert store.artifacts(run) == {"traceback.txt": "ValueError: no"}
+
+
+def test_numbers_not_finite_are_shown_as_nan_once(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1, **{"train/loss": math.nan, "train/R": math.inf})
+    store.write(journal.home, journal.events)
+    store.forget()
+    store.write(journal.home, journal.events)
+    run = store.runs()[f"trial/{trial}"]
+    for name in ("train/loss", "train/R"):
+        assert math.isnan(run.data.metrics[name])
+        assert len(store.history(run, name)) == 1
+
+
+def test_artifacts_history_and_dataset(journal: Journal, store: Store, tmp_path: Path) -> None:
+    two_arms(journal)
+    secret = tmp_path / "secret"
+    secret.write_text("not of this study")
+    trial = journal.ask(2, arm="auto", seed=103, chosen_from=None)
+    journal.train(trial, artifacts={"samples": "../../secret", "checkpoint": "artifacts/gone.pt"})
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    confirmed = "auto.confirm.r0.0000"
+    assert store.artifacts(found[f"trial/{confirmed}"]) == {
+        f"{name}/{confirmed}.{name}.{suffix}": f"{name} of {confirmed}"
+        for name, suffix in (("checkpoint", "pt"), ("samples", "png"), ("reconstructions", "png"))
+    }
+    assert store.artifacts(found[f"trial/{trial}"]) == {}
+    assert store.artifacts(found["study"]) == {"spec.yaml": "name: digits-beta\n"}
+    lines = store.artifacts(found["arm/tpe"])["search_history.csv"].splitlines()
+    assert lines[0] == "phase,replicate,number,seed,state,value,images,device_seconds,beta"
+    assert lines[2] == f"search,0,1,7,complete,{100 / 3},3000,2.25,1.5"
+    assert len(lines) == 5
+
+    for key in ("study", f"trial/{confirmed}"):
+        inputs = found[key].inputs.dataset_inputs
+        assert {(i.dataset.name, i.dataset.digest) for i in inputs} == {
+            ("digits-train", "a" * 36),
+            ("digits-test", "b" * 36),
+        }
+
+
+def test_the_best_confirmed_model_of_each_arm_is_registered_once(
+    journal: Journal, store: Store
+) -> None:
+    two_arms(journal)
+    store.write(journal.home, journal.events)
+    journal.launch()
+    trial = journal.ask(2, arm="tpe", seed=103, chosen_from=1)
+    journal.train(trial, reports=5, artifacts=journal.pictures(trial))
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    client, found = store.client, store.runs()
+    for arm, best, versions in (("tpe", trial, 2), ("auto", "auto.confirm.r0.0000", 1)):
+        name = f"digits-beta-{arm}"
+        version = client.get_model_version_by_alias(name, "best")
+        assert version.run_id == found[f"trial/{best}"].info.run_id
+        assert [path.name for path in Path(version.source.removeprefix("file://")).iterdir()] == [
+            f"{best}.checkpoint.pt"
+        ]
+        assert len(client.search_model_versions(f"name = '{name}'")) == versions
+
+
+def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Path) -> None:
+    journal.begin()
+    (tmp_path / "report.txt").write_text("it does not pay")
+    writer = MlflowWriter(store.uri, journal.home)
+    for event in [*journal.events, journal.add("finish")]:
+        writer.send(event)
+    writer.finish_study({"report": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4")
+    assert writer.close(60) == 0
+    study = store.runs()["study"]
+    assert study.info.status == "FINISHED"
+    assert study.data.tags["mlflow.note.content"] == "auto: 1.0, tpe: 12.4"
+    assert store.artifacts(study)["report.txt"] == "it does not pay"
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_sending_everything_again_changes_nothing(
+    journal: Journal, store: Store, forgotten: bool
+) -> None:
+    two_arms(journal)
+    store.write(journal.home, journal.events)
+    before = store.runs()
+    if forgotten:
+        store.forget()
+    store.write(journal.home, journal.events)
+    after = store.runs()
+    assert {key: run.to_dictionary() for key, run in after.items()} == {
+        key: run.to_dictionary() for key, run in before.items()
+    }
+    for run in after.values():
+        for stored in store.steps(run).values():
+            assert len(stored) == len(set(stored))
+
+
+def test_a_second_writer_continues_a_killed_firsts_runs(journal: Journal, store: Store) -> None:
+    journal.begin()
+    done, cut = journal.ask(0), journal.ask(1)
+    journal.train(done)
+    journal.start(cut)
+    journal.report(cut, 1)
+    store.write(journal.home, journal.events)
+    first = store.runs()
+    assert first[f"trial/{cut}"].info.status == "RUNNING"
+
+    journal.launch()
+    journal.start(cut, width=2)
+    journal.report(cut, 2)
+    journal.end(cut, 2)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    second = store.runs()
+    assert {key: run.info.run_id for key, run in second.items()} == {
+        key: run.info.run_id for key, run in first.items()
+    }
+    assert {run.info.status for run in second.values()} == {"FINISHED"}
+    run = second[f"trial/{cut}"]
+    assert store.steps(run)["validation/calibrated_elbo"] == [1, 2]
+    assert store.history(run, "device_seconds")[-1][1] == 1.5
+    assert run.data.tags["study.numerics"] == '{"dtype": "f", "width": 2}'
+
+
+def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: Store) -> None:
+    journal.begin()
+    done, open_ = journal.ask(0), journal.ask(1)
+    journal.ask(2)  # asked for, never started: no run of its own yet
+    journal.train(done)
+    journal.start(open_)
+    journal.report(open_, 1)
+    journal.add("interrupted")
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    stopped = {"study", "arm/tpe", f"trial/{open_}"}
+    assert set(found) == stopped | {f"trial/{done}"}
+    for key in stopped:
+        assert found[key].info.status == "KILLED"
+        assert found[key].data.tags["study.state"] == "interrupted"
+    assert found[f"trial/{done}"].info.status == "FINISHED"
+
+    journal.launch()
+    journal.start(open_)
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    for key in stopped:
+        assert found[key].info.status == "RUNNING"
+        assert found[key].data.tags["study.state"] == "running"
+    assert found[f"trial/{done}"].info.status == "FINISHED"
+
+
+def test_a_step_reported_twice_is_taken_once(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1)
+    journal.report(trial, 1)
+    store.write(journal.home, journal.events)
+    run = store.runs()[f"trial/{trial}"]
+    assert store.steps(run)["train/S"] == [1]
+    assert store.history(run, "device_seconds")[0][1] == 0.75
+
+
+def test_another_study_of_the_same_name_keeps_its_own_runs(
+    journal: Journal, store: Store, studies: Path
+) -> None:
+    journal.begin()
+    store.write(journal.home, journal.events)
+    other = type(journal)(journal.home)
+    other.add("engine", engine="e0", state="started")  # another time for its study event
+    other.begin()
+    store.write(journal.home, other.events)
+    client = store.client
+    experiment = client.get_experiment_by_name("digits-beta")
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_limits_of_a_call_are_kept(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0, params={f"p{i:03d}": "x" * 7000 for i in range(250)})
+    journal.start(trial)
+    for step in range(1, 6):
+        journal.report(trial, step, **{f"m{i:03d}": float(i) for i in range(500)})
+    store.write(journal.home, journal.events)
+    run = store.runs()[f"trial/{trial}"]
+    assert len(run.data.params) == 250 + 6
+    assert run.data.params["p249"] == "x" * 6000
+    assert len(run.data.metrics) == 504
+    assert store.steps(run)["m499"] == [1, 2, 3, 4, 5]
+
+
+def test_what_the_store_refuses_is_left_out_and_said(
+    journal: Journal, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1, **{"not a key!": 1.0})
+    journal.train(journal.ask(1))
+    store.write(journal.home, journal.events)
+    assert f"trial/{trial}" in caplog.text
+    assert store.runs()["trial/tpe.search.r0.0001"].info.status == "FINISHED"
+
+
+def test_a_run_made_twice_is_one_again(journal: Journal, store: Store) -> None:
+    # As when the answer to create_run is lost: the run is there, and asked for once more.
+    two_arms(journal)
+    store.write(journal.home, journal.events)
+    before = store.runs()
+    for key in ("arm/auto", "trial/tpe.search.r0.0001"):
+        run = before[key]
+        tags = {name: value for name, value in run.data.tags.items() if name != "study.sequence"}
+        store.client.create_run(run.info.experiment_id, tags=tags)
+    store.write(journal.home, journal.events)
+    after = store.runs()
+    assert {key: run.info.run_id for key, run in after.items()} == {
+        key: run.info.run_id for key, run in before.items()
+    }

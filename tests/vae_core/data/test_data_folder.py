@@ -1,0 +1,186 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae_core.data import Dataset, prepare
+from vae_core.data.splits import hold_out
+from vae_core.data.store import read
+from vae_core.errors import DataError
+
+
+def prepared(path, store, **settings):
+    return prepare({"name": "folder", "path": str(path), **settings}, store)
+
+
+def pixels(data, split):
+    return read(data.files[split]).pixels
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+def test_train_and_test_folders_are_read_in_order_of_name(images, picture, store):
+    names = ["train/a/deep/1.png", "train/b/1.bmp", "train/b/2.PNG", "test/b/9.png"]
+    made = {name: picture(images / name).ravel() for name in names}
+    (images / "train" / "notes.txt").write_text("not an image")
+    (images / "train" / "._1.png").write_text("not an image")
+    data = prepared(images, store)
+    assert data.shape == (1, 6, 6)
+    np.testing.assert_array_equal(pixels(data, "train"), [made[name] for name in names[:3]])
+    np.testing.assert_array_equal(pixels(data, "test"), [made["test/b/9.png"]])
+    assert read(data.files["train"]).labels.tolist() == [0, 1, 1]
+    # Class b keeps its number, though test has no class a.
+    assert read(data.files["test"]).labels.tolist() == [1]
+
+
+def test_without_split_folders_one_image_in_ten_is_test(images, picture, store):
+    made = np.array([picture(images / f"{i:02}.png").ravel() for i in range(40)])
+    data = prepared(images, store)
+    kept, held = hold_out(40, 4)
+    np.testing.assert_array_equal(pixels(data, "train"), made[kept])
+    np.testing.assert_array_equal(pixels(data, "test"), made[held])
+
+
+def test_colour_images_are_stored_channels_first(images, picture, store):
+    made = [picture(images / split / "1.png", 4, 5, "RGB") for split in ("train", "test")]
+    data = prepared(images, store)
+    assert data.shape == (3, 4, 5)
+    np.testing.assert_array_equal(pixels(data, "train")[0], made[0].transpose(2, 0, 1).ravel())
+
+
+def test_palettes_and_transparency_become_rgb(images, picture, store):
+    made = picture(images / "train" / "1.png", mode="RGBA")
+    Image.new("P", (6, 6)).save(images / "train" / "2.png")
+    picture(images / "test" / "1.png", mode="RGB")
+    data = prepared(images, store)
+    np.testing.assert_array_equal(
+        pixels(data, "train")[0], made[..., :3].transpose(2, 0, 1).ravel()
+    )
+
+
+def test_more_images_than_a_chunk_keep_their_order(images, store):
+    for split, count in (("train", 1100), ("test", 1)):
+        (images / split).mkdir()
+        for i in range(count):
+            image = np.array([[i // 256, i % 256]], np.uint8)
+            Image.fromarray(image).save(images / split / f"{i:04}.pgm")
+    rows = pixels(prepared(images, store), "train").astype(int)
+    np.testing.assert_array_equal(rows @ [256, 1], np.arange(1100))
+
+
+def test_resize_cuts_the_centred_square(images, store):
+    wide = np.zeros((4, 8), np.uint8)
+    wide[:, 2:6] = 200
+    for i in range(2):
+        Image.fromarray(wide).save(images / f"{i}.png")
+    data = prepared(images, store, resize=2)
+    assert data.shape == (1, 2, 2)
+    assert (pixels(data, "train") == 200).all()
+
+
+def test_the_path_may_be_relative_to_the_data_root(images, picture, store):
+    for i in range(3):
+        picture(images / f"{i}.png")
+    data = prepare({"name": "folder", "path": "images"}, store, images.parent)
+    assert sum(data.counts.values()) == 3
+    assert str(images) in data.source
+    with pytest.raises(DataError, match="no such folder"):
+        prepare({"name": "folder", "path": "image"}, store, images.parent)
+
+
+def test_a_changed_folder_is_prepared_anew_and_the_old_images_stay(images, picture, store):
+    for i in range(3):
+        picture(images / f"{i}.png")
+    before = prepared(images, store)
+    assert prepared(images, store) == before
+    picture(images / "3.png")
+    after = prepared(images, store)
+    assert (sum(before.counts.values()), sum(after.counts.values())) == (3, 4)
+    Dataset.open(before, 1)
+    stamp = (images / "3.png").stat()
+    os.utime(images / "3.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    assert prepared(images, store).source != after.source
+
+
+@pytest.mark.parametrize("shape", [(6, 7, "L"), (5, 6, "L"), (6, 6, "RGB")])
+def test_an_image_of_another_shape_is_named(images, picture, store, shape):
+    for i in range(3):
+        picture(images / "train" / f"{i}.png")
+    picture(images / "train" / "2_odd.png", *shape)
+    picture(images / "test" / "1.png")
+    with pytest.raises(DataError, match=r"its shape is .*, the first image's 1x6x6") as error:
+        prepared(images, store)
+    assert error.value.where == str(images / "train" / "2_odd.png")
+    assert not list(store.glob("*.arrow"))
+
+
+def test_a_test_split_of_another_shape_is_refused(images, picture, store):
+    picture(images / "train" / "1.png")
+    picture(images / "test" / "1.png", 7)
+    with pytest.raises(DataError, match="test images of shape 1x7x6 beside train") as error:
+        prepared(images, store)
+    assert str(images) in error.value.where
+    assert not list(store.glob("*.arrow"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_split_is_refused(images, picture, store, split):
+    picture(images / "train" / "1.png")
+    picture(images / "test" / "1.png")
+    (images / split / "1.png").unlink()
+    with pytest.raises(DataError, match=f"no images for the {split} split") as error:
+        prepared(images, store)
+    assert error.value.where == str(images)
+    assert not list(store.glob("*.arrow"))
+
+
+def test_an_empty_folder_is_refused(images, store):
+    with pytest.raises(DataError, match=r"no images.*\n.*put images there"):
+        prepared(images, store)
+
+
+def test_a_single_image_cannot_be_split(images, picture, store):
+    picture(images / "1.png")
+    with pytest.raises(DataError, match="no images for the train split"):
+        prepared(images, store)
+
+
+def test_one_split_folder_without_the_other_is_refused(images, picture, store):
+    picture(images / "train" / "1.png")
+    with pytest.raises(DataError, match="there is train/ but no test/"):
+        prepared(images, store)
+
+
+@pytest.mark.parametrize("name", ["none", 7])
+def test_a_missing_folder_is_named(tmp_path, store, name):
+    with pytest.raises(DataError, match="no such folder") as error:
+        prepare({"name": "folder", "path": name}, store, tmp_path)
+    assert error.value.where == str(tmp_path / str(name))
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "deep"])
+def test_an_unreadable_image_is_named(images, picture, store, damage):
+    for split in ("train", "test"):
+        picture(images / split / "1.png", 40, 40)
+    bad = images / "train" / "2.png"
+    if damage == "truncated":
+        bad.write_bytes((images / "train" / "1.png").read_bytes()[:700])
+    elif damage == "text":
+        bad.write_text("an image? no")
+    else:
+        Image.fromarray(np.zeros((40, 40), np.uint16)).save(bad)
+    with pytest.raises(DataError, match="not a readable image") as error:
+        prepared(images, store)
+    assert error.value.where == str(bad)
+
+
+@pytest.mark.parametrize("resize", [0, -1, "64", 2.5, True])
+def test_a_resize_that_is_no_side_is_refused(images, store, resize):
+    with pytest.raises(DataError, match="resize is"):
+        prepared(images, store, resize=resize)

@@ -1,0 +1,263 @@
+"""The contract suite accepts every built-in model, and catches each broken clause."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vae_core.errors import ContractError
+from vae_core.geometry import ImageShape
+from vae_core.models import MODELS, VAE, check_model, evaluating
+from vae_core.models.layers import Linear
+
+SMALL = ImageShape(1, 4, 4)
+
+
+class Plain(VAE):
+    """A linear model that keeps the contract; the broken ones below differ in one thing each."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.down = Linear(shape.dims, 2 * latent)
+        self.up = Linear(latent, shape.dims)
+
+    def encode(self, x):
+        mu, logvar = self.down(x.flatten(1)).chunk(2, dim=1)
+        return mu, logvar
+
+    def decode(self, z):
+        return self.up(z).view(-1, *self.shape.chw)
+
+
+class WithBatchNorm(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.norm = nn.BatchNorm1d(shape.dims)
+
+    def encode(self, x):
+        return super().encode(self.norm(x.flatten(1)))
+
+
+class RaisesInInit(Plain):
+    def __init__(self, shape, latent):
+        raise KeyError("surprise")
+
+
+class OtherShape(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.latent = latent + 1
+
+
+class NoParameters(VAE):
+    def encode(self, x):
+        return x.flatten(1)[:, :2], x.flatten(1)[:, 2:4]
+
+    def decode(self, z):
+        return z.mean(1).view(-1, 1, 1, 1).expand(-1, *self.shape.chw)
+
+
+class Frozen(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.up.bias.requires_grad_(False)
+
+
+class DoublePrecision(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.double()
+
+
+class BareParameter(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.shift = nn.Parameter(torch.zeros(latent))
+
+    def decode(self, z):
+        return super().decode(z + self.shift)
+
+
+class HalfReset(BareParameter):
+    def reset_parameters(self):
+        with torch.no_grad():
+            self.shift.mul_(0.5)
+
+
+class ForeignRandomness(BareParameter):
+    numbers = np.random.default_rng(0)
+
+    def reset_parameters(self):
+        with torch.no_grad():
+            self.shift.copy_(torch.from_numpy(self.numbers.normal(size=self.latent)))
+
+
+class RaisesInEncode(Plain):
+    def encode(self, x):
+        return self.down(x)
+
+
+class OnlyTheMean(Plain):
+    def encode(self, x):
+        return super().encode(x)[0]
+
+
+class LatentTooWide(Plain):
+    def encode(self, x):
+        both = self.down(x.flatten(1))
+        return both, both
+
+
+class FlatImages(Plain):
+    def decode(self, z):
+        return self.up(z)
+
+
+class NotFinite(Plain):
+    def decode(self, z):
+        return super().decode(z) / 0.0
+
+
+class FixedBatch(Plain):
+    def decode(self, z):
+        return self.up(z).view(4, *self.shape.chw)
+
+
+class LooksAtNeighbours(Plain):
+    def encode(self, x):
+        return super().encode(x - x.mean(0))
+
+
+class WritesIntoImages(Plain):
+    def encode(self, x):
+        return super().encode(x.sub_(0.5))
+
+
+class OwnForward(Plain):
+    def forward(self, x, noise):
+        return super().forward(x, 2 * noise)
+
+
+class Dropout(Plain):
+    def decode(self, z):
+        return super().decode(nn.functional.dropout(z, 0.5, self.training))
+
+
+class NumpyNoise(Plain):
+    def decode(self, z):
+        return super().decode(z) + (float(np.random.normal()) if self.training else 0.0)
+
+
+class Detached(Plain):
+    def decode(self, z):
+        return nn.functional.linear(z, self.up.weight, self.up.bias.detach()).view(
+            -1, *self.shape.chw
+        )
+
+
+class BranchesOnValues(Plain):
+    def decode(self, z):
+        return super().decode(z if z.mean() > 100 else 2 * z)
+
+
+class RemembersWeights(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.remembered = [self.up.weight]
+
+    def decode(self, z):
+        return (z @ self.remembered[0].T + self.up.bias).view(-1, *self.shape.chw)
+
+
+class ReplacesBuffer(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def encode(self, x):
+        if self.training:
+            self.steps = self.steps + 1
+        return super().encode(x)
+
+
+@pytest.mark.parametrize("latent", [1, 6])
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        (ImageShape(1, 8, 8), {}),
+        (ImageShape(3, 5, 7), {"width": 16, "depth": 1}),
+        (ImageShape(1, 28, 28), {"width": 32, "depth": 3}),
+    ],
+)
+def test_mlp_keeps_the_contract(shape, settings, latent):
+    check_model(MODELS.get("mlp"), shape, latent, **settings)
+
+
+@pytest.mark.parametrize("side", [28, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_conv_keeps_the_contract(side, channels):
+    check_model(MODELS.get("conv"), ImageShape(channels, side, side), 3, width=4)
+
+
+@pytest.mark.parametrize("kind", [Plain, WithBatchNorm])
+def test_a_users_model_that_keeps_the_contract_passes(kind):
+    check_model(kind, SMALL, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        (RaisesInInit, "cannot be built: KeyError: 'surprise'"),
+        (OtherShape, "latent 3"),
+        (NoParameters, "no parameters"),
+        (Frozen, "'up.bias' that is torch.float32 with requires_grad=False"),
+        (DoublePrecision, "torch.float64"),
+        (BareParameter, "parameter 'shift' of its module '(the model itself)'"),
+        (HalfReset, "leaves parameter 'shift' unset"),
+        (ForeignRandomness, "starts parameter 'shift' at different values for one seed"),
+        (RaisesInEncode, "cannot encode 4 images: RuntimeError"),
+        (OnlyTheMean, "does not return a pair from encode"),
+        (LatentTooWide, "[4, 4] as encode's mu"),
+        (FlatImages, "[4, 16] as decode's result"),
+        (NotFinite, "not finite as decode's result"),
+        (FixedBatch, "cannot decode 3 latents"),
+        (LooksAtNeighbours, "other results beside other images"),
+        (WritesIntoImages, "changes the images it is given"),
+        (OwnForward, "forward that does not decode"),
+        (Dropout, "draws random numbers of its own"),
+        (NumpyNoise, "draws random numbers of its own"),
+        (Detached, "passes no gradient to parameter 'up.bias'"),
+        (BranchesOnValues, "cannot run as rows of stacked parameters"),
+        (RemembersWeights, "differs as a row of stacked parameters"),
+        (ReplacesBuffer, "differs as a row of stacked parameters in buffer 'steps'"),
+    ],
+)
+def test_each_broken_clause_is_named(kind, complaint):
+    with pytest.raises(ContractError) as caught:
+        check_model(kind, SMALL, 2)
+    assert complaint in caught.value.what
+    assert caught.value.remedy
+
+
+def test_checking_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    check_model(Plain, SMALL, 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_forward_decodes_a_posterior_sample():
+    model = Plain(SMALL, 2)
+    x, noise = torch.rand(3, 1, 4, 4), torch.randn(3, 2)
+    got = model(x, noise)
+    mu, logvar = model.encode(x)
+    torch.testing.assert_close(got.xhat, model.decode(mu + torch.exp(logvar / 2) * noise))
+    torch.testing.assert_close((got.mu, got.logvar), (mu, logvar))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_restores_the_mode_and_drops_gradients(training):
+    model = Plain(SMALL, 2).train(training)
+    with evaluating(model):
+        assert not model.training
+        assert not model.decode(torch.zeros(1, 2)).requires_grad
+    assert model.training is training

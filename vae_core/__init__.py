@@ -1,0 +1,1 @@
+"""The shared VAE core: data, models, balancers, the bank and evaluation. PyTorch only."""

@@ -1,0 +1,144 @@
+"""What a balancer is: the rule that sets sigma^2 (noise variance) and k (KL weight) in training.
+
+All balancers minimise one objective, in nats per image (x in [0, 1], D observed dimensions):
+
+    L = S / (2 sigma^2) + D/2 ln(2 pi sigma^2) + k R
+
+S is the squared error summed over pixels, R the KL divergence summed over latents, both averaged
+over the batch. They differ in where sigma^2 and k come from. ``beta`` means k sigma^2, the weight
+in the equivalent loss S/2 + beta R.
+
+A balancer is a pure rule over tensors whose leading axis K runs over the members of a bank: it
+holds no module, no file and no generator, and never mixes members.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vae_core.geometry import ImageShape
+
+State = dict[str, Tensor]
+Scalars = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a step measured, for K members and B images each; only declared terms are given."""
+
+    squared_error: Tensor
+    """S, [K, B]: squared error summed over pixels, per image."""
+    kl: Tensor
+    """R, [K, B, Z]: KL divergence from the prior per latent, nats."""
+    absolute_error: Tensor | None = None
+    """S1, [K, B]: absolute error summed over pixels, per image; if declared."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Terms:
+        """The terms with ``change`` applied to each tensor."""
+        absolute = self.absolute_error
+        return Terms(
+            change(self.squared_error),
+            change(self.kl),
+            None if absolute is None else change(absolute),
+        )
+
+    def rows(self, members: Tensor) -> Terms:
+        """The terms of some members, by index."""
+        return self.map(lambda term: term.index_select(0, members))
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The trade-off a balancer sets: one value a member."""
+
+    log_sigma2: Tensor
+    """ln sigma^2, [K]."""
+    k: Tensor
+    """Weight of the KL divergence, [K]."""
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A number a person may set or search."""
+
+    default: float | None
+    """Value when none is given; None: the balancer derives it, or it must be given."""
+    low: float
+    """Exclusive lower bound."""
+    high: float
+    """Exclusive upper bound."""
+    doc: str
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A scalar trained by Adam beside the network's parameters, one a member."""
+
+    init: str
+    """Hyperparameter that gives its start, on the scale the scalar is learned on."""
+    lr: str
+    """Hyperparameter that gives its learning rate."""
+
+
+class Balancer(ABC):
+    """Base of all balancers. Subclasses declare, and implement :meth:`balance`.
+
+    One instance serves every member of its family in a bank, so it keeps only what the bank's
+    shape fixes: the image shape and the latent size.
+    """
+
+    name: ClassVar[str]
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
+    terms: ClassVar[frozenset[str]] = frozenset({"squared_error", "kl"})
+    """The :class:`Terms` it reads; ``absolute_error`` is computed only when named here."""
+    learned: ClassVar[Mapping[str, Learned]] = {}
+
+    def __init__(self, shape: ImageShape, latent: int) -> None:
+        self.shape, self.latent = shape, latent
+
+    def complete(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Every hyperparameter's value: the ones given, else their defaults."""
+        values = {
+            name: given.get(name, spec.default) for name, spec in self.hyperparameters.items()
+        }
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    def initial_state(self, hyper: Scalars) -> State:
+        """State before the first step: tensors [K], the same names and types ever after."""
+        return {}
+
+    @abstractmethod
+    def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
+        """sigma^2 and k for this step; differentiable where the rule is."""
+
+    def loss(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Tensor:
+        """L of each member, [K], nats per image (module docstring)."""
+        at = self.balance(terms, state, learned, hyper)
+        error = terms.squared_error.mean(dim=1)
+        rate = terms.kl.sum(dim=2).mean(dim=1)
+        normaliser = 0.5 * self.shape.dims * (math.log(2 * math.pi) + at.log_sigma2)
+        return 0.5 * error * torch.exp(-at.log_sigma2) + normaliser + at.k * rate
+
+    def next_state(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> State:
+        """State after the step; called without gradients."""
+        return state
+
+
+def positive(default: float | None, doc: str, *, high: float = math.inf) -> Hyperparameter:
+    """A hyperparameter in (0, high)."""
+    return Hyperparameter(default, 0.0, high, doc)
+
+
+def real(default: float, doc: str) -> Hyperparameter:
+    """A hyperparameter that may be any number."""
+    return Hyperparameter(default, -math.inf, math.inf, doc)
+
+
+KL_WEIGHT = positive(1.0, "k, the KL weight on top of the balance (1: the evidence bound itself)")

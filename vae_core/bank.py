@@ -1,0 +1,351 @@
+"""The bank: K members trained in one process as the K rows of stacked tensors.
+
+A member is a row of every stacked tensor: parameters, buffers, optimiser moments, balancer state
+and learned scalars. Admitting copies a row in, releasing frees it, a checkpoint is a row. With
+K >= 2 the forward pass is ``vmap`` of ``functional_call`` over the rows; with K = 1 it is the
+module itself on row 0, so that a single member trains as fast as a plain loop. A bank always runs
+at its full width, empty rows included: its width is part of the numerics key, and under one key a
+member's numbers depend neither on its row nor on its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from vae_core.balancers import BALANCERS, Terms
+from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
+from vae_core.families import Family
+from vae_core.geometry import ImageShape
+from vae_core.likelihoods import gaussian_kl, squared_error
+from vae_core.models import VAE, build, initialise
+from vae_core.optim import RowAdam
+
+Checkpoint = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Member:
+    """What makes one member of a bank differ from another."""
+
+    seed: int
+    lr: float
+    """Adam's learning rate of the network."""
+    balancer: str
+    hyper: Mapping[str, float]
+    """Hyperparameters of the balancer that were given; defaults fill the rest."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A member's training since it was last asked: means over the steps, nats per image."""
+
+    loss: float
+    squared_error: float
+    """S, summed over pixels."""
+    kl: float
+    """R, summed over latents."""
+    sigma2: float
+    """sigma^2 at the last step."""
+    k: float
+    """KL weight at the last step."""
+    diverged_at: int | None
+    """First step (from 1) whose loss was not finite."""
+
+
+@dataclass
+class _Row:
+    """Host-side account of an admitted member."""
+
+    member: Member
+    order: BatchOrder
+    step: int
+    history: list[Tensor] = field(default_factory=list)
+    """Per chunk [steps, 3]: loss, S, R of each step since the last segment."""
+
+
+class Bank:
+    """K rows of one model shape on one device.
+
+    Args:
+        model: settings of the model (``name``, ``latent``, ...), see :func:`vae_core.models.build`.
+        images: the training images, on the device.
+        shape: the images' shape.
+        width: K, the number of rows.
+        batch_size: B, images a member sees a step.
+        dequantize: add uniform noise one grey level wide to every training image.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        images: TrainingImages,
+        shape: ImageShape,
+        *,
+        width: int,
+        batch_size: int,
+        dequantize: bool = False,
+    ) -> None:
+        self.shape, self.width, self.batch_size = shape, width, batch_size
+        self.device, self.dequantize = images.device, dequantize
+        self._images = images
+        self._module = build(model, shape).to(self.device).train()
+        self._evaluated = build(model, shape).to(self.device).eval()
+        self._fresh = build(model, shape)  # stays on the CPU: one start for every device
+        self.latent = self._module.latent
+        self._params = {n: _stack(p, width) for n, p in self._module.named_parameters()}
+        self._buffers = {n: _stack(b, width) for n, b in self._module.named_buffers()}
+        self._leaves = self._make_leaves()
+        self._adam = RowAdam(self._params)
+        self._noise = StepNoise(self.device)
+        self._latent_noise = torch.zeros(width, batch_size, self.latent, device=self.device)
+        self._rows: list[_Row | None] = [None] * width
+        self._families: dict[str, Family] = {}
+        self._last: Terms | None = None
+
+    # -- who is in the bank -------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """Rows that hold no member."""
+        return self._rows.count(None)
+
+    def active(self) -> list[int]:
+        """Rows that hold a member."""
+        return [i for i, row in enumerate(self._rows) if row is not None]
+
+    def step(self, row: int) -> int:
+        """Steps the member in ``row`` has made."""
+        return self._row(row).step
+
+    def admit(self, member: Member, checkpoint: Checkpoint | None = None) -> int:
+        """Put ``member`` into a free row, fresh or from ``checkpoint``; return the row.
+
+        Raises:
+            ContractError: an unknown balancer.
+            RuntimeError: no row is free.
+        """
+        if not self.free:
+            raise RuntimeError("the bank is full")
+        row = self._rows.index(None)
+        step = 0 if checkpoint is None else int(checkpoint["step"])
+        family = self._family(member.balancer)
+        family.admit(row, member.hyper, step)
+        self._adam.reset(row, step)
+        if checkpoint is None:
+            initialise(self._fresh, member.seed)
+            self._load_row(row, self._fresh)
+        else:
+            for name, stack in self._member_tensors(family).items():
+                stack[row].copy_(checkpoint[name])
+        order = BatchOrder(self._images, member.seed, self.batch_size)
+        self._rows[row] = _Row(member, order, step)
+        self._reschedule()
+        return row
+
+    def release(self, row: int) -> None:
+        """Free ``row``; what it held is overwritten by the next admission."""
+        self._family(self._row(row).member.balancer).release(row)
+        self._rows[row] = None
+        self._reschedule()
+
+    def checkpoint(self, row: int) -> Checkpoint:
+        """A copy of everything ``row`` needs to go on, on the CPU; plain tensors only."""
+        held = self._row(row)
+        tensors = self._member_tensors(self._family(held.member.balancer))
+        saved = {name: stack[row].detach().clone().cpu() for name, stack in tensors.items()}
+        return {**saved, "step": torch.tensor(held.step)}
+
+    def model(self, row: int) -> VAE:
+        """The member in ``row`` as a module in evaluation mode, its values copied.
+
+        The module is shared between calls. Copies are freshly allocated, so their alignment,
+        and with it the kernels chosen, does not depend on the row.
+        """
+        with torch.no_grad():
+            for name, value in self._evaluated.state_dict(keep_vars=True).items():
+                stack = self._params[name] if name in self._params else self._buffers[name]
+                value.copy_(stack[row])
+        return self._evaluated
+
+    # -- training -----------------------------------------------------------------------------
+
+    def train(self, steps: int) -> None:
+        """Train every member for ``steps`` steps."""
+        rows = self.active()
+        log = [self._step(rows) for _ in range(steps)]
+        history = torch.stack(log).cpu() if log else torch.empty(0, 3, self.width)
+        for row in rows:
+            self._row(row).history.append(history[:, :, row])
+
+    def segment(self, row: int) -> Segment:
+        """What the member in ``row`` did since the last call (or its admission)."""
+        held = self._row(row)
+        steps = torch.cat(held.history).double()
+        held.history.clear()
+        bad = (~torch.isfinite(steps[:, 0])).nonzero()
+        first = held.step - len(steps) + 1
+        assert self._last is not None
+        log_sigma2, k = self._family(held.member.balancer).balance_of(row, self._last)
+        loss, error, kl = steps.mean(dim=0).tolist()
+        return Segment(
+            loss=loss,
+            squared_error=error,
+            kl=kl,
+            sigma2=math.exp(log_sigma2) if log_sigma2 < 700 else math.inf,
+            k=k,
+            diverged_at=first + int(bad[0]) if len(bad) else None,
+        )
+
+    def seconds_per_image(self, member: Member, steps: int = 10) -> float:
+        """Device seconds per image at full width, measured over ``steps`` steps while empty."""
+        rows = [self.admit(member) for _ in range(self.width)]
+        self.train(2)
+        _synchronise(self.device)
+        start = time.perf_counter()
+        self.train(steps)
+        _synchronise(self.device)
+        elapsed = time.perf_counter() - start
+        for row in rows:
+            self.release(row)
+        return elapsed / (steps * self.batch_size * self.width)
+
+    def _step(self, rows: list[int]) -> Tensor:
+        """One step of every member; returns [3, K]: loss, S, R."""
+        terms = self._forward(self._batch(rows))
+        families = [family for family in self._families.values() if family.rows]
+        losses = {family: family.loss(terms) for family in families}
+        leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
+        # The sum's gradient is 1 for every member whatever the losses are, so none meets another.
+        total = torch.stack([loss.sum() for loss in losses.values()]).sum()
+        found = torch.autograd.grad(total, list(leaves.values()))
+        gradients = dict(zip(leaves, found, strict=True))
+        self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
+        terms = terms.map(Tensor.detach)
+        per_row = torch.zeros(self.width, device=self.device)
+        with torch.no_grad():
+            for family, loss in losses.items():
+                family.advance(terms, gradients)
+                per_row.index_copy_(0, family.index, loss)
+        for row in rows:
+            self._row(row).step += 1
+        self._last = terms
+        return torch.stack(
+            [per_row, terms.squared_error.mean(dim=1), terms.kl.sum(dim=2).mean(dim=1)]
+        )
+
+    def _batch(self, rows: list[int]) -> Tensor:
+        """Images of this step, x [K, B, C, H, W]; latent noise goes to its own buffer."""
+        picked = torch.zeros(self.width, self.batch_size, dtype=torch.int64, device=self.device)
+        offsets = None
+        if self.dequantize:
+            offsets = torch.zeros(self.width, self.batch_size, self.shape.dims, device=self.device)
+        for row in rows:
+            held = self._row(row)
+            picked[row] = held.order.rows(held.step)
+            self._noise.normal_(self._latent_noise[row], held.member.seed, held.step)
+            if offsets is not None:
+                self._noise.uniform_(offsets[row], held.member.seed, held.step)
+        pixels = self._images.pixels.index_select(0, picked.flatten())
+        x = to_unit(pixels, None if offsets is None else offsets.flatten(0, 1))
+        return x.view(self.width, self.batch_size, *self.shape.chw)
+
+    def _forward(self, x: Tensor) -> Terms:
+        absolute = any("absolute_error" in f.balancer.terms for f in self._families.values())
+
+        def measure(model: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+            out = model(image, noise)
+            kl = gaussian_kl(out.mu, out.logvar)
+            error = squared_error(image, out.xhat)
+            if not absolute:
+                return error, kl
+            return error, kl, (image - out.xhat).abs().flatten(1).sum(dim=1)
+
+        if self.width == 1:
+            found = measure(self._module, x[0], self._latent_noise[0])
+            return Terms(*(value.unsqueeze(0) for value in found))
+
+        def one(params: Any, buffers: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+            def model(*inputs: Tensor) -> Any:
+                return functional_call(self._module, (params, buffers), inputs)
+
+            return measure(model, image, noise)
+
+        return Terms(*vmap(one)(self._leaves, self._buffers, x, self._latent_noise))
+
+    # -- rows of the stacks ---------------------------------------------------------------------
+
+    def _make_leaves(self) -> dict[str, Tensor]:
+        """The tensors gradients are taken for: the stacks, or with K = 1 the module's own."""
+        if self.width > 1:
+            return {n: stack.requires_grad_() for n, stack in self._params.items()}
+        leaves: dict[str, Tensor] = {}
+        for name, stack in self._params.items():
+            owner, leaf = _owner(self._module, name)
+            parameter = nn.Parameter(stack[0])
+            owner.register_parameter(leaf, parameter)
+            leaves[name] = parameter
+        for name, stack in self._buffers.items():
+            owner, leaf = _owner(self._module, name)
+            owner.register_buffer(leaf, stack[0])
+        return leaves
+
+    def _by_row(self, gradient: Tensor) -> dict[int, Tensor]:
+        return {0: gradient} if self.width == 1 else dict(enumerate(gradient.unbind(0)))
+
+    def _load_row(self, row: int, source: VAE) -> None:
+        with torch.no_grad():
+            for name, parameter in source.named_parameters():
+                self._params[name][row].copy_(parameter)
+            for name, buffer in source.named_buffers():
+                self._buffers[name][row].copy_(buffer)
+
+    def _member_tensors(self, family: Family) -> dict[str, Tensor]:
+        """Every stack that holds a part of a member of ``family``, by checkpoint name."""
+        named = {
+            "parameter": {n: p.detach() for n, p in self._params.items()},
+            "buffer": self._buffers,
+            "exp_avg": self._adam.exp_avg,
+            "exp_avg_sq": self._adam.exp_avg_sq,
+            "balancer": family.tensors(),
+        }
+        return {f"{kind}/{n}": t for kind, stacks in named.items() for n, t in stacks.items()}
+
+    def _row(self, row: int) -> _Row:
+        held = self._rows[row]
+        if held is None:
+            raise RuntimeError(f"row {row} holds no member")
+        return held
+
+    def _family(self, name: str) -> Family:
+        if name not in self._families:
+            balancer = BALANCERS.get(name)(self.shape, self.latent)
+            self._families[name] = Family(balancer, self.width, self.device)
+        return self._families[name]
+
+    def _reschedule(self) -> None:
+        members = {row: self._row(row).member for row in self.active()}
+        self._adam.schedule(
+            {row: dict.fromkeys(self._params, member.lr) for row, member in members.items()}
+        )
+
+
+def _stack(value: Tensor, width: int) -> Tensor:
+    return torch.zeros(width, *value.shape, dtype=value.dtype, device=value.device)
+
+
+def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return module.get_submodule(path), leaf
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

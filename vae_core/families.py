@@ -1,0 +1,140 @@
+"""The members of a bank that share a balancer: their hyperparameters, state and learned scalars.
+
+A bank computes one loss per family over just that family's rows, so a family's NaN has no path
+into another's gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vae_core.balancers import Balancer, Terms, check_hyperparameters
+from vae_core.errors import ContractError
+from vae_core.optim import RowAdam
+
+
+class Family:
+    """One balancer over the rows of a bank of ``width`` K.
+
+    Attributes:
+        balancer: the rule.
+        rows, index: rows of the bank that use it, ascending; the same as a tensor.
+    """
+
+    def __init__(self, balancer: Balancer, width: int, device: torch.device) -> None:
+        self.balancer = balancer
+        self.rows: list[int] = []
+        self._width, self._device = width, device
+        self.index = torch.empty(0, dtype=torch.int64, device=device)
+        self._hyper = {n: torch.zeros(width, device=device) for n in balancer.hyperparameters}
+        self._state: dict[str, Tensor] = {}
+        self._learned = {n: torch.zeros(width, device=device) for n in balancer.learned}
+        self._adam = RowAdam(self._learned) if self._learned else None
+        self._leaves: dict[str, Tensor] = {}
+
+    def admit(self, row: int, given: Mapping[str, float], step: int = 0) -> None:
+        """Give ``row``, ``step`` steps old, its hyperparameters and the state a member starts with.
+
+        Raises:
+            ContractError: a hyperparameter that is unknown, out of bounds or missing.
+        """
+        check_hyperparameters(type(self.balancer), given)
+        values = self.balancer.complete(given)
+        missing = self._hyper.keys() - values.keys()
+        if missing:
+            raise ContractError(
+                f"balancer '{self.balancer.name}' needs {', '.join(sorted(missing))}",
+                remedy="give a value, or search it",
+            )
+        for name, stack in self._hyper.items():
+            stack[row] = values[name]
+        fresh = self.balancer.initial_state({n: h[row : row + 1] for n, h in self._hyper.items()})
+        for name, value in fresh.items():
+            stack = self._state.setdefault(
+                name,
+                torch.zeros(self._width, *value.shape[1:], dtype=value.dtype, device=self._device),
+            )
+            stack[row] = value[0]
+        for name, spec in self.balancer.learned.items():
+            self._learned[name][row] = values[spec.init]
+        if self._adam:
+            self._adam.reset(row, step)
+        self._set_rows(sorted([*self.rows, row]))
+
+    def release(self, row: int) -> None:
+        """Take ``row`` out of the family."""
+        self._set_rows([r for r in self.rows if r != row])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every stack [K, ...] that holds a part of a member, by checkpoint name."""
+        found = {f"state/{n}": stack for n, stack in self._state.items()}
+        if self._adam:
+            for name, stack in self._learned.items():
+                found[f"learned/{name}"] = stack
+                found[f"exp_avg/{name}"] = self._adam.exp_avg[name]
+                found[f"exp_avg_sq/{name}"] = self._adam.exp_avg_sq[name]
+        return found
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Learned scalars as leaves of the last loss's graph, [len(rows)], by unique name."""
+        return {f"{self.balancer.name}.{n}": leaf for n, leaf in self._leaves.items()}
+
+    def loss(self, terms: Terms) -> Tensor:
+        """Loss of each row of the family, [len(rows)], nats per image."""
+        self._leaves = {
+            n: self._pick(stack).detach().clone().requires_grad_()
+            for n, stack in self._learned.items()
+        }
+        return self.balancer.loss(
+            self._terms(terms), self._picked(self._state), self._leaves, self._picked(self._hyper)
+        )
+
+    def advance(self, terms: Terms, gradients: Mapping[str, Tensor]) -> None:
+        """Move the state and the learned scalars past the step that saw ``terms``."""
+        state = self.balancer.next_state(
+            self._terms(terms), self._picked(self._state), self._leaves, self._picked(self._hyper)
+        )
+        for name, value in state.items():
+            self._state[name].index_copy_(0, self.index, value)
+        if self._adam:
+            by_row = {
+                name: dict(
+                    zip(self.rows, gradients[f"{self.balancer.name}.{name}"].unbind(0), strict=True)
+                )
+                for name in self._learned
+            }
+            self._adam.step(by_row)
+
+    def balance_of(self, row: int, terms: Terms) -> tuple[float, float]:
+        """Give ln sigma^2 and k of ``row``, as it would balance ``terms`` now."""
+        one = torch.tensor([row], device=self._device)
+
+        def pick(stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {n: stack[one] for n, stack in stacks.items()}
+
+        at = self.balancer.balance(
+            terms.rows(one), pick(self._state), pick(self._learned), pick(self._hyper)
+        )
+        return float(at.log_sigma2), float(at.k)
+
+    def _set_rows(self, rows: list[int]) -> None:
+        self.rows = rows
+        self.index = torch.tensor(rows, dtype=torch.int64, device=self._device)
+        if self._adam:
+            rates = {
+                row: {n: float(self._hyper[s.lr][row]) for n, s in self.balancer.learned.items()}
+                for row in rows
+            }
+            self._adam.schedule(rates)
+
+    def _pick(self, stack: Tensor) -> Tensor:
+        return stack if len(self.rows) == self._width else stack.index_select(0, self.index)
+
+    def _picked(self, stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self._pick(stack) for name, stack in stacks.items()}
+
+    def _terms(self, terms: Terms) -> Terms:
+        return terms if len(self.rows) == self._width else terms.rows(self.index)

@@ -1,0 +1,67 @@
+"""Models by name, and a model from a spec's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from vae_core.errors import ContractError, UserError
+from vae_core.geometry import ImageShape
+from vae_core.models.contract import VAE
+from vae_core.models.conv import Conv
+from vae_core.models.initialise import private_randomness
+from vae_core.models.mlp import MLP
+from vae_core.registry import Registry, check_settings
+
+
+def _is_model(name: str, entry: Any) -> type[VAE]:
+    if isinstance(entry, type) and issubclass(entry, VAE):
+        return entry
+    raise ContractError(
+        f"'{name}' is not a model: {entry!r}",
+        where="model.name",
+        remedy="name a subclass of vae_core.models.VAE",
+    )
+
+
+MODELS: Registry[type[VAE]] = Registry("model", group="vae_core.models", check=_is_model)
+MODELS.register("mlp", MLP)
+MODELS.register("conv", Conv)
+
+
+def build(settings: Mapping[str, Any], shape: ImageShape) -> VAE:
+    """A new model for images of ``shape`` from ``{"name": ..., "latent": ..., ...settings}``.
+
+    Its parameters are still to be set (:func:`vae_core.models.initialise`); building consumes none
+    of torch's global randomness, and equal settings give equal buffers.
+
+    Raises:
+        ContractError: an unknown model, setting or value, or images it does not take.
+    """
+    options = dict(settings)
+    name = options.pop("name", None)
+    if name is None or "latent" not in options:
+        missing = "name" if name is None else "latent"
+        raise ContractError(
+            f"the setting '{missing}' is missing",
+            where=f"model.{missing}",
+            remedy="a model needs a name and a latent size: {name: mlp, latent: 8}",
+        )
+    latent = options.pop("latent")
+    kind = MODELS.get(name)
+    check_settings("model", name, kind, options, skip=2)
+    with private_randomness():
+        torch.default_generator.manual_seed(0)
+        try:
+            return kind(shape, latent, **options)
+        except UserError:
+            raise
+        except Exception as error:
+            raise ContractError(
+                f"model '{name}' cannot be built for images of {shape} with "
+                f"{ {'latent': latent, **options} }: {type(error).__name__}: {error}",
+                where="model",
+                remedy="correct the settings, or the model's __init__",
+            ) from error

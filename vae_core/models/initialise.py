@@ -1,0 +1,57 @@
+"""Starting values that depend only on the seed and on a parameter's own name and shape."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vae_core.errors import ContractError
+from vae_core.randomness import derive
+
+# `reset_parameters` draws from torch's one global generator: no two threads may use it at once.
+_GLOBAL_GENERATOR = threading.RLock()
+
+
+def initialise(model: nn.Module, seed: int) -> None:
+    """Set every parameter of ``model``, on the CPU, from (seed, its name, its shape) alone.
+
+    Models of other sizes therefore share the start of every parameter they have in common, which
+    pairs trials of equal seed. The owning module's ``reset_parameters()`` draws the values (the
+    convention of torch's meta-device initialisation), once per parameter, from a generator seeded
+    for that parameter. Torch's global generator is left as it was.
+
+    Raises:
+        ContractError: a module owns parameters and has no ``reset_parameters()``.
+    """
+    values: dict[str, Tensor] = {}
+    with private_randomness(), torch.no_grad():
+        for name, parameter in model.named_parameters():
+            path, _, attribute = name.rpartition(".")
+            owner = model.get_submodule(path)
+            reset = getattr(owner, "reset_parameters", None)
+            if not callable(reset):
+                raise ContractError(
+                    f"parameter '{attribute}' of its module "
+                    f"'{path or '(the model itself)'}' ({type(owner).__name__}) cannot be "
+                    "initialised: the module has no reset_parameters()",
+                    where=f"model {type(model).__name__}",
+                    remedy="give that module a method reset_parameters() that draws new values "
+                    "for the parameters it owns, as torch's layers have",
+                )
+            torch.default_generator.manual_seed(derive(seed, "init", name, *parameter.shape))
+            reset()
+            values[name] = parameter.clone()
+        # Only now: a later reset of the same module has overwritten the earlier values.
+        for name, parameter in model.named_parameters():
+            parameter.copy_(values[name])
+
+
+@contextmanager
+def private_randomness() -> Iterator[None]:
+    """Let torch's global CPU generator be used here, alone, and put its state back after."""
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        yield

@@ -1,0 +1,252 @@
+"""The contract suite every model must pass: run on the built-in ones by the tests, and on a user's
+own at launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vae_core.errors import ContractError, UserError
+from vae_core.geometry import ImageShape
+from vae_core.likelihoods import squared_error
+from vae_core.models.contract import VAE, Reconstruction, evaluating
+from vae_core.models.initialise import initialise, private_randomness
+from vae_core.randomness import derive
+
+T = TypeVar("T")
+
+
+def check_model(model_class: type[VAE], shape: ImageShape, latent: int, **settings: Any) -> None:
+    """Check that a model keeps the contract, on small random batches on the CPU.
+
+    The clauses, in the order they are checked:
+
+    1. It can be built, and keeps the shape and latent size it was given.
+    2. All parameters are float32 and trainable (constants belong in buffers), and
+       ``reset_parameters()`` of the owning modules sets every one from torch's generator alone.
+    3. ``encode`` and ``decode`` return finite float32 tensors of the declared shapes for any batch
+       size; in evaluation mode an image's results do not depend on the others of its batch.
+       The arguments are left as they were.
+    4. ``forward`` decodes mu + exp(logvar/2) * noise.
+    5. It draws no random numbers: equal inputs give equal outputs in training mode.
+    6. The reconstruction error's gradient reaches every parameter and is finite.
+    7. ``torch.func.vmap(randomness="error")`` of ``functional_call`` over stacked parameters and
+       buffers gives, in training mode, the outputs, gradients and updated buffers of plain calls.
+
+    Raises:
+        ContractError: names the first clause that is broken and what to do about it.
+    """
+    check = _Checks(model_class, shape, latent, settings)
+    check.initialisation()
+    check.shapes()
+    check.sampling()
+    check.no_randomness()
+    check.gradients()
+    check.stacking()
+
+
+class _Checks:
+    """The clauses of :func:`check_model`, over one model and one batch of images and noise."""
+
+    def __init__(
+        self, kind: type[VAE], shape: ImageShape, latent: int, settings: dict[str, Any]
+    ) -> None:
+        self._kind, self._name = kind, kind.__name__
+        self._shape, self._latent, self._settings = shape, latent, settings
+        self._model = self._built()
+        if (self._model.shape, self._model.latent) != (shape, latent):
+            raise self._broken(
+                f"has shape {self._model.shape} and latent {self._model.latent}, "
+                f"but was given {shape} and {latent}",
+                "call super().__init__(shape, latent) and leave both attributes as they are",
+            )
+        generator = torch.Generator().manual_seed(derive(0, "contract"))
+        self._x = torch.rand(4, *shape.chw, generator=generator)
+        self._noise = torch.randn(4, latent, generator=generator)
+
+    def initialisation(self) -> None:
+        model = self._model
+        if not any(True for _ in model.parameters()):
+            raise self._broken("has no parameters", "register its weights as nn.Parameter")
+        for name, parameter in model.named_parameters():
+            if parameter.dtype != torch.float32 or not parameter.requires_grad:
+                raise self._broken(
+                    f"has a parameter '{name}' that is {parameter.dtype} with "
+                    f"requires_grad={parameter.requires_grad}",
+                    "make it a trainable float32 parameter, or a buffer if it is a constant",
+                )
+        starts = []
+        for _ in range(2):
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.fill_(torch.nan)
+            self._attempt("be initialised", lambda: initialise(model, 0))
+            starts.append({name: p.detach().clone() for name, p in model.named_parameters()})
+        for name, start in starts[0].items():
+            if not start.isfinite().all():
+                raise self._broken(
+                    f"leaves parameter '{name}' unset or not finite when initialised",
+                    "let reset_parameters() of the module that owns it set all its values",
+                )
+            if not torch.equal(start, starts[1][name]):
+                raise self._broken(
+                    f"starts parameter '{name}' at different values for one seed",
+                    "let reset_parameters() draw from torch's default generator only",
+                )
+
+    def shapes(self) -> None:
+        model, x, z, before = self._model, self._x, self._noise, self._x.clone()
+        with evaluating(model):
+            mu, logvar = self._encoded(x)
+            xhat = self._attempt("decode", lambda: model.decode(z))
+            self._check_tensor("encode's mu", mu, z.shape)
+            self._check_tensor("encode's logvar", logvar, z.shape)
+            self._check_tensor("decode's result", xhat, x.shape)
+            few_mu, few_logvar = self._encoded(x[:3])
+            few_xhat = self._attempt("decode 3 latents", lambda: model.decode(z[:3]))
+        if not torch.equal(x, before):
+            raise self._broken(
+                "changes the images it is given", "do not write into the arguments in place"
+            )
+        for few, all_ in ((few_mu, mu), (few_logvar, logvar), (few_xhat, xhat)):
+            if not _close(few, all_[:3]):
+                raise self._broken(
+                    "gives an image other results beside other images, in evaluation mode",
+                    "compute each row of a batch from that row alone when self.training is False",
+                )
+
+    def sampling(self) -> None:
+        model = self._model
+        with evaluating(model):
+            got = self._attempt("run forward", lambda: model(self._x, self._noise))
+            mu, logvar = model.encode(self._x)
+            xhat = model.decode(mu + (0.5 * logvar).exp() * self._noise)
+        if not (
+            isinstance(got, Reconstruction)
+            and all(_close(a, b) for a, b in zip(got, (xhat, mu, logvar), strict=True))
+        ):
+            raise self._broken(
+                "has a forward that does not decode mu + exp(logvar/2) * noise",
+                "do not override forward; define encode and decode",
+            )
+
+    def no_randomness(self) -> None:
+        model = self._model.train()
+        before = torch.get_rng_state()
+        first, second = (
+            self._attempt("run forward in training mode", lambda: model(self._x, self._noise))
+            for _ in range(2)
+        )
+        if not torch.equal(before, torch.get_rng_state()) or not all(
+            _close(a, b) for a, b in zip(first, second, strict=True)
+        ):
+            raise self._broken(
+                "draws random numbers of its own",
+                "remove dropout and sampling: all noise comes in through `noise`, so that a trial "
+                "depends on its seed alone",
+            )
+
+    def gradients(self) -> None:
+        model = self._model.train()
+        model.zero_grad()
+        self._backward(lambda: squared_error(self._x, model(self._x, self._noise).xhat))
+        for name, parameter in model.named_parameters():
+            if parameter.grad is None or not parameter.grad.isfinite().all():
+                state = "no" if parameter.grad is None else "a non-finite"
+                raise self._broken(
+                    f"passes {state} gradient to parameter '{name}'",
+                    "use it in encode or decode without detaching, or remove it",
+                )
+
+    def stacking(self) -> None:
+        members = [self._built().train() for _ in range(2)]
+        for seed, member in enumerate(members):
+            initialise(member, seed)
+        parameters, buffers = torch.func.stack_module_state(list[nn.Module](members))
+
+        def one(parameters: Any, buffers: Any, x: Tensor, noise: Tensor) -> Any:
+            return torch.func.functional_call(self._model, (parameters, buffers), (x, noise))
+
+        x, noise = torch.stack([self._x, 1 - self._x]), torch.stack([self._noise, -self._noise])
+        rows = self._attempt(
+            "run as rows of stacked parameters (torch.func.vmap)",
+            lambda: torch.func.vmap(one, randomness="error")(parameters, buffers, x, noise),
+            remedy="avoid branches on tensor values, .item(), and writing into tensors made inside",
+        )
+        self._backward(lambda: squared_error(x, rows[0]))
+        for k, member in enumerate(members):
+            plain = member(x[k], noise[k])
+            torch.autograd.backward(squared_error(x[k], plain.xhat).sum())
+            pairs = [(f"output {i}", rows[i][k], plain[i]) for i in range(3)]
+            pairs += [(f"buffer '{n}'", buffers[n][k], b) for n, b in member.named_buffers()]
+            for name, parameter in member.named_parameters():
+                grad = parameters[name].grad
+                row = torch.full_like(parameter, torch.nan) if grad is None else grad[k]
+                pairs.append((f"the gradient of '{name}'", row, _required(parameter.grad)))
+            for what, stacked, alone in pairs:
+                if not _close(stacked, alone):
+                    raise self._broken(
+                        f"differs as a row of stacked parameters in {what}",
+                        "reach parameters and buffers as attributes of their modules at every "
+                        "call, and change buffers in place only",
+                    )
+
+    def _built(self) -> VAE:
+        with private_randomness():
+            return self._attempt(
+                "be built", lambda: self._kind(self._shape, self._latent, **self._settings)
+            )
+
+    def _encoded(self, x: Tensor) -> tuple[Any, Any]:
+        found: Any = self._attempt(f"encode {len(x)} images", lambda: self._model.encode(x))
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise self._broken("does not return a pair from encode", "return (mu, logvar)")
+        return found
+
+    def _check_tensor(self, what: str, got: Any, shape: torch.Size) -> None:
+        if not isinstance(got, Tensor) or got.shape != shape or got.dtype != torch.float32:
+            found = (
+                f"{got.dtype} {list(got.shape)}" if isinstance(got, Tensor) else type(got).__name__
+            )
+            raise self._broken(
+                f"returns {found} as {what}, not torch.float32 {list(shape)}",
+                "return tensors of the shapes VAE.encode and VAE.decode state",
+            )
+        if not got.isfinite().all():
+            raise self._broken(
+                f"returns values that are not finite as {what}", "check its starting weights"
+            )
+
+    def _backward(self, loss: Callable[[], Tensor]) -> None:
+        self._attempt("be differentiated", lambda: torch.autograd.backward(loss().sum()))
+
+    def _attempt(self, what: str, action: Callable[[], T], remedy: str = "") -> T:
+        try:
+            return action()
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._broken(
+                f"cannot {what}: {type(error).__name__}: {error}", remedy or "correct the model"
+            ) from error
+
+    def _broken(self, what: str, remedy: str) -> ContractError:
+        return ContractError(f"{self._name} {what}", where="model contract", remedy=remedy)
+
+
+def _required(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None  # `gradients` has checked it
+    return gradient
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors agree to float32 rounding, measured against their largest entry."""
+    if a.shape != b.shape:
+        return False
+    a, b = a.detach().double(), b.detach().double()
+    scale = float(b.abs().max()) if b.numel() else 0.0
+    return bool(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * scale + 1e-6))

@@ -1,0 +1,37 @@
+"""The numerics key: everything that fixes the last bit of a trial's numbers."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+
+def numerics_key(device: torch.device, width: int) -> dict[str, str | int | bool]:
+    """The key of a bank of ``width`` rows on ``device`` in this process."""
+    return {
+        "device": _device_kind(device),
+        "torch": torch.__version__,
+        "dtype": "float32",
+        "compiled": False,
+        "threads": torch.get_num_threads(),
+        "width": width,
+    }
+
+
+def _device_kind(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    # Which kernels a CPU runs follows from its instruction sets and, in the libraries' own
+    # dispatch, from its model.
+    return f"{_cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

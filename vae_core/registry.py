@@ -1,0 +1,89 @@
+"""Things found by name: the built-in ones, and a user's own by import path or entry point."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from vae_core.errors import ContractError, nearest
+
+T = TypeVar("T")
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class Registry(Generic[T]):
+    """A mapping from names to one kind of thing (models, balancers, data sources).
+
+    A name is looked up among the built-in entries, then among installed entry points of
+    ``group``; ``package.module:Name`` is imported. ``check`` verifies what was imported and
+    raises :class:`ContractError`; built-in entries are verified by the tests.
+    """
+
+    def __init__(self, kind: str, *, group: str, check: Callable[[str, Any], T]) -> None:
+        self.kind, self.group, self._check = kind, group, check
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T) -> None:
+        """Add a built-in ``entry``."""
+        self._entries[name] = entry
+
+    def names(self) -> list[str]:
+        """Names of the built-in entries and of the installed entry points, sorted."""
+        return sorted({*self._entries, *(point.name for point in entry_points(group=self.group))})
+
+    def get(self, name: str) -> T:
+        """The entry called ``name``.
+
+        Raises:
+            ContractError: the name is unknown, cannot be imported, or is not a ``kind``.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        for point in entry_points(group=self.group):
+            if point.name == name:
+                return self._check(name, _loaded(self.kind, name, point.load))
+        if _IMPORT_PATH.fullmatch(name):
+            return self._check(name, _loaded(self.kind, name, lambda: _imported(name)))
+        raise ContractError(
+            f"unknown {self.kind} '{name}'",
+            remedy=f"{nearest(name, self.names())}; or give your own as 'package.module:Name'",
+        )
+
+
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _loaded(kind: str, name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:
+        raise ContractError(
+            f"{kind} '{name}' cannot be imported: {type(error).__name__}: {error}",
+            remedy="check the path, and that the package is installed where the engines run",
+        ) from error
+
+
+def check_settings(
+    kind: str, name: str, call: Callable[..., Any], settings: Mapping[str, Any], *, skip: int
+) -> None:
+    """Check ``settings`` against the keyword parameters of ``call`` after its first ``skip``.
+
+    Raises:
+        ContractError: a setting that ``call`` does not take.
+    """
+    parameters = list(inspect.signature(call).parameters.values())[skip:]
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        return
+    known = [p.name for p in parameters]
+    for key in settings:
+        if key not in known:
+            raise ContractError(
+                f"{kind} '{name}' has no setting '{key}'", remedy=nearest(key, known)
+            )
