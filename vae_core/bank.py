@@ -94,7 +94,7 @@ class Bank:
         dequantize: bool = False,
     ) -> None:
         self.shape, self.width, self.batch_size = shape, width, batch_size
-        self.device, self.dequantize = images.device, dequantize
+        self.device = images.device
         self._images = images
         self._module = build(model, shape).to(self.device).train()
         self._evaluated = build(model, shape).to(self.device).eval()
@@ -105,7 +105,12 @@ class Bank:
         self._leaves = self._make_leaves()
         self._adam = RowAdam(self._params)
         self._noise = StepNoise(self.device)
-        self._latent_noise = torch.zeros(width, batch_size, self.latent, device=self.device)
+        rows = (width, batch_size)
+        self._picked = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        self._latent_noise = torch.zeros(*rows, self.latent, device=self.device)
+        self._offsets: Tensor | None = None
+        if dequantize:
+            self._offsets = torch.zeros(*rows, shape.dims, device=self.device)
         self._rows: list[_Row | None] = [None] * width
         self._families: dict[str, Family] = {}
         self._last: Terms | None = None
@@ -180,10 +185,13 @@ class Bank:
     def train(self, steps: int) -> None:
         """Train every member for ``steps`` steps."""
         rows = self.active()
+        if not steps:
+            return
         log = [self._step(rows) for _ in range(steps)]
-        history = torch.stack(log).cpu() if log else torch.empty(0, 3, self.width)
+        loss, error, rate = (torch.stack(values).cpu() for values in zip(*log, strict=True))
+        history = torch.stack([loss, error.mean(dim=2), rate.mean(dim=2)], dim=2)
         for row in rows:
-            self._row(row).history.append(history[:, :, row])
+            self._row(row).history.append(history[:, row])
 
     def segment(self, row: int) -> Segment:
         """What the member in ``row`` did since the last call (or its admission)."""
@@ -217,14 +225,14 @@ class Bank:
             self.release(row)
         return elapsed / (steps * self.batch_size * self.width)
 
-    def _step(self, rows: list[int]) -> Tensor:
-        """One step of every member; returns [3, K]: loss, S, R."""
+    def _step(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of every member; returns its loss [K], and S and R of each image [K, B]."""
         terms = self._forward(self._batch(rows))
         families = [family for family in self._families.values() if family.rows]
         losses = {family: family.loss(terms) for family in families}
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
         # The sum's gradient is 1 for every member whatever the losses are, so none meets another.
-        total = torch.stack([loss.sum() for loss in losses.values()]).sum()
+        total = torch.cat(list(losses.values())).sum()
         found = torch.autograd.grad(total, list(leaves.values()))
         gradients = dict(zip(leaves, found, strict=True))
         self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
@@ -237,25 +245,19 @@ class Bank:
         for row in rows:
             self._row(row).step += 1
         self._last = terms
-        return torch.stack(
-            [per_row, terms.squared_error.mean(dim=1), terms.kl.sum(dim=2).mean(dim=1)]
-        )
+        return per_row, terms.squared_error, terms.kl.sum(dim=2)
 
     def _batch(self, rows: list[int]) -> Tensor:
         """Images of this step, x [K, B, C, H, W]; latent noise goes to its own buffer."""
-        picked = torch.zeros(self.width, self.batch_size, dtype=torch.int64, device=self.device)
-        offsets = None
-        if self.dequantize:
-            offsets = torch.zeros(self.width, self.batch_size, self.shape.dims, device=self.device)
         for row in rows:
             held = self._row(row)
-            picked[row] = held.order.rows(held.step)
+            self._picked[row] = held.order.rows(held.step)
             self._noise.normal_(self._latent_noise[row], held.member.seed, held.step)
-            if offsets is not None:
-                self._noise.uniform_(offsets[row], held.member.seed, held.step)
-        pixels = self._images.pixels.index_select(0, picked.flatten())
-        x = to_unit(pixels, None if offsets is None else offsets.flatten(0, 1))
-        return x.view(self.width, self.batch_size, *self.shape.chw)
+            if self._offsets is not None:
+                self._noise.uniform_(self._offsets[row], held.member.seed, held.step)
+        pixels = self._images.pixels.index_select(0, self._picked.flatten())
+        offsets = None if self._offsets is None else self._offsets.flatten(0, 1)
+        return to_unit(pixels, offsets).view(self.width, self.batch_size, *self.shape.chw)
 
     def _forward(self, x: Tensor) -> Terms:
         absolute = any("absolute_error" in f.balancer.terms for f in self._families.values())
@@ -298,6 +300,8 @@ class Bank:
         return leaves
 
     def _by_row(self, gradient: Tensor) -> dict[int, Tensor]:
+        # The optimiser's kernel reads memory in order, whatever the strides.
+        gradient = gradient.contiguous()
         return {0: gradient} if self.width == 1 else dict(enumerate(gradient.unbind(0)))
 
     def _load_row(self, row: int, source: VAE) -> None:

@@ -21,7 +21,7 @@ LEVELS = 256
 
 def squared_error(x: Tensor, xhat: Tensor) -> Tensor:
     """S = sum over pixels of (x - xhat)^2, of images [..., C, H, W]; shape [...]."""
-    return (x - xhat).square().flatten(-3).sum(-1)
+    return (x - xhat).square().sum(dim=(-3, -2, -1))
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class RowAdam:
         self._counts = torch.zeros(any_stack.shape[0], device=any_stack.device)
         self._count_views = list(self._counts.unbind(0))
         self._moving = torch.zeros_like(self._counts)
-        self._plan: list[tuple[float, list[tuple[str, int]]]] = []
+        self._plan: list[tuple[float, list[tuple[str, int]], list[list[Tensor]]]] = []
 
     def reset(self, row: int, step: int = 0) -> None:
         """Zero the moments of ``row``, which has made ``step`` steps."""
@@ -52,22 +52,27 @@ class RowAdam:
         for row, by_name in rates.items():
             for name, lr in by_name.items():
                 groups[lr].append((name, row))
-        self._plan = list(groups.items())
+        self._plan = [(lr, moving, self._operands(moving)) for lr, moving in groups.items()]
         self._moving = torch.zeros_like(self._counts)
         self._moving[list(rates)] = 1
+
+    def _operands(self, moving: list[tuple[str, int]]) -> list[list[Tensor]]:
+        """Row views the kernel works on: parameters, both moments, step counts."""
+        stacks = [[self._views[name][i][row] for name, row in moving] for i in range(3)]
+        return [*stacks, [self._count_views[row] for _, row in moving]]
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Mapping[int, Tensor]]) -> None:
         """Move every scheduled parameter; ``gradients[name][row]`` is shaped like one row."""
         self._counts += self._moving
-        for lr, members in self._plan:
+        for lr, moving, (parameters, exp_avg, exp_avg_sq, counts) in self._plan:
             torch._fused_adam_(
-                [self._views[name][0][row] for name, row in members],
-                [gradients[name][row] for name, row in members],
-                [self._views[name][1][row] for name, row in members],
-                [self._views[name][2][row] for name, row in members],
+                parameters,
+                [gradients[name][row] for name, row in moving],
+                exp_avg,
+                exp_avg_sq,
                 [],
-                [self._count_views[row] for _, row in members],
+                counts,
                 lr=lr,
                 beta1=BETAS[0],
                 beta2=BETAS[1],

@@ -38,9 +38,7 @@ class Lease:
                 where=str(home),
                 remedy="wait for it, or stop that process and launch again: nothing is lost",
             ) from error
-        who = json.dumps(
-            {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        )
+        who = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, who.encode(), 0)
 

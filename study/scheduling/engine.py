@@ -12,12 +12,12 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.run import Evaluation, Run
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
@@ -27,20 +27,6 @@ from vae_core.numerics import numerics_key
 CHUNK_SECONDS = 0.5
 """How long the training thread goes without looking up: what an admission waits for at most."""
 PILOT_STEPS = 5
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """What an engine is made with."""
-
-    name: str
-    home: str
-    """The study's folder, on storage that every node sees."""
-    device: str
-    width: int
-    """K, the rows of each of its banks, and the trials it trains at once."""
-    evaluation_images: int
-    pictures: int
 
 
 class Engine:
@@ -136,6 +122,7 @@ class Engine:
     # -- the training thread ------------------------------------------------------------------
 
     def _train(self) -> None:
+        torch.set_num_threads(1)  # of this thread: the setting is each thread's own
         turn = 0
         while not self._stopped:
             self._vacate()

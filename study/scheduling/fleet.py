@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from study.scheduling.engine import Engine, EngineConfig
+from study.scheduling.engine_actor import EngineActor, EngineConfig
 from study.scheduling.pool import Pool
 
 Note = Callable[[str, dict[str, Any]], None]
@@ -88,7 +88,7 @@ class Fleet:
             "num_gpus": 1 if config.device == "cuda" else 0,
             "max_concurrency": config.width + SPARE_CALLS,
         }
-        actor = ray.remote(Engine).options(**options).remote(config)
+        actor = ray.remote(EngineActor).options(**options).remote(config)
         return _Held(config, actor, actor.serve.remote())
 
     def _prepare(self, held: _Held) -> Any:

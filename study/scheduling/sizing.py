@@ -11,7 +11,7 @@ import ray
 import torch
 
 from study.journal import Journal
-from study.scheduling.engine import EngineConfig
+from study.scheduling.engine_actor import EngineConfig
 from study.spec import EnginesSpec, StudySpec
 from vae_core.bank import Bank, Member
 from vae_core.batches import TrainingImages

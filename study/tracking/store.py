@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from vae_core.errors import UserError
 
 DATABASE = "mlflow.db"
-# Beside the studies, so hidden: a visible name could be a study's.
-ARTIFACTS = ".mlartifacts"
+ARTIFACTS = "mlartifacts"
 
 _PATIENCE = 4.0  # seconds a server has to answer at start
 _SQLITE = "sqlite:///"

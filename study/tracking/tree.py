@@ -86,11 +86,12 @@ class Tree:
             handler(event)
 
     def attach(self, files: Mapping[str, Path], text: str) -> None:
-        """Files (name -> path) and a description for the study's run; nothing to do with events."""
+        """Files and a description for the study's run; nothing to do with events."""
         change = self.pending.setdefault(STUDY, Change(STUDY))
         change.items.add(-1)
-        for path in files.values():
-            change.files.setdefault("", []).append(path)
+        for name, path in files.items():
+            folder = name.rpartition("/")[0]
+            change.files.setdefault(folder, []).append(path)
         change.tags["mlflow.note.content"] = text
 
     def describe(self, key: str) -> Run:
@@ -129,8 +130,11 @@ class Tree:
         return change
 
     def _on_study(self, event: Event) -> None:
-        self.study, self.created = event.data, event.time
+        self.study = event.data
+        self.created = self.created or event.time  # a later one says how the study was extended
         change = self._change(STUDY, event)
+        change.tags["study.spec_hash"] = str(event.data["spec_hash"])
+        change.tags["study.code_version"] = str(event.data["code_version"])
         change.reopen()
         change.inputs = True
         change.tags["mlflow.note.content"] = str(event.data["spec"].get("question", ""))
@@ -207,9 +211,10 @@ class Tree:
 
     def _on_choice(self, event: Event) -> None:
         data = event.data
-        self._choices[data["arm"], data["replicate"]] = data["number"]
         change = self._change(arm_key(data["arm"]), event)
-        change.tags[f"study.chosen.r{data['replicate']}"] = f"#{data['number']}"
+        if data["number"] is not None:  # None: no trial of the search came to its end
+            self._choices[data["arm"], data["replicate"]] = data["number"]
+            change.tags[f"study.chosen.r{data['replicate']}"] = f"#{data['number']}"
         change.texts[HISTORY] = self._history(data["arm"])
 
     def _on_finish(self, event: Event) -> None:

@@ -59,10 +59,11 @@ class MlflowWriter:
         self._put(event)
 
     def finish_study(self, files: Mapping[str, Path], text: str) -> None:
-        """Log report, figures, tables (name -> path) and a description on the study's run.
+        """Log report, figures, tables and a description on the study's run.
 
-        May be called before or after the ``finish`` event, and again with newer files. Returns at
-        once; the files must stay until ``close``.
+        ``files`` maps the path in the run to the file, both of one file name. May be called
+        before or after the ``finish`` event, and again with newer files. Returns at once; the
+        files must stay until ``close``.
         """
         self._put((dict(files), text))
 
@@ -99,7 +100,10 @@ class MlflowWriter:
         pause = 0.0
         while sink is not None:
             for item in self._take(pause):
-                self._follow(sink, item)
+                try:
+                    self._follow(sink, item)
+                except Exception:  # one odd event must not end the thread for all that follow
+                    log.exception("not in MLflow, for it cannot be understood: %s", item)
             failed = self._flush(sink)
             with self._wake:
                 changes = self._tree.pending.values()
@@ -127,7 +131,7 @@ class MlflowWriter:
         if isinstance(item, tuple):
             self._tree.attach(*item)
             return
-        if item.kind == "study":
+        if item.kind == "study" and not self._tree.study:
             name, created = str(item.data["name"]), created_tag(item.time)
             artifacts = artifact_location(self._uri, self._home.parent, name)
             self._insist(lambda: sink.open(name, created, artifacts))

@@ -108,7 +108,7 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
     for event in journal.events[before:]:
         writer.send(event)
     until(lambda: writer.problem)
-    assert writer.unsent == len(journal.events) - before
+    assert 0 < writer.unsent <= len(journal.events) - before
     server.start()
     server.wait()
     assert writer.close(60) == 0

@@ -26,7 +26,7 @@ def test_the_embedded_store_is_the_default(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_server_decides_where_artifacts_go(tmp_path: Path) -> None:
     inside = store.artifact_location(tracking_uri(tmp_path), tmp_path, "digits")
-    assert inside == f"file://{tmp_path}/.mlartifacts/digits"
+    assert inside == f"file://{tmp_path}/mlartifacts/digits"
     assert store.artifact_location("http://mlflow.example:5000", tmp_path, "digits") is None
 
 

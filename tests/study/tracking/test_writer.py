@@ -199,12 +199,12 @@ def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Pa
     writer = MlflowWriter(store.uri, journal.home)
     for event in [*journal.events, journal.add("finish")]:
         writer.send(event)
-    writer.finish_study({"report": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4")
+    writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4")
     assert writer.close(60) == 0
     study = store.runs()["study"]
     assert study.info.status == "FINISHED"
     assert study.data.tags["mlflow.note.content"] == "auto: 1.0, tpe: 12.4"
-    assert store.artifacts(study)["report.txt"] == "it does not pay"
+    assert store.artifacts(study)["report/report.txt"] == "it does not pay"
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
@@ -280,6 +280,39 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
     assert found[f"trial/{done}"].info.status == "FINISHED"
 
 
+def test_an_extended_study_goes_on_in_its_runs(journal: Journal, store: Store) -> None:
+    two_arms(journal)
+    store.write(journal.home, journal.events)
+    before = store.runs()
+    journal.add("study", **{**journal.events[0].data, "spec_hash": "6f" * 32})
+    journal.launch()
+    trial = journal.ask(2)
+    journal.train(trial)
+    journal.add("choice", arm="tpe", replicate=0, number=2, value=33.0)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    after = store.runs()
+    assert set(after) - set(before) == {f"trial/{trial}"}
+    assert {run.info.status for run in after.values()} == {"FINISHED"}
+    hashes = {key: run.data.tags["study.spec_hash"] for key, run in after.items()}
+    assert hashes["study"] == hashes[f"trial/{trial}"] == "6f" * 32
+    assert hashes["trial/tpe.search.r0.0001"] == "5e" * 32
+
+
+def test_a_search_that_found_nothing_still_ends(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.end(trial, 0, "failed", reason="diverged at step 1")
+    journal.add("choice", arm="tpe", replicate=0, number=None, value=None)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    arm = store.runs()["arm/tpe"]
+    assert arm.info.status == "FINISHED"
+    assert "failed" in store.artifacts(arm)["search_history.csv"]
+    assert store.client.search_registered_models() == []
+
+
 def test_a_step_reported_twice_is_taken_once(journal: Journal, store: Store) -> None:
     journal.begin()
     trial = journal.ask(0)
@@ -331,6 +364,17 @@ def test_what_the_store_refuses_is_left_out_and_said(
     store.write(journal.home, journal.events)
     assert f"trial/{trial}" in caplog.text
     assert store.runs()["trial/tpe.search.r0.0001"].info.status == "FINISHED"
+
+
+def test_an_event_that_makes_no_sense_is_said_and_passed_over(
+    journal: Journal, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.begin()
+    journal.start("tpe.search.r0.0099")  # of a trial nobody asked for
+    journal.train(journal.ask(0))
+    store.write(journal.home, journal.events)
+    assert "tpe.search.r0.0099" in caplog.text
+    assert store.runs()["trial/tpe.search.r0.0000"].info.status == "FINISHED"
 
 
 def test_a_run_made_twice_is_one_again(journal: Journal, store: Store) -> None:
