@@ -138,10 +138,7 @@ class Conductor:
             if trial.state is None and (report["step"] > trial.step or "end" in report):
                 self._record(trial, report)
                 self.journal.commit()
-            over = trial.state is not None or trial.held or self.interrupted
-            if over:
-                trial.running = False
-            return over
+            return trial.state is not None or trial.held or self.interrupted
 
     def note(self, kind: str, data: dict[str, Any]) -> None:
         """Record something that decides nothing."""
@@ -150,7 +147,10 @@ class Conductor:
             self.journal.commit()
 
     def returned(self, name: str) -> None:
-        """Say that trial ``name`` is not in a slot any more, whatever became of it."""
+        """Say that trial ``name`` is not in a slot any more, whatever became of it.
+
+        Only now may another take its place: Tune then has the trial's process free to use again.
+        """
         with self._lock:
             self.trials[name].running = False
 
