@@ -56,9 +56,9 @@ def decode(raw: bytes) -> Line | None:
     if len(raw) < 10 or raw[8:9] != b" " or not raw.endswith(b"\n"):
         return None
     body = raw[9:-1]
+    if raw[:8] != b"%08x" % zlib.crc32(body):  # as text: no other spelling of it is ours
+        return None
     try:
-        if int(raw[:8], 16) != zlib.crc32(body):
-            return None
         epoch, sequence, time, kind, data, last = json.loads(body)
     except ValueError:
         return None

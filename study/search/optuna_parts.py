@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
@@ -46,7 +48,9 @@ _QUIET: dict[str, dict[str, Any]] = {
 def make_sampler(spec: SamplerSpec, seed: int) -> BaseSampler:
     """The sampler that draws under ``seed``, and nothing but it and the storage."""
     options = {**_QUIET.get(spec.name, {}), **spec.extras, "seed": seed % 2**32}
-    sampler: BaseSampler = _SAMPLERS[spec.name](**options)
+    with warnings.catch_warnings():  # some are marked experimental, at each making
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler: BaseSampler = _SAMPLERS[spec.name](**options)
     return sampler
 
 

@@ -1,0 +1,211 @@
+"""The bank beside a plain hand-written PyTorch loop, and beside itself at other widths.
+
+    python -m benchmarks.bank --rounds 20
+
+One CPU thread, synthetic images; the two sides of a row run in turn in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.paired import alternate, row, table_head
+from vae_core.bank import Bank, Member
+from vae_core.batches import TrainingImages
+from vae_core.geometry import ImageShape
+
+LOOP_TARGET = 0.95
+WIDE_TARGET = 1.5
+LR, BETA = 1e-3, 0.01
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model on images of one shape."""
+
+    name: str
+    model: dict[str, Any]
+    shape: ImageShape
+    batch_size: int
+    steps: int
+    """Steps of one member in a round: a fraction of a second."""
+
+
+DIGITS = Case(
+    "digits mlp 64-64-64-16, batch 64",
+    {"name": "mlp", "latent": 16, "width": 64},
+    ImageShape(1, 8, 8),
+    batch_size=64,
+    steps=200,
+)
+CASES = [
+    DIGITS,
+    Case(
+        "28x28 mlp 784-256-256-16, batch 128",
+        {"name": "mlp", "latent": 16, "width": 256},
+        ImageShape(1, 28, 28),
+        batch_size=128,
+        steps=40,
+    ),
+    Case(
+        "28x28 conv 32-64-16, batch 128",
+        {"name": "conv", "latent": 16, "width": 32},
+        ImageShape(1, 28, 28),
+        batch_size=128,
+        steps=4,
+    ),
+]
+WIDTHS = (2, 4, 8, 16)
+
+
+class Images:
+    """Random bytes in memory, as :class:`vae_core.batches.ImageRows` wants them."""
+
+    def __init__(self, count: int, dims: int) -> None:
+        self.pixels = np.random.default_rng(0).integers(0, 256, (count, dims), dtype=np.uint8)
+        self.index = np.arange(count)
+
+
+class PlainMLP(nn.Module):
+    """The ``mlp`` as one would write it in a script."""
+
+    def __init__(self, dims: int, width: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(dims, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 2 * latent),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, dims),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        return self.decoder(z), mu, logvar
+
+
+class PlainConv(nn.Module):
+    """The ``conv`` for 28x28 grey images, likewise."""
+
+    def __init__(self, width: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2 * width * 49, 2 * latent),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, 2 * width * 49),
+            nn.Unflatten(1, (2 * width, 7, 7)),
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        return self.decoder(z), mu, logvar
+
+
+def plain_loop(case: Case, images: Images) -> Callable[[int], None]:
+    """A script's training loop over float images in memory; call it with a number of steps."""
+    torch.manual_seed(0)
+    data = (torch.from_numpy(images.pixels).float() + 0.5) / 256
+    settings, model = case.model, None
+    if settings["name"] == "mlp":
+        model = PlainMLP(case.shape.dims, settings["width"], settings["latent"])
+    else:
+        model = PlainConv(settings["width"], settings["latent"])
+        data = data.view(-1, *case.shape.chw)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
+
+    def batches():
+        while True:
+            order = torch.randperm(len(data))
+            for start in range(0, len(data) - case.batch_size + 1, case.batch_size):
+                yield data[order[start : start + case.batch_size]]
+
+    stream = batches()
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            x = next(stream)
+            xhat, mu, logvar = model(x)
+            error = (x - xhat).square().sum() / len(x)
+            kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum() / len(x)
+            loss = error / 2 + BETA * kl
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def full_bank(case: Case, images: Images, width: int) -> Bank:
+    """A bank with a member in every row, each of another seed and beta."""
+    bank = Bank(
+        case.model,
+        TrainingImages(images, torch.device("cpu")),
+        case.shape,
+        width=width,
+        batch_size=case.batch_size,
+    )
+    for row in range(width):
+        bank.admit(Member(seed=row, lr=LR, balancer="fixed_beta", hyper={"beta": BETA * 2**row}))
+    return bank
+
+
+def beside_loop(case: Case, images: int, rounds: int) -> str:
+    """One member in a bank against the loop."""
+    data = Images(images, case.shape.dims)
+    bank, loop = full_bank(case, data, 1), plain_loop(case, data)
+    found = alternate(lambda: bank.train(case.steps), lambda: loop(case.steps), rounds)
+    work = case.steps * case.batch_size
+    return row(case.name, found, work, work, LOOP_TARGET)
+
+
+def beside_one(case: Case, width: int, images: int, rounds: int) -> str:
+    """``width`` members in a bank against one; images of all members count."""
+    data = Images(images, case.shape.dims)
+    wide, one = full_bank(case, data, width), full_bank(case, data, 1)
+    steps = max(1, case.steps // width)
+    found = alternate(lambda: wide.train(steps), lambda: one.train(case.steps), rounds)
+    work = steps * case.batch_size * width, case.steps * case.batch_size
+    return row(f"K = {width}", found, *work, WIDE_TARGET if width == 8 else None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for case in CASES:
+        print(beside_loop(case, 4096, options.rounds), flush=True)
+    for width in WIDTHS:
+        print(beside_one(DIGITS, width, 4096, options.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()

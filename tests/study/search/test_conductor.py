@@ -1,0 +1,253 @@
+"""What a study does next, driven without any process: the order of events must not matter."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from study.journal import Journal
+from study.search import Conductor, Request
+from study.spec import StudySpec
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+REPORTS = 4
+BETA = {"beta": {"low": 1e-3, "high": 10, "log": True}}
+TWO = {**BETA, "training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+
+
+def hand(sampler: str, trials: int = 9, space: Any = BETA, **search: Any) -> dict[str, Any]:
+    settings = {"space": space, "sampler": sampler, "trials": trials, **search}
+    return {"balancer": "fixed_beta", "search": settings}
+
+
+ARMS = {
+    "random": hand("random"),
+    "qmc": hand("qmc"),
+    "tpe": hand("tpe", pruner={"name": "median", "n_startup_trials": 2, "synchronous": True}),
+    "gp": hand("gp", trials=6),
+    "cmaes": hand("cmaes", trials=8, space=TWO),
+    "grid": hand("grid", trials=3, space={"beta": [0.1, 1.0, 5.0]}, replicates=2),
+    "auto": {"balancer": "learned_sigma"},
+    "auto-lr": {
+        "balancer": "optimal_sigma",
+        "search": {"space": {"training.lr": [1e-3, 1e-2]}, "sampler": "random", "trials": 3},
+    },
+}
+
+
+def spec(arms: dict[str, Any], **changes: Any) -> StudySpec:
+    return StudySpec.from_dict(
+        {
+            "name": "s",
+            "data": "digits",
+            "model": {"name": "mlp", "latent": 4},
+            "training": {"epochs": 1, "reports": REPORTS},
+            "seeds": [0, 1],
+            "arms": arms,
+            **changes,
+        }
+    )
+
+
+def outcome(request: Request, step: int) -> dict[str, Any]:
+    """A made-up training curve: a function of settings, seed and step alone."""
+    beta = request.settings["balancer"].get("beta", 0.3)
+    lr = request.settings["training"]["lr"]
+    value = math.log(beta) ** 2 + math.log10(lr / 1e-3) ** 2 + 1 / step + request.seed % 97 / 1e5
+    report: dict[str, Any] = {
+        "step": step,
+        "images": 100 * step,
+        "metrics": {"validation/calibrated_elbo": value},
+        "seconds": {"training": 1.0, "evaluation": 0.1},
+        "start": {
+            "engine": "e",
+            "shape": "x",
+            "key": {"width": 1},
+            "seconds_per_image": 1e-4,
+        },
+    }
+    if step == REPORTS:
+        report["end"] = {"state": "complete", "metrics": {"test/calibrated_elbo": value}}
+    return report
+
+
+class Simulation:
+    """Runs a conductor's trials in random order, crashing every so often."""
+
+    def __init__(self, path: Path, study: StudySpec, slots: int) -> None:
+        self.path, self.spec, self.slots = path, study, slots
+        self.open()
+
+    def open(self) -> None:
+        self.journal = Journal(self.path)
+        self.conductor = Conductor(self.spec, self.journal, 64, self.slots)
+        self.running: list[tuple[Request, int]] = []
+
+    def crash(self) -> None:
+        os.close(self.journal._file)
+        with self.path.open("ab") as file:
+            file.write(b"12345678 [torn")
+        self.open()
+
+    def run(self, order: int, crash_every: int = 0) -> Simulation:
+        rng, count = random.Random(order), 0
+        while not self.conductor.finished:
+            while request := self.conductor.next():
+                self.running.append((request, request.after))
+            index = rng.randrange(len(self.running))
+            request, seen = self.running.pop(index)
+            if self.conductor.report(request.trial, outcome(request, seen + 1)):
+                self.conductor.returned(request.trial)
+            else:
+                self.running.append((request, seen + 1))
+            count += 1
+            if crash_every and count % crash_every == 0:
+                self.crash()
+        return self
+
+    def table(self) -> list[tuple[Any, ...]]:
+        return sorted(
+            (t.ask.trial, t.ask.seed, repr(t.ask.params), t.state, t.value, t.step)
+            for t in self.conductor.trials.values()
+        )
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    path = tmp_path_factory.mktemp("reference") / "journal.log"
+    return Simulation(path, spec(ARMS), slots=1).run(order=0).table()
+
+
+@pytest.mark.parametrize(("slots", "order"), [(2, 1), (4, 2), (50, 3)])
+def test_the_table_does_not_depend_on_how_many_ran_nor_on_who_was_first(
+    tmp_path: Path, reference: list[Any], slots: int, order: int
+) -> None:
+    assert Simulation(tmp_path / "j", spec(ARMS), slots).run(order).table() == reference
+
+
+@pytest.mark.parametrize(("slots", "every"), [(3, 7), (8, 13), (2, 5)])
+def test_a_driver_that_dies_again_and_again_ends_with_the_same_table(
+    tmp_path: Path, reference: list[Any], slots: int, every: int
+) -> None:
+    found = Simulation(tmp_path / "j", spec(ARMS), slots).run(order=9, crash_every=every)
+    assert found.table() == reference
+
+
+def test_every_trial_ends_once_and_is_told_to_optuna_as_it_ended(
+    tmp_path: Path, reference: list[Any]
+) -> None:
+    found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
+    ends = [e.data["trial"] for e in found.journal.events if e.kind == "end"]
+    assert sorted(ends) == [row[0] for row in reference]
+    names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    for trial in found.conductor.trials.values():
+        assert trial.state is not None
+        assert trial.phase.trial(trial.ask.number).state.name == names[trial.state]
+    assert {row[3] for row in reference} == {"complete", "pruned"}
+
+
+def test_the_searchs_best_on_validation_is_confirmed_on_the_studys_seeds(tmp_path: Path) -> None:
+    found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
+    trials = [t for t in found.conductor.trials.values() if t.ask.arm == "random"]
+    searched = [t for t in trials if t.ask.phase == "search"]
+    best = min(searched, key=lambda t: t.value or math.inf)
+    confirmed = [t for t in trials if t.ask.phase == "confirm"]
+    assert [t.ask.seed for t in confirmed] == [0, 1]
+    assert {t.ask.chosen_from for t in confirmed} == {best.ask.number}
+    assert all(t.ask.params == best.ask.params for t in confirmed)
+    assert confirmed[0].ask.trial == f"random.confirm.r0.from{best.ask.number}.0000"
+
+
+def test_search_seeds_pair_across_arms_and_never_meet_the_studys(tmp_path: Path) -> None:
+    found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
+    seeds: dict[tuple[int, int], set[int]] = {}
+    for trial in found.conductor.trials.values():
+        if trial.ask.phase == "search":
+            seeds.setdefault((trial.ask.replicate, trial.ask.number), set()).add(trial.ask.seed)
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len({seed for found in seeds.values() for seed in found}) == len(seeds)
+    assert min(seed for found in seeds.values() for seed in found) > 2**32
+
+
+def test_a_grid_is_visited_in_order_once(tmp_path: Path) -> None:
+    found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
+    grid = [t for t in found.conductor.trials.values() if t.ask.trial.startswith("grid.search.r1")]
+    assert [t.ask.params["beta"] for t in grid] == [0.1, 1.0, 5.0]
+
+
+def test_a_report_seen_twice_changes_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    conductor = Conductor(spec({"auto": ARMS["auto"]}), journal, 64, slots=1)
+    request = conductor.next()
+    assert request is not None
+    assert not conductor.report(request.trial, outcome(request, 1))
+    before = len(journal.events)
+    assert not conductor.report(request.trial, outcome(request, 1))
+    assert len(journal.events) == before
+
+
+def test_an_asynchronous_pruner_stops_a_trial_at_once(tmp_path: Path) -> None:
+    pruner = {"name": "threshold", "upper": 5.0}
+    arms = {"hand": hand("random", trials=6, pruner=pruner), "auto": ARMS["auto"]}
+    found = Simulation(tmp_path / "j", spec(arms), slots=2).run(order=1)
+    states = {t.state for t in found.conductor.trials.values() if t.ask.phase == "search"}
+    assert states == {"pruned", "complete"}
+    for trial in found.conductor.trials.values():
+        assert (trial.state == "pruned") == (trial.value is not None and trial.value > 5.0)
+
+
+def test_a_value_that_is_not_finite_is_a_failure_and_never_the_best(tmp_path: Path) -> None:
+    arms = {"hand": hand("random", trials=3), "auto": ARMS["auto"]}
+    journal = Journal(tmp_path / "j")
+    conductor = Conductor(spec(arms), journal, 64, slots=1)
+    while not conductor.finished:
+        request = conductor.next()
+        assert request is not None
+        for step in range(1, REPORTS + 1):
+            report = outcome(request, step)
+            if request.phase == "search":
+                report["metrics"]["validation/calibrated_elbo"] = float("nan")
+            conductor.report(request.trial, report)
+        conductor.returned(request.trial)
+    states = {t.ask.trial: t.state for t in conductor.trials.values()}
+    assert [state for name, state in states.items() if ".search." in name] == ["failed"] * 3
+    choices = [e.data for e in journal.events if e.kind == "choice"]
+    assert choices == [{"arm": "hand", "replicate": 0, "number": None, "value": None}]
+    assert not any(name.startswith("hand.confirm") for name in states)
+
+
+def test_extending_asks_only_what_is_new(tmp_path: Path) -> None:
+    arms = {"random": hand("random", trials=4), "auto": ARMS["auto"]}
+    first = Simulation(tmp_path / "j", spec(arms), slots=2).run(order=1)
+    before = first.table()
+    first.journal.close()
+    more = {"random": hand("random", trials=6), "auto": ARMS["auto"], "new": ARMS["auto-lr"]}
+    second = Simulation(tmp_path / "j", spec(more, seeds=[0, 1, 2]), slots=2).run(order=2)
+    after = second.table()
+    assert [row for row in after if row in before] == before
+    names = {row[0] for row in after} - {row[0] for row in before}
+    assert {"random.search.r0.0004", "random.search.r0.0005"} <= names
+    assert "auto.confirm.r0.fixed.0002" in names
+    assert sum(name.startswith("new.search") for name in names) == 3
+
+
+def test_no_more_than_the_slots_are_handed_out_and_nothing_after_an_interrupt(
+    tmp_path: Path,
+) -> None:
+    conductor = Conductor(spec(ARMS), Journal(tmp_path / "j"), 64, slots=3)
+    requests = [conductor.next() for _ in range(5)]
+    assert [r is None for r in requests] == [False, False, False, True, True]
+    conductor.interrupt()
+    for request in requests[:3]:
+        assert request is not None
+        assert conductor.report(request.trial, outcome(request, 1))
+        conductor.returned(request.trial)
+    assert conductor.finished
+    assert conductor.next() is None
