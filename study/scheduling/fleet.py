@@ -12,10 +12,15 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from study.scheduling.engine_actor import EngineActor, EngineConfig
 from study.scheduling.pool import Pool
+from vae_core.errors import UserError
 
 Note = Callable[[str, dict[str, Any]], None]
 SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
+
+
+class EngineError(UserError):
+    """Engines that cannot do their work."""
 
 
 @dataclass
@@ -53,12 +58,21 @@ class Fleet:
         """Give the engines their data; each joins the pool as soon as it is ready.
 
         Raises:
-            Exception: what the first engine to fail raised.
+            EngineError: an engine cannot begin.
         """
         self._data, self._note = (data, validation), note
         preparing = {self._prepare(held): held for held in self._engines}
         first, rest = ray.wait(list(preparing), num_returns=1)
-        self._join(preparing[first[0]], ray.get(first[0]))
+        try:
+            info = ray.get(first[0])
+        except (RayTaskError, RayActorError) as error:
+            raise EngineError(
+                f"an engine cannot begin: {error}",
+                where=preparing[first[0]].config.name,
+                remedy="see its node's Ray logs; the studies' home must be on storage that "
+                "every node sees, and the same packages installed on each",
+            ) from error
+        self._join(preparing[first[0]], info)
         self._watcher = threading.Thread(
             target=self._watch, args=({ref: preparing[ref] for ref in rest},), daemon=True
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 
 class TrialRelay(tune.Trainable):
@@ -41,6 +41,8 @@ class TrialRelay(tune.Trainable):
                 ray.get(self._pool.lost.remote(self._engine[0]))
                 self._engine = None
                 continue
+            except RayTaskError as error:
+                reports = [self._crashed(str(error))]
             self._seen += len(reports)
             over = not reports or "end" in reports[-1] or self._seen == self._request["until"]
             if over:
@@ -58,6 +60,12 @@ class TrialRelay(tune.Trainable):
         if self._engine is not None:
             self._pool.release.remote(self._trial)
             self._engine = None
+
+    def _crashed(self, traceback: str) -> dict[str, Any]:
+        """A report for a trial that an engine could not even take in."""
+        end = {"state": "failed", "reason": "crashed", "traceback": traceback}
+        nothing = {"images": 0, "metrics": {}, "seconds": {"training": 0.0, "evaluation": 0.0}}
+        return {"step": self._seen + 1, **nothing, "end": end}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing is kept here: engines write the checkpoints, the driver the journal."""

@@ -37,7 +37,7 @@ def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=0),
+                failure_config=tune.FailureConfig(max_failures=-1),
             ),
         )
         tuner.fit()

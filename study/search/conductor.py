@@ -129,12 +129,13 @@ class Conductor:
         """Take a report of trial ``name``; return whether its slot is to be given up.
 
         ``report`` holds ``step``, ``images``, ``metrics``, ``seconds``, ``start`` (where it
-        trains) and, if it is a trial's last, ``end``. A report that is in the journal already
+        trains, if it did) and, if it is a trial's last, ``end``. A report that is in the journal already
         changes nothing.
         """
         with self._lock:
             trial = self.trials[name]
-            self._place(trial, report["start"])
+            if "start" in report:
+                self._place(trial, report["start"])
             if trial.state is None and (report["step"] > trial.step or "end" in report):
                 self._record(trial, report)
                 self.journal.commit()

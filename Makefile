@@ -1,0 +1,46 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA_ROOT ?= $(HOME)/.cache/study-data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-data lint format bench clean
+
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with the pinned versions.
+
+$(STAMP): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+quickstart: $(STAMP)  ## Run a whole study on real 8x8 digits and print its verdict.
+	$(BIN)/study launch search_spaces/quickstart.yaml
+
+test: $(STAMP)  ## Run all tests but those marked slow, gpu or data.
+	$(BIN)/python -m pytest
+
+test-data: $(STAMP)  ## Run the tests on real datasets in DATA_ROOT.
+	STUDY_DATA_ROOT=$(DATA_ROOT) $(BIN)/python -m pytest -m data
+
+lint: $(STAMP)  ## Check format, style and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## Time the bank and Tune's side (see benchmarks/README.md).
+	$(BIN)/python -m benchmarks.bank
+	$(BIN)/python -m benchmarks.tune_overhead
+
+clean:  ## Remove .venv and caches; studies stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from study.scheduling.pool import Pool
+
+
+class Handle:
+    """Stands for an engine's actor handle: notes what is released."""
+
+    def __init__(self) -> None:
+        self.released: list[str] = []
+
+    @property
+    def release(self) -> Any:
+        class Method:
+            remote: Callable[[str], None] = self.released.append
+
+        return Method
+
+
+async def waits(pool: Pool, trial: str) -> asyncio.Task[Any]:
+    task = asyncio.create_task(pool.acquire(trial))
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    return task
+
+
+def test_trials_spread_over_engines_and_wait_when_all_slots_are_taken() -> None:
+    async def play() -> None:
+        pool, first, second = Pool(), Handle(), Handle()
+        early = await waits(pool, "t0")
+        await pool.add("a", first, 2)
+        await pool.add("b", second, 1)
+        assert await early == ("a", first)
+        assert {(await pool.acquire("t1"))[0], (await pool.acquire("t2"))[0]} == {"a", "b"}
+        late = await waits(pool, "t3")
+        await pool.release("t0")
+        assert await late == ("a", first)
+        assert first.released == ["t0"]
+
+    asyncio.run(play())
+
+
+def test_a_trial_that_asks_again_keeps_its_slot_and_releasing_twice_is_harmless() -> None:
+    async def play() -> None:
+        pool, handle = Pool(), Handle()
+        await pool.add("a", handle, 1)
+        assert await pool.acquire("t") == await pool.acquire("t")
+        await pool.release("t")
+        await pool.release("t")
+        assert handle.released == ["t"]
+
+    asyncio.run(play())
+
+
+def test_a_lost_engine_takes_no_more_and_its_trials_find_another() -> None:
+    async def play() -> None:
+        pool, dead, alive = Pool(), Handle(), Handle()
+        await pool.add("dead", dead, 1)
+        assert await pool.acquire("t") == ("dead", dead)
+        await pool.lost("dead")
+        again = await waits(pool, "t")
+        await pool.add("alive", alive, 1)
+        assert await again == ("alive", alive)
+
+    asyncio.run(play())
+
+
+def test_closing_lets_everybody_go() -> None:
+    async def play() -> None:
+        pool = Pool()
+        waiting = await waits(pool, "t")
+        await pool.close()
+        assert await waiting is None
+
+    asyncio.run(play())
