@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.analysis import Report, build_tables
-from study.journal import StudyHome, read_events, studies_home
+from study.journal import HomeError, StudyHome, read_events, studies_home
 from study.spec import StudySpec, load_spec
 
 if TYPE_CHECKING:
@@ -91,7 +91,14 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
     Raises:
         HomeError: there is no such study.
     """
-    return StudyHome(studies_home(home), name).existing()
+    found = StudyHome(studies_home(home), name).existing()
+    if not found.spec.exists() or not found.journal.stat().st_size:
+        raise HomeError(
+            f"nothing of study '{name}' is here: its launch ended before it began",
+            where=str(found.path),
+            remedy="launch it again, from its file",
+        )
+    return found
 
 
 def frozen_spec(home: StudyHome) -> StudySpec:

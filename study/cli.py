@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vae_core.errors import UserError
+
+if TYPE_CHECKING:
+    from study.analysis import Report
 
 INTERRUPTED = 130
 
@@ -28,6 +34,8 @@ class _Verbs(click.Group):
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
 
 _home = click.option(
@@ -47,6 +55,8 @@ def main() -> None:
     """Studies of what tuning beta costs against balancers that set it themselves."""
     # Models, balancers and datasets of one's own are found beside where the command is run.
     sys.path.insert(0, os.getcwd())
+    # Being stopped is the same as Ctrl-C: what a verb has started ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @main.command()
@@ -73,10 +83,7 @@ def launch(
     if dry_run:
         click.echo(str(api.dry_run(file, overrides, home=home, data_root=data_root)))
         return
-    _run(
-        lambda: api.launch(file, overrides, home=home, data_root=data_root, address=address),
-        f"study launch {file}" + "".join(f" --set {change}" for change in overrides),
-    )
+    _run(lambda: api.launch(file, overrides, home=home, data_root=data_root, address=address), home)
 
 
 @main.command()
@@ -88,10 +95,7 @@ def resume(name: str, home: Path | None, data_root: Path | None, address: str | 
     """Go on with study NAME as it was last launched."""
     from study import api
 
-    _run(
-        lambda: api.resume(name, home=home, data_root=data_root, address=address),
-        f"study resume {name}",
-    )
+    _run(lambda: api.resume(name, home=home, data_root=data_root, address=address), home)
 
 
 @main.command()
@@ -179,17 +183,19 @@ def ui(host: str, port: int, home: Path | None) -> None:
     sys.exit(serve(studies_home(home), host, port))
 
 
-def _run(verb: Any, again: str) -> None:
+def _run(verb: Callable[[], Report], home: Path | None) -> None:
     from study.analysis import render
     from study.driver import StudyInterruptedError
 
     try:
         found = verb()
-    except StudyInterruptedError:
+    except (StudyInterruptedError, KeyboardInterrupt):
+        again = shlex.join(["study", *sys.argv[1:]])
         click.echo(f"interrupted; nothing is lost. Go on with: {again}", err=True)
         sys.exit(INTERRUPTED)
     render(found, sys.stdout)
+    at = f" --home {shlex.quote(str(home))}" if home else ""
     click.echo(
-        f"\nLook further: `study show {found.name} TRIAL`, `study report {found.name}`, "
-        "`study ui` for MLflow's pages"
+        f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
+        f"`study ui{at}` for MLflow's pages"
     )

@@ -18,12 +18,12 @@ import yaml
 
 from study.analysis import Report, as_text, build_report, write_records
 from study.analysis.figures import draw_search
+from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, Lease, StudyHome
 from study.progress import Progress
-from study.spec import SpecError, StudySpec, difference
+from study.spec import SpecError, StudySpec, check_images, difference
 from study.tracking import MlflowWriter, check, tracking_uri
 from vae_core.data import PreparedData, prepare
-from vae_core.errors import UserError
 
 MLFLOW_PATIENCE = 60.0
 """Seconds a finished study waits for MLflow; what is left goes out on the next launch."""
@@ -31,10 +31,6 @@ MLFLOW_PATIENCE = 60.0
 
 class StudyInterruptedError(Exception):
     """The study was interrupted; the journal has all it needs to go on."""
-
-
-class AddressError(UserError):
-    """A Ray cluster that cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,10 @@ def run(spec: StudySpec, options: Options) -> Report:
     uri = tracking_uri(home.studies)
     check(uri)
     _refuse_changes(spec, home)
+    if options.address is not None:
+        check_address(options.address)
     data = prepare(spec.data.settings, home.data, options.data_root)
+    check_images(spec, data)
     home.make()
     with ExitStack() as stack:
         stack.enter_context(Lease(home.path))
@@ -92,17 +91,19 @@ def _conduct(
         writer.send(event)
     journal.observe(writer.send)
     conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
+    finished = False
     try:
         with _signals(conductor), Progress(conductor, spec) as progress:
             fleet.open(data.to_dict(), spec.data.validation, conductor.note)
             progress.begin()
             tune_trials(conductor, fleet)
+        finished = not conductor.interrupted
     finally:
         fleet.stop()
-        if conductor.interrupted:
+        if not finished:
             conductor.note("interrupted", {})
             writer.close(MLFLOW_PATIENCE / 4)
-    if conductor.interrupted:
+    if not finished:
         raise StudyInterruptedError
     conductor.note("finish", {})
     report = write_report(spec, journal.events, home)
@@ -180,43 +181,6 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
     journal.commit()
 
 
-def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
-    """Connect to the cluster at ``address``, or start a local Ray; end it with ``stack``.
-
-    Raises:
-        AddressError: no cluster answers there.
-    """
-    quiet = {
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_DEDUP_LOGS": "1",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-        "RAY_AIR_NEW_OUTPUT": "0",
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    if ray.is_initialized():  # the caller's own
-        return
-    common = {"logging_level": "ERROR", "log_to_driver": False}
-    if address is not None:
-        try:
-            ray.init(address=address, **common)
-        except Exception as error:  # Ray raises several unrelated kinds
-            raise AddressError(
-                f"no Ray cluster answers at '{address}': {_first_line(error)}",
-                where="--address",
-                remedy="check it with `ray status`, or leave --address out to start a local Ray",
-            ) from error
-    else:
-        count = spec.engines.count
-        cores = max(os.cpu_count() or 1, count if isinstance(count, int) else 1)
-        ray.init(num_cpus=cores, include_dashboard=False, **common)
-    stack.callback(ray.shutdown)
-
-
 @contextmanager
 def _signals(conductor: Any) -> Iterator[None]:
     """Own SIGINT and SIGTERM: the first ends the study in order, the second at once."""
@@ -263,7 +227,3 @@ def code_version() -> str:
 def _dims(data: PreparedData) -> int:
     channels, height, width = data.shape
     return channels * height * width
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

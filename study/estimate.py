@@ -11,7 +11,7 @@ import torch
 from study.progress import duration
 from study.scheduling.checkpoints import KEPT
 from study.scheduling.sizing import time_images
-from study.spec import StudySpec
+from study.spec import SpecError, StudySpec, check_images, training_steps
 from vae_core.data import Dataset, prepare
 from vae_core.geometry import ImageShape
 from vae_core.models import build
@@ -67,13 +67,15 @@ class Estimate:
 
 
 def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
-    """Plan ``spec`` for this machine and time a few steps of it. Prepares the data."""
+    """Plan ``spec`` for this machine and time a few steps of it. Prepares the data.
+
+    Raises:
+        UserError: the spec's data or model cannot be used, or there is no device to time it on.
+    """
+    device, available = _devices(spec.engines.device)
     data = prepare(spec.data.settings, home / "data", data_root)
+    check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
-    wanted = spec.engines.device
-    cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    device = "cuda" if cuda else "cpu"
-    available = torch.cuda.device_count() if cuda else os.cpu_count() or 1
     engines = available if spec.engines.count == "auto" else spec.engines.count
     slots = 1 if spec.engines.slots == "auto" else spec.engines.slots
     per_trial = _images(spec, len(opened.train))
@@ -103,8 +105,22 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
 
 
 def _images(spec: StudySpec, train: int) -> int:
-    per_epoch = train // spec.training.batch_size
-    return max(1, round(spec.training.epochs * per_epoch)) * spec.training.batch_size
+    batch_size = spec.training.batch_size
+    return training_steps(spec.training.epochs, batch_size, train) * batch_size
+
+
+def _devices(wanted: str) -> tuple[str, int]:
+    """What engines would run on, ``cpu`` or ``cuda``, and how many of it are here."""
+    gpus = torch.cuda.device_count()
+    if wanted == "cuda" and not gpus:
+        raise SpecError(
+            "device cuda, but this machine has no GPU to time steps on",
+            where="engines.device",
+            remedy="do the dry run on a machine with one, or with --set engines.device=cpu",
+        )
+    if gpus and wanted != "cpu":
+        return "cuda", gpus
+    return "cpu", os.cpu_count() or 1
 
 
 def _plan(spec: StudySpec, arm: str, images: int) -> ArmPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 from study.analysis import build_tables
 from study.journal import Event, StudyHome, read_events
 from study.journal.lease import holder
-from vae_core.errors import UserError, nearest
+from vae_core.errors import UserError
 
 
 def status_text(home: StudyHome) -> str:
@@ -38,7 +39,10 @@ def trial_text(home: StudyHome, trial: str) -> str:
     mine = [event for event in events if event.data["trial"] == trial]
     if not mine:
         known = {event.data["trial"] for event in events}
-        raise UserError(f"no trial '{trial}'", where=home.name, remedy=nearest(trial, known))
+        # Of thousands of trials, those that may have been meant.
+        close = difflib.get_close_matches(trial, known, n=5, cutoff=0.0)
+        remedy = f"the nearest: {', '.join(close)}" if close else "it has no trial yet"
+        raise UserError(f"no trial '{trial}'", where=home.name, remedy=remedy)
     asked = mine[0].data
     lines = [
         f"{trial}: {asked['phase']} {asked['number']} of arm {asked['arm']}, seed {asked['seed']}",
@@ -93,7 +97,8 @@ def _told(event: Event) -> str:
             return f"trains on {data['engine']} ({json.dumps(data['key'])})"
         case "end":
             because = f": {data['reason']}" if data["reason"] else ""
-            return f"{data['state']}{because} after report {data['step']}, value {data['value']}"
+            value = "" if data["value"] is None else f", value {data['value']:.6g}"
+            return f"{data['state']}{because} after report {data['step']}{value}"
         case _:
             return event.kind
 

@@ -22,11 +22,13 @@ LINE = 15.0
 
 
 class Progress:
-    """Follows a conductor in a thread of its own."""
+    """Follows a conductor in a thread of its own, on ``console`` (by default stderr)."""
 
-    def __init__(self, conductor: Conductor, spec: StudySpec) -> None:
+    def __init__(
+        self, conductor: Conductor, spec: StudySpec, console: Console | None = None
+    ) -> None:
         self._conductor, self._spec = conductor, spec
-        self._console = Console(file=sys.stderr)
+        self._console = console or Console(file=sys.stderr)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._start, self._work = time.monotonic(), 0.0

@@ -184,14 +184,15 @@ class Bank:
 
     def train(self, steps: int) -> None:
         """Train every member for ``steps`` steps."""
-        rows = self.active()
         if not steps:
             return
-        log = [self._step(rows) for _ in range(steps)]
+        families = [family for family in self._families.values() if family.rows]
+        rows = [row for family in families for row in family.rows]
+        log = [self._step(families, rows) for _ in range(steps)]
         loss, error, rate = (torch.stack(values).cpu() for values in zip(*log, strict=True))
-        history = torch.stack([loss, error.mean(dim=2), rate.mean(dim=2)], dim=2)
-        for row in rows:
-            self._row(row).history.append(history[:, row])
+        history = torch.stack([loss, error.mean(dim=2)[:, rows], rate.mean(dim=2)[:, rows]], dim=2)
+        for row, found in zip(rows, history.unbind(dim=1), strict=True):
+            self._row(row).history.append(found)
 
     def segment(self, row: int) -> Segment:
         """What the member in ``row`` did since the last call (or its admission)."""
@@ -225,27 +226,28 @@ class Bank:
             self.release(row)
         return elapsed / (steps * self.batch_size * self.width)
 
-    def _step(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of every member; returns its loss [K], and S and R of each image [K, B]."""
+    def _step(self, families: list[Family], rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of the members in ``rows``, which are those of ``families`` in order.
+
+        Returns:
+            Their losses [len(rows)], and S and R of each image [K, B].
+        """
         terms = self._forward(self._batch(rows))
-        families = [family for family in self._families.values() if family.rows]
-        losses = {family: family.loss(terms) for family in families}
+        losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
-        # The sum's gradient is 1 for every member whatever the losses are, so none meets another.
-        total = torch.cat(list(losses.values())).sum()
-        found = torch.autograd.grad(total, list(leaves.values()))
+        # Every member's gradient starts from a 1 of its own, so none meets another.
+        ones = [torch.ones_like(loss) for loss in losses]
+        found = torch.autograd.grad(losses, list(leaves.values()), ones)
         gradients = dict(zip(leaves, found, strict=True))
         self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
         terms = terms.map(Tensor.detach)
-        per_row = torch.zeros(self.width, device=self.device)
         with torch.no_grad():
-            for family, loss in losses.items():
+            for family in families:
                 family.advance(terms, gradients)
-                per_row.index_copy_(0, family.index, loss)
         for row in rows:
             self._row(row).step += 1
         self._last = terms
-        return per_row, terms.squared_error, terms.kl.sum(dim=2)
+        return torch.cat(losses).detach(), terms.squared_error, terms.kl.sum(dim=2)
 
     def _batch(self, rows: list[int]) -> Tensor:
         """Images of this step, x [K, B, C, H, W]; latent noise goes to its own buffer."""

@@ -74,9 +74,7 @@ def to_unit(values: Tensor, offset: Tensor | None = None) -> Tensor:
 
     Midpoints keep training and dequantised evaluation (u uniform) on one scale without bias.
     """
-    x = values.to(torch.float32)
-    x = x.add_(0.5) if offset is None else x.add_(offset)
-    return x.mul_(1 / LEVELS)
+    return torch.add(values, 0.5 if offset is None else offset).mul_(1 / LEVELS)
 
 
 class StepNoise:

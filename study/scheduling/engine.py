@@ -19,6 +19,7 @@ import torch
 
 from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.run import Evaluation, Run
+from study.spec import training_steps
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
@@ -73,8 +74,7 @@ class Engine:
     def admit(self, request: dict[str, Any]) -> None:
         """Train a trial as soon as a row is free; again for one already here, nothing happens."""
         training = request["settings"]["training"]
-        per_epoch = self._images.count // training["batch_size"]
-        steps = max(1, round(training["epochs"] * per_epoch))
+        steps = training_steps(training["epochs"], training["batch_size"], self._images.count)
         with self._change:
             if request["trial"] in self._runs:
                 return

@@ -129,8 +129,8 @@ class Conductor:
         """Take a report of trial ``name``; return whether its slot is to be given up.
 
         ``report`` holds ``step``, ``images``, ``metrics``, ``seconds``, ``start`` (where it
-        trains, if it did) and, if it is a trial's last, ``end``. A report that is in the journal already
-        changes nothing.
+        trains, if it did) and, if it is a trial's last, ``end``. A report that is in the journal
+        already changes nothing.
         """
         with self._lock:
             trial = self.trials[name]

@@ -1,13 +1,14 @@
 """A study's YAML file as checked, frozen models, with errors that name file, key and remedy.
 
-Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`check_names`,
-which looks names up among the models, balancers and datasets, imports the core.
+Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`check_names` and
+:func:`check_images`, which look up models, balancers and datasets, import the core.
 """
 
 from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
 from study.spec.difference import Difference, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
+from study.spec.images import check_images, training_steps
 from study.spec.loading import load_spec
 from study.spec.models import (
     OBJECTIVES,
@@ -44,8 +45,10 @@ __all__ = [
     "SpecError",
     "StudySpec",
     "TrainingSpec",
+    "check_images",
     "check_names",
     "difference",
     "half_sum_beta",
     "load_spec",
+    "training_steps",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
@@ -44,6 +45,14 @@ class Source:
     def error(self, path: Path, what: str, remedy: str) -> SpecError:
         """The error to raise about the value at ``path``."""
         return SpecError(what, where=self.where(path), remedy=remedy)
+
+    @contextmanager
+    def at(self, *path: str | int) -> Iterator[None]:
+        """Say that an error of the core comes from the value at ``path``."""
+        try:
+            yield
+        except UserError as error:
+            raise self.error(path, error.what, error.remedy) from error
 
 
 def fault(what: str, remedy: str, *path: str | int) -> PydanticCustomError:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from study.journal.home import RESERVED
 from study.spec import fairness, resolving
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
@@ -121,6 +122,8 @@ class StudySpec(Section):
     def _folder_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise fault(f"'{value}' cannot be a study's name", _NAME_RULE)
+        if value in RESERVED:
+            raise fault(f"'{value}' is a folder beside the studies' own", "give another name")
         return value
 
     @field_validator("objective", mode="before")

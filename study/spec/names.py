@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from study.spec.arms import ArmSpec
@@ -31,25 +29,16 @@ def check_names(spec: StudySpec, source: Source | None = None) -> None:
         _check_arm(name, arm, settings, source)
 
 
-@contextmanager
-def _at(source: Source, *path: str) -> Iterator[None]:
-    """Say where in the spec an error of the core comes from."""
-    try:
-        yield
-    except UserError as error:
-        raise source.error(path, error.what, error.remedy) from error
-
-
 def _check_data(spec: StudySpec, source: Source) -> None:
     from vae_core.data import SOURCES, build_source
     from vae_core.registry import check_settings
 
-    with _at(source, "data", "name"):
+    with source.at("data", "name"):
         entry = SOURCES.get(spec.data.name)
     for key, value in spec.data.extras.items():
-        with _at(source, "data", key):
+        with source.at("data", key):
             check_settings("dataset", spec.data.name, entry, {key: value}, skip=0)
-    with _at(source, "data"):
+    with source.at("data"):
         build_source(spec.data.settings)
 
 
@@ -58,10 +47,10 @@ def _model_settings(spec: StudySpec, source: Source) -> dict[str, Any] | None:
     from vae_core.models import MODELS
     from vae_core.registry import check_settings
 
-    with _at(source, "model", "name"):
+    with source.at("model", "name"):
         model = MODELS.get(spec.model.name)
     for key, value in spec.model.extras.items():
-        with _at(source, "model", key):
+        with source.at("model", key):
             check_settings("model", spec.model.name, model, {key: value}, skip=2)
     parameters = [*inspect.signature(model).parameters.values()][2:]
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
@@ -73,10 +62,10 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
     from vae_core.balancers import BALANCERS, check_hyperparameters
 
     at = ("arms", name, "balancer")
-    with _at(source, *at, "name"):
+    with source.at(*at, "name"):
         family = BALANCERS.get(arm.balancer.name)
     for key, value in arm.balancer.extras.items():
-        with _at(source, *at, key):
+        with source.at(*at, key):
             check_hyperparameters(family, {key: value})
     known = [*family.hyperparameters, *(f"model.{key}" for key in settings or {})]
     known += [f"training.{key}" for key in TrainingSpec.model_fields if key != "reports"]
@@ -113,7 +102,7 @@ def _check_searched(
             if not isinstance(value, float):
                 what = f"{value!r} is not a number"
                 raise source.error(path, what, f"give numbers for {key}")
-            with _at(source, *map(str, path)):
+            with source.at(*path):
                 check_hyperparameters(family, {key: value})
     elif section == "model" and (settings or {}).get(name) in {int, "int"}:
         whole = not isinstance(distribution, FloatRange) and all(

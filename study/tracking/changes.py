@@ -59,6 +59,7 @@ class Model(NamedTuple):
     name: str
     run: str
     folder: str
+    about: str
 
 
 @dataclass

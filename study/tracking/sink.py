@@ -50,20 +50,22 @@ class Sink:
         """Whether the store said no for good, rather than being away for a while."""
         return isinstance(error, MlflowException) and error.error_code in _REFUSALS
 
-    def open(self, study: str, created: str, artifacts: str | None) -> None:
+    def open(self, study: str, question: str, created: str, artifacts: str | None) -> None:
         """Find or make the study's experiment, and the runs of it that are there already.
 
-        ``created`` is the tag that tells this study from another of its name; ``artifacts`` the
-        folder of a new experiment's artifacts (None: the server's own).
+        ``created`` is the tag that tells this study from another of its name. A new experiment is
+        described by ``question``, and keeps its artifacts in ``artifacts`` (None: where the server
+        has them).
         """
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None:
             try:
-                self._experiment = self._client.create_experiment(study, artifacts)
+                tags = {"mlflow.note.content": question}
+                self._experiment = self._client.create_experiment(study, artifacts, tags)
             except MlflowException as error:
                 if not self.refused(error):
                     raise
-                self.open(study, created, artifacts)  # another study's driver was faster
+                self.open(study, question, created, artifacts)  # another study's driver was faster
                 return
         else:
             self._experiment = experiment.experiment_id
@@ -187,7 +189,7 @@ class Sink:
         if version is None:
             source = f"{client.get_run(run).info.artifact_uri}/{model.folder}"
             version = client.create_model_version(
-                model.name, source, run, await_creation_for=0
+                model.name, source, run, description=model.about, await_creation_for=0
             ).version
         client.set_registered_model_alias(model.name, "best", version)
 

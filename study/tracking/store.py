@@ -129,6 +129,11 @@ def ui(studies_home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
     command += ["--host", host, "--port", str(port)]
     # The job runner is for MLflow's language model tools: three more processes, of no use here.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    print(
+        f"MLflow's pages: http://{host}:{port} - each study is an experiment; if they open on "
+        'GenAI, choose "Model training" at the top left',
+        flush=True,
+    )
     server = subprocess.Popen(command, env=quiet | dict(os.environ))
     try:
         return server.wait()

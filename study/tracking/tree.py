@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +20,17 @@ from study.tracking.changes import (
     points,
     trial_key,
 )
+from study.tracking.trials import (
+    CHECKPOINT,
+    Trial,
+    best_confirmed,
+    best_so_far,
+    confirm_mean,
+    search_history,
+)
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 HISTORY = "search_history.csv"
-CHECKPOINT = "checkpoint"  # name under which an `end` event lists the trained model
-
-
-@dataclass
-class Trial:
-    """One trial, as the events so far tell it."""
-
-    data: Mapping[str, Any]  # of its `trial` event
-    started: float | None = None
-    numerics: str = ""
-    step: int = 0
-    images: int = 0
-    device_seconds: float = 0.0
-    end: Mapping[str, Any] | None = None
-    artifacts: dict[str, Path] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        d = self.data
-        if d["phase"] == "search":
-            return f"{d['arm']} search r{d['replicate']} #{d['number']}"
-        chosen = d.get("chosen_from")
-        origin = "" if chosen is None else f" of #{chosen}"
-        return f"{d['arm']} confirm r{d['replicate']}{origin} seed {d['seed']}"
 
 
 class Tree:
@@ -80,6 +61,11 @@ class Tree:
             "interrupted": self._on_interrupted,
         }
 
+    @property
+    def question(self) -> str:
+        """What the study asks, in its spec's words."""
+        return str(self.study["spec"].get("question", ""))
+
     def add(self, event: Event) -> None:
         """Take in one event; kinds that MLflow does not show leave nothing."""
         if handler := self._handlers.get(event.kind):
@@ -92,7 +78,7 @@ class Tree:
         for name, path in files.items():
             folder = name.rpartition("/")[0]
             change.files.setdefault(folder, []).append(path)
-        change.tags["mlflow.note.content"] = text
+        change.tags["mlflow.note.content"] = "\n\n".join(filter(None, (self.question, text)))
 
     def describe(self, key: str) -> Run:
         """What the run of ``key`` is made with."""
@@ -137,7 +123,7 @@ class Tree:
         change.tags["study.code_version"] = str(event.data["code_version"])
         change.reopen()
         change.inputs = True
-        change.tags["mlflow.note.content"] = str(event.data["spec"].get("question", ""))
+        change.tags["mlflow.note.content"] = self.question
         if (spec := self.home / "spec.yaml").is_file():
             change.files.setdefault("", []).append(spec)
 
@@ -199,6 +185,24 @@ class Tree:
         if data.get("reason"):
             change.tags["study.reason"] = data["reason"]
         change.end(_STATUS[data["state"]], data["state"], milliseconds(event.time))
+        self._sum_up(trial, event)
+
+    def _sum_up(self, trial: Trial, event: Event) -> None:
+        """What the trial's end means for its arm: the arms can be compared while they run."""
+        arm, replicate = trial.data["arm"], trial.data["replicate"]
+        if trial.data["phase"] == "search":
+            name = f"search/best_r{replicate}"
+            ended, value = best_so_far(self._of(arm), replicate)
+        else:
+            name = "confirm/mean"
+            ended, value = confirm_mean(self._of(arm), self._chosen(arm))
+        self._change(arm_key(arm), event).points += points({name: value}, event.time, ended)
+
+    def _of(self, arm: str) -> list[Trial]:
+        return [trial for trial in self._trials.values() if trial.data["arm"] == arm]
+
+    def _chosen(self, arm: str) -> dict[int, int]:
+        return {replicate: n for (name, replicate), n in self._choices.items() if name == arm}
 
     def _add_artifacts(self, trial: Trial, change: Change) -> None:
         assert trial.end is not None
@@ -215,12 +219,11 @@ class Tree:
         if data["number"] is not None:  # None: no trial of the search came to its end
             self._choices[data["arm"], data["replicate"]] = data["number"]
             change.tags[f"study.chosen.r{data['replicate']}"] = f"#{data['number']}"
-        change.texts[HISTORY] = self._history(data["arm"])
+        change.texts[HISTORY] = search_history(self._of(data["arm"]))
 
     def _on_finish(self, event: Event) -> None:
         for arm in self._arms:
             change = self._change(arm_key(arm), event)
-            change.texts[HISTORY] = self._history(arm)
             change.model = self._best(arm)
             change.end("FINISHED", "complete", milliseconds(event.time))
         self._change(STUDY, event).end("FINISHED", "complete", milliseconds(event.time))
@@ -231,37 +234,25 @@ class Tree:
             for name, trial in self._trials.items()
             if trial.started is not None and trial.end is None
         ]
+        error = event.data.get("error")  # of a driver that failed; none where it was asked to stop
         for key in (*running, *map(arm_key, self._arms), STUDY):
-            self._change(key, event).end("KILLED", "interrupted", milliseconds(event.time))
-
-    def _history(self, arm: str) -> str:
-        """The arm's trials as CSV: what was tried, what came of it, what it cost."""
-        trials = [trial for trial in self._trials.values() if trial.data["arm"] == arm]
-        names = list(dict.fromkeys(name for trial in trials for name in trial.data["params"]))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        head = ["phase", "replicate", "number", "seed", "state", "value"]
-        table.writerow([*head, "images", "device_seconds", *names])
-        for trial in trials:
-            d, end = trial.data, trial.end or {"state": "running"}
-            row = [d["phase"], d["replicate"], d["number"], d["seed"], end["state"]]
-            row += [end.get("value"), trial.images, trial.device_seconds]
-            table.writerow([*row, *(d["params"].get(name) for name in names)])
-        return text.getvalue()
+            change = self._change(key, event)
+            if error:
+                change.tags["study.reason"] = str(error)
+                change.end("FAILED", "failed", milliseconds(event.time))
+            else:
+                change.end("KILLED", "interrupted", milliseconds(event.time))
 
     def _best(self, arm: str) -> Model | None:
-        """The confirm run of lowest objective among those of the arm's latest choices."""
-        found: list[tuple[float, str]] = []
-        for name, trial in self._trials.items():
-            d, end = trial.data, trial.end
-            if d["arm"] != arm or d["phase"] != "confirm" or CHECKPOINT not in trial.artifacts:
-                continue
-            current = d.get("chosen_from") in {None, self._choices.get((arm, d["replicate"]))}
-            if end and current and end["state"] == "complete" and end.get("value") is not None:
-                found.append((end["value"], name))
-        if not found:
+        trial = best_confirmed(self._of(arm), self._chosen(arm))
+        if trial is None:
             return None
-        return Model(f"{self.study['name']}-{arm}", trial_key(min(found)[1]), CHECKPOINT)
+        about = (
+            f"{trial.name}: of the arm's confirm runs the one of lowest "
+            f"{self.study['spec'].get('objective', 'objective')} on validation, {trial.value:.6g}"
+        )
+        name = f"{self.study['name']}-{arm}"
+        return Model(name, trial_key(trial.data["trial"]), CHECKPOINT, about)
 
 
 def created_tag(time: float) -> str:

@@ -134,7 +134,8 @@ class MlflowWriter:
         if item.kind == "study" and not self._tree.study:
             name, created = str(item.data["name"]), created_tag(item.time)
             artifacts = artifact_location(self._uri, self._home.parent, name)
-            self._insist(lambda: sink.open(name, created, artifacts))
+            question = str(item.data["spec"].get("question", ""))
+            self._insist(lambda: sink.open(name, question, created, artifacts))
             self._tree.written = sink.written
         self._tree.add(item)
 

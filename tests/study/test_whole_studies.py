@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +82,17 @@ class Launch:
         finally:
             self.log.close()
 
-    def until(self, seen: Callable[[list[Event]], bool]) -> None:
-        """Wait until the journal shows something."""
+    def reports(self, count: int) -> None:
+        """Wait until this launch has journalled so many reports."""
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            if seen(events(self.home)):
+        while self.process.poll() is None and time.monotonic() < deadline:
+            found = events(self.home) if (self.home / "small" / "journal.log").exists() else []
+            begun = [
+                e.sequence
+                for e in found
+                if e.kind == "launch" and e.data["pid"] == self.process.pid
+            ]
+            if begun and sum(e.kind == "report" and e.sequence > begun[0] for e in found) >= count:
                 return
             time.sleep(0.1)
         raise AssertionError(self.text())
@@ -100,10 +103,6 @@ class Launch:
 
 def events(home: Path) -> list[Event]:
     return list(read_events(home / "small"))
-
-
-def reports(count: int) -> Callable[[list[Event]], bool]:
-    return lambda found: sum(event.kind == "report" for event in found) >= count
 
 
 def finish(home: Path, *arguments: str, verb: str = "launch") -> None:
@@ -183,27 +182,29 @@ def check_mlflow(home: Path) -> None:
         assert [metric.step for metric in steps] == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.timeout(900)
 def test_a_study_that_is_killed_interrupted_and_robbed_of_its_engines_ends_the_same(
     home: Path, reference: Path
 ) -> None:
     run = Launch(home)
-    run.until(reports(4))
+    run.reports(0)
     second = Launch(home, verb="resume")
     assert second.end() == 2
     assert f"process {run.process.pid} on" in second.text()
+    run.reports(4)
     os.killpg(run.process.pid, signal.SIGKILL)
     run.end()
 
     run = Launch(home)
-    run.until(reports(15))
+    run.reports(8)
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130, run.text()
     assert "Go on with: study launch" in run.text()
     assert events(home)[-1].kind == "interrupted"
 
     run = Launch(home, verb="resume")
-    for count, victim in ((20, "EngineActor"), (30, "Trainable"), (40, "EngineActor")):
-        run.until(reports(count))
+    for count, victim in ((3, "EngineActor"), (9, "Trainable"), (15, "EngineActor")):
+        run.reports(count)
         for pid in children(home, victim):
             os.kill(pid, signal.SIGKILL)
     assert run.end() == 0, run.text()
@@ -225,7 +226,7 @@ def test_trials_run_on_both_nodes_of_a_cluster_and_trainables_load_no_torch(
         cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         run = Launch(home, "--address", cluster.address, "--set", "engines.count=auto")
-        run.until(reports(4))
+        run.reports(4)
         relays = children(home, "Trainable")
         maps = [Path(f"/proc/{pid}/maps").read_text() for pid in relays]
         assert run.end() == 0, run.text()

@@ -107,6 +107,31 @@ def test_test_metrics_reach_confirm_runs_only(journal: Journal, store: Store) ->
         assert tested == (".confirm." in key)
 
 
+def test_arms_show_the_best_so_far_and_the_mean_of_standing_confirm_runs(
+    journal: Journal, store: Store
+) -> None:
+    journal.begin()
+    for number, (reports, state) in enumerate(
+        [(2, "complete"), (1, "complete"), (5, "pruned"), (4, "complete")]
+    ):
+        journal.train(journal.ask(number), reports=reports, state=state)
+    journal.add("choice", arm="tpe", replicate=0, number=3, value=25.0)
+    for number, (chosen, reports) in enumerate([(3, 2), (3, 4), (1, 5)]):
+        trial = journal.ask(number, seed=101 + number, chosen_from=chosen)
+        journal.train(trial, reports=reports)
+    failed = journal.ask(3, seed=104, chosen_from=3)
+    journal.train(failed, reports=1, state="failed", value=None, metrics={})
+    store.write(journal.home, journal.events)
+    store.forget()
+    store.write(journal.home, journal.events)
+    arm = store.runs()["arm/tpe"]
+    rows = {name: [row[:2] for row in store.history(arm, name)] for name in arm.data.metrics}
+    assert rows == {
+        "search/best_r0": [(1, 50.0), (2, 50.0), (3, 50.0), (4, 25.0)],
+        "confirm/mean": [(1, 50.0), (2, 37.5), (3, 37.5), (4, 37.5)],
+    }
+
+
 def test_states_are_honest(journal: Journal, store: Store) -> None:
     journal.begin()
     ends = {
@@ -160,9 +185,10 @@ def test_artifacts_history_and_dataset(journal: Journal, store: Store, tmp_path:
     assert store.artifacts(found[f"trial/{trial}"]) == {}
     assert store.artifacts(found["study"]) == {"spec.yaml": "name: digits-beta\n"}
     lines = store.artifacts(found["arm/tpe"])["search_history.csv"].splitlines()
-    assert lines[0] == "phase,replicate,number,seed,state,value,images,device_seconds,beta"
-    assert lines[2] == f"search,0,1,7,complete,{100 / 3},3000,2.25,1.5"
-    assert len(lines) == 5
+    assert lines[0] == "number,beta,value,state,replicate,images,device_seconds,seed"
+    assert lines[2] == f"1,1.5,{100 / 3},complete,0,3000,2.25,7"
+    assert len(lines) == 3  # the search only: confirm runs chose nothing
+    assert store.artifacts(found["arm/auto"]) == {}
 
     for key in ("study", f"trial/{confirmed}"):
         inputs = found[key].inputs.dataset_inputs
@@ -191,6 +217,7 @@ def test_the_best_confirmed_model_of_each_arm_is_registered_once(
             f"{best}.checkpoint.pt"
         ]
         assert len(client.search_model_versions(f"name = '{name}'")) == versions
+        assert found[f"trial/{best}"].info.run_name in version.description
 
 
 def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Path) -> None:
@@ -203,7 +230,9 @@ def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Pa
     assert writer.close(60) == 0
     study = store.runs()["study"]
     assert study.info.status == "FINISHED"
-    assert study.data.tags["mlflow.note.content"] == "auto: 1.0, tpe: 12.4"
+    assert study.data.tags["mlflow.note.content"] == "does a search pay?\n\nauto: 1.0, tpe: 12.4"
+    experiment = store.client.get_experiment(study.info.experiment_id)
+    assert experiment.tags["mlflow.note.content"] == "does a search pay?"
     assert store.artifacts(study)["report/report.txt"] == "it does not pay"
 
 
@@ -278,6 +307,17 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
         assert found[key].info.status == "RUNNING"
         assert found[key].data.tags["study.state"] == "running"
     assert found[f"trial/{done}"].info.status == "FINISHED"
+
+
+def test_a_driver_that_failed_leaves_failed_runs(journal: Journal, store: Store) -> None:
+    journal.begin()
+    open_ = journal.ask(0)
+    journal.start(open_)
+    journal.add("interrupted", error="OSError: no space left")
+    store.write(journal.home, journal.events)
+    for run in store.runs().values():
+        assert (run.info.status, run.data.tags["study.state"]) == ("FAILED", "failed")
+        assert run.data.tags["study.reason"] == "OSError: no space left"
 
 
 def test_an_extended_study_goes_on_in_its_runs(journal: Journal, store: Store) -> None:

@@ -1,0 +1,96 @@
+"""A spec against its images, once they are ready: everything that would only fail in training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from study.spec.errors import Path, Source
+from study.spec.models import StudySpec
+
+if TYPE_CHECKING:
+    from vae_core.data import PreparedData
+
+
+def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> None:
+    """See that the models of ``spec`` take the images of ``data``, and that there are enough.
+
+    A model of the user's own is held to its whole contract (seconds, on the CPU); the built-in
+    ones are only built.
+
+    Raises:
+        SpecError: they do not, or there are not.
+    """
+    from vae_core.data import validation_count
+
+    source = source or Source()
+    count = data.counts["train"]
+    with source.at("data", "validation"):
+        images = count - validation_count(count, spec.data.validation)
+    for arm in spec.arms:
+        _check_training(spec, arm, images, source)
+    _check_models(spec, data, source)
+
+
+def training_steps(epochs: float, batch_size: int, images: int) -> int:
+    """Steps of a trial: an epoch is as many whole batches as ``images`` fill."""
+    return max(1, round(epochs * (images // batch_size)))
+
+
+def _check_training(spec: StudySpec, arm: str, images: int, source: Source) -> None:
+    sizes, size_path = _drawn(spec, arm, "batch_size")
+    every, _ = _drawn(spec, arm, "epochs")
+    reports = spec.training.reports
+    for size, epochs in product(sizes, every):
+        if size > images:
+            what = f"a batch of {size:,} images, of which there are {images:,} to train on"
+            raise source.error(size_path, what, f"give {images:,} or less")
+        steps = training_steps(epochs, size, images)
+        if reports > steps:
+            what = (
+                f"{reports} reports in the {steps} steps of a trial "
+                f"({epochs:g} epochs of {images // size} batches of {size})"
+            )
+            remedy = f"give {steps} or less, or more training.epochs"
+            raise source.error(("training", "reports"), what, remedy)
+
+
+def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
+    """The extreme values of a training setting in ``arm``, and where the spec gives them."""
+    search, key = spec.arms[arm].search, f"training.{name}"
+    if search and key in search.space:
+        return search.space[key].ends(), ("arms", arm, "search", "space", key)
+    return [getattr(spec.training, name)], ("training", name)
+
+
+def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
+    from vae_core.geometry import ImageShape
+    from vae_core.models import MODELS, build, check_model
+
+    shape = ImageShape(*data.shape)
+    kind = MODELS.get(spec.model.name)
+    checked = set()
+    for settings, path in _models(spec, shape.dims):
+        if (known := json.dumps(settings, sort_keys=True)) in checked:
+            continue
+        checked.add(known)
+        with source.at(*path):
+            build(settings, shape)
+            if not kind.__module__.startswith("vae_core."):
+                own = {key: value for key, value in settings.items() if key != "name"}
+                check_model(kind, shape, **own)
+
+
+def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Model settings at the ends of what is searched, one setting at a time, and their places."""
+    for name, arm in spec.arms.items():
+        space = arm.search.space if arm.search else {}
+        lowest = {key: distribution.ends()[0] for key, distribution in space.items()}
+        yield spec.resolve(name, lowest, dims)["model"], ("model",)
+        for key, distribution in space.items():
+            if key.startswith("model."):
+                for value in distribution.ends():
+                    drawn = spec.resolve(name, {**lowest, key: value}, dims)["model"]
+                    yield drawn, ("arms", name, "search", "space", key)

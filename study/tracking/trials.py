@@ -1,0 +1,99 @@
+"""The trials of a study as its events tell them, and what an arm's run says of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+CHECKPOINT = "checkpoint"  # name under which an `end` event lists the trained model
+
+
+@dataclass
+class Trial:
+    """One trial, as the events so far tell it."""
+
+    data: Mapping[str, Any]  # of its `trial` event
+    started: float | None = None
+    numerics: str = ""
+    step: int = 0
+    images: int = 0
+    device_seconds: float = 0.0
+    end: Mapping[str, Any] | None = None
+    artifacts: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What people read: unique in a study."""
+        d = self.data
+        if d["phase"] == "search":
+            return f"{d['arm']} search r{d['replicate']} #{d['number']}"
+        chosen = d.get("chosen_from")
+        origin = "" if chosen is None else f" of #{chosen}"
+        return f"{d['arm']} confirm r{d['replicate']}{origin} seed {d['seed']}"
+
+    @property
+    def value(self) -> float | None:
+        """The objective on validation, of a trial that came to its end."""
+        if self.end is None or self.end["state"] != "complete":
+            return None
+        value: float | None = self.end.get("value")
+        return value
+
+
+def best_so_far(trials: Iterable[Trial], replicate: int) -> tuple[int, float | None]:
+    """How many trials of a replicate's search have ended, and the lowest objective of theirs."""
+    ended = [
+        trial
+        for trial in trials
+        if trial.end and trial.data["phase"] == "search" and trial.data["replicate"] == replicate
+    ]
+    return len(ended), min((t.value for t in ended if t.value is not None), default=None)
+
+
+def confirm_mean(trials: Iterable[Trial], choices: Mapping[int, int]) -> tuple[int, float | None]:
+    """How many confirm runs have ended, and the mean objective of those that stand."""
+    confirmed = [trial for trial in trials if trial.end and trial.data["phase"] == "confirm"]
+    values = [t.value for t in standing(confirmed, choices) if t.value is not None]
+    return len(confirmed), fmean(values) if values else None
+
+
+def best_confirmed(trials: Iterable[Trial], choices: Mapping[int, int]) -> Trial | None:
+    """The standing confirm run of lowest objective that left a model."""
+    found = [
+        (trial.value, trial.data["trial"], trial)
+        for trial in standing(trials, choices)
+        if CHECKPOINT in trial.artifacts and trial.value is not None
+    ]
+    return min(found)[2] if found else None
+
+
+def standing(trials: Iterable[Trial], choices: Mapping[int, int]) -> list[Trial]:
+    """Confirm runs of the latest choices (replicate -> number), or of an arm that chooses none."""
+    return [
+        trial
+        for trial in trials
+        if trial.data["phase"] == "confirm"
+        and trial.data.get("chosen_from") in {None, choices.get(trial.data["replicate"])}
+    ]
+
+
+def search_history(trials: Sequence[Trial]) -> str:
+    """The trials of an arm's searches as CSV: what was tried, what came of it, what it cost."""
+    searched = [trial for trial in trials if trial.data["phase"] == "search"]
+    names = list(dict.fromkeys(name for trial in searched for name in trial.data["params"]))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(
+        ["number", *names, "value", "state", "replicate", "images", "device_seconds", "seed"]
+    )
+    for trial in searched:
+        d, end = trial.data, trial.end or {"state": "running"}
+        row = [d["number"], *(d["params"].get(name) for name in names), end.get("value")]
+        row += [end["state"], d["replicate"], trial.images, trial.device_seconds, d["seed"]]
+        table.writerow(row)
+    return text.getvalue()

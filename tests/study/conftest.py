@@ -1,0 +1,127 @@
+"""A study whose journal a real conductor wrote, from reports made up here; no Ray, no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.journal import Journal, StudyHome
+from study.search import Conductor
+from study.search.conductor import Request
+from study.spec import StudySpec
+
+TOLD: dict[str, Any] = {
+    "name": "told",
+    "question": "What does a reader see?",
+    "data": "digits",
+    "model": {"name": "mlp", "latent": 4, "width": 8},
+    "training": {"epochs": 2, "batch_size": 100, "reports": 2},
+    "seeds": [0, 1],
+    "arms": {
+        "random": {
+            "balancer": "fixed_beta",
+            "search": {"space": {"beta": {"low": 1e-3, "high": 10, "log": True}}, "trials": 3},
+        },
+        "optimal": {"balancer": "optimal_sigma"},
+    },
+}
+CRASHED = "random.search.r0.0001"
+TRACEBACK = "Traceback (most recent call last):\nRuntimeError: the decoder met its end\n"
+KEY = {"device": "cpu", "threads": 1, "width": 1}
+
+
+def made_up(request: Request, step: int) -> dict[str, Any]:
+    """Report ``step`` of a trial whose objective is best at beta 0.1."""
+    beta = request.settings["balancer"].get("beta", 0.1)
+    elbo = 10 + math.log10(beta / 0.1) ** 2 + 1 / step + request.seed % 89 / 1000
+    metrics = {"calibrated_elbo": elbo, "bits_per_dim": elbo / 44, "MSE": 0.05, "R": 3.0}
+    found: dict[str, Any] = {
+        "step": step,
+        "images": step * 1350,
+        "metrics": {"train/S": 3.2, "train/R": 3.0, "beta": beta}
+        | {f"validation/{name}": value for name, value in metrics.items()},
+        "seconds": {"training": 0.5, "evaluation": 0.1},
+        "start": {"engine": "e1", "shape": "mlp-4", "key": KEY, "seconds_per_image": 1e-4},
+    }
+    if request.trial == CRASHED:
+        found["metrics"] = {}
+        found["end"] = {"state": "failed", "reason": "crashed", "traceback": TRACEBACK}
+    elif step == 2:
+        tested = {f"test/{name}": value for name, value in metrics.items()}
+        found["end"] = {"state": "complete", "metrics": tested}
+    return found
+
+
+def begin(spec: StudySpec, home: StudyHome) -> Journal:
+    """The home and the journal of ``spec``, as a launch begins them."""
+    home.make()
+    home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
+    journal = Journal(home.journal)
+    described = {"name": spec.name, "spec": spec.to_dict(), "spec_hash": spec.hash}
+    journal.append("study", {**described, "code_version": "1", "data": {}})
+    journal.append("launch", {"epoch": 1, "pid": 1, "host": "h", "command": ["study", "launch"]})
+    engine = {"engine": "e1", "device": "cpu", "width": 1, "startup_seconds": 2.0}
+    journal.append("engine", {**engine, "state": "started"})
+    journal.commit()
+    return journal
+
+
+def follow(conductor: Conductor, reports: int = 10**9) -> None:
+    """Give the conductor ``reports`` reports, or all it waits for, one trial after another."""
+    while (request := conductor.next()) is not None:
+        for step in range(request.after + 1, 3):
+            if reports == 0:
+                return
+            reports -= 1
+            if conductor.report(request.trial, made_up(request, step)):
+                break
+        conductor.returned(request.trial)
+
+
+@pytest.fixture
+def follow_up() -> Callable[[Conductor], None]:
+    """Gives a conductor all the reports it waits for."""
+    return follow
+
+
+@pytest.fixture
+def told_spec() -> StudySpec:
+    return StudySpec.from_dict(TOLD)
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> StudyHome:
+    """A finished study: 3 search trials, one of them crashed, and 2 confirm runs an arm."""
+    spec = StudySpec.from_dict(TOLD)
+    home = StudyHome(tmp_path_factory.mktemp("studies"), spec.name)
+    journal = begin(spec, home)
+    conductor = Conductor(spec, journal, dims=64, slots=1)
+    follow(conductor)
+    assert conductor.finished
+    conductor.note("finish", {})
+    journal.close()
+    return home
+
+
+@pytest.fixture
+def conducting(
+    told_spec: StudySpec, tmp_path: Path
+) -> Iterator[Callable[[int], tuple[Conductor, StudyHome]]]:
+    """Begin the study anew and stop after so many reports, the last trial still running."""
+    journals = []
+
+    def make(reports: int) -> tuple[Conductor, StudyHome]:
+        home = StudyHome(tmp_path, told_spec.name)
+        journals.append(begin(told_spec, home))
+        conductor = Conductor(told_spec, journals[-1], dims=64, slots=1)
+        follow(conductor, reports)
+        return conductor, home
+
+    yield make
+    for journal in journals:
+        journal.close()

@@ -1,0 +1,136 @@
+"""A spec against the images it trains on."""
+
+from __future__ import annotations
+
+import pytest
+
+from study.spec import SpecError, StudySpec, check_images, training_steps
+from vae_core.data import PreparedData
+
+DIGITS = PreparedData("digits", (1, 8, 8), {}, {}, {"train": 1500, "test": 297}, "")
+MNIST = PreparedData("mnist", (1, 28, 28), {}, {}, {"train": 60_000, "test": 10_000}, "")
+
+
+@pytest.fixture
+def misfit(base):
+    """Checks a study against digits, and returns the error."""
+
+    def check(**changes):
+        with pytest.raises(SpecError) as caught:
+            check_images(StudySpec.from_dict(base(**changes)), DIGITS)
+        return caught.value
+
+    return check
+
+
+def test_what_fits_passes(base, searching):
+    check_images(StudySpec.from_dict(base()), DIGITS)
+    conv = base(model={"name": "conv", "latent": 4, "width": 4})
+    check_images(StudySpec.from_dict(conv), MNIST)
+    space = {"beta": [0.1, 1.0], "model.latent": {"low": 2, "high": 9}}
+    check_images(StudySpec.from_dict(searching(space)), DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "images", "steps"),
+    [(2, 128, 1280, 20), (1.5, 128, 1300, 15), (0.01, 128, 1280, 1), (1, 100, 100, 1)],
+)
+def test_steps(epochs, batch_size, images, steps):
+    assert training_steps(epochs, batch_size, images) == steps
+
+
+def test_more_validation_than_images(misfit):
+    error = misfit(data={"name": "digits", "validation": 1500})
+    assert error.where == "data.validation"
+    assert error.what == "validation 1500 takes 1,500 of the 1,500 training images"
+
+
+def test_a_batch_larger_than_the_training_images(misfit):
+    training = {"epochs": 2, "batch_size": 1281}
+    error = misfit(data={"name": "digits", "validation": 220}, training=training)
+    assert (error.where, error.remedy) == ("training.batch_size", "give 1,280 or less")
+    assert error.what == "a batch of 1,281 images, of which there are 1,280 to train on"
+
+
+def test_a_searched_batch_larger_than_the_training_images(searching):
+    spec = searching({"beta": [0.1, 1.0], "training.batch_size": [64, 4096]})
+    with pytest.raises(SpecError) as caught:
+        check_images(StudySpec.from_dict(spec), DIGITS)
+    assert caught.value.where == "arms.a.search.space.training.batch_size"
+
+
+def test_more_reports_than_steps(misfit):
+    training = {"epochs": 0.5, "batch_size": 135, "reports": 6}
+    error = misfit(training=training)
+    assert error.where == "training.reports"
+    assert error.what == "6 reports in the 5 steps of a trial (0.5 epochs of 10 batches of 135)"
+    assert error.remedy == "give 5 or less, or more training.epochs"
+
+
+def test_a_model_that_does_not_take_the_images(misfit):
+    error = misfit(model={"name": "conv", "latent": 4})
+    assert error.where == "model"
+    assert "does not take images of 1x8x8" in error.what
+
+
+def test_a_searched_value_the_model_does_not_take(searching):
+    spec = searching({"beta": [0.1, 1.0], "model.width": [8, 0]})
+    spec["model"] = {"name": "mlp", "latent": 4}
+    with pytest.raises(SpecError) as caught:
+        check_images(StudySpec.from_dict(spec), DIGITS)
+    assert caught.value.where == "arms.a.search.space.model.width"
+    assert caught.value.what == "width is 0"
+
+
+OWN = """
+import torch
+from torch import nn
+from vae_core.models import VAE
+
+class Plain(VAE):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.inner = nn.Linear(shape.dims, 2 * latent)
+        self.outer = nn.Linear(latent, shape.dims)
+    def encode(self, x):
+        mu, logvar = self.inner(x.flatten(1)).chunk(2, dim=1)
+        return mu, logvar
+    def decode(self, z):
+        return torch.sigmoid(self.outer(z)).view(-1, *self.shape.chw)
+
+class Dropping(Plain):
+    def decode(self, z):
+        return super().decode(nn.functional.dropout(z, training=self.training))
+
+class Odd(Plain):
+    def encode(self, x):
+        mu, logvar = super().encode(x)
+        return (mu, logvar) if self.latent < 9 else (mu[:, :3], logvar)
+"""
+
+
+@pytest.fixture
+def _own_models(tmp_path, monkeypatch):
+    (tmp_path / "spec_image_models.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_own_models")
+class TestOwnModels:
+    def test_one_that_keeps_the_contract(self, base):
+        spec = base(model={"name": "spec_image_models:Plain", "latent": 4})
+        check_images(StudySpec.from_dict(spec), DIGITS)
+
+    def test_one_that_does_not(self, misfit):
+        error = misfit(model={"name": "spec_image_models:Dropping", "latent": 4})
+        assert error.where == "model"
+        assert error.what == "Dropping draws random numbers of its own"
+        assert "remove dropout" in error.remedy
+
+    def test_one_that_does_not_where_it_is_searched(self, searching):
+        spec = searching({"beta": [0.1, 1.0], "model.latent": {"low": 2, "high": 9}})
+        spec["model"] = {"name": "spec_image_models:Odd", "latent": 4}
+        with pytest.raises(SpecError) as caught:
+            check_images(StudySpec.from_dict(spec), DIGITS)
+        assert caught.value.where == "arms.a.search.space.model.latent"
+        assert "encode's mu" in caught.value.what
