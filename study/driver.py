@@ -94,7 +94,8 @@ def _conduct(
     finished = False
     try:
         with _signals(conductor), Progress(conductor, spec) as progress:
-            fleet.open(data.to_dict(), spec.data.validation, conductor.note)
+            together = conductor.startable
+            fleet.open(data.to_dict(), spec.data.validation, conductor.note, together=together)
             progress.begin()
             tune_trials(conductor, fleet)
         finished = not conductor.interrupted

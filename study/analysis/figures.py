@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 
 from study.analysis.report import Report
 from study.analysis.statistics import best_so_far
+
+_MARKERS = "osD^vPX"
 
 
 @dataclass(frozen=True)
@@ -51,32 +54,48 @@ def search_curves(trials: pa.Table) -> list[SearchCurve]:
 def draw_search(report: Report, trials: pa.Table, file: Path) -> None:
     """Draw "best objective so far against images spent" to ``file`` (PNG).
 
-    Searches are steps on validation; an automatic arm that searches nothing is a marked line at
-    the mean validation objective of its confirm runs, from the images of one run on.
+    Searches are steps on validation. Their last step is the luckiest of many trials, so every arm
+    also has a mark that is fair to compare: the mean validation objective of its confirm runs, at
+    its cost to one model. An automatic arm's mark is carried on as a line.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    colours = {arm.arm: f"C{i % 10}" for i, arm in enumerate(report.arms)}
-    labelled: set[str] = set()
-    for curve in search_curves(trials):
-        label = "" if curve.arm in labelled else curve.arm
-        labelled.add(curve.arm)
-        axes.step(curve.images, curve.best, where="post", color=colours[curve.arm], label=label)
-    for arm in report.arms:
-        total = arm.cost.total
-        if arm.automatic and arm.confirm_validation is not None and total:
-            axes.axhline(arm.confirm_validation, color=colours[arm.arm], linestyle="--")
+    marked = {
+        arm.arm: (arm.cost.total.images, arm.confirm_validation)
+        for arm in report.arms
+        if arm.cost.total and arm.confirm_validation is not None
+    }
+    curves = search_curves(trials)
+    end = 1.05 * max((images for images, _ in marked.values()), default=0.0)
+    for i, arm in enumerate(report.arms):
+        colour, searches = f"C{i % 10}", [curve for curve in curves if curve.arm == arm.arm]
+        for curve in searches:
+            axes.step(curve.images, curve.best, where="post", color=colour)
+        if arm.arm in marked and arm.automatic:
+            images, value = marked[arm.arm]
+            axes.plot([images, end], [value, value], color=colour, linestyle="--", linewidth=1)
+        if searches or arm.arm in marked:
+            kind = "automatic" if arm.automatic else "hand-tuned"
             axes.plot(
-                [total.images], [arm.confirm_validation], "o", color=colours[arm.arm],
-                label=f"{arm.arm} (automatic, one run)",
+                *([x] for x in marked.get(arm.arm, (nan, nan))),
+                color=colour, linestyle="-" if searches else "--", markeredgecolor="white",
+                marker=_MARKERS[i % len(_MARKERS)], markersize=7, zorder=3,
+                label=f"{arm.arm} ({kind})",
             )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("images trained on")
     axes.set_ylabel(f"best so far on validation\n{report.objective.heading}")
-    axes.set_title(report.name)
+    axes.set_title(
+        f"{report.name}: searches as steps, marks at the mean of an arm's confirm runs\n"
+        "and its cost to one model",
+        fontsize="medium",
+    )
     if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     else:
         axes.text(0.5, 0.5, "no trial has finished yet", ha="center", transform=axes.transAxes)
     figure.savefig(file, format="png", dpi=150, metadata={"Software": None})

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from study.analysis.arms import ArmResult
 from study.analysis.report import Report
 from study.analysis.statistics import Interval
 from study.analysis.verdict import Objective
 from study.costs import PURPOSES
 
 NONE = "-"
+WIDTH = 80
+"""Characters a line of prose has in a file; tables of arms with short names fit as well."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,19 @@ def render(report: Report, file: TextIO) -> None:
     if file.isatty():
         _draw(report, file)
         return
-    print(_title(report), file=file)
+    _fill(_title(report), file)
+    print(file=file)
     for sentence in report.verdict:
-        print(sentence, file=file)
+        _fill(sentence, file)
     for table in tables(report):
-        print(f"\n{table.title}", file=file)
+        print(file=file)
+        _fill(table.title, file)
         for line in _aligned(table):
             print(line, file=file)
     if report.notes:
         print("\nNotes", file=file)
     for note in report.notes:
-        print(f"- {note}", file=file)
+        _fill(note, file, bullet="- ")
 
 
 def as_text(report: Report) -> str:
@@ -53,39 +57,93 @@ def as_text(report: Report) -> str:
 
 def tables(report: Report) -> list[TextTable]:
     """The report's tables, in the order they are read."""
-    quality = TextTable(
-        f"{report.objective.heading}: the search's winner on validation, how much better than "
-        "itself it looked there, and the confirm runs on test",
-        ["arm", "kind", "setting", "end beta", "validation", "optimism", "test, 95 %", "seeds"],
-        [_quality(report, arm) for arm in report.arms],
-        left=3,
+    return [
+        _arms(report),
+        _settings(report),
+        _beside(report),
+        _against(report),
+        _images_by_use(report),
+        _seconds_by_use(report),
+    ]
+
+
+def _arms(report: Report) -> TextTable:
+    multiples = (
+        f"; x: as a multiple of {report.ratio_to}'s, the cheapest automatic arm's"
+        if report.ratio_to
+        else ""
+    )
+    return TextTable(
+        f"{report.objective.heading} on test, mean over n seeds with its 95 % interval. Cost to "
+        "one model, one search and one final run, in images and in standard device seconds"
+        f"{multiples}",
+        ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials", "images", "x", "std s",
+         "x"],
+        [
+            [
+                arm.arm,
+                "auto" if arm.automatic else "hand",
+                _mean(report.objective, arm.test),
+                str(arm.test.n),
+                f"{sum(arm.counts.values())}/{arm.planned}",
+                _images(arm.cost.total.images if arm.cost.total else None),
+                _times(report.ratios[arm.arm]),
+                _seconds(arm.cost.total.standard if arm.cost.total else None),
+                _times(report.standard_ratios[arm.arm]),
+            ]
+            for arm in report.arms
+        ],
+        left=2,
     )  # fmt: skip
-    beside = TextTable(
+
+
+def _settings(report: Report) -> TextTable:
+    number = report.objective.number
+    return TextTable(
+        "Settings, and on validation the search's winner and its optimism: how much better than "
+        "the confirm runs of the same setting it looked",
+        ["arm", "setting", "end beta", "validation", "optimism"],
+        [
+            [
+                arm.arm,
+                " | ".join(filter(None, arm.settings)) or NONE,
+                NONE if arm.effective_beta is None else f"{arm.effective_beta:.3g}",
+                number(arm.validation),
+                number(arm.optimism, "+"),
+            ]
+            for arm in report.arms
+        ],
+        left=2,
+    )
+
+
+def _beside(report: Report) -> TextTable:
+    return TextTable(
         "Beside it, on test: means over the confirm runs",
         ["arm", f"{report.second.short}, 95 %", "MSE", "R (nats)", "active units"],
-        [_beside(report, arm) for arm in report.arms],
+        [
+            [
+                arm.arm,
+                _mean(report.second, arm.second),
+                NONE if arm.mse is None else f"{arm.mse:.5f}",
+                NONE if arm.rate is None else f"{arm.rate:.2f}",
+                NONE if arm.active_units is None else f"{arm.active_units:.1f}",
+            ]
+            for arm in report.arms
+        ],
     )
-    costs = TextTable(
-        "Cost to one model: one search and one final run, in images and standard device seconds "
-        "(std); further seeds and replicates (measured) are apart",
-        ["arm", "trials", "pruned", "failed", "search", "final run", "images",
-         f"x {report.ratio_to}" if report.ratio_to else "ratio", "std s", "measured"],
-        [_cost(report, arm) for arm in report.arms],
-    )  # fmt: skip
-    return [quality, beside, _against(report), costs, _paid(report)]
 
 
 def _against(report: Report) -> TextTable:
-    objective, second = report.objective, report.second
+    hand = report.comparisons[0].hand if report.comparisons else "hand-tuned"
     return TextTable(
-        "Hand-tuned minus automatic, on test over paired seeds",
-        ["arms", f"{objective.short} [95 %]", f"{second.short} [95 %]", "seeds", "x images",
-         "x std s", "searching"],
+        f"{hand} minus each automatic arm, on test over n paired seeds; x: its cost as a multiple "
+        "of that arm's, in images and in standard device seconds",
+        ["against", f"{report.objective.short} [95 %]", "n", "x images", "x std s", "searching"],
         [
             [
-                f"{c.hand} - {c.automatic}",
-                objective.difference(c.difference, unit=False),
-                second.difference(c.second, unit=False),
+                c.automatic,
+                report.objective.difference(c.difference, unit=False),
                 str(c.difference.n),
                 _times(c.ratio_images),
                 _times(c.ratio_standard),
@@ -93,65 +151,42 @@ def _against(report: Report) -> TextTable:
             ]
             for c in report.comparisons
         ],
-    )  # fmt: skip
+    )
 
 
-def _quality(report: Report, arm: ArmResult) -> list[str]:
-    number = report.objective.number
-    return [
-        arm.arm,
-        "auto" if arm.automatic else "hand",
-        " | ".join(filter(None, arm.settings)) or NONE,
-        NONE if arm.effective_beta is None else f"{arm.effective_beta:.3g}",
-        number(arm.validation),
-        number(arm.optimism, "+"),
-        _mean(report.objective, arm.test),
-        str(arm.test.n),
-    ]
+def _images_by_use(report: Report) -> TextTable:
+    return TextTable(
+        "Images trained on: one search and one final run make a model, further replicates and "
+        "seeds measure it; of the trials, how many were pruned or failed",
+        ["arm", "search", "final run", "measuring", "redone", "pruned", "failed"],
+        [
+            [
+                arm.arm,
+                _images(arm.cost.search.images if arm.cost.search else None),
+                _images(arm.cost.final.images if arm.cost.final else None),
+                _images(arm.cost.measurement.images if arm.cost.total else None),
+                _images(paid.redone_images),
+                str(arm.counts.get("pruned", 0)),
+                str(arm.counts.get("failed", 0)),
+            ]
+            for arm, paid in zip(report.arms, report.paid.arms, strict=True)
+        ],
+    )
 
 
-def _beside(report: Report, arm: ArmResult) -> list[str]:
-    return [
-        arm.arm,
-        _mean(report.second, arm.second),
-        NONE if arm.mse is None else f"{arm.mse:.5f}",
-        NONE if arm.rate is None else f"{arm.rate:.2f}",
-        NONE if arm.active_units is None else f"{arm.active_units:.1f}",
-    ]
-
-
-def _cost(report: Report, arm: ArmResult) -> list[str]:
-    cost, total = arm.cost, arm.cost.total
-    return [
-        arm.arm,
-        f"{sum(arm.counts.values())} of {arm.planned}",
-        str(arm.counts.get("pruned", 0)),
-        str(arm.counts.get("failed", 0)),
-        _images(cost.search.images if cost.search else None),
-        _images(cost.final.images if cost.final else None),
-        _images(total.images if total else None),
-        _times(report.ratios[arm.arm]),
-        _seconds(total.standard if total else None),
-        _images(cost.measurement.images if total else None),
-    ]
-
-
-def _paid(report: Report) -> TextTable:
+def _seconds_by_use(report: Report) -> TextTable:
     paid = report.paid
     purposes = [p for p in PURPOSES if any(arm.seconds[p] for arm in paid.arms)]
     rows = [
         [
             arm.arm,
-            _images(arm.search_images),
-            _images(arm.confirm_images),
-            _images(arm.redone_images),
             _seconds(arm.standard),
             *(_seconds(arm.seconds[purpose]) for purpose in purposes),
             _seconds(arm.billed),
         ]
         for arm in paid.arms
     ]
-    blank = [NONE] * (4 + len(purposes))
+    blank = [NONE] * (1 + len(purposes))
     rows += [
         [f"({purpose.replace('_', ' ')})", *blank, _seconds(seconds)]
         for purpose, seconds in paid.nobody.items()
@@ -159,15 +194,27 @@ def _paid(report: Report) -> TextTable:
     ]
     rows.append(["all engines", *blank, _seconds(paid.engines)])
     return TextTable(
-        "Who paid what: images by phase; device seconds, standard (std) and billed by purpose; "
-        "in brackets what no trial is charged",
-        ["arm", "search", "confirm", "redone", "std", *purposes, "billed"],
+        "Device seconds of all trials: standard (std), and billed by purpose; in brackets what no "
+        "trial is charged",
+        ["arm", "std", *purposes, "billed"],
         rows,
     )
 
 
 def _title(report: Report) -> str:
     return f"{report.name}: {report.question}" if report.question else report.name
+
+
+def _fill(text: str, file: TextIO, bullet: str = "") -> None:
+    filled = textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=bullet,
+        subsequent_indent=" " * len(bullet),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    print(filled, file=file)
 
 
 def _aligned(table: TextTable) -> Iterator[str]:
@@ -192,7 +239,8 @@ def _draw(report: Report, file: TextIO) -> None:
     from rich.text import Text
 
     console = Console(file=file, highlight=False)
-    console.print(Panel(Text("\n".join(report.verdict)), title=Text(_title(report))))
+    console.print(Text(_title(report)))
+    console.print(Panel(Text("\n".join(report.verdict))))
     for table in tables(report):
         drawn = Table(
             title=Text(table.title),
@@ -203,7 +251,10 @@ def _draw(report: Report, file: TextIO) -> None:
         )
         for i, column in enumerate(table.columns):
             drawn.add_column(
-                Text(column), justify="left" if i < table.left else "right", overflow="fold"
+                Text(column),
+                justify="left" if i < table.left else "right",
+                overflow="fold",
+                no_wrap=i == 0,  # a name broken over lines can't be copied
             )
         for row in table.rows:
             drawn.add_row(*map(Text, row))

@@ -30,8 +30,9 @@ _OBJECTIVES = {o.name: o for o in (CALIBRATED_ELBO, BITS_PER_DIM)}
 class Report:
     """All a study's report holds; :mod:`study.analysis.render` writes it as text.
 
-    ``verdict`` is two or three sentences. ``ratios`` are costs to one model in images, as
-    multiples of the arm ``ratio_to``'s, the cheapest automatic one ("" without one).
+    ``verdict`` is one to three sentences, the answer first. ``ratios`` are costs to one model in
+    images and ``standard_ratios`` in standard device seconds, as multiples of the arm
+    ``ratio_to``'s, the cheapest automatic one ("" without one).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Report:
     arms: Sequence[ArmResult]
     ratio_to: str
     ratios: Mapping[str, float | None]
+    standard_ratios: Mapping[str, float | None]
     paid: costs.Paid
     notes: Sequence[str]
 
@@ -79,13 +81,12 @@ def build_report(
         finished=finished,
         objective=objective,
         second=second,
-        verdict=_verdict(objective, arms, hand, comparisons, finished),
+        verdict=_verdict(arms, hand, comparisons, finished),
         comparisons=comparisons,
         arms=arms,
         ratio_to=cheapest.arm if cheapest else "",
-        ratios={
-            arm.arm: costs.ratio(arm.cost, cheapest.cost) if cheapest else None for arm in arms
-        },
+        ratios=_ratios(arms, cheapest, "images"),
+        standard_ratios=_ratios(arms, cheapest, "standard"),
         paid=paid,
         notes=[*warnings, *notes(trials, arms, paid, objective, second)],
     )
@@ -123,6 +124,14 @@ def _cheapest(arms: Sequence[ArmResult]) -> ArmResult | None:
     return arms[min(known)[1]] if known else None
 
 
+def _ratios(
+    arms: Sequence[ArmResult], cheapest: ArmResult | None, unit: str
+) -> dict[str, float | None]:
+    return {
+        arm.arm: costs.ratio(arm.cost, cheapest.cost, unit) if cheapest else None for arm in arms
+    }
+
+
 def _compare(hand: ArmResult, automatic: ArmResult, objective: Objective) -> Comparison:
     return compare(
         hand.arm,
@@ -136,29 +145,20 @@ def _compare(hand: ArmResult, automatic: ArmResult, objective: Objective) -> Com
 
 
 def _verdict(
-    objective: Objective,
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     comparisons: Sequence[Comparison],
     finished: bool,
 ) -> list[str]:
-    by = f"By {objective.heading} on test"
+    sentences = [_first_sentence(arms, hand, comparisons)]
     if not finished:
-        by = f"So far (the study is not finished), b{by[1:]}"
+        sentence = sentences[0]
+        sentences = [f"So far (the study is not finished): {sentence[0].lower()}{sentence[1:]}"]
     hands = [arm for arm in arms if not arm.automatic]
     automatic = [arm for arm in arms if arm.automatic]
-    if not hands or not automatic:
-        missing = "hand-tuned" if not hands else "automatic"
-        return [f"{by}: the study has no {missing} arm, so it can't say whether searching pays."]
     best = _best(automatic)
     if hand is None or best is None:
-        waiting = "hand-tuned" if hand is None else "automatic"
-        return [
-            f"{by}: whether searching pays can't be told, since no {waiting} arm has a complete "
-            "confirm run."
-        ]
-    first = next(c for c in comparisons if c.automatic == best.arm)
-    sentences = [f"{by}: {first.sentence}"]
+        return sentences
     if len(hands) + len(automatic) > 2:
         sentences.append(
             f"Chosen on validation: {hand.arm} among {len(hands)} hand-tuned, {best.arm} among "
@@ -167,6 +167,21 @@ def _verdict(
     if len(comparisons) > 1:
         sentences.append(f"Against each automatic arm, searching {_tally(comparisons)}.")
     return sentences
+
+
+def _first_sentence(
+    arms: Sequence[ArmResult], hand: ArmResult | None, comparisons: Sequence[Comparison]
+) -> str:
+    unknown = "Whether searching pays can't be told"
+    automatic = [arm for arm in arms if arm.automatic]
+    for kind, there in (("hand-tuned", len(automatic) < len(arms)), ("automatic", bool(automatic))):
+        if not there:
+            return f"{unknown}: the study has no {kind} arm."
+    best = _best(automatic)
+    if hand is None or best is None:
+        waiting = "hand-tuned" if hand is None else "automatic"
+        return f"{unknown}: no {waiting} arm has a complete confirm run yet."
+    return next(c for c in comparisons if c.automatic == best.arm).sentence
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:

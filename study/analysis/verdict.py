@@ -100,7 +100,7 @@ def compare(
         ratio_images,
         ratio_standard,
         outcome,
-        f"{finding}; {price}: {_conclusion(outcome, difference, ratio_images)}.",
+        f"{_headline(outcome, ratio_images)}: by {objective.heading} on test, {finding}; {price}.",
     )
 
 
@@ -134,13 +134,11 @@ def _finding(hand: str, automatic: str, objective: Objective, difference: Interv
     return f"{finding} ({difference.why})" if difference.why else finding
 
 
-def _conclusion(outcome: Outcome, difference: Interval, ratio: float | None) -> str:
-    if outcome is Outcome.PAYS:
-        if ratio is not None and ratio > 1:
-            return f"it pays where that gain is worth {ratio:.1f} times the training"
-        return "it pays"
-    if outcome is Outcome.DOES_NOT_PAY:
-        return "it does not pay"
+def _headline(outcome: Outcome, ratio: float | None) -> str:
+    if outcome is Outcome.UNKNOWN:
+        return "Whether searching pays can't be told yet"
     if outcome is Outcome.NOT_SHOWN:
-        return f"it is not shown to pay at {difference.n} seeds"
-    return "whether it pays can't be told yet"
+        return "Searching is not shown to pay"
+    if outcome is Outcome.PAYS and ratio is not None and ratio > 1:
+        return f"Searching pays where the gain is worth {ratio:.1f} times the training"
+    return f"Searching {outcome}"

@@ -47,20 +47,26 @@ class Fleet:
 
     def __init__(self, template: EngineConfig, count: int, pool: str) -> None:
         self._template, self.pool_name = template, pool
-        self._pool = ray.remote(Pool).options(name=pool, num_cpus=0, max_concurrency=1000).remote()
+        options = {"name": pool, "num_cpus": 0, "max_concurrency": 1000}
+        self._pool = ray.remote(Pool).options(**options).remote()
         self._epoch = 0
         self._engines = [self._make(index) for index in range(count)]
         self._stopping = threading.Event()
         self._note: Note | None = None
         self._data: tuple[Mapping[str, Any], float] | None = None
 
-    def open(self, data: Mapping[str, Any], validation: float, note: Note) -> None:
+    def open(
+        self, data: Mapping[str, Any], validation: float, note: Note, *, together: int
+    ) -> None:
         """Give the engines their data; each joins the pool as soon as it is ready.
+
+        The first ``together`` trials start together (see :class:`Pool`).
 
         Raises:
             EngineError: an engine cannot begin.
         """
         self._data, self._note = (data, validation), note
+        self._pool.gather.remote(together)
         preparing = {self._prepare(held): held for held in self._engines}
         first, rest = ray.wait(list(preparing), num_returns=1)
         try:

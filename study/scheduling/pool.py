@@ -6,6 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+PATIENCE = 20.0
+"""Seconds the first trials wait for each other's processes."""
+
 
 @dataclass
 class _Seat:
@@ -21,12 +24,24 @@ class _Seat:
 
 
 class Pool:
-    """Hands out slots; made into an actor by the driver. Every call may be repeated."""
+    """Hands out slots; made into an actor by the driver. Every call may be repeated.
+
+    Once told to :meth:`gather`, it lends nothing until so many trials have asked, or for
+    :data:`PATIENCE` at most. Were the first trial to end before the others' processes are up, Tune
+    would give its process to one of them, throw the one that was starting away, and start the
+    next, again and again.
+    """
 
     def __init__(self) -> None:
         self._seats: dict[str, _Seat] = {}
         self._change = asyncio.Condition()
         self._closed = False
+        self._gather, self._asked = 0, set[str]()
+        self._deadline: float | None = None
+
+    async def gather(self, count: int) -> None:
+        """Let the first ``count`` trials start together."""
+        self._gather = count
 
     async def add(self, engine: str, handle: Any, slots: int) -> None:
         """Take an engine in."""
@@ -41,6 +56,7 @@ class Pool:
             The engine's name and handle; None once the pool is closed.
         """
         async with self._change:
+            await self._gathered(trial)
             while not self._closed:
                 for name, seat in self._seats.items():
                     if trial in seat.trials:
@@ -51,6 +67,18 @@ class Pool:
                     return name, self._seats[name].handle
                 await self._change.wait()
             return None
+
+    async def _gathered(self, trial: str) -> None:
+        """Wait until enough trials have asked, or long enough for them."""
+        clock = asyncio.get_running_loop().time
+        self._deadline = self._deadline or clock() + PATIENCE
+        self._asked.add(trial)
+        self._change.notify_all()
+        while len(self._asked) < self._gather and not self._closed:
+            try:
+                await asyncio.wait_for(self._change.wait(), self._deadline - clock())
+            except TimeoutError:
+                self._gather = 0
 
     async def release(self, trial: str) -> None:
         """Free the slot ``trial`` holds, here and at the engine."""

@@ -106,6 +106,12 @@ class Conductor:
         with self._lock:
             return not self._running() and (self.interrupted or not any(self._ready()))
 
+    @property
+    def startable(self) -> int:
+        """How many trials could be running at once now."""
+        with self._lock:
+            return min(self.slots, self._running() + sum(1 for _ in self._ready()))
+
     def next(self) -> Request | None:
         """A trial to start now, or None while all slots are taken or batches are incomplete."""
         with self._lock:

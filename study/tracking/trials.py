@@ -28,13 +28,16 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What people read: unique in a study."""
+        """What people read: unique in a study, and told apart by its first few letters.
+
+        MLflow's list of runs shows no more of them.
+        """
         d = self.data
+        of = f"r{d['replicate']} {d['arm']} {d['phase']}"
         if d["phase"] == "search":
-            return f"{d['arm']} search r{d['replicate']} #{d['number']}"
+            return f"#{d['number']} {of}"
         chosen = d.get("chosen_from")
-        origin = "" if chosen is None else f" of #{chosen}"
-        return f"{d['arm']} confirm r{d['replicate']}{origin} seed {d['seed']}"
+        return f"seed {d['seed']} {of}" + ("" if chosen is None else f" of #{chosen}")
 
     @property
     def value(self) -> float | None:

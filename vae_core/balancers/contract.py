@@ -121,12 +121,12 @@ class Balancer(ABC):
     def loss(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Tensor:
         """L of each member, [K], nats per image (module docstring)."""
         at = self.balance(terms, state, learned, hyper)
-        error = terms.squared_error.mean(dim=1)
-        rate = terms.kl.sum(dim=(1, 2)) / terms.kl.shape[1]
+        images = terms.squared_error.shape[1]
+        error, rate = terms.squared_error.sum(dim=1), terms.kl.sum(dim=(1, 2))
         normaliser = 0.5 * self.shape.dims * (at.log_sigma2 + math.log(2 * math.pi))
         # Fused products: on small models the step is made of the overhead of such operations.
-        loss = torch.addcmul(normaliser, error, torch.exp(-at.log_sigma2), value=0.5)
-        return torch.addcmul(loss, at.k, rate)
+        loss = torch.addcmul(normaliser, error, torch.exp(-at.log_sigma2), value=0.5 / images)
+        return torch.addcmul(loss, at.k, rate, value=1 / images)
 
     def next_state(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> State:
         """State after the step; called without gradients."""

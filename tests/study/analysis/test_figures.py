@@ -21,4 +21,4 @@ def test_the_figure_is_drawn(whole: Any, make_stream: Any, tmp_path: Path, finis
     tables = build_tables((whole if finished else make_stream()).lines)
     draw_search(build_report(tables), tables["trials"], tmp_path / "search.png")
     with Image.open(tmp_path / "search.png") as picture:
-        assert picture.size == (1050, 675)
+        assert picture.size == (1050, 780)

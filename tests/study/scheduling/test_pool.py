@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from study.scheduling import pool as pool_module
 from study.scheduling.pool import Pool
 
 
@@ -76,4 +79,20 @@ def test_closing_lets_everybody_go() -> None:
         await pool.close()
         assert await waiting is None
 
+    asyncio.run(play())
+
+
+def test_the_first_trials_start_together_or_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        pool, handle = Pool(), Handle()
+        await pool.gather(2)
+        await pool.add("a", handle, 2)
+        first = await waits(pool, "t0")
+        assert await pool.acquire("t1") == await first
+        late = Pool()
+        await late.gather(2)
+        await late.add("a", handle, 2)
+        assert await asyncio.wait_for(late.acquire("alone"), 5) == ("a", handle)
+
+    monkeypatch.setattr(pool_module, "PATIENCE", 0.2)
     asyncio.run(play())
