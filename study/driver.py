@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -24,6 +24,10 @@ from study.progress import Progress
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.tracking import MlflowWriter, check, tracking_uri
 from vae_core.data import PreparedData, prepare
+
+if TYPE_CHECKING:
+    from study.scheduling.fleet import Fleet
+    from study.search import Conductor
 
 MLFLOW_PATIENCE = 60.0
 """Seconds a finished study waits for MLflow; what is left goes out on the next launch."""
@@ -81,35 +85,49 @@ def _conduct(
     fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
     import optuna
 
-    from study.scheduling.tuning import tune_trials
     from study.search import Conductor
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     writer = MlflowWriter(uri, home.path)
-    for event in journal.events:
-        writer.send(event)
-    journal.observe(writer.send)
-    conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
-    finished = False
     try:
-        with _signals(conductor), Progress(conductor, spec) as progress:
+        for event in journal.events:
+            writer.send(event)
+        journal.observe(writer.send)
+        conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
+        _run_trials(spec, data, conductor, fleet)
+        conductor.note("finish", {})
+        report = write_report(spec, journal.events, home)
+        _log_report(report, home, writer)
+        return report
+    finally:
+        writer.close(MLFLOW_PATIENCE / 4)
+
+
+def _run_trials(spec: StudySpec, data: PreparedData, conductor: Conductor, fleet: Fleet) -> None:
+    """Run what is left to run; whatever ends it early, the journal says so and why."""
+    from study.scheduling.tuning import tune_trials
+
+    early: dict[str, Any] | None = {}
+    try:
+        with signals(conductor), Progress(conductor, spec) as progress:
             together = conductor.startable
             fleet.open(data.to_dict(), spec.data.validation, conductor.note, together=together)
             progress.begin()
             tune_trials(conductor, fleet)
-        finished = not conductor.interrupted
+        if not conductor.interrupted:
+            early = None
+    except Exception as error:
+        early = {"error": f"{type(error).__name__}: {error}"}
+        raise
     finally:
-        fleet.stop()
-        if not finished:
-            conductor.note("interrupted", {})
-            writer.close(MLFLOW_PATIENCE / 4)
-    if not finished:
+        try:
+            fleet.stop()
+        finally:
+            if early is not None:
+                conductor.note("interrupted", early)
+    if early is not None:
         raise StudyInterruptedError
-    conductor.note("finish", {})
-    report = write_report(spec, journal.events, home)
-    _log_report(report, home, writer)
-    return report
 
 
 def write_report(spec: StudySpec, events: list[Event], home: StudyHome) -> Report:
@@ -130,7 +148,7 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         "trials.parquet": home.path / "trials.parquet",
         "spec.yaml": home.spec,
     }
-    writer.finish_study(files, " ".join(report.verdict))
+    writer.finish_study(files, "\n\n".join(report.verdict))
     unsent = writer.close(MLFLOW_PATIENCE)
     if unsent:
         print(
@@ -183,7 +201,7 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
 
 
 @contextmanager
-def _signals(conductor: Any) -> Iterator[None]:
+def signals(conductor: Conductor) -> Iterator[None]:
     """Own SIGINT and SIGTERM: the first ends the study in order, the second at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
