@@ -217,8 +217,9 @@ def test_a_study_that_is_killed_interrupted_and_robbed_of_its_engines_ends_the_s
 
 
 def test_trials_run_on_both_nodes_of_a_cluster_and_trainables_load_no_torch(
-    home: Path, reference: Path
+    home: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("STUDY_TEST", str(home))
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
@@ -234,6 +235,7 @@ def test_trials_run_on_both_nodes_of_a_cluster_and_trainables_load_no_torch(
             e.data for e in events(home) if e.kind == "engine" and e.data["state"] == "started"
         ]
         assert len(started) == 2
+        assert maps
         assert not any("libtorch" in found for found in maps)
         assert table(home) == table(reference)
     finally:
