@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -60,12 +61,14 @@ def run(spec: StudySpec, options: Options) -> Report:
     _refuse_changes(spec, home)
     if options.address is not None:
         check_address(options.address)
-    data = prepare(spec.data.settings, home.data, options.data_root)
-    check_images(spec, data)
-    home.make()
     with ExitStack() as stack:
+        with ThreadPoolExecutor(1) as aside:  # Ray comes up while the data are made ready
+            preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
+            ray_up(options.address, spec, stack)
+        data = preparing.result()
+        check_images(spec, data)
+        home.make()
         stack.enter_context(Lease(home.path))
-        ray_up(options.address, spec, stack)
         journal = Journal(home.journal)
         stack.callback(journal.close)
         _begin(spec, data, journal, home)

@@ -12,7 +12,9 @@ def numerics_key(device: torch.device, width: int) -> dict[str, str | int | bool
     """The key of a bank of ``width`` rows on ``device`` in this process."""
     return {
         "device": _device_kind(device),
-        "torch": str(torch.__version__),  # a plain string: its own class would need torch to be read
+        "torch": str(
+            torch.__version__
+        ),  # a plain string: its own class would need torch to be read
         "dtype": "float32",
         "compiled": False,
         "threads": torch.get_num_threads(),
