@@ -62,8 +62,24 @@ class Estimate:
             f"memory about {_bytes(self.memory_bytes)}, disk about {_bytes(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy and nothing pruned",
+            *self._caps(images),
         ]
         return "\n".join(lines)
+
+    def _caps(self, images: int) -> list[str]:
+        """The caps that would end the study before it is through."""
+        hours = self.seconds / 3600
+        needs = {
+            "max_hours": hours,
+            "max_images": images,
+            "max_device_hours": hours * self.engines,
+        }
+        caps = {key: getattr(self.spec, key) for key in needs}
+        return [
+            f"{key}: {cap:,} would end it early, at about {cap / needs[key]:.0%} of it"
+            for key, cap in caps.items()
+            if cap is not None and cap < needs[key]
+        ]
 
 
 def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:

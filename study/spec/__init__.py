@@ -12,6 +12,7 @@ from study.spec.images import check_images, training_steps
 from study.spec.loading import load_spec
 from study.spec.models import (
     OBJECTIVES,
+    CheckpointsSpec,
     DataSpec,
     EnginesSpec,
     EvaluationSpec,
@@ -30,6 +31,7 @@ __all__ = [
     "SAMPLERS",
     "ArmSpec",
     "BalancerSpec",
+    "CheckpointsSpec",
     "Choice",
     "DataSpec",
     "Difference",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from study.spec.errors import shown
 
 # What no recorded number depends on, or only through the numerics key, which is recorded.
-_FREE = ("question", "engines")
+_FREE = ("question", "engines", "checkpoints", "max_hours", "max_images", "max_device_hours")
 
 
 class Difference(NamedTuple):

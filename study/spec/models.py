@@ -95,6 +95,14 @@ class EnginesSpec(Section):
     )
 
 
+class CheckpointsSpec(Section):
+    """Which checkpoints stay once a trial has ended; while it runs the 2 newest do, at least."""
+
+    keep: Literal["none", "last", "all"] = Field(
+        default="none", description="none, last or all: what stays of an ended trial"
+    )
+
+
 class StudySpec(Section):
     """One question: a dataset, a model, a training budget, an objective, several arms."""
 
@@ -116,6 +124,19 @@ class StudySpec(Section):
         default=EvaluationSpec(), description="e.g. evaluation: {images: 2048}"
     )
     engines: EnginesSpec = Field(default=EnginesSpec(), description="e.g. engines: {device: cpu}")
+    checkpoints: CheckpointsSpec = Field(
+        default=CheckpointsSpec(), description="e.g. checkpoints: {keep: last}"
+    )
+    # Caps over all launches together: reaching one ends the study, with its report.
+    max_hours: Number | None = Field(
+        default=None, gt=0, description="hours the study may run, above 0, or leave it out"
+    )
+    max_images: Whole | None = Field(
+        default=None, gt=0, description="images it may train on, 1 or more, or leave it out"
+    )
+    max_device_hours: Number | None = Field(
+        default=None, gt=0, description="hours its engines may run, above 0, or leave it out"
+    )
 
     @field_validator("name")
     @classmethod

@@ -71,6 +71,13 @@ def test_the_text_says_all_of_it(planned):
     assert "\ntime about " in text
 
 
+def test_a_cap_that_will_be_hit_is_said(planned):
+    text = str(planned(max_images=8_160, max_hours=1e-9, max_device_hours=1e6))
+    assert "\nmax_images: 8,160 would end it early, at about 25% of it" in text
+    assert "\nmax_hours: 1e-09 would end it early" in text
+    assert "max_device_hours" not in text
+
+
 def test_only_data_are_made(planned, tmp_path):
     planned()
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["data"]

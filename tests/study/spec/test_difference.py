@@ -38,10 +38,23 @@ def test_no_change(compare):
         ),
         (lambda new: new.update(question="why?"), "question: '' -> 'why?'"),
         (lambda new: new["engines"].update(slots=4), "engines.slots: 'auto' -> 4"),
+        (lambda new: new.update(max_images=5), "max_images: nothing -> 5"),
+        (lambda new: new.update(max_hours=0.5), "max_hours: nothing -> 0.5"),
+        (lambda new: new.update(max_device_hours=2), "max_device_hours: nothing -> 2.0"),
+        (
+            lambda new: new["checkpoints"].update(keep="last"),
+            "checkpoints.keep: 'none' -> 'last'",
+        ),
     ],
 )
 def test_an_extension(compare, change, line):
     assert compare(change) == ([line], [])
+
+
+def test_a_cap_can_be_lowered_and_taken_away():
+    free = {"max_images": 5, "max_hours": 2.0, "max_device_hours": None}
+    found = difference(free, {"max_images": 4, "max_hours": None, "max_device_hours": None})
+    assert found == (["max_images: 5 -> 4", "max_hours: 2.0 -> nothing"], [])
 
 
 def test_another_arm(compare):

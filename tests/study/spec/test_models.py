@@ -39,6 +39,15 @@ class TestReading:
         assert space["beta"] == FloatRange(1e-3, 10.0, log=True)
         assert space["training.lr"] == Choice((1e-4, 1e-3, 1.0))
 
+    def test_caps_and_what_stays_of_checkpoints(self, base):
+        spec = StudySpec.from_dict(base())
+        assert (spec.max_hours, spec.max_images, spec.max_device_hours) == (None, None, None)
+        assert spec.checkpoints.keep == "none"
+        caps = {"max_hours": 8, "max_images": "2e6", "max_device_hours": "1e-1"}
+        spec = StudySpec.from_dict(base(**caps, checkpoints={"keep": "last"}))
+        assert (spec.max_hours, spec.max_images, spec.max_device_hours) == (8.0, 2_000_000, 0.1)
+        assert StudySpec.from_dict(spec.to_dict()) == spec
+
     def test_the_key_decides_between_real_and_whole_numbers(self, searching):
         whole = {"low": 1, "high": 9}
         keys = ["beta", "training.lr", "training.epochs", "model.latent", "training.batch_size"]
