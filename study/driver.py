@@ -46,6 +46,8 @@ class Options:
     data_root: Path | None = None
     address: str | None = None
     """A Ray cluster's address; None: a local Ray is started, and stopped afterwards."""
+    take_over: bool = False
+    """Take the study from whoever runs it: that driver then changes nothing more."""
 
 
 def run(spec: StudySpec, options: Options) -> Report:
