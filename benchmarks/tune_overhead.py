@@ -131,7 +131,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tune-overhead-"))
         ray_up(None, spec, stack)
-        journal = Journal(Path(folder) / "journal.log")
+        journal = Journal(Path(folder))
         stack.callback(journal.close)
         conductor = Conductor(spec, journal, DIMS, slots=SLOTS)
         tune_trials(conductor, cast("Fleet", InstantFleet("tune-overhead-pool")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.analysis import Report, build_tables
-from study.journal import HomeError, StudyHome, read_events, studies_home
+from study.journal import HomeError, StudyHome, has_events, read_events, studies_home
 from study.spec import StudySpec, load_spec
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
         HomeError: there is no such study.
     """
     found = StudyHome(studies_home(home), name).existing()
-    if not found.spec.exists() or not found.journal.stat().st_size:
+    if not found.spec.exists() or not has_events(found.path):
         raise HomeError(
             f"nothing of study '{name}' is here: its launch ended before it began",
             where=str(found.path),

@@ -20,7 +20,7 @@ import yaml
 from study.analysis import Report, as_text, build_report, write_records
 from study.analysis.figures import draw_search
 from study.cluster import check_address, ray_up
-from study.journal import Event, Journal, Lease, StudyHome
+from study.journal import Event, Journal, StudyHome
 from study.progress import Progress
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.tracking import MlflowWriter, check, tracking_uri
@@ -70,8 +70,7 @@ def run(spec: StudySpec, options: Options) -> Report:
         data = preparing.result()
         check_images(spec, data)
         home.make()
-        stack.enter_context(Lease(home.path))
-        journal = Journal(home.journal)
+        journal = Journal(home.path, take_over=False)
         stack.callback(journal.close)
         _begin(spec, data, journal, home)
         return _conduct(spec, data, journal, home, uri)

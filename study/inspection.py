@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.analysis import build_tables
-from study.journal import Event, StudyHome, read_events
-from study.journal.lease import holder
+from study.journal import Event, StudyHome, holder, read_events
 from vae_core.errors import UserError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class UserError(Exception):
@@ -12,6 +13,9 @@ class UserError(Exception):
     ``what`` names the fault with the offending value, ``where`` the file, key or argument it
     was found in, ``remedy`` the next thing to do. ``str()`` joins the three.
     """
+
+    exit_code: ClassVar[int] = 2
+    """What a command ends with: 2 for wrong use, 1 for what failed on the way."""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(what, where, remedy)

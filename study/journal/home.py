@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.journal.lines import JOURNAL
+from study.journal.files import FOLDER
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 RESERVED = ("data", "mlartifacts")
 """Folders that stand beside the studies in their home."""
 
@@ -19,9 +20,31 @@ class HomeError(UserError):
     """A study's home that is missing, misnamed or cannot be written."""
 
 
+def safe_name(name: str, kind: str) -> str:
+    """``name`` itself, if it may become a file's or a folder's: a journal may be anybody's.
+
+    Args:
+        name: as it was read.
+        kind: what it names, for the error.
+
+    Raises:
+        HomeError: it is not made of letters, digits, '.', '_' and '-', or begins with a dot.
+    """
+    if not _FILE.fullmatch(str(name)):
+        raise HomeError(
+            f"'{name}' cannot be the name of {kind}",
+            remedy="the study's files were changed from outside: restore them from a copy",
+        )
+    return name
+
+
 def trial_folder(study: Path, trial: str) -> Path:
-    """Where trial ``trial`` of the study in folder ``study`` keeps its files."""
-    return study / "trials" / trial
+    """Where trial ``trial`` of the study in folder ``study`` keeps its files.
+
+    Raises:
+        HomeError: the name is no file's.
+    """
+    return study / "trials" / safe_name(trial, "a trial")
 
 
 def studies_home(given: Path | str | None = None) -> Path:
@@ -51,8 +74,8 @@ class StudyHome:
 
     @property
     def journal(self) -> Path:
-        """The journal's file."""
-        return self.path / JOURNAL
+        """The journal's folder: one file a launch."""
+        return self.path / FOLDER
 
     @property
     def spec(self) -> Path:
@@ -98,7 +121,7 @@ class StudyHome:
             HomeError: no study of that name.
         """
         if not self.journal.exists():
-            there = [path.parent.name for path in self.studies.glob(f"*/{JOURNAL}")]
+            there = [path.parent.name for path in self.studies.glob(f"*/{FOLDER}")]
             raise HomeError(
                 f"no study '{self.name}'", where=str(self.studies), remedy=nearest(self.name, there)
             )

@@ -46,6 +46,7 @@ def made_up(request: Request, step: int) -> dict[str, Any]:
         "metrics": {"train/S": 3.2, "train/R": 3.0, "beta": beta}
         | {f"validation/{name}": value for name, value in metrics.items()},
         "seconds": {"training": 0.5, "evaluation": 0.1},
+        "engine": "e1",
         "start": {"engine": "e1", "shape": "mlp-4", "key": KEY, "seconds_per_image": 1e-4},
     }
     if request.trial == CRASHED:
@@ -61,7 +62,7 @@ def begin(spec: StudySpec, home: StudyHome) -> Journal:
     """The home and the journal of ``spec``, as a launch begins them."""
     home.make()
     home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
-    journal = Journal(home.journal)
+    journal = Journal(home.path)
     described = {"name": spec.name, "spec": spec.to_dict(), "spec_hash": spec.hash}
     journal.append("study", {**described, "code_version": "1", "data": {}})
     journal.append("launch", {"epoch": 1, "pid": 1, "host": "h", "command": ["study", "launch"]})

@@ -87,7 +87,7 @@ class TestNoStudy:
     def test_a_launch_that_died_before_it_began(self, tmp_path, verb, told_spec):
         home = StudyHome(tmp_path, "told")
         home.make()
-        home.journal.touch()
+        home.journal.mkdir()
         with pytest.raises(HomeError, match="its launch ended before it began"):
             verb("told", home=tmp_path)
         home.spec.write_text(yaml.safe_dump(told_spec.to_dict()))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from study.inspection import data_text, status_text, trial_text
-from study.journal import Lease
+from study.journal import Journal, StudyHome
 from vae_core.data import prepare
 from vae_core.errors import UserError
 
@@ -22,15 +22,16 @@ class TestStatus:
         ]
 
     def test_a_study_nobody_runs(self, conducting):
-        _, home = conducting(3)
+        conductor, home = conducting(3)
+        conductor.journal.close()
         text = status_text(home)
         assert text.startswith("told: not running; ")
         assert "1 complete" in text
 
     def test_a_study_that_is_run(self, conducting):
-        _, home = conducting(3)
-        with Lease(home.path):
-            assert status_text(home).startswith("told: being run by process ")
+        conductor, home = conducting(3)
+        assert status_text(home).startswith("told: being run by process ")
+        conductor.journal.close()
         assert status_text(home).startswith("told: not running")
 
 
@@ -64,9 +65,9 @@ class TestTrial:
         assert caught.value.what == "no trial 'optimal.confirm.r0.fixed.001'"
         assert caught.value.remedy.startswith("the nearest: optimal.confirm.r0.fixed.0001, ")
 
-    def test_a_trial_of_a_study_that_has_none(self, conducting):
-        _, home = conducting(0)
-        home.journal.write_bytes(b"")
+    def test_a_trial_of_a_study_that_has_none(self, tmp_path):
+        home = StudyHome(tmp_path, "told")
+        Journal(home.path).close()
         with pytest.raises(UserError, match="it has no trial yet"):
             trial_text(home, "x")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from study.journal import Journal
+from study.journal import Journal, journal_file
 from study.search import Conductor, Request
 from study.spec import StudySpec
 
@@ -66,6 +65,7 @@ def outcome(request: Request, step: int) -> dict[str, Any]:
         "images": 100 * step,
         "metrics": {"validation/calibrated_elbo": value},
         "seconds": {"training": 1.0, "evaluation": 0.1},
+        "engine": "e",
         "start": {
             "engine": "e",
             "shape": "x",
@@ -81,18 +81,17 @@ def outcome(request: Request, step: int) -> dict[str, Any]:
 class Simulation:
     """Runs a conductor's trials in random order, crashing every so often."""
 
-    def __init__(self, path: Path, study: StudySpec, slots: int) -> None:
-        self.path, self.spec, self.slots = path, study, slots
+    def __init__(self, home: Path, study: StudySpec, slots: int) -> None:
+        self.home, self.spec, self.slots = home, study, slots
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.path)
+        self.journal = Journal(self.home, take_over=True)
         self.conductor = Conductor(self.spec, self.journal, 64, self.slots)
         self.running: list[tuple[Request, int]] = []
 
     def crash(self) -> None:
-        os.close(self.journal._file)
-        with self.path.open("ab") as file:
+        with journal_file(self.home, self.journal.epoch).open("ab") as file:
             file.write(b"12345678 [torn")
         self.open()
 
@@ -121,8 +120,8 @@ class Simulation:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    path = tmp_path_factory.mktemp("reference") / "journal.log"
-    return Simulation(path, spec(ARMS), slots=1).run(order=0).table()
+    home = tmp_path_factory.mktemp("reference")
+    return Simulation(home, spec(ARMS), slots=1).run(order=0).table()
 
 
 @pytest.mark.parametrize(("slots", "order"), [(2, 1), (4, 2), (50, 3)])

@@ -1,0 +1,288 @@
+"""Reading a journal: one file a launch, each accepting a part of one before it.
+
+``journal/000001.log`` is the first launch's, ``000002.log`` the second's, and so on; the number is
+the lease epoch, and a file is written by its launch alone. Its first line says who writes it
+(``lease``), its second what it goes on from (``accept``: an earlier file's epoch, and how many
+bytes and events of it count; epoch 0 where there is nothing). Whatever a launch wrote after
+another had taken over lies beyond the accepted bytes, and counts for nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.journal.lines import CONTROL, Event, JournalError, Line, decode
+
+FOLDER = "journal"
+"""The journal's folder in a study's home."""
+_NAME = re.compile(r"(\d{6,})\.log")
+_RESTORE = "the journal was changed from outside, or its disk is failing: restore it from a copy"
+
+
+def journal_file(home: Path, epoch: int) -> Path:
+    """The file that the launch of lease epoch ``epoch`` writes."""
+    return home / FOLDER / f"{epoch:06d}.log"
+
+
+def epochs(home: Path) -> list[int]:
+    """Lease epochs of the launches that the study in ``home`` has seen, ascending."""
+    try:
+        names = os.listdir(home / FOLDER)
+    except FileNotFoundError:
+        return []
+    return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+
+
+def superseded(home: Path, epoch: int) -> bool:
+    """Whether a later launch has taken the study over from the one of ``epoch``; cheap."""
+    try:
+        # Opening the folder makes a network file system forget that the file was not there.
+        os.close(os.open(home / FOLDER, os.O_RDONLY))
+    except FileNotFoundError:
+        return True  # the study was removed: nobody runs it any more
+    return os.path.exists(journal_file(home, epoch + 1))
+
+
+@dataclass(frozen=True)
+class Accept:
+    """What a file goes on from."""
+
+    base: int
+    """Epoch of the file before it; 0 if it is the first that counts."""
+    bytes: int
+    """How much of that file counts."""
+    events: int
+    """How many events there are up to there, from the study's beginning."""
+
+
+class Reader:
+    """Reads one launch's file forward, a whole group at a time.
+
+    Args:
+        home: the study's folder.
+        epoch: which launch's file.
+        events: those of the files before it; what is read is added.
+    """
+
+    def __init__(self, home: Path, epoch: int, events: list[Event]) -> None:
+        self.path, self.epoch, self.events = journal_file(home, epoch), epoch, events
+        self.end = 0
+        """Byte after the last whole group."""
+        self.lines = 0
+        """Lines up to there."""
+        self.cut = 0
+        """Bytes after it: an unfinished or damaged tail."""
+
+    def read(self, limit: int | None = None) -> None:
+        """Add what follows, up to the last whole group (of the file's first ``limit`` bytes).
+
+        Raises:
+            JournalError: a damaged line with intact ones after it, or lines in the wrong order.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.end)
+            data = file.read() if limit is None else file.read(limit - self.end)
+        group: list[Event] = []
+        offset, number, damaged = self.end, self.lines, 0
+        for raw in io.BytesIO(data):
+            offset += len(raw)
+            number += 1
+            line = decode(raw)
+            if line is None:
+                damaged = damaged or number
+                continue
+            if damaged:
+                raise corrupt(self.path, damaged, "is damaged and intact lines follow it")
+            self._check(line, number, group)
+            if line.event.sequence != CONTROL:
+                group.append(line.event)
+            if line.last:
+                self.events += group
+                group.clear()
+                self.end, self.lines = offset, number
+        self.cut = offset - self.end
+
+    def _check(self, line: Line, number: int, group: list[Event]) -> None:
+        if line.epoch != self.epoch:
+            raise corrupt(self.path, number, f"is of launch {line.epoch}, not of {self.epoch}")
+        if line.event.sequence == CONTROL and not group:
+            return
+        expected = len(self.events) + len(group)
+        if line.event.sequence != expected:
+            fault = f"has sequence number {line.event.sequence}, expected {expected}"
+            raise corrupt(self.path, number, fault)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a journal holds."""
+
+    events: list[Event]
+    """Committed events of the launches that held the lease, in order."""
+    newest: Reader | None
+    """Of the newest file that counts; None for an empty journal."""
+
+
+def scan(home: Path, below: int | None = None) -> Scan:
+    """Read the whole journal of the study in ``home``, or the part of launches before ``below``.
+
+    Raises:
+        JournalError: damage anywhere but at the newest file's tail, with file and line.
+    """
+    chain = _chain(home, [epoch for epoch in epochs(home) if below is None or epoch < below])
+    events: list[Event] = []
+    newest = None
+    for position, (epoch, accept) in enumerate(chain):
+        if accept.events != len(events):
+            fault = f"goes on from {accept.events} events, and {len(events)} are there"
+            raise corrupt(journal_file(home, epoch), 2, fault)
+        newest = Reader(home, epoch, events)
+        if position + 1 < len(chain):
+            _read_accepted(newest, chain[position + 1][1].bytes)
+        else:
+            newest.read()
+    return Scan(events, newest)
+
+
+def read_events(home: Path) -> Iterator[Event]:
+    """Committed events of the study in ``home``, without taking its lease."""
+    yield from scan(home).events
+
+
+def has_events(home: Path) -> bool:
+    """Whether the study in ``home`` has any event; cheap, and says nothing of damage."""
+    for epoch in epochs(home):
+        with journal_file(home, epoch).open("rb") as file:
+            third = [file.readline() for _ in range(3)][2]
+        line = decode(third)
+        if line is not None and line.event.sequence != CONTROL:
+            return True
+    return False
+
+
+class Follower:
+    """Reads a journal while a driver writes it.
+
+    Attributes:
+        events: what has been read so far.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        found = scan(home)
+        self.events, self._newest = list(found.events), found.newest
+
+    def poll(self) -> None:
+        """Read what has been committed since.
+
+        Raises:
+            JournalError: damage; or events that were shown are not the study's any more.
+        """
+        newest = self._newest
+        if newest is None or (
+            superseded(self._home, newest.epoch)
+            and _chain(self._home, epochs(self._home))[-1][0] != newest.epoch
+        ):
+            self._rescan()
+            return
+        newest.read()
+        # What was read before any other launch is there will be accepted by all that follow.
+        if not superseded(self._home, newest.epoch):
+            self.events += newest.events[len(self.events) :]
+
+    def _rescan(self) -> None:
+        found = scan(self._home)
+        shown = len(self.events)
+        if shown and (
+            len(found.events) < shown or found.events[shown - 1].time != self.events[-1].time
+        ):
+            raise JournalError(
+                "the study was taken over, and its last events were not kept",
+                where=str(self._home / FOLDER),
+                remedy="open it again",
+            )
+        self.events += found.events[shown:]
+        self._newest = found.newest
+
+
+def first_line(path: Path) -> Line | None:
+    """Who writes a file; None if that cannot be read."""
+    with path.open("rb") as file:
+        line = decode(file.readline())
+    return line if line is not None and line.control("lease") else None
+
+
+def last_line(path: Path, reach: int = 4096) -> Line | None:
+    """The line a file ends with; None if it is damaged, or longer than ``reach`` bytes."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - reach))
+        lines = file.read().splitlines(keepends=True)
+    return decode(lines[-1]) if lines else None
+
+
+def corrupt(path: Path, number: int, fault: str) -> JournalError:
+    """The error of a line that cannot be read."""
+    return JournalError(f"line {number} {fault}", where=str(path), remedy=_RESTORE)
+
+
+def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
+    """The files that count, first to newest, each with what it goes on from."""
+    chain: list[tuple[int, Accept]] = []
+    for epoch in reversed(known):
+        if not chain or chain[-1][1].base == epoch:
+            accept = _accept(journal_file(home, epoch), epoch)
+            if accept is not None:
+                chain.append((epoch, accept))
+    if chain and chain[-1][1].base:
+        epoch, accept = chain[-1]
+        raise JournalError(
+            f"{journal_file(home, accept.base).name} is missing, and {epoch:06d}.log goes on "
+            "from it",
+            where=str(home / FOLDER),
+            remedy=_RESTORE,
+        )
+    return chain[::-1]
+
+
+def _accept(path: Path, epoch: int) -> Accept | None:
+    """What a file goes on from; None if its launch ended before it said so."""
+    with path.open("rb") as file:
+        raw = [file.readline() for _ in range(3)]
+    lines = [decode(line) for line in raw]
+    for number, (bytes_, line) in enumerate(zip(raw[:2], lines[:2], strict=True), start=1):
+        # Unfinished, it is a launch that died here. Whole and damaged, it hides what counts.
+        if line is None and (bytes_.endswith(b"\n") or decode(bytes_[:-1] + b"\n")):
+            raise corrupt(path, number, "is damaged")
+    head, accept = lines[:2]
+    if head is None:
+        return None
+    if not head.control("lease") or head.epoch != epoch:
+        raise corrupt(path, 1, f"does not begin the file of launch {epoch}")
+    if accept is None or not accept.control("accept"):
+        return None
+    try:
+        found = Accept(**accept.event.data)
+        if 0 <= found.base < epoch and found.bytes >= 0:
+            return found
+    except TypeError:
+        pass
+    raise corrupt(path, 2, "does not say what it goes on from")
+
+
+def _read_accepted(reader: Reader, limit: int) -> None:
+    """Read exactly the bytes that a later launch accepted."""
+    size = reader.path.stat().st_size
+    if size < limit:
+        raise JournalError(
+            f"has {size} bytes, and a later launch went on from its first {limit}",
+            where=str(reader.path),
+            remedy=_RESTORE,
+        )
+    reader.read(limit)
+    if reader.end != limit:
+        raise corrupt(reader.path, reader.lines + 1, "is damaged, and a later launch read it")
