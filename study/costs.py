@@ -16,6 +16,10 @@ import pyarrow as pa
 #: What a trial's billed device seconds were spent on; each is a column `<purpose>_seconds`.
 PURPOSES = ("training", "evaluation", "startup", "redone", "lost", "pilot")
 
+#: What training seconds were spent on, by what became of the trial.
+USES = ("useful", "pruned", "failed", "unfinished")
+_USE = {"complete": "useful", "pruned": "pruned", "failed": "failed"}
+
 _ROUNDING = 1e-9  # of an engine's time: a smaller difference is the arithmetic's, not work
 
 
@@ -24,8 +28,9 @@ class EngineClock:
     """One engine's time while the journal is read, and who used it.
 
     ``clock`` is the engine's own account, purpose -> device seconds without the start-up, known
-    once it stopped or was lost; ``charged`` what its trials' reports carried; ``aboard`` the
-    trials in its slots when it ended.
+    once it stopped or was lost; ``charged`` what the trials it trained were charged for it;
+    ``unreported`` what each of them had trained here, by that account, since its last report;
+    ``aboard`` the trials in its slots when it ended.
     """
 
     engine: str
@@ -35,6 +40,7 @@ class EngineClock:
     startup: float = 0.0
     clock: dict[str, float] | None = None
     charged: dict[str, float] = field(default_factory=dict)
+    unreported: dict[str, float] = field(default_factory=dict)
     aboard: list[str] = field(default_factory=list)
 
     def charge(self, trial: str, seconds: float) -> None:
@@ -42,24 +48,24 @@ class EngineClock:
         self.charged[trial] = self.charged.get(trial, 0.0) + seconds
 
     def settle(self) -> Settlement:
-        """Share out the engine's time.
+        """Share out the engine's time: no share is negative, and they sum to its total.
 
         Start-up goes to the trials in proportion to the seconds they used here. Work that was
-        begun and never reported is *lost* and split evenly among the trials aboard at the end;
-        with nobody aboard it is *unreported*, like idle time charged to nobody.
+        begun and never reported is *lost*: by the engine's word on whose it was, and what that
+        leaves evenly by those aboard at the end; with nobody aboard it is *unreported*, like idle
+        time charged to nobody. The account of an engine that died is as old as its last
+        heartbeat: where its trials were charged for more, the engine's time is that.
         """
         used = fsum(self.charged.values())
         startup = {t: self.startup * s / used for t, s in self.charged.items()} if used else {}
         clock = self.clock if self.clock is not None else {"training": used}
         nobody = {p: s for p, s in clock.items() if p not in ("training", "evaluation")}
-        total = self.startup + fsum(clock.values())
-        unreported = fsum([total, -self.startup, -used, *(-s for s in nobody.values())])
-        lost: dict[str, float] = {}
-        if self.aboard and unreported > _ROUNDING * total:
-            lost = {trial: unreported / len(self.aboard) for trial in self.aboard}
-        shared = fsum([*startup.values(), *self.charged.values(), *lost.values()])
+        own = fsum([self.startup, *clock.values()])
+        accounted = fsum([self.startup, used, *nobody.values()])
+        total = max(own, accounted)
+        lost = self._lost(total - accounted, _ROUNDING * total)
         nobody["unused start-up"] = 0.0 if used else self.startup
-        nobody["unreported"] = fsum([total, -shared, *(-s for s in nobody.values())])
+        nobody["unreported"] = max(0.0, fsum([total, -accounted, *(-s for s in lost.values())]))
         return Settlement(
             EngineTime(
                 engine=self.engine,
@@ -69,10 +75,24 @@ class EngineClock:
                 total=total,
                 nobody=nobody,
                 closed=self.clock is not None,
+                beyond=total - own,
             ),
             startup,
             lost,
         )
+
+    def _lost(self, seconds: float, rounding: float) -> dict[str, float]:
+        """Whose the ``seconds`` are that nobody was charged for."""
+        if seconds <= rounding:
+            return {}
+        known = fsum(self.unreported.values())
+        part = min(1.0, seconds / known) if known > 0 else 0.0  # a part may be reported since
+        lost = {trial: s * part for trial, s in self.unreported.items() if s * part > 0}
+        rest = fsum([seconds, *(-s for s in lost.values())])
+        if rest > rounding:
+            for trial in self.aboard:
+                lost[trial] = lost.get(trial, 0.0) + rest / len(self.aboard)
+        return lost
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,7 @@ class EngineTime:
     """One engine's device seconds: ``total``, and the part ``nobody`` is charged, by purpose.
 
     ``closed`` is False while its own account is not in the journal: idle time is then unknown.
+    ``beyond`` is the part of the total that is in the reports only and not in that account.
     """
 
     engine: str
@@ -89,6 +110,7 @@ class EngineTime:
     total: float
     nobody: Mapping[str, float]
     closed: bool
+    beyond: float
 
 
 @dataclass(frozen=True)
@@ -145,13 +167,17 @@ class CostToOneModel:
 
 @dataclass(frozen=True)
 class ArmPaid:
-    """All an arm was charged: by phase in images, by purpose in device seconds."""
+    """All an arm was charged: by phase in images, by purpose in device seconds.
+
+    ``training`` are the training seconds of ``seconds`` again, by :data:`USES`.
+    """
 
     arm: str
     search_images: int
     confirm_images: int
     redone_images: int
     seconds: Mapping[str, float]
+    training: Mapping[str, float]
     billed: float
     standard: float | None
     by_state: Mapping[str, int]
@@ -159,12 +185,18 @@ class ArmPaid:
 
 @dataclass(frozen=True)
 class Paid:
-    """The study's account: what the arms paid and ``nobody`` paid sums to the engines' time."""
+    """The study's account: what the arms paid and ``nobody`` paid sums to the engines' time.
+
+    ``lost_engines`` is how many engines died; ``beyond`` what the others' trials were charged
+    that is in no engine's account: seconds that should not be there.
+    """
 
     arms: Sequence[ArmPaid]
     nobody: Mapping[str, float]
     engines: float
     closed: bool
+    lost_engines: int
+    beyond: float
 
 
 def cost_to_one_model(
@@ -229,6 +261,8 @@ def paid(trials: pa.Table, arms: Sequence[str], engines: Iterable[EngineTime]) -
         nobody={purpose: fsum(seconds) for purpose, seconds in nobody.items()},
         engines=fsum(engine.total for engine in engines),
         closed=all(engine.closed for engine in engines),
+        lost_engines=sum(engine.state == "lost" for engine in engines),
+        beyond=fsum(engine.beyond for engine in engines if engine.state != "lost"),
     )
 
 
@@ -253,6 +287,14 @@ def _arm_paid(arm: str, rows: Sequence[Mapping[str, Any]]) -> ArmPaid:
         confirm_images=sum(row["images"] for row in rows if row["phase"] == "confirm"),
         redone_images=sum(row["redone_images"] for row in rows),
         seconds={p: fsum(row[f"{p}_seconds"] for row in rows) for p in PURPOSES},
+        training={
+            use: fsum(
+                row["training_seconds"]
+                for row in rows
+                if _USE.get(row["state"], "unfinished") == use
+            )
+            for use in USES
+        },
         billed=spent.billed,
         standard=spent.standard,
         by_state=by_state,

@@ -20,8 +20,10 @@ class ArmResult:
     """What one arm came to. Test values are of the confirm runs that stand by now.
 
     Attributes:
-        counts: Trials by state, over both phases; ``planned`` is how many the spec asks for.
-        failed_seeds: Confirm runs that failed: they are missing from every mean.
+        counts: Trials by state, over both phases; ``planned`` is how many the spec asks for, and
+            with them those run again by hand and the confirm runs of superseded choices.
+        failed_seeds: Confirm runs that failed, and no retry of theirs came to its end: they are
+            missing from every mean.
         settings: The chosen setting, one per replicate, as "beta=0.3 training.lr=0.001".
         effective_beta: Mean of k sigma^2 at the end of the confirm runs.
         validation: Objective of the chosen search trial, the mean over replicates.
@@ -52,6 +54,12 @@ class ArmResult:
     by_seed: Mapping[int, float]
     second_by_seed: Mapping[int, float]
 
+    @property
+    def unfinished(self) -> int:
+        """Trials that are asked or to be asked, and have not ended."""
+        ended = sum(self.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
+        return max(0, self.planned - ended)
+
 
 def arm_results(
     trials: pa.Table, spec: Mapping[str, Any], objective: str, second: str
@@ -81,6 +89,8 @@ def _arm(
     for row in rows:
         counts[row["state"]] = counts.get(row["state"], 0) + 1
     replicates = search.get("replicates", 1)
+    retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
+    beside = sum(not row["chosen"] for row in rows if row["phase"] == "confirm")
     validation = _mean(row["objective"] for row in chosen)
     confirm_validation = _mean(row.get(f"validation_{objective}") for row in confirmed)
     by_seed = _by_seed(confirmed, f"test_{objective}")
@@ -91,7 +101,7 @@ def _arm(
         balancer=balancer["name"],
         counts=counts,
         replicates=replicates,
-        planned=replicates * (search.get("trials", 0) + seeds),
+        planned=replicates * (search.get("trials", 0) + seeds) + retried + beside,
         failed_seeds=sum(row["state"] == "failed" for row in standing),
         settings=_settings(balancer, chosen or ([] if search else standing[:1])),
         effective_beta=_mean(row["beta"] for row in confirmed),

@@ -12,13 +12,18 @@ from typing import Any
 from study.analysis.events import Event
 from study.costs import EngineClock, EngineTime
 
+ALONE_AFTER = 2
+"""Engines that die running with a trial aboard before it is trained alone."""
+
 
 @dataclass
 class TrialHistory:
     """One trial as far as the journal tells.
 
     ``images`` counts the examples trained on once, ``redone_images`` those trained on again after
-    a crash; ``seconds`` are device seconds by purpose; ``last`` is the row of its last report
+    a crash; ``seconds`` are device seconds by purpose; ``engine`` is where it last took a slot,
+    ``maker`` who made its last report, ``deaths`` how many engines died with it aboard and
+    ``deaths_running`` how many since it last reported; ``last`` is the row of its last report
     among the study's reports, -1 before the first.
     """
 
@@ -31,10 +36,14 @@ class TrialHistory:
     params: Mapping[str, Any]
     settings: Mapping[str, Any]
     chosen_from: int | None
+    retry_of: str | None
     state: str = "waiting"
     reason: str = ""
     value: float | None = None
     engine: str = ""
+    maker: str = ""
+    deaths: int = 0
+    deaths_running: int = 0
     shape: str = ""
     key: Mapping[str, Any] = field(default_factory=dict)
     started: float | None = None
@@ -74,11 +83,11 @@ class Reports:
         """Add one report of ``trial``."""
         row = len(self.trials)
         self.trials.append(trial)
-        self.engines.append(trial.engine)
+        self.engines.append(data["engine"])
         self.step.append(data["step"])
         self.images.append(trial.images)
         self.time.append(time)
-        seconds = data.get("seconds", {})
+        seconds = data["seconds"]
         self.training.append(seconds.get("training", 0.0))
         self.evaluation.append(seconds.get("evaluation", 0.0))
         for name, value in data.get("metrics", {}).items():
@@ -99,9 +108,15 @@ class History:
     """All of a study's journal that the analysis uses.
 
     Conventions of the events: a report's ``images`` count from the trial's beginning, its
-    ``seconds`` are those since the report before; an end's ``seconds`` are those since the last
-    report. A report of a (trial, step) already seen is ignored; marked ``redone`` its images and
-    seconds are charged as work done twice.
+    ``seconds`` are those of its ``engine``, its maker, since the report before; an end's
+    ``seconds`` are the same engine's since the last report. A report of a (trial, step) already
+    seen is ignored; marked ``redone`` its images and seconds are charged as work done twice. An
+    engine's own account comes with its stop or its loss, perhaps before the last report it made.
+
+    Attributes:
+        capped: what the last ``cap`` event says, if that is how the study ended.
+        stopped: what was stopped by hand, arms as "arm NAME" and trials by their names.
+        isolated: trials that were trained alone, for engines had died with them aboard.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -112,6 +127,9 @@ class History:
         self.rates: dict[str, float] = {}  # bank shape -> seconds per image
         self.choices: dict[tuple[str, int], int | None] = {}  # (arm, replicate) -> number
         self.finished = False
+        self.capped: Mapping[str, Any] | None = None
+        self.stopped: list[str] = []
+        self.isolated: list[str] = []
         handlers: dict[str, Callable[[float, Mapping[str, Any]], None]] = {
             "study": self._on_study,
             "launch": self._on_pause,
@@ -122,6 +140,10 @@ class History:
             "start": self._on_start,
             "report": self._on_report,
             "end": self._on_end,
+            "suspend": self._on_suspend,
+            "death": self._on_death,
+            "stop": self._on_stop,
+            "cap": self._on_cap,
             "choice": self._on_choice,
             "finish": self._on_finish,
         }
@@ -130,43 +152,60 @@ class History:
             if handler is not None:
                 handler(event.time, event.data)
         self.reports.close()
+        self._attempts: dict[tuple[Any, ...], list[TrialHistory]] = {}
+        for trial in self.trials.values():
+            self._attempts.setdefault(_configuration(trial), []).append(trial)
         self.engine_times = [self._settle(clock) for clock in self.engines.values()]
 
     def chosen(self, trial: TrialHistory) -> bool:
-        """Whether ``trial`` is, or trains again, the configuration its arm stands by now."""
+        """Whether ``trial`` is, or trains again, the configuration its arm stands by now.
+
+        Of a trial and its retries one does: one that came to its end, else the latest.
+        """
         number = self.choices.get((trial.arm, trial.replicate))
-        return (trial.number if trial.phase == "search" else trial.chosen_from) == number
+        if (trial.number if trial.phase == "search" else trial.chosen_from) != number:
+            return False
+        attempts = self._attempts[_configuration(trial)]
+        return trial is next((t for t in attempts if t.state == "complete"), attempts[-1])
 
     def _on_study(self, time: float, data: Mapping[str, Any]) -> None:
         self.study = data
 
     def _on_pause(self, time: float, data: Mapping[str, Any]) -> None:
-        self.finished = False
+        self.finished, self.capped = False, None
         for trial in self.trials.values():
             if trial.state == "running":
                 trial.state = "interrupted"
 
+    def _on_cap(self, time: float, data: Mapping[str, Any]) -> None:
+        self._on_pause(time, data)
+        self.capped = data
+
     def _on_engine(self, time: float, data: Mapping[str, Any]) -> None:
         clock = self._clock(data["engine"])
-        clock.state = data["state"]
-        if clock.state == "started":
-            clock.device, clock.width = str(data.get("device", "")), int(data.get("width", 0))
-            clock.startup += data.get("startup_seconds", 0.0)
-            return
-        if data.get("seconds"):
-            clock.clock = {p: s for p, s in data["seconds"].items() if p != "start_up"}
-        clock.aboard = [
-            t.trial
-            for t in self.trials.values()
-            if t.engine == clock.engine and t.state in ("running", "interrupted")
-        ]
+        # One that died before its first heartbeat is known by its name alone.
+        clock.device = data["device"] or clock.device
+        clock.width = data["width"] or clock.width
+        clock.startup = max(clock.startup, data["startup_seconds"])
+        if clock.state == "started" and data["state"] != "started":
+            clock.state = data["state"]
+            clock.aboard = [
+                t.trial
+                for t in self.trials.values()
+                if t.engine == clock.engine and t.state in ("running", "interrupted")
+            ]
+        # A loss that was seen may be told again from a later heartbeat: the fuller account counts.
+        account = {p: s for p, s in data.get("seconds", {}).items() if p != "start_up"}
+        if account and (clock.clock is None or fsum(account.values()) > fsum(clock.clock.values())):
+            clock.clock, clock.unreported = account, dict(data["unreported"])
 
     def _on_pilot(self, time: float, data: Mapping[str, Any]) -> None:
         self.rates.setdefault(data["shape"], data["seconds_per_image"])
 
     def _on_trial(self, time: float, data: Mapping[str, Any]) -> None:
         names = ["trial", "arm", "phase", "replicate", "number", "seed", "params", "settings"]
-        trial = TrialHistory(**{n: data[n] for n in names}, chosen_from=data.get("chosen_from"))
+        names += ["chosen_from", "retry_of"]
+        trial = TrialHistory(**{name: data[name] for name in names})
         self.trials.setdefault(trial.trial, trial)
 
     def _on_start(self, time: float, data: Mapping[str, Any]) -> None:
@@ -182,12 +221,13 @@ class History:
         if step not in trial.steps:
             # A trial that crashes reports no images: what it trained on before still counts.
             trial.steps[step] = trial.images = max(trial.images, images)
-            trial.last = len(self.reports)
+            trial.last, trial.maker = len(self.reports), data["engine"]
+            trial.deaths_running = 0
             self.reports.append(trial, time, data)
-            self._charge(trial, data)
+            self._charge(trial, data["engine"], data["seconds"])
         elif data.get("redone"):
-            trial.redone_images += images - trial.steps.get(step - 1, 0)
-            self._charge(trial, data, purpose="redone")
+            trial.redone_images += max(0, images - trial.steps.get(step - 1, 0))
+            self._charge(trial, data["engine"], data["seconds"], purpose="redone")
 
     def _on_end(self, time: float, data: Mapping[str, Any]) -> None:
         trial = self.trials[data["trial"]]
@@ -196,8 +236,23 @@ class History:
         trial.state, trial.reason, trial.ended = data["state"], data.get("reason", ""), time
         trial.value = data.get("value")
         trial.metrics, trial.artifacts = data.get("metrics", {}), data.get("artifacts", {})
-        trial.images = data.get("images", trial.images)
-        self._charge(trial, data)
+        if seconds := data.get("seconds"):
+            self._charge(trial, trial.maker or trial.engine, seconds)
+
+    def _on_suspend(self, time: float, data: Mapping[str, Any]) -> None:
+        self._charge(self.trials[data["trial"]], data["engine"], data["seconds"])
+
+    def _on_death(self, time: float, data: Mapping[str, Any]) -> None:
+        trial = self.trials[data["trial"]]
+        trial.deaths += 1
+        trial.deaths_running += 1
+        if trial.deaths_running == ALONE_AFTER and trial.trial not in self.isolated:
+            self.isolated.append(trial.trial)
+
+    def _on_stop(self, time: float, data: Mapping[str, Any]) -> None:
+        what = f"arm {data['arm']}" if "arm" in data else data["trial"]
+        if what not in self.stopped:
+            self.stopped.append(what)
 
     def _on_choice(self, time: float, data: Mapping[str, Any]) -> None:
         self.choices[data["arm"], data["replicate"]] = data["number"]
@@ -215,8 +270,14 @@ class History:
     def _clock(self, engine: str) -> EngineClock:
         return self.engines.setdefault(engine, EngineClock(engine))
 
-    def _charge(self, trial: TrialHistory, data: Mapping[str, Any], purpose: str = "") -> None:
-        seconds: Mapping[str, float] = data.get("seconds", {})
+    def _charge(
+        self, trial: TrialHistory, engine: str, seconds: Mapping[str, float], purpose: str = ""
+    ) -> None:
         for spent_on, amount in seconds.items():
             trial.spend(purpose or spent_on, amount)
-        self._clock(trial.engine).charge(trial.trial, fsum(seconds.values()))
+        self._clock(engine).charge(trial.trial, fsum(seconds.values()))
+
+
+def _configuration(trial: TrialHistory) -> tuple[Any, ...]:
+    """What a trial and its retries have in common."""
+    return trial.arm, trial.phase, trial.replicate, trial.chosen_from, trial.number

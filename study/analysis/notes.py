@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import fsum
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,12 +14,50 @@ from study.analysis.arms import ArmResult
 from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective
 from study.costs import Paid
 
+_UNITS = {
+    "max_images": "images trained",
+    "max_hours": "hours",
+    "max_device_hours": "device hours",
+}
+
+
+def ended_by(cap: Mapping[str, Any], arms: Sequence[ArmResult]) -> str:
+    """How a cap ended the study, and what it left open."""
+    name = cap["cap"]
+    spent, limit = (_amount(name, cap[key]) for key in ("spent", "limit"))
+    unfinished, planned = (sum(getattr(arm, n) for arm in arms) for n in ("unfinished", "planned"))
+    return (
+        f"ended by {name}: {spent} of {limit} {_UNITS[name]}; {unfinished} of {planned} trials "
+        "unfinished"
+    )
+
 
 def notes(
-    trials: pa.Table, arms: Sequence[ArmResult], paid: Paid, objective: Objective, second: Objective
+    trials: pa.Table,
+    facts: Mapping[str, Any],
+    arms: Sequence[ArmResult],
+    paid: Paid,
+    objective: Objective,
+    second: Objective,
 ) -> list[str]:
-    """Sentences about what limits the report's numbers, most important first."""
-    found = [*_missing(arms), *_numerics(trials), *_accounts(paid)]
+    """Sentences about what limits the report's numbers, most important first.
+
+    Args:
+        trials: The table of `trials.parquet`.
+        facts: What its metadata tells (see :func:`study.analysis.records.study_facts`).
+        arms: What the arms came to.
+        paid: The study's account.
+        objective: What arms are scored by.
+        second: What is shown beside it.
+    """
+    found = [
+        *_capped(facts, arms),
+        *_missing(arms),
+        *_by_hand(trials, facts),
+        *_numerics(trials),
+        *_faults(facts, paid),
+        *_accounts(paid),
+    ]
     for arm in arms:
         if arm.validation is not None:
             searches = (
@@ -39,6 +79,17 @@ def notes(
     return found
 
 
+def _capped(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> list[str]:
+    cap = facts.get("capped")
+    if not cap:
+        return []
+    how = ended_by(cap, arms)
+    return [
+        f"{how[0].upper()}{how[1:]}. To go on, launch it again with a higher {cap['cap']}, or "
+        "without."
+    ]
+
+
 def _missing(arms: Sequence[ArmResult]) -> list[str]:
     found = []
     for arm in arms:
@@ -58,6 +109,24 @@ def _missing(arms: Sequence[ArmResult]) -> list[str]:
     return found
 
 
+def _by_hand(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:
+    found = []
+    if stopped := facts.get("stopped"):
+        found.append(
+            f"Stopped by hand: {', '.join(stopped)}. Trials that ended so count as pruned."
+        )
+    rows = trials.select(["trial", "state", "retry_of"]).to_pylist()
+    states = {row["trial"]: row["state"] for row in rows}
+    again = [
+        f"{row['retry_of']} ({states[row['retry_of']]}) as {row['trial']} ({row['state']})"
+        for row in rows
+        if row["retry_of"] is not None
+    ]
+    if again:
+        found.append(f"Run again by hand, both attempts charged: {', '.join(again)}.")
+    return found
+
+
 def _numerics(trials: pa.Table) -> list[str]:
     texts = pc.unique(trials["numerics_key"]).to_pylist()
     keys = [key for key in map(json.loads, texts) if key]
@@ -71,13 +140,36 @@ def _numerics(trials: pa.Table) -> list[str]:
     ]
 
 
+def _faults(facts: Mapping[str, Any], paid: Paid) -> list[str]:
+    found = []
+    if paid.lost_engines:
+        lost = fsum(arm.seconds["lost"] for arm in paid.arms)
+        redone = sum(arm.redone_images for arm in paid.arms)
+        times = "once" if paid.lost_engines == 1 else f"{paid.lost_engines} times"
+        found.append(
+            f"Engines were lost {times}: {lost:,.1f} device seconds of work were never reported "
+            f"(lost), {redone:,} images were trained on again (redone)."
+        )
+    if isolated := facts.get("isolated"):
+        found.append(
+            f"Trained alone, for engines had died with them aboard: {', '.join(isolated)}."
+        )
+    return found
+
+
 def _accounts(paid: Paid) -> list[str]:
     found = []
     if not paid.closed:
         found.append("Engines are still running, or ended unseen: their idle time is not known.")
-    if paid.nobody.get("unreported", 0.0) < -1e-6 * max(paid.engines, 1.0):
+    if paid.beyond > 1e-6 * max(paid.engines, 1.0):
         found.append("Trials were charged more than the engines' time: the accounts do not add up.")
     return found
+
+
+def _amount(cap: str, value: float) -> str:
+    if cap == "max_images":
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def _trials(n: int) -> str:

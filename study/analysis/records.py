@@ -3,6 +3,9 @@
 Both are a function of the journal alone, to the last byte: no clock, no order of a hash table.
 The metadata of both schemas holds, under the key `study`, the rest of what a report needs: the
 spec, the engines' times, and whether the study is finished.
+
+What a trial came to is the same whatever was killed on the way, in every column of the trials
+whose name says nothing of seconds, redone, lost, started, ended or engine.
 """
 
 from __future__ import annotations
@@ -61,14 +64,16 @@ _TRIAL_FIELDS = (
     ("params", pa.string()),  # JSON, keys sorted; as the spec names them
     ("settings", pa.string()),  # JSON, keys sorted; resolved, beta = k sigma^2
     ("chosen_from", pa.int64()),  # confirm: number of the search trial it trains again
+    ("retry_of", pa.string()),  # the trial it runs again, by hand
     ("state", pa.string()),  # waiting, running, interrupted, complete, pruned, failed
     ("reason", pa.string()),
-    ("chosen", pa.bool_()),  # it is, or trains again, what its arm stands by now
+    ("chosen", pa.bool_()),  # it is, or trains again, what its arm stands by now; no retry of it is
     ("objective", pa.float64()),  # on validation, as Optuna was told
     ("steps", pa.int64()),
     ("started", pa.float64()),
     ("ended", pa.float64()),
     ("engine", pa.string()),  # the last it was on
+    ("engine_deaths", pa.int64()),  # how many died with it aboard
     ("shape", pa.string()),
     ("numerics_key", pa.string()),  # JSON, keys sorted
     ("artifacts", pa.string()),  # JSON, keys sorted: name -> path in the study's home
@@ -116,7 +121,8 @@ def load(home: Path) -> dict[str, pa.Table]:
 def study_facts(trials: pa.Table) -> dict[str, Any]:
     """What the table's metadata tells of its study.
 
-    Keys: name, spec, spec_hash, code_version, finished, engines (a list of the fields of
+    Keys: name, spec, spec_hash, code_version, finished; capped, stopped and isolated (see
+    :class:`study.analysis.history.History`); engines (a list of the fields of
     :class:`study.costs.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
@@ -127,7 +133,7 @@ def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
     """The tables "records" (a row per trial and report) and "trials" (a row per trial).
 
     Rows are ordered by arm as in the spec, phase (search first), replicate, choice confirmed,
-    number, and step.
+    number, retries after what they retry, and step.
     """
     history = History(events)
     name = str(history.study.get("name", ""))
@@ -136,6 +142,9 @@ def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
     facts = {
         **{key: history.study.get(key) for key in ("name", "spec", "spec_hash", "code_version")},
         "finished": history.finished,
+        "capped": history.capped,
+        "stopped": history.stopped,
+        "isolated": history.isolated,
         "engines": [asdict(time) for time in history.engine_times],
     }
     metadata = {"study": json.dumps(facts)}
@@ -145,12 +154,12 @@ def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
     }
 
 
-def _order(trial: TrialHistory, arms: Sequence[str]) -> tuple[int, str, bool, str, int, int, int]:
+def _order(trial: TrialHistory, arms: Sequence[str]) -> tuple[Any, ...]:
     known = arms.index(trial.arm) if trial.arm in arms else len(arms)
     chosen_from = -1 if trial.chosen_from is None else trial.chosen_from
     return (
         known, trial.arm, trial.phase != "search", trial.phase, trial.replicate, chosen_from,
-        trial.number,
+        trial.number, len(trial.trial), trial.trial,
     )  # fmt: skip
 
 
@@ -182,6 +191,7 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "params": [_json(t.params) for t in trials],
         "settings": [_json(t.settings) for t in trials],
         "chosen_from": [t.chosen_from for t in trials],
+        "retry_of": [t.retry_of for t in trials],
         "state": [t.state for t in trials],
         "reason": [t.reason for t in trials],
         "chosen": [history.chosen(t) for t in trials],
@@ -191,6 +201,7 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "started": [t.started for t in trials],
         "ended": [t.ended for t in trials],
         "engine": [t.engine for t in trials],
+        "engine_deaths": [t.deaths for t in trials],
         "shape": [t.shape for t in trials],
         "numerics_key": [_json(t.key) for t in trials],
         "artifacts": [_json(t.artifacts) for t in trials],

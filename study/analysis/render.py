@@ -11,9 +11,15 @@ from typing import TextIO
 from study.analysis.report import Report
 from study.analysis.statistics import Interval
 from study.analysis.verdict import Objective
-from study.costs import PURPOSES
+from study.costs import PURPOSES, USES
 
 NONE = "-"
+_NAMES = {
+    "startup": "start-up",
+    "pilot": "pilots",
+    "idle_slots": "idle slots",
+    "waiting": "idle engines",
+}
 WIDTH = 80
 """Characters a line of prose has in a file; tables of arms with short names fit as well."""
 
@@ -63,6 +69,7 @@ def tables(report: Report) -> list[TextTable]:
         _beside(report),
         _against(report),
         _images_by_use(report),
+        _training_by_use(report),
         _seconds_by_use(report),
     ]
 
@@ -174,6 +181,23 @@ def _images_by_use(report: Report) -> TextTable:
     )
 
 
+def _training_by_use(report: Report) -> TextTable:
+    crashes = ("redone", "lost")
+    return TextTable(
+        "Device seconds of training, by what became of the trial; after crashes, what was trained "
+        "again (redone), and what was begun and never reported (lost)",
+        ["arm", *USES, *crashes],
+        [
+            [
+                paid.arm,
+                *(_seconds(paid.training[use]) for use in USES),
+                *(_seconds(paid.seconds[purpose]) for purpose in crashes),
+            ]
+            for paid in report.paid.arms
+        ],
+    )
+
+
 def _seconds_by_use(report: Report) -> TextTable:
     paid = report.paid
     purposes = [p for p in PURPOSES if any(arm.seconds[p] for arm in paid.arms)]
@@ -188,7 +212,7 @@ def _seconds_by_use(report: Report) -> TextTable:
     ]
     blank = [NONE] * (1 + len(purposes))
     rows += [
-        [f"({purpose.replace('_', ' ')})", *blank, _seconds(seconds)]
+        [f"({_NAMES.get(purpose, purpose)})", *blank, _seconds(seconds)]
         for purpose, seconds in paid.nobody.items()
         if abs(seconds) > 5e-4
     ]
@@ -196,7 +220,7 @@ def _seconds_by_use(report: Report) -> TextTable:
     return TextTable(
         "Device seconds of all trials: standard (std), and billed by purpose; in brackets what no "
         "trial is charged",
-        ["arm", "std", *purposes, "billed"],
+        ["arm", "std", *(_NAMES.get(purpose, purpose) for purpose in purposes), "billed"],
         rows,
     )
 

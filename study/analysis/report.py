@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from study import costs
 from study.analysis.arms import ArmResult, arm_results
-from study.analysis.notes import notes
+from study.analysis.notes import ended_by, notes
 from study.analysis.records import study_facts
 from study.analysis.statistics import paired_difference
 from study.analysis.verdict import (
@@ -30,6 +30,7 @@ _OBJECTIVES = {o.name: o for o in (CALIBRATED_ELBO, BITS_PER_DIM)}
 class Report:
     """All a study's report holds; :mod:`study.analysis.render` writes it as text.
 
+    ``capped`` says how a cap ended it before it was finished, "" where none did.
     ``verdict`` is one to three sentences, the answer first. ``ratios`` are costs to one model in
     images and ``standard_ratios`` in standard device seconds, as multiples of the arm
     ``ratio_to``'s, the cheapest automatic one ("" without one).
@@ -38,6 +39,7 @@ class Report:
     name: str
     question: str
     finished: bool
+    capped: str
     objective: Objective
     second: Objective
     verdict: Sequence[str]
@@ -74,21 +76,24 @@ def build_report(
     cheapest = _cheapest(automatic)
     engines = [costs.EngineTime(**engine) for engine in facts.get("engines", ())]
     paid = costs.paid(trials, list(spec["arms"]), engines)
-    finished = bool(facts.get("finished"))
+    finished, cap = bool(facts.get("finished")), facts.get("capped")
+    capped = ended_by(cap, arms) if cap else ""
+    unfinished = "" if finished else capped or "the study is not finished"
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),
         finished=finished,
+        capped=capped,
         objective=objective,
         second=second,
-        verdict=_verdict(arms, hand, comparisons, finished),
+        verdict=_verdict(arms, hand, comparisons, unfinished),
         comparisons=comparisons,
         arms=arms,
         ratio_to=cheapest.arm if cheapest else "",
         ratios=_ratios(arms, cheapest, "images"),
         standard_ratios=_ratios(arms, cheapest, "standard"),
         paid=paid,
-        notes=[*warnings, *notes(trials, arms, paid, objective, second)],
+        notes=[*warnings, *notes(trials, facts, arms, paid, objective, second)],
     )
 
 
@@ -148,12 +153,12 @@ def _verdict(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     comparisons: Sequence[Comparison],
-    finished: bool,
+    unfinished: str,
 ) -> list[str]:
     sentences = [_first_sentence(arms, hand, comparisons)]
-    if not finished:
+    if unfinished:
         sentence = sentences[0]
-        sentences = [f"So far (the study is not finished): {sentence[0].lower()}{sentence[1:]}"]
+        sentences = [f"So far ({unfinished}): {sentence[0].lower()}{sentence[1:]}"]
     hands = [arm for arm in arms if not arm.automatic]
     automatic = [arm for arm in arms if arm.automatic]
     best = _best(automatic)

@@ -94,6 +94,42 @@ def test_an_engine_s_time_is_shared_out_whole() -> None:
     assert fsum([*charged, *settled.time.nobody.values()]) == settled.time.total
 
 
+def test_lost_work_is_whose_the_engine_says_it_was() -> None:
+    clock = EngineClock("e", clock={"training": 9.0, "idle": 1.0})
+    clock.charge("a", 3.0)
+    clock.unreported = {"a": 1.0, "gone": 2.0}
+    clock.aboard = ["a", "b"]
+    settled = clock.settle()
+    # 6 s are in no report: 3 of them by the engine's word, the rest of those aboard at the end.
+    assert settled.lost == {"a": 2.5, "gone": 2.0, "b": 1.5}
+    assert settled.time.total == 10.0
+    assert settled.time.nobody["unreported"] == 0.0
+    clock.aboard = []
+    settled = clock.settle()
+    assert settled.lost == {"a": 1.0, "gone": 2.0}
+    assert settled.time.nobody["unreported"] == 3.0
+
+
+def test_what_was_reported_after_the_last_heartbeat_is_not_lost_too() -> None:
+    clock = EngineClock("e", clock={"training": 10.0, "idle": 1.0}, startup=2.0)
+    clock.unreported = {"a": 3.0, "b": 1.0}
+    clock.charge("a", 6.0)
+    clock.charge("b", 3.0)
+    settled = clock.settle()
+    assert settled.lost == {"a": 0.75, "b": 0.25}
+    assert (settled.time.total, settled.time.beyond) == (13.0, 0.0)
+
+
+def test_reports_may_raise_the_clock_of_an_engine_that_died() -> None:
+    clock = EngineClock("e", clock={"training": 4.0, "idle": 1.0}, startup=2.0, state="lost")
+    clock.unreported = {"a": 1.0}
+    clock.charge("a", 6.5)
+    settled = clock.settle()
+    assert settled.lost == {}
+    assert (settled.time.total, settled.time.beyond) == (9.5, 2.5)
+    assert settled.time.nobody == {"idle": 1.0, "unused start-up": 0.0, "unreported": 0.0}
+
+
 def test_work_never_reported_with_nobody_aboard_is_charged_to_nobody() -> None:
     clock = EngineClock("e", startup=1.0, clock={"training": 5.0, "idle": 1.0, "pilot": 2.0})
     clock.charge("a", 4.0)
@@ -121,8 +157,8 @@ def test_an_engine_that_still_runs_has_used_what_was_charged() -> None:
 
 def test_paid_lists_every_arm_and_what_nobody_paid() -> None:
     engines = [
-        EngineTime("e1", "cpu", 2, "stopped", 30.0, {"idle": 1.0}, True),
-        EngineTime("e2", "cpu", 2, "lost", 40.0, {"idle": 2.0, "pilot": 0.5}, False),
+        EngineTime("e1", "cpu", 2, "stopped", 30.0, {"idle": 1.0}, True, 0.0),
+        EngineTime("e2", "cpu", 2, "lost", 40.0, {"idle": 2.0, "pilot": 0.5}, False, 0.0),
     ]
     account = paid(TRIALS, ["sigma", "tpe", "absent"], engines)
     assert [arm.arm for arm in account.arms] == ["sigma", "tpe", "absent"]
@@ -130,7 +166,11 @@ def test_paid_lists_every_arm_and_what_nobody_paid() -> None:
     assert account.arms[1].confirm_images == 1649
     assert account.arms[1].by_state == {"complete": 7699, "pruned": 100, "failed": 50}
     assert account.arms[1].billed == pytest.approx(78.49)
+    assert account.arms[1].training == {
+        "useful": pytest.approx(76.99), "pruned": 1.0, "failed": 0.5, "unfinished": 0.0,
+    }  # fmt: skip
     assert account.arms[2].billed == 0.0
     assert account.nobody == {"idle": 3.0, "pilot": 0.5}
     assert account.engines == 70.0
+    assert account.lost_engines == 1
     assert not account.closed

@@ -64,19 +64,26 @@ class Stream:
         self.emit("engine", engine=engine, state="started", device="cpu", width=2,
                   startup_seconds=startup)  # fmt: skip
 
-    def stop_engine(self, state: str = "stopped", **seconds: float) -> None:
-        self.emit("engine", engine=self.engine, state=state, seconds=seconds)
+    def stop_engine(
+        self, state: str = "stopped", unreported: Mapping[str, float] | None = None,
+        **seconds: float,
+    ) -> None:  # fmt: skip
+        self.emit("engine", engine=self.engine, state=state, device="cpu", width=2,
+                  startup_seconds=0.0, seconds=seconds, unreported=unreported or {})  # fmt: skip
 
     def ask(
         self, arm: str, phase: str, number: int, seed: int, params: Mapping[str, Any],
-        replicate: int = 0, chosen_from: int | None = None,
+        replicate: int = 0, chosen_from: int | None = None, retry_of: str | None = None,
     ) -> str:  # fmt: skip
         origin = "fixed" if chosen_from is None else f"from{chosen_from}"
         suffix = "" if phase == "search" else f".{origin}"
         trial = f"{arm}.{phase}.r{replicate}{suffix}.{number:04d}"
+        if retry_of is not None:
+            trial = f"{trial}.retry{1 + retry_of.count('.retry')}"
         self.emit(
             "trial", trial=trial, arm=arm, phase=phase, replicate=replicate, number=number,
             seed=seed, params=dict(params), settings={"z": 1, "a": 2}, chosen_from=chosen_from,
+            retry_of=retry_of,
         )  # fmt: skip
         return trial
 
@@ -84,22 +91,24 @@ class Stream:
         self.emit("start", trial=trial, engine=self.engine, shape="mlp-8",
                   key=key or {"torch": "2", "K": 2})  # fmt: skip
 
-    def report(self, trial: str, step: int, value: float, **extra: Any) -> None:
+    def report(
+        self, trial: str, step: int, value: float, engine: str = "", **extra: Any
+    ) -> None:  # fmt: skip
         metrics = {"train/loss": value - 1, "beta": 0.25, "validation/calibrated_elbo": value,
                    "validation/bits_per_dim": bits(value)}  # fmt: skip
         seconds = {"training": 1.0, "evaluation": 0.25}
         self.emit("report", trial=trial, step=step, images=IMAGES * step // REPORTS,
-                  metrics=metrics, seconds=seconds, **extra)  # fmt: skip
+                  metrics=metrics, seconds=seconds, engine=engine or self.engine,
+                  **extra)  # fmt: skip
 
     def end(self, trial: str, state: str, value: float | None, test: float | None = None) -> None:
         metrics = {}
         if test is not None:
             metrics = {"test/calibrated_elbo": test, "test/bits_per_dim": bits(test),
                        "test/MSE": 0.01, "test/R": 5.0, "test/active_units": 3.0}  # fmt: skip
-        images = 0 if state == "failed" else IMAGES // 2 if state == "pruned" else IMAGES
         reason = "diverged at step 1" if state == "failed" else ""
         self.emit("end", trial=trial, state=state, step=REPORTS, value=value, metrics=metrics,
-                  reason=reason, seconds={"evaluation": 0.5}, images=images, artifacts={},
+                  reason=reason, seconds={"evaluation": 0.5}, artifacts={},
                   traceback="")  # fmt: skip
 
     def train(self, trial: str, state: str, value: float | None, test: float | None = None) -> None:

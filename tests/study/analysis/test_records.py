@@ -98,7 +98,7 @@ def test_an_unknown_metric_gets_a_column_and_nan_is_null(make_stream: Make) -> N
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    stream.emit("report", trial=name, step=2, images=1000, seconds={},
+    stream.emit("report", trial=name, step=2, images=1000, seconds={}, engine="e1.0",
                 metrics={"validation/fid": 3.5, "beta": float("nan"), "k": None})  # fmt: skip
     tables = build_tables(stream.lines)
     assert tables["records"].schema.names[-1] == "validation_fid"
@@ -146,7 +146,8 @@ def test_a_crash_keeps_the_images_trained_on_before(make_stream: Make) -> None:
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    stream.emit("report", trial=name, step=2, images=0, metrics={}, seconds={"training": 0.5})
+    stream.emit("report", trial=name, step=2, images=0, metrics={}, seconds={"training": 0.5},
+                engine="e1.0")  # fmt: skip
     stream.emit("end", trial=name, state="failed", reason="crashed", step=2, value=None)
     tables = build_tables(stream.lines)
     assert tables["records"]["images"].to_pylist() == [500, 500]
@@ -247,3 +248,126 @@ def test_standard_seconds_need_a_pilot_of_the_shape(make_stream: Make) -> None:
     stream.emit("pilot", shape="mlp-8", width=2, seconds_per_image=9.0)
     assert trial_rows(stream)[waiting]["standard_seconds"] == 0.0
     assert build_tables(stream.lines)["trials"]["standard_seconds"].to_pylist() == [2.0, 0.0]
+
+
+def test_a_report_is_charged_to_the_engine_that_made_it(make_stream: Make) -> None:
+    stream = make_stream()
+    name = stream.ask("sigma", "confirm", 0, 101, {})
+    stream.begin(name)
+    stream.report(name, 1, 5.0)
+    # e1 made report 2 as well, and died before anyone heard; its heartbeat is older than that.
+    stream.stop_engine("lost", {name: 0.5}, training=1.5, evaluation=0.25, waiting=1.0)
+    stream.emit("death", trial=name, engine="e1.0")
+    stream.start_engine("e2.0", startup=2.0)
+    stream.begin(name)
+    stream.report(name, 2, 4.0, engine="e1.0")
+    stream.end(name, "complete", 4.0)
+    stream.stop_engine(training=0.0, evaluation=0.0, waiting=3.0)
+    tables = build_tables(stream.lines)
+    assert tables["records"]["engine"].to_pylist() == ["e1.0", "e1.0"]
+    (row,) = tables["trials"].to_pylist()
+    assert (row["engine"], row["engine_deaths"]) == ("e2.0", 1)
+    assert (row["training_seconds"], row["evaluation_seconds"]) == (2.0, 1.0)
+    assert (row["lost_seconds"], row["redone_seconds"], row["startup_seconds"]) == (0.0, 0.0, 4.0)
+    first, second = study_facts(tables["trials"])["engines"]
+    assert (first["total"], first["beyond"]) == (4.0 + 2.0 + 1.0 + 1.0, 1.25)
+    assert (second["total"], second["nobody"]["unused start-up"]) == (5.0, 2.0)
+
+
+def test_a_suspended_trial_is_charged_for_what_is_in_its_checkpoint(make_stream: Make) -> None:
+    stream = make_stream()
+    name = stream.ask("sigma", "confirm", 0, 101, {})
+    stream.begin(name)
+    stream.report(name, 1, 5.0)
+    stream.emit("suspend", trial=name, engine="e1.0", seconds={"training": 0.75})
+    stream.stop_engine(training=1.75, evaluation=0.25)
+    stream.emit("interrupted")
+    (row,) = build_tables(stream.lines)["trials"].to_pylist()
+    assert (row["state"], row["images"]) == ("interrupted", 500)
+    assert (row["training_seconds"], row["lost_seconds"]) == (1.75, 0.0)
+    assert account(build_tables(stream.lines)) == (pytest.approx(6.0), 6.0)
+
+
+def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
+    make_stream: Make,
+) -> None:
+    stream = make_stream()
+    name = stream.ask("sigma", "confirm", 0, 101, {})
+    stream.emit("launch", epoch=2, pid=2, host="h", command="study resume")
+    stream.emit("engine", engine="e9", state="lost", device="cuda", width=4, startup_seconds=3.0,
+                seconds={"training": 1.5}, unreported={name: 1.5}, cause="driver")  # fmt: skip
+    stream.emit("engine", engine="e8", state="lost", device="", width=0, startup_seconds=0.0)
+    tables = build_tables(stream.lines)
+    e1, e9, e8 = study_facts(tables["trials"])["engines"]
+    assert (e1["closed"], e9["closed"], e8["closed"]) == (False, True, False)
+    assert (e9["total"], e9["device"], e9["nobody"]["unused start-up"]) == (4.5, "cuda", 3.0)
+    assert tables["trials"]["lost_seconds"].to_pylist() == [1.5]
+
+
+def test_a_loss_told_twice_counts_once_by_its_fuller_account(make_stream: Make) -> None:
+    stream = make_stream()
+    name = stream.ask("sigma", "confirm", 0, 101, {})
+    stream.begin(name)
+    stream.stop_engine("lost", {name: 1.0}, training=1.0)
+    once = build_tables(stream.lines)["trials"]
+    stream.stop_engine("lost", {name: 1.0}, training=1.0)
+    stream.stop_engine("lost", {name: 0.5}, training=0.5)
+    assert build_tables(stream.lines)["trials"].equals(once)
+    stream.stop_engine("lost", {name: 2.0}, training=2.0)
+    later = build_tables(stream.lines)["trials"]
+    assert later["lost_seconds"].to_pylist() == [2.0]
+    (engine,) = study_facts(later)["engines"]
+    assert (engine["state"], engine["total"]) == ("lost", 6.0)
+
+
+def test_a_retry_stands_where_it_comes_to_its_end(make_stream: Make) -> None:
+    stream = make_stream()
+    stream.search("tpe", [5.0])
+    names = [stream.ask("tpe", "confirm", n, 101 + n, {}, 0, 0) for n in range(2)]
+    for name in names:
+        stream.train(name, "failed", None)
+    stream.confirm("sigma", {101: 6.0})
+    again = [
+        stream.ask("tpe", "confirm", n, 101 + n, {}, 0, 0, retry_of=name)
+        for n, name in enumerate(names)
+    ]
+    stream.train(again[0], "complete", 6.0)
+    stream.train(again[1], "failed", None)
+    tables = build_tables(stream.lines)
+    rows = {row["trial"]: row for row in tables["trials"].to_pylist()}
+    assert list(rows) == [
+        "tpe.search.r0.0000", names[0], again[0], names[1], again[1], "sigma.confirm.r0.fixed.0000",
+    ]  # fmt: skip
+    assert [rows[name]["chosen"] for name in (*names, *again)] == [False, False, True, True]
+    assert rows[again[0]]["retry_of"] == names[0]
+    assert rows[names[0]]["retry_of"] is None
+    third = stream.ask("tpe", "confirm", 1, 102, {}, 0, 0, retry_of=again[1])
+    assert third.endswith(".retry2")
+    rows = trial_rows(stream)
+    assert [rows[name]["chosen"] for name in (names[1], again[1], third)] == [False, False, True]
+
+
+def test_stops_caps_and_isolation_are_facts_of_the_study(make_stream: Make) -> None:
+    stream = make_stream()
+    names = [stream.ask("sigma", "confirm", n, n, {}) for n in range(3)]
+    for name in names:
+        stream.begin(name)
+    for engine, name in (("a", names[0]), ("b", names[0]), ("a", names[1]), ("c", names[0])):
+        stream.emit("death", trial=name, engine=engine)
+    stream.report(names[1], 1, 5.0)
+    stream.emit("death", trial=names[1], engine="d")
+    stream.emit("stop", trial=names[2])
+    stream.emit("end", trial=names[2], state="pruned", reason="stopped by hand", value=None)
+    stream.emit("stop", arm="tpe")
+    cap = {"cap": "max_images", "limit": 500, "spent": 500}
+    stream.emit("cap", **cap)
+    trials = build_tables(stream.lines)["trials"]
+    facts = study_facts(trials)
+    assert facts["isolated"] == [names[0]]
+    assert trials["engine_deaths"].to_pylist() == [3, 2, 0]
+    assert facts["stopped"] == [names[2], "arm tpe"]
+    assert (facts["capped"], facts["finished"]) == (cap, False)
+    assert trials["state"].to_pylist() == ["interrupted", "interrupted", "pruned"]
+    assert trials["reason"].to_pylist() == ["", "", "stopped by hand"]
+    stream.emit("launch", epoch=2, pid=2, host="h", command="study resume")
+    assert study_facts(build_tables(stream.lines)["trials"])["capped"] is None

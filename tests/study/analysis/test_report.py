@@ -105,7 +105,7 @@ def test_lines_fit_the_screen_and_names_stay_whole(
     for text in (as_text(report), re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())):
         assert max(map(len, text.splitlines())) <= width
         for name in automatic:
-            assert len(re.findall(rf"^ *{name}  ", text, re.MULTILINE)) == 6
+            assert len(re.findall(rf"^ *{name}  ", text, re.MULTILINE)) == 7
 
 
 def test_summary_tells_what_the_report_tells(whole: Any) -> None:
@@ -186,6 +186,80 @@ def test_an_unfinished_study_reports_so_far(make_stream: Make) -> None:
     assert "tpe: 2 trials not finished yet." in report.notes
     assert "idle time is not known" in " ".join(report.notes)
     assert report.ratios == {"tpe": None, "sigma": 1.0}
+
+
+def test_a_study_that_a_cap_ended_says_so_and_how_to_go_on(make_stream: Make) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0, 9.0])
+    stream.confirm("sigma", {101: 9.0, 102: 9.2, 103: 9.3})
+    stream.ask("tpe", "search", 2, 7, {"beta": 1.0})
+    stream.emit("cap", cap="max_images", limit=1_000_000.0, spent=1_000_040.0)
+    report = report_of(stream)
+    how = "ended by max_images: 1,000,040 of 1,000,000 images trained; 5 of 10 trials unfinished"
+    assert report.capped == how
+    assert report.verdict[0].startswith(f"So far ({how}): whether searching pays can't be told")
+    assert report.notes[0] == (
+        f"E{how[1:]}. To go on, launch it again with a higher max_images, or without."
+    )
+    stream.emit("launch", epoch=2, pid=2, host="h", command="study launch")
+    stream.emit("cap", cap="max_device_hours", limit=0.004, spent=0.00412345)
+    assert "0.00412 of 0.004 device hours" in report_of(stream).notes[0]
+
+
+def test_a_seed_that_failed_is_paired_by_its_retry_and_both_are_charged(make_stream: Make) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0])
+    stream.confirm("tpe", {101: 9.0, 102: None, 103: 9.1}, chosen_from=0)
+    stream.confirm("sigma", {101: 9.5, 102: 9.6, 103: 9.7})
+    failed = "tpe.confirm.r0.from0.0001"
+    stream.train(
+        stream.ask("tpe", "confirm", 1, 102, {"beta": 0.5}, 0, 0, retry_of=failed),
+        "complete", 8.7, test=9.2,
+    )  # fmt: skip
+    report = report_of(stream)
+    tpe = report.arms[0]
+    assert report.comparisons[0].difference.n == 3
+    assert tpe.by_seed == {101: 9.0, 102: 9.2, 103: 9.1}
+    assert tpe.failed_seeds == 0
+    assert (tpe.planned, sum(tpe.counts.values())) == (4 + 3 + 1, 5)
+    assert report.paid.arms[0].training == {
+        "useful": 8.0, "pruned": 0.0, "failed": 0.0, "unfinished": 0.0,
+    }  # fmt: skip
+    assert report.paid.arms[0].seconds["evaluation"] == 8 * 0.25 + 5 * 0.5
+    assert (
+        f"Run again by hand, both attempts charged: {failed} (failed) as {failed}.retry1 "
+        "(complete)." in report.notes
+    )
+    assert "tpe: 1 trial failed; the cost is counted." in report.notes
+
+
+def test_what_crashes_cost_and_who_was_stopped_is_told(make_stream: Make) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0])
+    name = stream.ask("sigma", "confirm", 0, 101, {})
+    stream.begin(name)
+    stream.report(name, 1, 9.0)
+    stream.stop_engine("lost", {name: 1.25}, training=4.25, evaluation=1.25)
+    for engine in ("e1.0", "e2.0"):
+        stream.emit("death", trial=name, engine=engine)
+    stream.start_engine("e3.0")
+    stream.begin(name)
+    stream.report(name, 1, 9.0, redone=True)
+    stream.emit("stop", arm="sigma")
+    stream.emit("end", trial=name, state="pruned", reason="stopped by hand", value=None)
+    report = report_of(stream)
+    assert (
+        "Engines were lost once: 1.2 device seconds of work were never reported (lost), 500 images "
+        "were trained on again (redone)." in report.notes
+    )
+    assert f"Trained alone, for engines had died with them aboard: {name}." in report.notes
+    assert "Stopped by hand: arm sigma. Trials that ended so count as pruned." in report.notes
+    text = as_text(report).splitlines()
+    head = next(line for line in text if "unfinished" in line and "redone" in line)
+    row = text[text.index(head) + 2]
+    columns = ["arm", "useful", "pruned", "failed", "unfinished", "redone", "lost"]
+    assert head.split() == columns
+    assert row.split() == ["sigma", "0.0", "1.0", "0.0", "0.0", "1.2", "1.2"]
 
 
 def test_a_study_that_has_only_begun(make_stream: Make) -> None:
