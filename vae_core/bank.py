@@ -22,6 +22,7 @@ from torch.func import functional_call, vmap
 
 from vae_core.balancers import BALANCERS, Terms
 from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
+from vae_core.errors import ContractError
 from vae_core.families import Family
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import gaussian_kl, squared_error
@@ -29,6 +30,8 @@ from vae_core.models import VAE, build, initialise
 from vae_core.optim import RowAdam
 
 Checkpoint = dict[str, Tensor]
+_ACCOUNT = ("step", "history")
+"""What a checkpoint holds beside rows of the stacks."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class Bank:
         """Put ``member`` into a free row, fresh or from ``checkpoint``; return the row.
 
         Raises:
-            ContractError: an unknown balancer.
+            ContractError: an unknown balancer, or a checkpoint of another model or balancer.
             RuntimeError: no row is free.
         """
         if not self.free:
@@ -144,14 +147,21 @@ class Bank:
         family = self._family(member.balancer)
         family.admit(row, member.hyper, step)
         self._adam.reset(row, step)
+        history = []
         if checkpoint is None:
             initialise(self._fresh, member.seed)
             self._load_row(row, self._fresh)
         else:
-            for name, stack in self._member_tensors(family).items():
+            tensors = self._member_tensors(family)
+            shapes = {name: stack[row].shape for name, stack in tensors.items()}
+            if shapes != {n: v.shape for n, v in checkpoint.items() if n not in _ACCOUNT}:
+                family.release(row)
+                raise ContractError("the checkpoint is of another model or balancer")
+            for name, stack in tensors.items():
                 stack[row].copy_(checkpoint[name])
+            history = [checkpoint["history"]] if len(checkpoint["history"]) else []
         order = BatchOrder(self._images, member.seed, self.batch_size)
-        self._rows[row] = _Row(member, order, step)
+        self._rows[row] = _Row(member, order, step, history)
         self._reschedule()
         return row
 
@@ -162,11 +172,16 @@ class Bank:
         self._reschedule()
 
     def checkpoint(self, row: int) -> Checkpoint:
-        """A copy of everything ``row`` needs to go on, on the CPU; plain tensors only."""
+        """A copy of everything ``row`` needs to go on, on the CPU; plain tensors only.
+
+        The steps since the last segment are in it too (``history`` [n, 3]): a member that goes on
+        from here ends its segment as if it had never left.
+        """
         held = self._row(row)
         tensors = self._member_tensors(self._family(held.member.balancer))
         saved = {name: stack[row].detach().clone().cpu() for name, stack in tensors.items()}
-        return {**saved, "step": torch.tensor(held.step)}
+        history = torch.cat(held.history) if held.history else torch.zeros(0, 3)
+        return {**saved, "step": torch.tensor(held.step), "history": history}
 
     def model(self, row: int) -> VAE:
         """The member in ``row`` as a module in evaluation mode, its values copied.
@@ -195,7 +210,7 @@ class Bank:
             self._row(row).history.append(found)
 
     def segment(self, row: int) -> Segment:
-        """What the member in ``row`` did since the last call (or its admission)."""
+        """What the member in ``row`` did since its last segment; call it after a step."""
         held = self._row(row)
         steps = torch.cat(held.history).double()
         held.history.clear()

@@ -1,4 +1,9 @@
-"""A trial's checkpoints: checksummed files, written beside and renamed, the last two kept."""
+"""A trial's checkpoints: checksummed files, written beside and renamed.
+
+A file is named ``<optimiser steps>-<lease epoch of its writer>.ckpt`` and holds a SHA-256 and what
+it is of. Torch is imported only where tensors are read or written: the driver, which decides what
+stays once a trial has ended, does neither.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,21 @@ import hashlib
 import io
 import json
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT = 2
+"""Checkpoints that stay while a trial runs: the newest, and one before it should it be torn."""
 
 _DIGEST = hashlib.sha256().digest_size
-KEPT = 2
+_NAME = re.compile(r"(\d{9,})-(\d{6,})\.ckpt")
+_BESIDE = re.compile(r"\.\d{9,}-(\d{6,})\.ckpt\.partial")
 
 
 @dataclass(frozen=True)
@@ -22,52 +33,150 @@ class Saved:
     """A point a trial can go on from."""
 
     row: dict[str, Tensor]
-    """The member's row of the bank."""
+    """The member's row of the bank, inside a segment or at a report."""
     reports: list[dict[str, Any]]
     """Every report up to here: the driver may not have heard of the last ones."""
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps made."""
+        return int(self.row["step"])
 
-def save(folder: Path, step: int, saved: Saved) -> None:
-    """Write the checkpoint of report ``step``; what was there before survives any failure."""
+
+class _File(NamedTuple):
+    """A checkpoint's file; in order of age."""
+
+    steps: int
+    epoch: int
+    path: Path
+
+
+def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
+    """Write a checkpoint under lease epoch ``epoch``; what was there survives any failure.
+
+    Unless ``keep`` is ``all``, older ones than the last two go, and those of more steps, which
+    whoever trained up to here has found damaged. Files of a higher epoch are another's.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import torch
+
     buffer = io.BytesIO()
     torch.save({"row": saved.row, "reports": json.dumps(saved.reports)}, buffer)
     payload = buffer.getvalue()
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{step}.tmp"
-    with beside.open("wb") as file:
-        file.write(hashlib.sha256(payload).digest() + payload)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(folder / f"{step}.ckpt")
-    for old in _steps(folder)[:-KEPT]:
-        (folder / f"{old}.ckpt").unlink()
+    path = folder / f"{saved.steps:09d}-{epoch:06d}.ckpt"
+    write(path, hashlib.sha256(payload).digest() + payload)
+    for partial, writer in _partials(folder):
+        if writer <= epoch:
+            partial.unlink(missing_ok=True)
+    if keep == "all":
+        return
+    files = [file for file in _files(folder) if file.epoch <= epoch]
+    latest = {file.steps: file for file in files if file.steps <= saved.steps}
+    for file in files:
+        if file not in list(latest.values())[-KEPT:]:
+            file.path.unlink(missing_ok=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put ``data`` in place of ``path`` whole or not at all; make its folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+    except OSError:
+        beside.unlink(missing_ok=True)  # a full disk wants the room back
+        raise
 
 
 def newest(folder: Path) -> Saved | None:
-    """The newest checkpoint that is whole, or None."""
-    for step in reversed(_steps(folder)):
-        saved = _load(folder / f"{step}.ckpt")
-        if saved is not None:
+    """The checkpoint furthest on that is whole, or None.
+
+    What is torn, damaged or not a checkpoint is passed over.
+    """
+    return next(_whole(folder), None)
+
+
+def at(folder: Path, report: int) -> Saved | None:
+    """The checkpoint of report ``report``, or None where it is gone or damaged."""
+    for saved in _whole(folder):
+        if len(saved.reports) == report and not len(saved.row["history"]):
             return saved
     return None
 
 
-def clear(folder: Path) -> None:
-    """Remove a finished trial's checkpoints, and the folder if nothing else is in it."""
-    for step in _steps(folder):
-        (folder / f"{step}.ckpt").unlink()
+def retire(folder: Path, keep: str) -> None:
+    """Leave of an ended trial's checkpoints ``none``, the ``last`` that is whole, or ``all``.
+
+    The folder goes too if nothing else is in it.
+    """
+    for partial, _ in _partials(folder):
+        partial.unlink(missing_ok=True)
+    if keep == "all":
+        return
+    files = list(reversed(_files(folder)))
+    kept = next((f for f in files if _payload(f.path)), None) if keep == "last" else None
+    for file in files:
+        if file is not kept:
+            file.path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def _steps(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in folder.glob("*.ckpt"))
+def _files(folder: Path) -> list[_File]:
+    """All that are named as checkpoints are, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted(_File(int(name[1]), int(name[2]), path) for name, path in found if name)
+
+
+def _partials(folder: Path) -> list[tuple[Path, int]]:
+    """What killed writers left unfinished, with their epochs."""
+    if not folder.is_dir():
+        return []
+    found = ((path, _BESIDE.fullmatch(path.name)) for path in folder.iterdir())
+    return [(path, int(name[1])) for path, name in found if name]
+
+
+def _whole(folder: Path) -> Iterator[Saved]:
+    """Every checkpoint that can be gone on from, furthest first."""
+    for file in reversed(_files(folder)):
+        saved = _load(file.path)
+        if saved is not None and saved.steps == file.steps:
+            yield saved
+
+
+def _payload(path: Path) -> bytes | None:
+    """What the file holds, or None where it is not what was written, or cannot be read."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    payload = raw[_DIGEST:]
+    return payload if hashlib.sha256(payload).digest() == raw[:_DIGEST] else None
 
 
 def _load(path: Path) -> Saved | None:
-    raw = path.read_bytes()
-    if hashlib.sha256(raw[_DIGEST:]).digest() != raw[:_DIGEST]:
+    import torch
+
+    payload = _payload(path)
+    if payload is None:
         return None
-    # Tensors and text only: a checkpoint from elsewhere cannot run code.
-    found = torch.load(io.BytesIO(raw[_DIGEST:]), weights_only=True)
-    return Saved(found["row"], json.loads(found["reports"]))
+    try:
+        # Tensors and text only: a checkpoint from elsewhere cannot run code.
+        found = torch.load(io.BytesIO(payload), weights_only=True)
+        saved = Saved(found["row"], json.loads(found["reports"]))
+        ours = saved.steps >= 0 and saved.row["history"].ndim == 2
+    except Exception:  # whole, and yet not ours: unpicklers raise anything
+        return None
+    return saved if ours else None

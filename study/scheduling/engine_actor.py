@@ -6,6 +6,7 @@ process included. The engine itself, and torch with it, is imported only where i
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ class EngineConfig:
     """K, the rows of each of its banks, and the trials it trains at once."""
     evaluation_images: int
     pictures: int
+    epoch: int
+    """The lease epoch of the driver that made it: under a higher one it may write no more."""
+    keep: str
+    """Checkpoints that stay while a trial runs: ``all``, else the last two."""
 
 
 class EngineActor:
@@ -34,8 +39,11 @@ class EngineActor:
         self._engine = Engine(config)
 
     def prepare(self, data: Mapping[str, Any], validation: float) -> dict[str, Any]:
-        """See :meth:`Engine.prepare`."""
-        return self._engine.prepare(data, validation)
+        """See :meth:`Engine.prepare`; with the ``node`` it is on."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return {**self._engine.prepare(data, validation), "node": node}
 
     def admit(self, request: dict[str, Any]) -> None:
         """See :meth:`Engine.admit`."""
@@ -49,10 +57,24 @@ class EngineActor:
         """See :meth:`Engine.release`."""
         self._engine.release(trial)
 
-    def serve(self) -> None:
-        """See :meth:`Engine.serve`."""
-        self._engine.serve()
+    def aboard(self) -> list[str]:
+        """See :meth:`Engine.aboard`."""
+        return self._engine.aboard()
 
-    def stop(self) -> dict[str, float]:
+    def suspend(self) -> dict[str, float]:
+        """See :meth:`Engine.suspend`."""
+        return self._engine.suspend()
+
+    def serve(self) -> None:
+        """See :meth:`Engine.serve`; an engine that fails takes its process down."""
+        import ray
+
+        try:
+            self._engine.serve()
+        except Exception:
+            traceback.print_exc()
+            ray.actor.exit_actor()
+
+    def stop(self) -> dict[str, Any]:
         """See :meth:`Engine.stop`."""
         return self._engine.stop()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
 from study.journal import trial_folder
 from study.scheduling import checkpoints
+from study.scheduling.engine_actor import EngineConfig
+from study.scheduling.fence import Fence
 from vae_core.bank import Bank, Member, Segment
 from vae_core.data import Dataset
 from vae_core.evaluation import (
@@ -21,6 +27,7 @@ from vae_core.evaluation import (
     reconstructions,
     samples,
 )
+from vae_core.models import VAE
 
 Report = dict[str, Any]
 
@@ -51,27 +58,43 @@ class Evaluation:
         )
 
 
-@dataclass
+class TroubleError(Exception):
+    """The home's storage fails: no fault of the trial that meets it."""
+
+
 class Run:
     """A trial that an engine trains.
 
     Args:
         request: what is to be trained (see :class:`study.search.Request`), as a mapping.
         steps: optimiser steps in the whole trial.
-        home: the study's folder.
+        config: the engine's.
+
+    Attributes:
+        reports: every report of the trial so far, as its next checkpoint will hold them.
+        deliverables: what the trial's process is to hear, in order: reports that a former engine
+            made and the driver has not, every report made here, or the trouble that ended it.
+        heard: how many of them were asked for.
+        unreported: device seconds by purpose, spent here since the last report.
+        released: taken out from outside.
+        over: nothing more will be delivered.
+        suspect: to be trained alone, for its bank has raised an exception that may be its.
     """
 
-    request: dict[str, Any]
-    steps: int
-    home: Path
-    reports: list[Report] = field(default_factory=list)
-    bank: Bank | None = None
-    row: int = -1
-    released: bool = False
-    over: bool = False
-    """Its last report is made."""
-    training_seconds: float = 0.0
-    """Billed since the last report."""
+    def __init__(self, request: dict[str, Any], steps: int, config: EngineConfig) -> None:
+        self.request, self.steps, self.config = request, steps, config
+        self.home = Path(config.home)
+        self.folder = trial_folder(self.home, self.trial)
+        self.reports: list[Report] = []
+        self.deliverables: list[Report] = []
+        self.bank: Bank | None = None
+        self.row, self.heard = -1, 0
+        self.released = self.over = self.suspect = False
+        self.unreported = {"training": 0.0, "evaluation": 0.0}
+        self._fence = Fence(self.home, config.epoch)
+        self._saved: checkpoints.Saved | None = None
+        self._saved_steps = 0
+        self._loaded = False
 
     @property
     def trial(self) -> str:
@@ -91,30 +114,51 @@ class Run:
             hyper=hyper,
         )
 
-    @property
-    def _folder(self) -> Path:
-        return trial_folder(self.home, self.trial)
+    def load(self) -> None:
+        """Read the newest checkpoint; what it tells can be heard before there is a free row.
+
+        Raises:
+            TroubleError: the storage fails.
+        """
+        if self._loaded:
+            return
+        with _storage(self.folder, "read"):
+            self._saved = checkpoints.newest(self.folder)
+        self._loaded = True
+        self.reports = self._saved.reports if self._saved else []
+        self._saved_steps = self._saved.steps if self._saved else 0
+        known = {report["step"] for report in self.deliverables}
+        unheard = [r for r in self.reports if r["step"] > self.request["after"]]
+        self.deliverables = [*self.deliverables, *(r for r in unheard if r["step"] not in known)]
+        self.over = self._ended()
 
     def enter(self, bank: Bank) -> None:
-        """Take a row of ``bank``, from the newest checkpoint if there is one."""
-        saved = checkpoints.newest(self._folder)
-        self.row = bank.admit(self.member, saved.row if saved else None)
-        self.bank = bank
-        self.reports = saved.reports if saved else []
+        """Take a row of ``bank``, from what :meth:`load` found."""
+        self.row = bank.admit(self.member, self._saved.row if self._saved else None)
+        self.bank, self._saved = bank, None
 
     def leave(self) -> None:
         """Give the row back."""
         if self.bank is not None:
             self.bank.release(self.row)
-            self.bank = None
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Forget the row, and begin again from the newest checkpoint at the next entry."""
+        self.bank, self._saved, self._loaded = None, None, False
 
     def steps_to_report(self) -> int:
         """Steps until the next report is due."""
         assert self.bank is not None
         return self._boundary(len(self.reports) + 1) - self.bank.step(self.row)
 
-    def report(self, evaluation: Evaluation) -> None:
-        """Make the report that is due, and with the last one the trial's end."""
+    def report(self, evaluation: Evaluation) -> Report:
+        """Make the report that is due, and with the last one the trial's end; save it.
+
+        Raises:
+            TroubleError: it cannot be saved.
+            FencedError: the study is another driver's by now.
+        """
         assert self.bank is not None
         start = time.perf_counter()
         step = len(self.reports) + 1
@@ -123,77 +167,132 @@ class Run:
             "step": step,
             "images": self.bank.step(self.row) * self.bank.batch_size,
             "metrics": _train_metrics(segment, self.bank),
+            "engine": self.config.name,
         }
         if segment.diverged_at is not None:
             report["end"] = {"state": "failed", "reason": f"diverged at step {segment.diverged_at}"}
         else:
-            fitted = self._measure(evaluation.train)
-            report["metrics"] |= self._scores("validation", fitted, evaluation.validation)
+            model, dims = self.bank.model(self.row), self.bank.shape.dims
+            fitted = _measure(model, evaluation.train)
+            report["metrics"] |= _scores("validation", model, fitted, evaluation.validation, dims)
             if step == self.request["settings"]["training"]["reports"]:
-                report["end"] = self._end(fitted, evaluation)
-        report["seconds"] = {
-            "training": self.training_seconds,
-            "evaluation": time.perf_counter() - start,
-        }
-        self.training_seconds = 0.0
-        reports = [*self.reports, report]
-        if "end" in report:
-            checkpoints.clear(self._folder)
-        else:
-            saved = checkpoints.Saved(self.bank.checkpoint(self.row), reports)
-            checkpoints.save(self._folder, step, saved)
-        self._publish(reports)
+                metrics = _scores("test", model, fitted, evaluation.test, dims)
+                confirmed = self.request["phase"] == "confirm"
+                artifacts = self._artifacts(model, evaluation) if confirmed else {}
+                report["end"] = {"state": "complete", "metrics": metrics, "artifacts": artifacts}
+        spent = time.perf_counter() - start
+        spent += self.unreported["evaluation"]
+        report["seconds"] = {**self.unreported, "evaluation": spent}
+        self._save([*self.reports, report])
+        return report
 
-    def crash(self, traceback: str) -> None:
-        """End the trial with an exception of its own code."""
-        report: Report = {
+    def crashed(self, traceback: str) -> Report:
+        """The report that ends the trial with an exception of its own code."""
+        return {
             "step": len(self.reports) + 1,
             "images": 0,
             "metrics": {},
-            "seconds": {"training": self.training_seconds, "evaluation": 0.0},
+            "engine": self.config.name,
+            "seconds": dict(self.unreported),
             "end": {"state": "failed", "reason": "crashed", "traceback": traceback},
         }
-        self._publish([*self.reports, report])
 
-    def _publish(self, reports: list[Report]) -> None:
-        """Let others see the new report: only now, when it is whole."""
-        self.reports = reports
-        self.over = "end" in reports[-1] or len(reports) == self.request["until"]
+    def publish(self, report: Report) -> None:
+        """Let others hear of a report: only now, when it is whole and saved."""
+        self.reports = [*self.reports, report]
+        self.deliverables = [*self.deliverables, report]
+        self.unreported = dict.fromkeys(self.unreported, 0.0)
+        self.over = self._ended()
+
+    def give_up(self, trouble: str) -> None:
+        """End the stay here for something that is not the trial's fault."""
+        self.deliverables = [*self.deliverables, {"trouble": trouble}]
+        self.over = True
+
+    def take_unreported(self) -> float:
+        """Device seconds spent here since the last report; from now on they count as told."""
+        spent, self.unreported = self.unreported, dict.fromkeys(self.unreported, 0.0)
+        return sum(spent.values())
+
+    def take_unheard(self) -> float:
+        """Device seconds of reports made here that nobody asked for; likewise."""
+        unheard, self.heard = self.deliverables[self.heard :], len(self.deliverables)
+        mine = (report for report in unheard if report.get("engine") == self.config.name)
+        return sum(sum(report["seconds"].values()) for report in mine)
+
+    def suspend(self) -> None:
+        """Save the row as it is, inside a segment.
+
+        Raises:
+            TroubleError: it cannot be saved.
+            FencedError: the study is another driver's by now.
+        """
+        if self.bank is not None and self.bank.step(self.row) > self._saved_steps:
+            self._save(self.reports)
+
+    def _ended(self) -> bool:
+        if not self.reports:
+            return False
+        until = self.request["until"]
+        return "end" in self.reports[-1] or (until is not None and len(self.reports) >= until)
 
     def _boundary(self, report: int) -> int:
         """Steps made when ``report`` is due: reports divide the trial evenly."""
         reports: int = self.request["settings"]["training"]["reports"]
         return max(1, round(self.steps * report / reports))
 
-    def _measure(self, images: EvaluationSet) -> Measurement:
+    def _save(self, reports: list[Report]) -> None:
         assert self.bank is not None
-        model = self.bank.model(self.row)
-        return measure(model, images.batches(model.latent))
+        saved = checkpoints.Saved(self.bank.checkpoint(self.row), reports)
+        self._fence.check()
+        with _storage(self.folder, "write a checkpoint"):
+            checkpoints.save(self.folder, saved, epoch=self.config.epoch, keep=self.config.keep)
+        self._saved_steps = saved.steps
 
-    def _scores(self, split: str, fitted: Measurement, images: EvaluationSet) -> dict[str, float]:
-        assert self.bank is not None
-        found = calibrated(fitted, self._measure(images), self.bank.shape.dims)
-        return {f"{split}/{name}": value for name, value in found.items()}
-
-    def _end(self, fitted: Measurement, evaluation: Evaluation) -> dict[str, Any]:
-        metrics = self._scores("test", fitted, evaluation.test)
-        artifacts = self._artifacts(evaluation) if self.request["phase"] == "confirm" else {}
-        return {"state": "complete", "metrics": metrics, "artifacts": artifacts}
-
-    def _artifacts(self, evaluation: Evaluation) -> dict[str, str]:
+    def _artifacts(self, model: VAE, evaluation: Evaluation) -> dict[str, str]:
         """Write a confirm run's weights and pictures; return their paths within the home."""
-        assert self.bank is not None
-        model = self.bank.model(self.row)
-        folder = self._folder
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), folder / "model.pt")
-        names = {"checkpoint": "model.pt"}
+        weights = io.BytesIO()
+        torch.save(model.state_dict(), weights)
+        files = {"checkpoint": ("model.pt", weights.getvalue())}
         if evaluation.pictures:
             first = next(evaluation.test.batches(model.latent)).x[: evaluation.pictures]
-            reconstructions(model, first).save(folder / "reconstructions.png")
-            samples(model, evaluation.pictures, seed=0).save(folder / "samples.png")
-            names |= {"reconstructions": "reconstructions.png", "samples": "samples.png"}
-        return {name: str((folder / file).relative_to(self.home)) for name, file in names.items()}
+            files["reconstructions"] = ("reconstructions.png", _png(reconstructions(model, first)))
+            drawn = samples(model, evaluation.pictures, seed=0)
+            files["samples"] = ("samples.png", _png(drawn))
+        for file, data in files.values():
+            self._fence.check()
+            with _storage(self.folder / file, "write"):
+                checkpoints.write(self.folder / file, data)
+        return {
+            name: str((self.folder / file).relative_to(self.home))
+            for name, (file, _) in files.items()
+        }
+
+
+@contextmanager
+def _storage(path: Path, doing: str) -> Iterator[None]:
+    """Tell the storage's faults from those of a model's own code, which may be an OSError too."""
+    try:
+        yield
+    except OSError as error:
+        raise TroubleError(f"cannot {doing}: {error.strerror or error}, {path}") from error
+
+
+def _png(picture: Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _measure(model: VAE, images: EvaluationSet) -> Measurement:
+    return measure(model, images.batches(model.latent))
+
+
+def _scores(
+    split: str, model: VAE, fitted: Measurement, images: EvaluationSet, dims: int
+) -> dict[str, float]:
+    found = calibrated(fitted, _measure(model, images), dims)
+    return {f"{split}/{name}": value for name, value in found.items()}
 
 
 def _train_metrics(segment: Segment, bank: Bank) -> dict[str, float]:

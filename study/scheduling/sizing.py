@@ -43,6 +43,8 @@ class EnginePlan:
             width=width,
             evaluation_images=spec.evaluation.images,
             pictures=spec.evaluation.pictures,
+            epoch=epoch,
+            keep=spec.checkpoints.keep,
         )
 
 
