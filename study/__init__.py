@@ -1,7 +1,7 @@
 """Studies of what tuning beta costs against balancers that set it themselves.
 
-``launch``, ``resume``, ``report`` and ``load`` are the command line's verbs as functions. They are
-imported on first use: the processes that only relay a trial's reports stay light.
+The functions are the command line's verbs. They are imported on first use: the processes that only
+relay a trial's reports stay light.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.api import launch, load, report, resume
+    from study.api import fork, launch, load, report, resume, retry, stop
 
-__all__ = ["launch", "load", "report", "resume"]
+__all__ = ["fork", "launch", "load", "report", "resume", "retry", "stop"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,9 @@ import yaml
 from study.analysis import Report, build_tables
 from study.journal import HomeError, StudyHome, has_events, read_events, studies_home
 from study.spec import StudySpec, load_spec
+from study.spec.errors import Source
+from study.spec.names import check_names
+from study.spec.overrides import apply_overrides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +31,7 @@ def launch(
     home: PathLike | None = None,
     data_root: PathLike | None = None,
     address: str | None = None,
+    take_over: bool = False,
 ) -> Report:
     """Run the study that ``file`` describes; one that has begun goes on where it stands.
 
@@ -37,36 +41,120 @@ def launch(
         home: the studies' home; by default $STUDY_HOME, or ``./studies``.
         data_root: a folder with datasets already there; by default they are downloaded.
         address: a Ray cluster's address ("auto" finds it); by default a local Ray.
+        take_over: take the study from whoever runs it, who then changes nothing in it any more.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
         study.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to go on.
     """
-    return _run(load_spec(file, overrides), home, data_root, address)
+    return _run(load_spec(file, overrides), home, data_root, address, take_over)
 
 
 def resume(
     name: str,
+    overrides: Sequence[str] = (),
+    *,
+    home: PathLike | None = None,
+    data_root: PathLike | None = None,
+    address: str | None = None,
+    take_over: bool = False,
+) -> Report:
+    """Go on with study ``name`` as it was last launched, ``overrides`` made to that.
+
+    Arguments as for :func:`launch`.
+    """
+    spec = changed_spec(find(name, home), overrides)
+    return _run(spec, home, data_root, address, take_over)
+
+
+def fork(
+    name: str,
+    new: str,
+    overrides: Sequence[str] = (),
     *,
     home: PathLike | None = None,
     data_root: PathLike | None = None,
     address: str | None = None,
 ) -> Report:
-    """Go on with study ``name`` as it was last launched. Arguments as for :func:`launch`."""
-    return _run(frozen_spec(find(name, home)), home, data_root, address)
+    """Run a new study called ``new`` from the spec of study ``name``, ``overrides`` made to it.
+
+    Nothing of ``name`` is touched or used again. Other arguments as for :func:`launch`.
+
+    Raises:
+        HomeError: there is a study ``new`` already.
+    """
+    return _run(fork_spec(name, new, overrides, home=home), home, data_root, address)
+
+
+def fork_spec(
+    name: str, new: str, overrides: Sequence[str] = (), *, home: PathLike | None = None
+) -> StudySpec:
+    """The spec that :func:`fork` would run."""
+    source = find(name, home)
+    if begun(StudyHome(source.studies, new)):
+        raise HomeError(
+            f"there is a study '{new}' already",
+            where=str(source.studies),
+            remedy=f"give another name; `study resume {new}` goes on with that one",
+        )
+    return changed_spec(source, overrides, new)
 
 
 def dry_run(
-    file: PathLike,
+    study: PathLike | StudySpec,
     overrides: Sequence[str] = (),
     *,
     home: PathLike | None = None,
     data_root: PathLike | None = None,
 ) -> Estimate:
-    """What :func:`launch` would run and cost, from a few timed steps; starts nothing."""
+    """What a study, a file with ``overrides`` or a spec, would run and cost; starts nothing.
+
+    The costs are from a few timed steps.
+    """
     from study.estimate import estimate
 
-    return estimate(load_spec(file, overrides), studies_home(home), _path(data_root))
+    spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
+    return estimate(spec, studies_home(home), _path(data_root))
+
+
+def stop(
+    name: str,
+    *,
+    arm: str | None = None,
+    trial: str | None = None,
+    home: PathLike | None = None,
+) -> str:
+    """Stop study ``name`` as a Ctrl-C would, or for good one arm or one trial of it.
+
+    Returns:
+        What came of it, or when it will.
+
+    Raises:
+        study.ordering.OrderError: that cannot be stopped.
+        study.ordering.NotObeyedError: the study's driver does not let go.
+    """
+    from study.ordering import OrderError, stop_arm, stop_study, stop_trial
+
+    found = find(name, home)
+    match arm, trial:
+        case None, None:
+            return stop_study(found)
+        case str(), None:
+            return stop_arm(found, arm)
+        case None, str():
+            return stop_trial(found, trial)
+    raise OrderError("an arm and a trial are given", where=name, remedy="give one of them")
+
+
+def retry(name: str, trial: str, *, home: PathLike | None = None) -> str:
+    """Run a failed or pruned trial of study ``name`` again; returns when it will be.
+
+    Raises:
+        study.ordering.OrderError: that cannot be retried.
+    """
+    from study.ordering import retry_trial
+
+    return retry_trial(find(name, home), trial)
 
 
 def report(name: str, *, home: PathLike | None = None) -> Report:
@@ -101,21 +189,55 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
     return found
 
 
+def begun(home: StudyHome) -> bool:
+    """Whether a study is in ``home``, to be resumed."""
+    try:
+        find(home.name, home.studies)
+    except HomeError:
+        return False
+    return True
+
+
 def frozen_spec(home: StudyHome) -> StudySpec:
     """The spec a study was last launched with."""
+    return StudySpec.from_dict(_frozen(home))
+
+
+def changed_spec(
+    home: StudyHome, overrides: Sequence[str] = (), name: str | None = None
+) -> StudySpec:
+    """The spec a study was last launched with, ``overrides`` made to it, under ``name``.
+
+    Raises:
+        SpecError: an override that cannot be made, or with which the spec is none.
+    """
+    name = name or home.name
+    changed, given = apply_overrides({**_frozen(home), "name": name}, overrides)
+    source = Source(str(home.spec), overrides=given)
+    if changed["name"] != name:
+        raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")
+    spec = StudySpec.from_dict(changed, source)
+    if overrides or name != home.name:  # else all of it was looked up when it was launched
+        check_names(spec, source)
+    return spec
+
+
+def _frozen(home: StudyHome) -> dict[str, Any]:
     data: dict[str, Any] = yaml.safe_load(home.spec.read_text())
-    return StudySpec.from_dict(data)
+    return data
 
 
 def _run(
-    spec: StudySpec, home: PathLike | None, data_root: PathLike | None, address: str | None
+    spec: StudySpec,
+    home: PathLike | None,
+    data_root: PathLike | None,
+    address: str | None,
+    take_over: bool = False,
 ) -> Report:
     from study.driver import Options, run
 
-    return run(
-        spec,
-        Options(StudyHome(studies_home(home), spec.name), _path(data_root), address),
-    )
+    where = StudyHome(studies_home(home), spec.name)
+    return run(spec, Options(where, _path(data_root), address, take_over))
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -20,12 +20,15 @@ from vae_core.errors import UserError
 
 if TYPE_CHECKING:
     from study.analysis import Report
+    from study.journal import StudyHome
+    from study.spec import StudySpec
 
 INTERRUPTED = 130
+TAKE_OVER = "--take-over"
 
 
 class _Verbs(click.Group):
-    """Turns errors a person can mend into a message and exit code 2."""
+    """Turns errors a person can mend into a message and the exit code they carry."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
@@ -33,7 +36,7 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+            sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
@@ -47,6 +50,18 @@ _data_root = click.option(
     help="Folder with datasets already there; without it they are downloaded.",
 )
 _address = click.option("--address", help="Ray cluster to run on, e.g. auto. [a local Ray]")
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting."
+)
+_dry_run = click.option(
+    "--dry-run", is_flag=True, help="Say what would run, and what it would take."
+)
+_take_over = click.option(
+    TAKE_OVER,
+    is_flag=True,
+    help="Take the study from whoever runs it, who then changes nothing in it any more.",
+)
+_format = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 
 
 @click.group(cls=_Verbs)
@@ -61,8 +76,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-@click.option("--dry-run", is_flag=True, help="Say what would run, and what it would take.")
+@_set
+@_dry_run
+@_take_over
 @_home
 @_data_root
 @_address
@@ -70,6 +86,7 @@ def launch(
     file: Path,
     overrides: tuple[str, ...],
     dry_run: bool,
+    take_over: bool,
     home: Path | None,
     data_root: Path | None,
     address: str | None,
@@ -78,24 +95,88 @@ def launch(
     from study import api
     from study.spec import load_spec
 
-    for warning in load_spec(file, overrides).warnings():
-        click.echo(f"warning: {warning}", err=True)
+    _warn(load_spec(file, overrides))
     if dry_run:
         click.echo(str(api.dry_run(file, overrides, home=home, data_root=data_root)))
         return
-    _run(lambda: api.launch(file, overrides, home=home, data_root=data_root, address=address), home)
+    options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    _run(lambda: api.launch(file, overrides, **options, take_over=take_over), home)
 
 
 @main.command()
 @click.argument("name")
+@_set
+@_take_over
 @_home
 @_data_root
 @_address
-def resume(name: str, home: Path | None, data_root: Path | None, address: str | None) -> None:
+def resume(
+    name: str,
+    overrides: tuple[str, ...],
+    take_over: bool,
+    home: Path | None,
+    data_root: Path | None,
+    address: str | None,
+) -> None:
     """Go on with study NAME as it was last launched."""
     from study import api
 
-    _run(lambda: api.resume(name, home=home, data_root=data_root, address=address), home)
+    options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    _run(lambda: api.resume(name, overrides, **options, take_over=take_over), home)
+
+
+@main.command()
+@click.argument("name")
+@click.argument("new")
+@_set
+@_dry_run
+@_home
+@_data_root
+@_address
+def fork(
+    name: str,
+    new: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    home: Path | None,
+    data_root: Path | None,
+    address: str | None,
+) -> None:
+    """Run a new study, called NEW, from the spec of study NAME."""
+    from study import api
+    from study.journal import StudyHome, studies_home
+
+    spec = api.fork_spec(name, new, overrides, home=home)
+    _warn(spec)
+    if dry_run:
+        click.echo(str(api.dry_run(spec, home=home, data_root=data_root)))
+        return
+    options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    there = StudyHome(studies_home(home), new)
+    _run(lambda: api.fork(name, new, overrides, **options), home, forked=there)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--arm", help="End this arm for good, and let the rest go on.")
+@click.option("--trial", help="End this trial for good, and let the rest go on.")
+@_home
+def stop(name: str, arm: str | None, trial: str | None, home: Path | None) -> None:
+    """Stop study NAME as a Ctrl-C where it runs would, or end a part of it."""
+    from study import api
+
+    click.echo(api.stop(name, arm=arm, trial=trial, home=home))
+
+
+@main.command()
+@click.argument("name")
+@click.argument("trial")
+@_home
+def retry(name: str, trial: str, home: Path | None) -> None:
+    """Run the failed or pruned TRIAL of study NAME again."""
+    from study import api
+
+    click.echo(api.retry(name, trial, home=home))
 
 
 @main.command()
@@ -123,7 +204,7 @@ def show(name: str, trial: str, home: Path | None) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@_format
 @_home
 def report(name: str, form: str, home: Path | None) -> None:
     """Answer the question of study NAME from its records."""
@@ -154,7 +235,7 @@ def list_data(home: Path | None) -> None:
 
 @data.command("prepare")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+@_set
 @_home
 @_data_root
 def prepare_data(
@@ -183,18 +264,30 @@ def ui(host: str, port: int, home: Path | None) -> None:
     sys.exit(serve(studies_home(home), host, port))
 
 
-def _run(verb: Callable[[], Report], home: Path | None) -> None:
+def _warn(spec: StudySpec) -> None:
+    for warning in spec.warnings():
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | None = None) -> None:
+    """Run a study with ``verb``, and say what it came to or how to go on.
+
+    ``forked`` is the home of a study that ``verb`` cannot begin twice.
+    """
     from study.analysis import render
+    from study.api import begun
     from study.driver import StudyInterruptedError
 
+    at = f" --home {shlex.quote(str(home))}" if home else ""
     try:
         found = verb()
     except (StudyInterruptedError, KeyboardInterrupt):
-        again = shlex.join(["study", *sys.argv[1:]])
+        again = shlex.join(["study", *(word for word in sys.argv[1:] if word != TAKE_OVER)])
+        if forked is not None and begun(forked):
+            again = f"study resume {forked.name}{at}"
         click.echo(f"interrupted; nothing is lost. Go on with: {again}", err=True)
         sys.exit(INTERRUPTED)
     render(found, sys.stdout)
-    at = f" --home {shlex.quote(str(home))}" if home else ""
     click.echo(
         f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
         f"`study ui{at}` for MLflow's pages"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ORDERS = "orders"
 Order = dict[str, str]
 """``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``)."""
 
+_NAME = re.compile(r"\d{19}-\d+\.json")
 _FORMS = {
     "stop": ({"order"}, {"order", "arm"}, {"order", "trial"}),
     "retry": ({"order", "trial"},),
@@ -51,10 +53,15 @@ def waiting(home: Path) -> list[tuple[Path, Order]]:
     """
     found = []
     for path in sorted((home / ORDERS).glob("*.json")):
-        order = _read(path)
+        order = _read(path) if _NAME.fullmatch(path.name) else None
         if order is not None:
             found.append((path, order))
     return found
+
+
+def given(path: Path) -> float:
+    """When the order in ``path`` was given: seconds since the Unix epoch."""
+    return int(path.name.partition("-")[0]) / 1e9
 
 
 def described(order: Order) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -10,11 +13,15 @@ import yaml
 import study
 from study import api
 from study.journal import HomeError, StudyHome
+from study.spec import SpecError
 
 
 def test_the_package_offers_the_verbs():
     assert study.load is api.load
-    assert {study.launch, study.resume, study.report} == {api.launch, api.resume, api.report}
+    for verb in study.__all__:
+        assert getattr(study, verb) is getattr(api, verb)
+    offered = {"launch", "resume", "fork", "stop", "retry", "report", "load"}
+    assert offered <= set(study.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         study.lunch  # noqa: B018
 
@@ -63,6 +70,97 @@ def test_report_writes_tables_report_and_figure(told):
 
 def test_the_frozen_spec_is_the_one_launched(told, told_spec):
     assert api.frozen_spec(told) == told_spec
+
+
+class TestRunning:
+    """What is handed to the driver; that it runs studies is shown elsewhere."""
+
+    @pytest.fixture
+    def ran(self, monkeypatch):
+        """What the driver was asked to run: a spec and its options, one after another."""
+        asked: list[Any] = []
+
+        def run(spec, options):
+            asked.extend((spec, options))
+            return "a report"
+
+        monkeypatch.setattr("study.driver.run", run)
+        return asked
+
+    def test_resume_as_it_was_launched(self, told, told_spec, ran):
+        assert study.resume("told", home=told.studies) == "a report"
+        spec, options = ran
+        assert spec == told_spec
+        assert (options.home, options.data_root, options.address) == (told, None, None)
+        assert not options.take_over
+
+    def test_resume_with_changes(self, told, told_spec, ran):
+        study.resume(
+            "told",
+            ["arms.random.search.trials=5", "seeds=[0, 1, 2]", "max_hours=2"],
+            home=told.studies,
+            data_root="here",
+            address="auto",
+            take_over=True,
+        )
+        spec, options = ran
+        assert spec.arms["random"].search.trials == 5
+        assert (spec.seeds, spec.max_hours) == ([0, 1, 2], 2)
+        assert spec.training == told_spec.training
+        assert (options.data_root, options.address) == (Path("here"), "auto")
+        assert options.take_over
+
+    def test_launch_takes_over(self, told_spec, tmp_path, ran):
+        (tmp_path / "told.yaml").write_text(yaml.safe_dump(told_spec.to_dict()))
+        study.launch(tmp_path / "told.yaml", home=tmp_path, take_over=True)
+        assert ran[1].take_over
+        study.launch(tmp_path / "told.yaml", home=tmp_path)
+        assert not ran[3].take_over
+
+    def test_fork_is_the_same_study_under_another_name(self, told, told_spec, ran):
+        study.fork("told", "again", home=told.studies)
+        spec, options = ran
+        assert spec.to_dict() == {**told_spec.to_dict(), "name": "again"}
+        assert options.home == StudyHome(told.studies, "again")
+        assert not options.take_over
+
+    def test_fork_with_what_no_extension_may_change(self, told, ran):
+        study.fork("told", "longer", ["training.epochs=4", "model.latent=3"], home=told.studies)
+        assert (ran[0].training.epochs, ran[0].model.latent) == (4, 3)
+
+    def test_no_fork_over_a_study(self, told, ran):
+        with pytest.raises(HomeError, match="there is a study 'told' already") as caught:
+            study.fork("told", "told", home=told.studies)
+        assert "study resume told" in caught.value.remedy
+        with pytest.raises(HomeError, match=r"'\.\./x' cannot be a study's name"):
+            study.fork("told", "../x", home=told.studies)
+        assert ran == []
+
+    def test_fork_to_where_a_launch_died_before_it_began(self, conducting, ran):
+        _, home = conducting(0)
+        StudyHome(home.studies, "new").journal.mkdir(parents=True)
+        study.fork("told", "new", home=home.studies)
+        assert ran[0].name == "new"
+
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            ("name=other", "the study's name is 'told'"),
+            ("training.epoch=3", "unknown key 'epoch'"),
+            ("training.epochs=-3", "-3"),
+            ("arms.optimal.balancer=optimal", "unknown balancer 'optimal'"),
+            ("seeds", "not an override"),
+        ],
+    )
+    def test_changes_that_cannot_be_made(self, told, ran, change, what):
+        with pytest.raises(SpecError, match=what) as caught:
+            study.resume("told", [change], home=told.studies)
+        assert caught.value.where.startswith(f"--set {change}")
+        assert ran == []
+
+    def test_the_settings_of_what_has_run_cannot_be_changed(self, told):
+        with pytest.raises(SpecError, match=r"training\.epochs: 2\.0 -> 3.0"):
+            study.resume("told", ["training.epochs=3"], home=told.studies)
 
 
 @pytest.mark.parametrize("verb", [study.load, study.report, study.resume])

@@ -18,6 +18,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from study.cli import main
+from study.driver import StudyInterruptedError
+from study.ordering import stop_study
 
 STUDY = """\
 name: small
@@ -150,6 +152,10 @@ def made(place: Path) -> list[str]:
     return sorted(str(p.relative_to(place / "home")) for p in paths if p.suffix != ".lock")
 
 
+VERBS = ["status", "report", "resume", "show", "fork", "stop", "retry"]
+WITH_ANOTHER_NAME = ["show", "fork", "retry"]
+
+
 class TestSpec:
     @pytest.mark.parametrize("verb", [["launch"], ["launch", "--dry-run"], ["data", "prepare"]])
     @pytest.mark.parametrize(
@@ -227,7 +233,10 @@ class TestSpec:
 
     @pytest.mark.parametrize(
         "arguments",
-        [["lunch"], ["launch"], ["report", "x", "--format", "xml"], ["show", "x"], ["data", "x"]],
+        [
+            *(["lunch"], ["launch"], ["report", "x", "--format", "xml"], ["data", "x"]),
+            *([verb, "x"] for verb in WITH_ANOTHER_NAME),
+        ],
     )
     def test_wrong_use_of_the_command(self, arguments):
         result = study(*arguments)
@@ -285,20 +294,20 @@ class TestRun:
         assert "home" in text.splitlines()[-1]
         assert not os.path.exists(home)
 
-    @pytest.mark.parametrize("verb", [["status"], ["report"], ["resume"], ["show"]])
+    @pytest.mark.parametrize("verb", VERBS)
     def test_no_such_study(self, told, place, verb):
-        more = ["x"] if verb == ["show"] else []
-        text = refusal(*verb, "tolt", *more, "--home", told.studies)
+        more = ["x"] if verb in WITH_ANOTHER_NAME else []
+        text = refusal(verb, "tolt", *more, "--home", told.studies)
         assert text == f"{told.studies}: no study 'tolt'\n  did you mean 'told'? known: told\n"
-        text = refusal(*verb, "tolt", *more)
+        text = refusal(verb, "tolt", *more)
         assert text == f"{place / 'home'}: no study 'tolt'\n  nothing is known here\n"
         assert not (place / "home").exists()
 
-    @pytest.mark.parametrize("verb", [["status"], ["report"], ["resume"], ["show"]])
+    @pytest.mark.parametrize("verb", VERBS)
     @pytest.mark.parametrize("name", ["../told", "/told", "a b", "data"])
     def test_a_name_with_path_characters(self, told, verb, name):
-        more = ["x"] if verb == ["show"] else []
-        text = refusal(*verb, name, *more, "--home", told.studies)
+        more = ["x"] if verb in WITH_ANOTHER_NAME else []
+        text = refusal(verb, name, *more, "--home", told.studies)
         assert text.startswith(f"'{name}' cannot be a study's name\n")
 
     def test_an_unreachable_ray_address(self, place):
@@ -321,6 +330,65 @@ class TestRun:
         assert text.startswith(f"{place / 'home/told/spec.yaml'}: the study has run already")
         assert "training.epochs: 2.0 -> 1.0" in text
         assert made(place) == before
+
+
+class TestFork:
+    def test_a_dry_run(self, told):
+        result = study("fork", "told", "new", "--dry-run", "--home", told.studies)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith("new would run 7 trials on ")
+        assert result.stderr.startswith("warning: ")
+        assert not (told.studies / "new").exists()
+
+    def test_over_a_study(self, told):
+        text = refusal("fork", "told", "told", "--home", told.studies)
+        assert text.startswith(f"{told.studies}: there is a study 'told' already\n")
+
+    def test_with_a_wrong_change(self, told):
+        text = refusal("fork", "told", "new", "--set", "model.latent=0", "--home", told.studies)
+        assert text.startswith("--set model.latent=0: model.latent: 0 ")
+
+    @pytest.mark.parametrize("far", [True, False])
+    def test_interrupted_goes_on_by_what_is_there(self, told, place, monkeypatch, far):
+        def interrupted(spec, options):
+            if far:
+                shutil.copytree(told.path, options.home.path)
+            raise StudyInterruptedError
+
+        shutil.copytree(told.studies, place / "home")
+        monkeypatch.setattr("study.driver.run", interrupted)
+        arguments = ["fork", "told", "new", "--home", "home"]
+        monkeypatch.setattr(sys, "argv", ["/somewhere/bin/study", *arguments])
+        result = study(*arguments)
+        assert result.exit_code == 130
+        again = "resume new" if far else "fork told new"
+        assert _said(result)[-1].endswith(f"Go on with: study {again} --home home")
+
+
+class TestSteering:
+    def test_an_order_and_when_it_is_taken(self, conducting, place):
+        _, home = conducting(4)
+        result = study("stop", "told", "--arm", "optimal", "--home", home.studies)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("ordered; the study's driver takes it within seconds")
+        result = study("retry", "told", "random.search.r0.0001", "--home", home.studies)
+        assert (result.exit_code, result.stderr) == (0, "")
+        status = study("status", "told", "--home", home.studies).stdout
+        assert "not taken yet: stop arm optimal\n" in status
+        assert "not taken yet: retry trial random.search.r0.0001\n" in status
+
+    def test_wrong_use(self, told):
+        text = refusal("stop", "told", "--home", told.studies)
+        assert text.startswith("told: nobody is running the study\n")
+        text = refusal("retry", "told", "optimal.confirm.r0.fixed.0000", "--home", told.studies)
+        assert text.startswith("told: trial 'optimal.confirm.r0.fixed.0000' is complete\n")
+
+    def test_what_fails_on_the_way_has_an_exit_code_of_its_own(self, conducting, monkeypatch):
+        _, home = conducting(4)
+        monkeypatch.setattr(stop_study, "__defaults__", (0.3,))
+        result = study("stop", "told", "--home", home.studies)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: told: its driver has not taken the order ")
 
 
 class TestOwn:
@@ -378,6 +446,13 @@ class TestInterruption:
         ]
         assert made(place) == ["data"]
 
+    def test_going_on_takes_nothing_over(self, own, monkeypatch):
+        arguments = ["launch", "study.yaml", "--take-over", "--set", f"data={own}:CutShort"]
+        monkeypatch.setattr(sys, "argv", ["study", *arguments])
+        result = study(*arguments)
+        assert result.exit_code == 130
+        assert result.stderr.endswith(f": study launch study.yaml --set data={own}:CutShort\n")
+
     def test_other_verbs(self, own):
         result = study("data", "prepare", "study.yaml", "--set", f"data={own}:CutShort")
         assert result.exit_code == 130
@@ -430,7 +505,7 @@ class TestLooking:
     def test_version_and_help(self):
         assert "0.1.0" in study("--version").stdout
         text = study("--help").stdout
-        for verb in ("launch", "resume", "status", "show", "report", "data", "ui"):
+        for verb in ("launch", *VERBS, "data", "ui"):
             assert f"  {verb} " in text
 
 

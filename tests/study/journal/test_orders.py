@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from study.journal import orders
-from study.journal.orders import described, give, waiting
+from study.journal.orders import described, give, given, waiting
 
 STOP = {"order": "stop"}
 STOP_ARM = {"order": "stop", "arm": "random"}
@@ -48,7 +49,7 @@ def test_what_is_no_order_is_neither_given_nor_taken(tmp_path: Path, order: obje
         give(tmp_path, order)  # type: ignore[arg-type]
     assert not (tmp_path / orders.ORDERS).exists()
     good = give(tmp_path, STOP)
-    (good.parent / "1.json").write_text(json.dumps(order))
+    (good.parent / f"{10**18}-1.json").write_text(json.dumps(order))
     assert waiting(tmp_path) == [(good, STOP)]
 
 
@@ -56,13 +57,14 @@ def test_files_that_hold_no_order_are_passed_over(tmp_path: Path) -> None:
     good = give(tmp_path, RETRY)
     folder, text = good.parent, good.read_text()
     for length in range(len(text)):
-        (folder / f"{length}.json").write_text(text[:length])
-    (folder / "a.json").write_bytes(b"\xff\xfe\x00")
-    (folder / "b.json").write_text("[" * 100_000)
-    (folder / "c.json").mkdir()
-    (folder / "d.json").symlink_to("/dev/zero")
-    os.mkfifo(folder / "e.json")
-    (folder / ".1.json.tmp").write_text(text)
+        (folder / f"{10**18}-{length}.json").write_text(text[:length])
+    (folder / f"{10**18}-1001.json").write_bytes(b"\xff\xfe\x00")
+    (folder / f"{10**18}-1002.json").write_text("[" * 100_000)
+    (folder / f"{10**18}-1003.json").mkdir()
+    (folder / f"{10**18}-1004.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / f"{10**18}-1005.json")
+    for name in (".1.json.tmp", "1.json", f"{10**18}.json", f"{10**18}-1006.json.bak"):
+        (folder / name).write_text(text)
     assert waiting(tmp_path) == [(good, RETRY)]
 
 
@@ -80,6 +82,11 @@ def test_a_reader_sees_whole_orders_only_and_each_of_them_once(tmp_path: Path) -
             path.unlink()
     assert len(taken) == 2 * len(ALL) * count
     assert all(taken.count(order) == 2 * count for order in ALL)
+
+
+def test_an_orders_file_says_when_it_was_given(tmp_path: Path) -> None:
+    before = time.time()
+    assert before <= given(give(tmp_path, STOP)) <= time.time()
 
 
 def test_orders_in_words() -> None:
