@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -21,10 +22,14 @@ from study.analysis import Report, as_text, build_report, write_records
 from study.analysis.figures import draw_search
 from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, StudyHome
+from study.journal.orders import waiting
 from study.progress import Progress
+from study.scheduling import checkpoints, heartbeats
 from study.spec import SpecError, StudySpec, check_images, difference
+from study.steering import Signals, Steering
 from study.tracking import MlflowWriter, check, tracking_uri
 from vae_core.data import PreparedData, prepare
+from vae_core.errors import UserError
 
 if TYPE_CHECKING:
     from study.scheduling.fleet import Fleet
@@ -55,7 +60,7 @@ def run(spec: StudySpec, options: Options) -> Report:
 
     Raises:
         UserError: what the person can mend; nothing half-made is left.
-        StudyInterruptedError: a signal ended the run early.
+        StudyInterruptedError: a signal or an order ended the run early.
     """
     home = options.home
     uri = tracking_uri(home.studies)
@@ -64,62 +69,114 @@ def run(spec: StudySpec, options: Options) -> Report:
     if options.address is not None:
         check_address(options.address)
     with ExitStack() as stack:
-        with ThreadPoolExecutor(1) as aside:  # Ray comes up while the data are made ready
+        signals = stack.enter_context(Signals())
+        journal = stack.enter_context(_opened(home, take_over=options.take_over))
+        if _nothing_left(spec, journal, home):
+            with _tracking(uri, home, journal) as writer:
+                return _conclude(spec, journal, home, writer)
+        with ThreadPoolExecutor(2) as aside:  # Ray comes up while data and Optuna are made ready
             preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
+            aside.submit(import_module, "study.search")
             ray_up(options.address, spec, stack)
+            signals.own()  # Ray takes SIGTERM as it comes up
         data = preparing.result()
         check_images(spec, data)
-        home.make()
-        journal = Journal(home.path, take_over=False)
-        stack.callback(journal.close)
         _begin(spec, data, journal, home)
-        return _conduct(spec, data, journal, home, uri)
+        with _tracking(uri, home, journal) as writer:
+            _conduct(spec, data, journal, home, signals)
+            return _conclude(spec, journal, home, writer)
 
 
-def _conduct(
-    spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome, uri: str
-) -> Report:
-    # Imported after Ray is up: engines start while the driver loads the rest.
-    from study.scheduling.fleet import Fleet
-    from study.scheduling.sizing import engine_plan, frozen_width
+@contextmanager
+def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
+    """The study's journal and lease; of a study that then does not begin, nothing is left."""
+    home.make()
+    journal = Journal(home.path, take_over=take_over)
+    try:
+        yield journal
+    finally:
+        unused = not journal.events and journal.held()
+        journal.close()
+        if unused:
+            shutil.rmtree(home.path)
 
-    plan = engine_plan(spec.engines)
-    width = frozen_width(spec, plan.device, data, journal)
-    template = plan.config(spec, home.path, width, journal.epoch)
-    fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
-    import optuna
 
-    from study.search import Conductor
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
+@contextmanager
+def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWriter]:
+    """The MLflow writer, told all of the journal."""
     writer = MlflowWriter(uri, home.path)
     try:
         for event in journal.events:
             writer.send(event)
         journal.observe(writer.send)
-        conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
-        _run_trials(spec, data, conductor, fleet)
-        conductor.note("finish", {})
-        report = write_report(spec, journal.events, home)
-        _log_report(report, home, writer)
-        return report
+        yield writer
     finally:
-        writer.close(MLFLOW_PATIENCE / 4)
+        writer.close(MLFLOW_PATIENCE / 4 if journal.held() else 0.0)
 
 
-def _run_trials(spec: StudySpec, data: PreparedData, conductor: Conductor, fleet: Fleet) -> None:
-    """Run what is left to run; whatever ends it early, the journal says so and why."""
+def _nothing_left(spec: StudySpec, journal: Journal, home: StudyHome) -> bool:
+    """Whether the study was finished, as ``spec`` has it, by an earlier launch."""
+    spec_hash, finished = "", False
+    for event in journal.events:
+        if event.kind == "study":
+            spec_hash = event.data["spec_hash"]
+        elif event.kind in {"launch", "finish"}:
+            finished = event.kind == "finish"
+    return finished and spec_hash == spec.hash and not waiting(home.path)
+
+
+def _conduct(
+    spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome, signals: Signals
+) -> None:
+    """Run what is left to run, and record how that ended."""
+    import optuna
+
+    from study.scheduling.fleet import Fleet
+    from study.scheduling.sizing import engine_plan, frozen_width
+    from study.search import Conductor
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _settle(spec, journal, home)
+    plan = engine_plan(spec.engines)
+    width = frozen_width(spec, plan.device, data, journal)
+    conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
+    conductor.check_caps(time.time())
+    if conductor.startable and conductor.cap is None:
+        template = plan.config(spec, home.path, width, journal.epoch)
+        fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
+        signals.hand_over(conductor.interrupt)
+        _run_trials(spec, data, conductor, fleet, home)
+    if conductor.complete:
+        conductor.note("finish", {})
+    else:
+        assert conductor.cap is not None
+        conductor.note("cap", asdict(conductor.cap))
+
+
+def _run_trials(
+    spec: StudySpec, data: PreparedData, conductor: Conductor, fleet: Fleet, home: StudyHome
+) -> None:
+    """Run trials to the last, or to a cap; whatever else ends it early, the journal says so."""
     from study.scheduling.tuning import tune_trials
+
+    def note(kind: str, data: dict[str, Any]) -> None:
+        try:
+            conductor.note(kind, data)
+        except UserError as error:  # raised in another thread, to be seen in this
+            conductor.fail(error)
 
     early: dict[str, Any] | None = {}
     try:
-        with signals(conductor), Progress(conductor, spec) as progress:
+        with Progress(conductor, spec) as progress:
+            conductor.journal.observe(progress.tell)
             together = conductor.startable
-            fleet.open(data.to_dict(), spec.data.validation, conductor.note, together=together)
+            fleet.open(data.to_dict(), spec.data.validation, note, together=together)
             progress.begin()
-            tune_trials(conductor, fleet)
-        if not conductor.interrupted:
+            with Steering(conductor, fleet, home.path):
+                tune_trials(conductor, fleet)
+        if conductor.failure is not None:
+            raise conductor.failure
+        if not conductor.interrupted or conductor.cap is not None:
             early = None
     except Exception as error:
         early = {"error": f"{type(error).__name__}: {error}"}
@@ -129,9 +186,32 @@ def _run_trials(spec: StudySpec, data: PreparedData, conductor: Conductor, fleet
             fleet.stop()
         finally:
             if early is not None:
-                conductor.note("interrupted", early)
+                note("interrupted", early)
     if early is not None:
         raise StudyInterruptedError
+
+
+def _settle(spec: StudySpec, journal: Journal, home: StudyHome) -> None:
+    """Close what the driver before left open, and see to it that trials that end are closed."""
+    for account in heartbeats.orphans(home.path, journal.events):
+        journal.append("engine", heartbeats.closing(account, "lost", "driver"))
+    journal.commit()
+    heartbeats.forget(home.path)
+
+    def retire(event: Event) -> None:
+        if event.kind == "end":
+            checkpoints.retire(home.trial(event.data["trial"]), spec.checkpoints.keep)
+
+    for event in journal.events:
+        retire(event)
+    journal.observe(retire)
+
+
+def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter) -> Report:
+    """Report, in the study's home and in MLflow."""
+    report = write_report(spec, journal.events, home)
+    _log_report(report, home, writer)
+    return report
 
 
 def write_report(spec: StudySpec, events: list[Event], home: StudyHome) -> Report:
@@ -202,29 +282,6 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
         "launch", {"epoch": journal.epoch, "pid": os.getpid(), "host": host, "command": sys.argv}
     )
     journal.commit()
-
-
-@contextmanager
-def signals(conductor: Conductor) -> Iterator[None]:
-    """Own SIGINT and SIGTERM: the first ends the study in order, the second at once."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if conductor.interrupted:
-            os._exit(130)
-        print("interrupted: letting the running trials reach their next report", file=sys.stderr)
-        conductor.interrupt()
-
-    owned = (signal.SIGINT, signal.SIGTERM)
-    try:
-        former = {number: signal.signal(number, handle) for number in owned}
-    except ValueError:  # not in the main thread: the caller owns the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def code_version() -> str:

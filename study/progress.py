@@ -6,14 +6,18 @@ import sys
 import threading
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from study.search import Conductor
-from study.search.conductor import Standing
+from study.journal import Event
 from study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from study.search import Conductor
+    from study.search.conductor import Standing
 
 REFRESH = 1.0
 """Seconds between looks on a terminal."""
@@ -35,6 +39,11 @@ class Progress:
 
     def __enter__(self) -> Progress:
         return self
+
+    def tell(self, event: Event) -> None:
+        """Say what a person would want to know at once of what has happened."""
+        if news := _news(event):
+            self._console.print(news, highlight=False, soft_wrap=True)
 
     def begin(self) -> None:
         """Training starts now; the time left is reckoned from here."""
@@ -98,6 +107,18 @@ class Progress:
             return ""
         left = sum(s.planned for s in standings) - work
         return f", about {duration(left / done * (time.monotonic() - self._start))} left"
+
+
+def _news(event: Event) -> str:
+    data = event.data
+    match event.kind:
+        case "engine" if data["state"] == "lost":
+            whose = "its node is gone" if data["cause"] == "node" else "its process died"
+            return f"engine {data['engine']} lost ({whose}): its trials go on from checkpoints"
+        case "end" if data["state"] == "failed":
+            return f"trial {data['trial']} failed: {data['reason']}"
+        case _:
+            return ""
 
 
 def duration(seconds: float) -> str:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.scheduling.engine_actor import EngineActor, EngineConfig
+from study.scheduling.heartbeats import closing, last_account
 from study.scheduling.pool import Pool
 from vae_core.errors import UserError
 
 Note = Callable[[str, dict[str, Any]], None]
 SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
+PATIENCE = 60.0
+"""Seconds an engine has to put its trials down: a checkpoint each, after the steps in hand."""
+_GONE = (RayActorError, RayTaskError, GetTimeoutError)
 
 
 class EngineError(UserError):
     """Engines that cannot do their work."""
+
+    exit_code = 1
 
 
 @dataclass
@@ -31,13 +40,16 @@ class _Held:
     actor: Any
     alive: Any
     """Resolves only when the actor dies."""
+    node: str | None = None
+    """Where it runs; None until it is ready."""
 
 
 class Fleet:
     """``count`` engines and the pool that lends their slots.
 
     Engines are made by the driver, outside any trial's placement group, and named with an epoch:
-    a dead actor's name stays taken for a while.
+    a dead actor's name stays taken for a while. The pool is where the driver is: no other node's
+    death reaches it.
 
     Args:
         template: configuration of every engine; each gets a name of its own.
@@ -47,11 +59,22 @@ class Fleet:
 
     def __init__(self, template: EngineConfig, count: int, pool: str) -> None:
         self._template, self.pool_name = template, pool
-        options = {"name": pool, "num_cpus": 0, "max_concurrency": 1000}
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {
+            "name": pool,
+            "num_cpus": 0,
+            "max_concurrency": 1000,
+            "scheduling_strategy": here,
+            "max_restarts": -1,
+            "max_task_retries": -1,
+        }
         self._pool = ray.remote(Pool).options(**options).remote()
+        self._serving = self._watch_pool()
         self._epoch = 0
+        self._nodes: dict[str, str] = {}  # engine -> its node
         self._engines = [self._make(index) for index in range(count)]
         self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
         self._note: Note | None = None
         self._data: tuple[Mapping[str, Any], float] | None = None
 
@@ -88,15 +111,46 @@ class Fleet:
         """Free a trial's slot without waiting."""
         self._pool.release.remote(trial)
 
+    def isolate(self, trial: str) -> None:
+        """From now on ``trial`` shares an engine with no other."""
+        ray.get(self._pool.isolate.remote(trial))
+
+    def died_with_its_node(self, engine: str) -> bool:
+        """Whether the node of a dead engine is gone too: then it was not for anything it ran."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        return self._nodes.get(engine) not in alive
+
+    def suspend(self) -> dict[str, dict[str, float]]:
+        """Have every engine put its trials down in checkpoints, inside a segment if need be.
+
+        Returns:
+            By engine and trial, device seconds trained since the trial's last report.
+        """
+        self._stopping.set()  # an engine that dies from now on needs no successor
+        ray.get(self._pool.close.remote())
+        asked = {
+            held.config.name: held.actor.suspend.remote()
+            for held in self._engines
+            if held.node is not None
+        }
+        deadline = time.monotonic() + PATIENCE
+        found = {}
+        for name, answer in asked.items():
+            try:
+                found[name] = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
+            except _GONE:
+                continue  # its trials go on from their last checkpoints
+        return found
+
     def stop(self) -> None:
         """Record what each engine's time went into, and end them all."""
         self._stopping.set()
-        if self._note is not None:
+        if self._watcher is not None:
             self._watcher.join()
         ray.get(self._pool.close.remote())
         for held in self._engines:
-            if self._note is not None:
-                self._record_usage(held, self._note)
+            if self._note is not None and held.node is not None:
+                self._close(held, self._note)
             ray.kill(held.actor)
         ray.kill(self._pool)
 
@@ -111,63 +165,66 @@ class Fleet:
         actor = ray.remote(EngineActor).options(**options).remote(config)
         return _Held(config, actor, actor.serve.remote())
 
+    def _watch_pool(self) -> Any:
+        return self._pool.serve.options(max_task_retries=0).remote()
+
     def _prepare(self, held: _Held) -> Any:
         assert self._data is not None
         return held.actor.prepare.remote(*self._data)
 
     def _join(self, held: _Held, info: dict[str, Any]) -> None:
         assert self._note is not None
+        held.node = self._nodes[held.config.name] = info["node"]
         self._note("engine", {**info, "state": "started"})
         ray.get(self._pool.add.remote(held.config.name, held.actor, held.config.width))
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
         """Bring engines in as they get ready; replace those that die."""
         while not self._stopping.is_set():
-            watched = [*preparing, *(held.alive for held in self._engines)]
+            watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
             ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
             for ref in ready:
                 held = preparing.pop(ref, None)
-                if held is None:
+                if ref == self._serving:
+                    self._rejoin()
+                elif held is None:
                     self._replace(ref, preparing)
-                    continue
-                try:
-                    self._join(held, ray.get(ref))
-                except (RayActorError, RayTaskError):
-                    continue  # its `alive` says the same
+                else:
+                    try:
+                        self._join(held, ray.get(ref))
+                    except (RayActorError, RayTaskError):
+                        continue  # its `alive` says the same
+
+    def _rejoin(self) -> None:
+        """Tell a pool that was started anew what the old one knew."""
+        self._serving = self._watch_pool()
+        for held in self._engines:
+            if held.node is None:
+                continue
+            try:
+                aboard = ray.get(held.actor.aboard.remote())
+            except (RayActorError, RayTaskError):
+                continue  # its `alive` says the same
+            seat = (held.config.name, held.actor, held.config.width, aboard)
+            ray.get(self._pool.add.remote(*seat))
 
     def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
         assert self._note is not None
         index = next(i for i, held in enumerate(self._engines) if held.alive == alive)
         dead = self._engines[index].config
         ray.get(self._pool.lost.remote(dead.name))
-        self._note(
-            "engine",
-            {
-                "engine": dead.name,
-                "state": "lost",
-                "device": dead.device,
-                "width": dead.width,
-                "startup_seconds": 0.0,
-            },
-        )
+        cause = "node" if self.died_with_its_node(dead.name) else "process"
+        self._note("engine", closing(last_account(Path(dead.home), dead.name), "lost", cause))
         self._epoch += 1
         self._engines[index] = self._make(index)
         preparing[self._prepare(self._engines[index])] = self._engines[index]
 
-    def _record_usage(self, held: _Held, note: Note) -> None:
+    def _close(self, held: _Held, note: Note) -> None:
         config = held.config
         try:
-            seconds = ray.get(held.actor.stop.remote(), timeout=10)
-        except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError):
+            account = ray.get(held.actor.stop.remote(), timeout=10)
+        except _GONE:
+            account = last_account(Path(config.home), config.name)
+            note("engine", closing(account, "lost", "process"))
             return
-        note(
-            "engine",
-            {
-                "engine": config.name,
-                "state": "stopped",
-                "device": config.device,
-                "width": config.width,
-                "startup_seconds": seconds["start_up"],
-                "seconds": seconds,
-            },
-        )
+        note("engine", closing(account, "stopped"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,20 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from study.scheduling.fleet import EngineError, Fleet
 from study.search import Conductor
+
+
+@contextmanager
+def _fatal(conductor: Conductor) -> Iterator[None]:
+    """End the study on an error of its own (a lost lease, a full disk).
+
+    Tune would take it for the trial's, and run that again without end.
+    """
+    try:
+        yield
+    except Exception as error:
+        conductor.fail(error)
 
 
 class StudySearcher(Searcher):
@@ -34,7 +48,9 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, None to wait, or FINISHED."""
-        request = self._conductor.next()
+        request = None
+        with _fatal(self._conductor):
+            request = self._conductor.next()
         if request is None:
             return Searcher.FINISHED if self._conductor.finished else None
         self._names[trial_id] = request.trial
@@ -62,28 +78,41 @@ class StudyScheduler(FIFOScheduler):
 
     Args:
         conductor: the study.
-        release: frees a trial's slot at its engine, at once.
+        fleet: where slots are freed.
     """
 
-    def __init__(self, conductor: Conductor, release: Callable[[str], None]) -> None:
+    def __init__(self, conductor: Conductor, fleet: Fleet) -> None:
         super().__init__()
-        self._conductor, self._release = conductor, release
+        self._conductor, self._fleet = conductor, fleet
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Take the reports in ``result``.
+        """Take the reports in ``result``, or the news that the trial's engine died.
 
         The Trainable never calls itself done: Tune would then pass the scheduler by.
         """
-        name = result["trial"]
-        over = False
+        over = True
+        with _fatal(self._conductor):
+            over = self._take(result) or result["over"]
+        if over:
+            self._fleet.release(result["trial"])
+        return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
+
+    def _take(self, result: dict[str, Any]) -> bool:
+        """Pass on what a trial's process has to say; return whether the trial's slot is over."""
+        conductor, name, engine = self._conductor, result["trial"], result["died"]
+        if engine and not self._fleet.died_with_its_node(engine):
+            if conductor.died(name, engine):
+                return True
+            if conductor.trials[name].alone:
+                self._fleet.isolate(name)
         for report in result["reports"]:
-            over = self._conductor.report(name, report)
-            if over:
-                break
-        if over or result["over"]:
-            self._release(name)
-            return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE)
+            if "trouble" in report:
+                raise EngineError(
+                    report["trouble"], remedy="mend it, then go on with `study resume`"
+                )
+            if conductor.report(name, report):
+                return True
+        return conductor.interrupted
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as for the searcher."""

@@ -29,7 +29,7 @@ def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
             tune.with_resources(TrialRelay, {"cpu": 0, "memory": RELAY_BYTES}),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(conductor, fleet.pool_name),
-                scheduler=StudyScheduler(conductor, fleet.release),
+                scheduler=StudyScheduler(conductor, fleet),
                 num_samples=-1,
                 reuse_actors=True,
             ),

@@ -3,6 +3,10 @@
 It asks the phases for batches, hands out one trial at a time, takes their reports, and says when
 to stop. Whatever it decides is in the journal before anyone hears of it, and a conductor opened on
 that journal later goes on from there.
+
+It counts failures too. An engine's death is nobody's failure; but a trial that was there at
+:data:`SUSPECT` deaths running, with no report in between, trains alone from then on, and one that
+was there at :data:`FATAL` is the one that takes engines down.
 """
 
 from __future__ import annotations
@@ -10,15 +14,25 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from optuna.storages import JournalStorage
 
 from study.journal import Event, Journal
 from study.journal.backend import JournalBackend
-from study.search.phases import Ask, Confirm, Phase, Search
+from study.search.caps import Cap, Spending
+from study.search.phases import Ask, Chosen, Confirm, Phase, Search
 from study.spec import StudySpec
+from vae_core.errors import UserError
+
+SUSPECT = 2
+FATAL = 5
+BY_HAND = "stopped by hand"
+_FATAL = (
+    f"The process of the engine that trained it died {FATAL} times running without a report in "
+    f"between, the last {FATAL - SUSPECT} times with no other trial aboard.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,8 @@ class Request:
     """The last report that is in the journal; 0 before the first."""
     until: int | None
     """Report after which the engine lets the trial go, to be decided on; None: train to the end."""
+    alone: bool
+    """It may have taken engines down: no other trial may share one with it."""
 
 
 @dataclass
@@ -55,6 +71,15 @@ class Trial:
     """Where it last trained, in this launch."""
     held: bool = False
     """At a report where its whole batch is to be decided on."""
+    made: set[tuple[str, int]] = field(default_factory=set)
+    """(engine, step) of every report that is in the journal."""
+    deaths: int = 0
+    """Engines that died under it since its last report."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is suspected of taking engines down."""
+        return self.deaths >= SUSPECT
 
 
 @dataclass(frozen=True)
@@ -80,20 +105,31 @@ class Conductor:
         journal: its journal, held by this driver.
         dims: D, observed dimensions of an image.
         slots: how many trials may run at once.
+
+    Attributes:
+        interrupted: nothing more is handed out, and what runs is let go.
+        cap: the cap that ended the study, if one did.
+        failure: what made going on impossible, if anything did.
     """
 
     def __init__(self, spec: StudySpec, journal: Journal, dims: int, slots: int) -> None:
         self.spec, self.journal, self.slots = spec, journal, slots
         self.trials: dict[str, Trial] = {}
         self.interrupted = False
+        self.cap: Cap | None = None
+        self.failure: Exception | None = None
         self._dims = dims
         self._storage = JournalStorage(JournalBackend(journal))
         self._phases: dict[str, Phase] = {}
         self._members: dict[str, list[Trial]] = {}
         self._pilots: set[str] = set()
+        self._choices: dict[str, int | None] = {}
+        self._stopped_arms: set[str] = set()
+        self._spending = Spending()
         self._lock = threading.RLock()
         with self._lock:
             self._restore()
+            journal.observe(self._spending.follow)
             for phase in list(self._phases.values()):
                 self._advance(phase)
             journal.commit()
@@ -105,6 +141,12 @@ class Conductor:
         """Nothing is left to hand out, and nothing is running."""
         with self._lock:
             return not self._running() and (self.interrupted or not any(self._ready()))
+
+    @property
+    def complete(self) -> bool:
+        """Every trial of the study has ended."""
+        with self._lock:
+            return all(trial.state is not None for trial in self.trials.values())
 
     @property
     def startable(self) -> int:
@@ -129,23 +171,115 @@ class Conductor:
                 settings=trial.settings,
                 after=trial.step,
                 until=trial.step + 1 if trial.phase.synchronous else None,
+                alone=trial.alone,
             )
 
     def report(self, name: str, report: dict[str, Any]) -> bool:
         """Take a report of trial ``name``; return whether its slot is to be given up.
 
-        ``report`` holds ``step``, ``images``, ``metrics``, ``seconds``, ``start`` (where it
-        trains, if it did) and, if it is a trial's last, ``end``. A report that is in the journal
-        already changes nothing.
+        ``report`` holds ``step``, ``images``, ``metrics``, ``seconds``, ``engine`` (which made
+        it), ``start`` (where the trial is now) and, if it is the trial's last, ``end``. One that
+        is in the journal changes nothing; one that another engine has made before is work done
+        twice, and recorded as that.
         """
         with self._lock:
             trial = self.trials[name]
             if "start" in report:
                 self._place(trial, report["start"])
-            if trial.state is None and (report["step"] > trial.step or "end" in report):
-                self._record(trial, report)
+            if trial.state is None and (report["engine"], report["step"]) not in trial.made:
+                if report["step"] > trial.step or "end" in report:
+                    self._record(trial, report)
+                else:
+                    self._journal_report(trial, report, redone=True)
                 self.journal.commit()
             return trial.state is not None or trial.held or self.interrupted
+
+    def died(self, name: str, engine: str) -> bool:
+        """Say that the process of an engine died with trial ``name`` aboard.
+
+        Returns whether the trial is over: it has taken too many engines down.
+        """
+        with self._lock:
+            trial = self.trials[name]
+            if trial.state is None:
+                self.journal.append("death", {"trial": name, "engine": engine})
+                trial.deaths += 1
+                if trial.deaths >= FATAL:
+                    self._end(trial, {"state": "failed", "reason": "crashed", "traceback": _FATAL})
+                    self._decide(trial.phase)
+                self.journal.commit()
+            return trial.state is not None
+
+    def suspended(self, engine: str, seconds: dict[str, float]) -> None:
+        """Say that ``engine`` put its trials down inside a segment, in checkpoints.
+
+        ``seconds`` are, by trial, device seconds trained since the last report.
+        """
+        with self._lock:
+            for name, spent in seconds.items():
+                put_down = {"trial": name, "engine": engine, "seconds": {"training": spent}}
+                self.journal.append("suspend", put_down)
+            self.journal.commit()
+
+    def stop(self, *, arm: str | None = None, trial: str | None = None) -> list[str]:
+        """End a trial, or all of an arm and the arm with them, by hand; return who was running.
+
+        Raises:
+            UserError: there is no such trial or arm, or it has ended.
+        """
+        with self._lock:
+            if trial is not None:
+                ended = [self._known(trial)]
+                if ended[0].state is not None:
+                    raise UserError(f"trial '{trial}' has ended already", where=self.spec.name)
+            else:
+                if arm not in self.spec.arms:
+                    raise UserError(f"no arm '{arm}'", where=self.spec.name)
+                ended = [t for t in self._of(arm) if t.state is None]
+                self._stopped_arms.add(arm)
+            self.journal.append("stop", {"arm": arm} if trial is None else {"trial": trial})
+            for found in ended:
+                self._end(found, {"state": "pruned", "reason": BY_HAND})
+                self._decide(found.phase)
+            self.journal.commit()
+            return [found.ask.trial for found in ended if found.running]
+
+    def retry(self, name: str) -> str:
+        """Run a failed or pruned trial again, from its beginning; return the new trial's name.
+
+        Optuna cannot open a trial again that has been told. So the retry is a trial of its own,
+        of equal configuration, number and seed, and both are charged.
+
+        Raises:
+            UserError: no such trial, one that has not failed and was not pruned, or one that was
+                retried already: then the last retry is the one to try again.
+        """
+        with self._lock:
+            old = self._known(name)
+            if old.state not in {"failed", "pruned"}:
+                state = old.state or "not over"
+                raise UserError(f"trial '{name}' is {state}", where=self.spec.name)
+            members = self._members[old.phase.name]
+            attempts = [other for other in members if other.ask.number == old.ask.number]
+            if attempts[-1] is not old:
+                where = f"retried already, as '{attempts[-1].ask.trial}'"
+                raise UserError(f"trial '{name}' was {where}", where=self.spec.name)
+            again = old.phase.ask_again(old.ask, len(attempts))
+            self._ask(again, old.phase)
+            self.journal.commit()
+            return again.trial
+
+    def check_caps(self, now: float) -> None:
+        """End the study in order if one of its caps has been reached."""
+        with self._lock:
+            self.cap = self.cap or self._spending.exceeded(self.spec, now)
+            self.interrupted = self.interrupted or self.cap is not None
+
+    def fail(self, error: Exception) -> None:
+        """Give up: what has happened makes going on impossible."""
+        with self._lock:
+            self.failure = self.failure or error
+            self.interrupted = True
 
     def note(self, kind: str, data: dict[str, Any]) -> None:
         """Record something that decides nothing."""
@@ -167,13 +301,13 @@ class Conductor:
             return [self._standing(arm) for arm in self.spec.arms]
 
     def interrupt(self) -> None:
-        """Hand out nothing more; running trials are let go at their next report."""
+        """Hand out nothing more, and let go what runs."""
         with self._lock:
             self.interrupted = True
 
     def _standing(self, arm: str) -> Standing:
         spec = self.spec.arms[arm]
-        trials = [trial for trial in self.trials.values() if trial.ask.arm == arm]
+        trials = self._of(arm)
         searched = spec.search.trials * spec.search.replicates if spec.search else 0
         confirmed = len(self.spec.seeds) * (spec.search.replicates if spec.search else 1)
         values = [t.value for t in trials if t.value is not None and math.isfinite(t.value)]
@@ -207,20 +341,26 @@ class Conductor:
     def _record(self, trial: Trial, report: dict[str, Any]) -> None:
         step = report["step"]
         if step > trial.step:
-            trial.step = step
+            trial.step, trial.deaths = step, 0
             trial.value = report["metrics"].get(f"validation/{self.spec.objective}")
-            fields = {key: report[key] for key in ("step", "images", "metrics", "seconds")}
-            self.journal.append("report", {"trial": trial.ask.trial, **fields})
+            self._journal_report(trial, report)
             if not trial.phase.synchronous:
                 self._report_to_optuna(trial)
         if "end" in report:
             self._end(trial, report["end"])
         elif trial.phase.synchronous:
             trial.held = True
-        elif trial.phase.should_prune(trial.ask.number):
+        elif trial.phase.should_prune(trial.ask.optuna):
             self._end(trial, {"state": "pruned"})
-        if trial.phase.synchronous:
-            self._decide(trial.phase)
+        self._decide(trial.phase)
+
+    def _journal_report(
+        self, trial: Trial, report: dict[str, Any], *, redone: bool = False
+    ) -> None:
+        trial.made.add((report["engine"], report["step"]))
+        fields = {k: report[k] for k in ("step", "images", "metrics", "seconds", "engine")}
+        again = {"redone": True} if redone else {}
+        self.journal.append("report", {"trial": trial.ask.trial, **fields, **again})
 
     def _end(self, trial: Trial, end: dict[str, Any]) -> None:
         trial.state, trial.held = end["state"], False
@@ -235,20 +375,24 @@ class Conductor:
 
     def _report_to_optuna(self, trial: Trial) -> None:
         if trial.value is not None and math.isfinite(trial.value):
-            trial.phase.report(trial.ask.number, trial.step, trial.value)
+            trial.phase.report(trial.ask.optuna, trial.step, trial.value)
 
     def _decide(self, phase: Phase) -> None:
-        """Let a batch that has reached a report whole go on, less what the pruner takes out."""
-        batch = self._open(phase)
-        living = [trial for trial in batch if trial.state is None]
+        """Let a batch that has reached a report whole go on, less what the pruner takes out.
+
+        A retry that joined the batch is behind it: it is decided on by itself until it is not.
+        """
+        if not phase.synchronous:
+            return
+        living = [trial for trial in self._open(phase) if trial.state is None]
         if not living or not all(trial.held for trial in living):
             return
-        if len({trial.step for trial in living}) > 1:
-            return
-        for trial in living:
+        step = min(trial.step for trial in living)
+        decided = [trial for trial in living if trial.step == step]
+        for trial in decided:
             self._report_to_optuna(trial)
-        pruned = [trial for trial in living if phase.should_prune(trial.ask.number)]
-        for trial in living:
+        pruned = [trial for trial in decided if phase.should_prune(trial.ask.optuna)]
+        for trial in decided:
             trial.held = False
         for trial in pruned:
             self._end(trial, {"state": "pruned"})
@@ -262,36 +406,39 @@ class Conductor:
             return
         for trial in batch:
             assert trial.state is not None
-            phase.tell(trial.ask.number, trial.state, trial.value)
+            phase.tell(trial.ask.optuna, trial.state, trial.value)
+        if phase.arm in self._stopped_arms:
+            return
         asked = phase.ask_batch()
         for ask in asked:
-            settings = self.spec.resolve(ask.arm, ask.params, self._dims)
-            self._add(Trial(ask, phase, settings))
-            self.journal.append("trial", {**asdict(ask), "settings": settings})
+            self._ask(ask, phase)
         if not asked and isinstance(phase, Search):
             self._choose(phase)
 
     def _choose(self, search: Search) -> None:
         """Open the confirm phase of the configuration the search found best on validation."""
         best = search.best()
-        confirm = None
-        if best is not None:
-            confirm = Confirm(self._storage, self.spec, search.arm, search.replicate, best)
-            if confirm.name in self._phases:
-                return
+        number = None if best is None else best.number
+        if self._choices.get(search.name, ...) == number:
+            return
+        self._choices[search.name] = number
         self.journal.append(
             "choice",
             {
                 "arm": search.arm,
                 "replicate": search.replicate,
-                "number": None if best is None else best.number,
+                "number": number,
                 "value": None if best is None else best.value,
             },
         )
-        if confirm is not None:
-            self._phases[confirm.name] = confirm
-            self._members[confirm.name] = []
-            self._advance(confirm)
+        if best is not None:
+            self._advance(self._confirm(search, best))
+
+    def _confirm(self, search: Search, chosen: Chosen) -> Confirm:
+        confirm = Confirm(self._storage, self.spec, search.arm, search.replicate, chosen)
+        self._phases[confirm.name] = confirm
+        self._members.setdefault(confirm.name, [])
+        return confirm
 
     def _restore(self) -> None:
         for arm, spec in self.spec.arms.items():
@@ -305,35 +452,56 @@ class Conductor:
         self._members = {name: [] for name in self._phases}
         for event in self.journal.events:
             self._replay(event)
+            self._spending.follow(event)
         for trial in self.trials.values():
             trial.held = (
                 trial.state is None
                 and trial.phase.synchronous
-                and trial.step > trial.phase.reported(trial.ask.number)
+                and trial.step > trial.phase.reported(trial.ask.optuna)
             )
 
     def _replay(self, event: Event) -> None:
         data = event.data
-        if event.kind == "choice" and data["number"] is not None:
+        if event.kind == "choice":
             search = self._phases[f"{data['arm']}.search.r{data['replicate']}"]
             assert isinstance(search, Search)
-            chosen = search.trial(data["number"])
-            confirm = Confirm(self._storage, self.spec, search.arm, search.replicate, chosen)
-            self._phases[confirm.name] = confirm
-            self._members[confirm.name] = []
+            self._choices[search.name] = data["number"]
+            if data["number"] is not None:
+                tried = self._members[search.name]
+                params = next(t.ask.params for t in tried if t.ask.number == data["number"])
+                self._confirm(search, Chosen(data["number"], params, data["value"]))
         elif event.kind == "trial":
             fields = {key: data[key] for key in Ask.__dataclass_fields__}
             ask = Ask(**fields)
-            phase = self._phases[ask.trial.rpartition(".")[0]]
-            self._add(Trial(ask, phase, data["settings"]))
+            self._add(Trial(ask, self._phases[ask.of], data["settings"]))
         elif event.kind == "report":
             trial = self.trials[data["trial"]]
-            trial.step = data["step"]
+            trial.made.add((data["engine"], data["step"]))
+            if data.get("redone"):
+                return
+            trial.step, trial.deaths = data["step"], 0
             trial.value = data["metrics"].get(f"validation/{self.spec.objective}")
         elif event.kind == "pilot":
             self._pilots.add(data["shape"])
+        elif event.kind == "death":
+            self.trials[data["trial"]].deaths += 1
+        elif event.kind == "stop" and "arm" in data:
+            self._stopped_arms.add(data["arm"])
         elif event.kind == "end":
             self.trials[data["trial"]].state = data["state"]
+
+    def _ask(self, ask: Ask, phase: Phase) -> None:
+        settings = self.spec.resolve(ask.arm, ask.params, self._dims)
+        self._add(Trial(ask, phase, settings))
+        self.journal.append("trial", {**asdict(ask), "settings": settings})
+
+    def _known(self, name: str) -> Trial:
+        if name not in self.trials:
+            raise UserError(f"no trial '{name}'", where=self.spec.name)
+        return self.trials[name]
+
+    def _of(self, arm: str) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.ask.arm == arm]
 
     def _add(self, trial: Trial) -> None:
         self.trials[trial.ask.trial] = trial
@@ -341,7 +509,7 @@ class Conductor:
 
     def _open(self, phase: Phase) -> list[Trial]:
         """The batch that has been asked and not told, in order."""
-        return [t for t in self._members[phase.name] if not phase.told(t.ask.number)]
+        return [t for t in self._members[phase.name] if not phase.told(t.ask.optuna)]
 
     def _ready(self) -> Iterator[Trial]:
         for trial in self.trials.values():

@@ -7,8 +7,9 @@ alone: not on how many engines ran, nor on who was first.
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -30,6 +31,8 @@ STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+_RETRY = "retry_of"
+"""Attribute of an Optuna trial that runs another one again: the number of both."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,27 @@ class Ask:
     """What was searched, in the spec's keys and units."""
     chosen_from: int | None
     """Number of the search trial that a confirm run repeats."""
+    optuna: int
+    """Its number in Optuna, where a retry is a trial like any other."""
+    retry_of: str | None = None
+    """The trial that this one runs again, by hand."""
+
+    @property
+    def of(self) -> str:
+        """The name of its phase."""
+        parts = self.trial.split(".")
+        return ".".join(parts[: 3 if self.phase == Search.phase else 4])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The configuration a search stands by."""
+
+    number: int
+    """Of the trial that tried it."""
+    params: dict[str, Any]
+    value: float | None
+    """The objective it reached on validation."""
 
 
 class Phase:
@@ -72,7 +96,14 @@ class Phase:
         self._study = optuna.create_study(
             study_name=name, storage=storage, direction="minimize", load_if_exists=True
         )
-        self._ids = [trial._trial_id for trial in self._study.get_trials(deepcopy=False)]
+        known = self._study.get_trials(deepcopy=False)
+        self._ids = [trial._trial_id for trial in known]
+        first = itertools.count()
+        self._numbers: list[int] = [
+            trial.user_attrs[_RETRY] if _RETRY in trial.user_attrs else next(first)
+            for trial in known
+        ]
+        self._asked = next(first)
 
     def seed(self, number: int) -> int:
         """Seed of trial ``number``."""
@@ -80,6 +111,10 @@ class Phase:
 
     def ask(self, number: int) -> optuna.Trial:
         """Create Optuna's trial ``number``."""
+        raise NotImplementedError
+
+    def repeat(self, params: dict[str, Any]) -> optuna.Trial:
+        """Create an Optuna trial of parameters that are given."""
         raise NotImplementedError
 
     def params(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -91,45 +126,59 @@ class Phase:
 
         Call it only when every trial asked before has been told.
         """
-        start = len(self._ids)
-        return [self._ask(n) for n in range(start, min(start + self.batch, self.trials))]
+        start = self._asked
+        self._asked = max(start, min(start + self.batch, self.trials))
+        return [self._ask(n) for n in range(start, self._asked)]
+
+    def ask_again(self, ask: Ask, attempt: int) -> Ask:
+        """A new trial of the configuration, the number and the seed of ``ask``."""
+        trial = self.repeat(ask.params)
+        trial.set_user_attr(_RETRY, ask.number)
+        self._ids.append(trial._trial_id)
+        self._numbers.append(ask.number)
+        name = f"{self.name}.{ask.number:04d}.retry{attempt}"
+        return replace(ask, trial=name, optuna=trial.number, retry_of=ask.trial)
 
     def batches_left(self) -> int:
         """Batches still to be asked."""
-        return math.ceil(max(0, self.trials - len(self._ids)) / self.batch)
+        return math.ceil(max(0, self.trials - self._asked) / self.batch)
 
-    def reported(self, number: int) -> int:
-        """The last report of trial ``number`` that Optuna knows; 0 before the first."""
-        return self.trial(number).last_step or 0
+    def reported(self, optuna: int) -> int:
+        """The last report of a trial that Optuna knows; 0 before the first."""
+        return self.trial(optuna).last_step or 0
 
-    def report(self, number: int, step: int, value: float) -> None:
-        """Record the objective of trial ``number`` at report ``step``."""
-        self._storage.set_trial_intermediate_value(self._ids[number], step, value)
+    def report(self, optuna: int, step: int, value: float) -> None:
+        """Record the objective of a trial at report ``step``."""
+        self._storage.set_trial_intermediate_value(self._ids[optuna], step, value)
 
-    def should_prune(self, number: int) -> bool:
-        """What the pruner says of trial ``number`` now."""
-        return bool(self._study.pruner.prune(self._study, self.trial(number)))
+    def should_prune(self, optuna: int) -> bool:
+        """What the pruner says of a trial now."""
+        return bool(self._study.pruner.prune(self._study, self.trial(optuna)))
 
-    def told(self, number: int) -> bool:
-        """Whether trial ``number`` is closed in Optuna."""
-        return bool(self.trial(number).state.is_finished())
+    def told(self, optuna: int) -> bool:
+        """Whether a trial is closed in Optuna."""
+        return bool(self.trial(optuna).state.is_finished())
 
-    def tell(self, number: int, state: str, value: float | None) -> None:
-        """Close trial ``number`` with the state it honestly has."""
-        self._study.tell(number, value if state == "complete" else None, STATES[state])
+    def tell(self, optuna: int, state: str, value: float | None) -> None:
+        """Close a trial with the state it honestly has."""
+        self._study.tell(optuna, value if state == "complete" else None, STATES[state])
 
-    def best(self) -> FrozenTrial | None:
-        """The complete trial of lowest objective, the earliest of equals; None if there is none."""
+    def best(self) -> Chosen | None:
+        """What the complete trial of lowest objective tried, the earliest of equals' if any is."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return min(complete, key=lambda t: (t.value, t.number), default=None)
+        best = min(complete, key=lambda t: (t.value, t.number), default=None)
+        if best is None:
+            return None
+        return Chosen(self._numbers[best.number], dict(best.params), best.value)
 
-    def trial(self, number: int) -> FrozenTrial:
-        """Optuna's record of trial ``number``."""
-        return self._storage.get_trial(self._ids[number])
+    def trial(self, optuna: int) -> FrozenTrial:
+        """Optuna's record of a trial, by its number in Optuna."""
+        return self._storage.get_trial(self._ids[optuna])
 
     def _ask(self, number: int) -> Ask:
         trial = self.ask(number)
         self._ids.append(trial._trial_id)
+        self._numbers.append(number)
         return Ask(
             trial=f"{self.name}.{number:04d}",
             arm=self.arm,
@@ -139,6 +188,7 @@ class Phase:
             seed=self.seed(number),
             params=self.params(trial),
             chosen_from=self.chosen_from,
+            optuna=trial.number,
         )
 
 
@@ -171,6 +221,12 @@ class Search(Phase):
             self._study.enqueue_trial(self._grid[number])
         return self._study.ask(self._distributions)
 
+    def repeat(self, params: dict[str, Any]) -> optuna.Trial:
+        """Nothing is drawn: the sampler is one that leaves given values alone."""
+        self._study.sampler = optuna.samplers.RandomSampler(seed=0)
+        self._study.enqueue_trial(params)
+        return self._study.ask(self._distributions)
+
 
 class Confirm(Phase):
     """Training one configuration on the study's seeds: the chosen one, or the arm's only one."""
@@ -183,12 +239,12 @@ class Confirm(Phase):
         spec: StudySpec,
         arm: str,
         replicate: int,
-        chosen: FrozenTrial | None,
+        chosen: Chosen | None,
     ) -> None:
         source = "fixed" if chosen is None else f"from{chosen.number}"
         super().__init__(storage, spec, arm, replicate, f"{arm}.confirm.r{replicate}.{source}")
         self.chosen_from = None if chosen is None else chosen.number
-        self._params = {} if chosen is None else dict(chosen.params)
+        self._params = {} if chosen is None else chosen.params
         self.batch = self.trials = len(spec.seeds)
         self._study.pruner = make_pruner(None)
 
@@ -198,6 +254,10 @@ class Confirm(Phase):
 
     def ask(self, number: int) -> optuna.Trial:
         """A trial that draws nothing."""
+        return self._study.ask()
+
+    def repeat(self, params: dict[str, Any]) -> optuna.Trial:
+        """Likewise."""
         return self._study.ask()
 
     def params(self, trial: optuna.Trial) -> dict[str, Any]:

@@ -72,6 +72,65 @@ def test_a_lost_engine_takes_no_more_and_its_trials_find_another() -> None:
     asyncio.run(play())
 
 
+def test_a_released_trial_waits_no_longer() -> None:
+    async def play() -> None:
+        pool = Pool()
+        waiting, other = await waits(pool, "t"), await waits(pool, "u")
+        await pool.release("t")
+        assert await waiting is None
+        await pool.add("a", Handle(), 1)
+        found = await other
+        assert found is not None
+        assert found[0] == "a"
+
+    asyncio.run(play())
+
+
+def test_an_isolated_trial_waits_for_an_empty_engine_and_has_it_to_itself() -> None:
+    async def play() -> None:
+        pool, wide = Pool(), Handle()
+        await pool.add("wide", wide, 3)
+        await pool.acquire("t0")
+        await pool.isolate("suspect")
+        alone = await waits(pool, "suspect")
+        newcomer = await waits(pool, "t1")  # there are slots, but the engine is to be emptied
+        await pool.release("t0")
+        assert await alone == ("wide", wide)
+        assert not newcomer.done()
+        await pool.release("suspect")
+        assert await newcomer == ("wide", wide)
+
+    asyncio.run(play())
+
+
+def test_an_isolated_trial_whose_engine_dies_takes_another() -> None:
+    async def play() -> None:
+        pool = Pool()
+        await pool.isolate("suspect")
+        await pool.add("a", Handle(), 2)
+        assert (await pool.acquire("suspect") or [""])[0] == "a"
+        await pool.lost("a")
+        again = await waits(pool, "suspect")
+        await pool.add("b", Handle(), 2)
+        assert (await again)[0] == "b"
+
+    asyncio.run(play())
+
+
+def test_a_pool_started_anew_is_told_who_is_where() -> None:
+    async def play() -> None:
+        pool, engine = Pool(), Handle()
+        await pool.add("a", engine, 2, ["t0"])
+        await pool.add("a", engine, 2)  # said again: nothing is forgotten
+        assert await pool.acquire("t0") == ("a", engine)
+        assert await pool.acquire("t1") == ("a", engine)
+        await waits(pool, "t2")
+        await pool.release("t0")
+        assert engine.released == ["t0"]
+
+    asyncio.run(play())
+
+
 def test_closing_lets_everybody_go() -> None:
     async def play() -> None:
         pool = Pool()

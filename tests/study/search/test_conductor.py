@@ -3,119 +3,14 @@
 from __future__ import annotations
 
 import math
-import random
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
+from simulation import ARMS, REPORTS, Simulation, hand, outcome, spec
 
-from study.journal import Journal, journal_file
-from study.search import Conductor, Request
-from study.spec import StudySpec
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-REPORTS = 4
-BETA = {"beta": {"low": 1e-3, "high": 10, "log": True}}
-TWO = {**BETA, "training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
-
-
-def hand(sampler: str, trials: int = 9, space: Any = BETA, **search: Any) -> dict[str, Any]:
-    settings = {"space": space, "sampler": sampler, "trials": trials, **search}
-    return {"balancer": "fixed_beta", "search": settings}
-
-
-ARMS = {
-    "random": hand("random"),
-    "qmc": hand("qmc"),
-    "tpe": hand("tpe", pruner={"name": "median", "n_startup_trials": 2, "synchronous": True}),
-    "gp": hand("gp", trials=6),
-    "cmaes": hand("cmaes", trials=8, space=TWO),
-    "grid": hand("grid", trials=3, space={"beta": [0.1, 1.0, 5.0]}, replicates=2),
-    "auto": {"balancer": "learned_sigma"},
-    "auto-lr": {
-        "balancer": "optimal_sigma",
-        "search": {"space": {"training.lr": [1e-3, 1e-2]}, "sampler": "random", "trials": 3},
-    },
-}
-
-
-def spec(arms: dict[str, Any], **changes: Any) -> StudySpec:
-    return StudySpec.from_dict(
-        {
-            "name": "s",
-            "data": "digits",
-            "model": {"name": "mlp", "latent": 4},
-            "training": {"epochs": 1, "reports": REPORTS},
-            "seeds": [0, 1],
-            "arms": arms,
-            **changes,
-        }
-    )
-
-
-def outcome(request: Request, step: int) -> dict[str, Any]:
-    """A made-up training curve: a function of settings, seed and step alone."""
-    beta = request.settings["balancer"].get("beta", 0.3)
-    lr = request.settings["training"]["lr"]
-    value = math.log(beta) ** 2 + math.log10(lr / 1e-3) ** 2 + 1 / step + request.seed % 97 / 1e5
-    report: dict[str, Any] = {
-        "step": step,
-        "images": 100 * step,
-        "metrics": {"validation/calibrated_elbo": value},
-        "seconds": {"training": 1.0, "evaluation": 0.1},
-        "engine": "e",
-        "start": {
-            "engine": "e",
-            "shape": "x",
-            "key": {"width": 1},
-            "seconds_per_image": 1e-4,
-        },
-    }
-    if step == REPORTS:
-        report["end"] = {"state": "complete", "metrics": {"test/calibrated_elbo": value}}
-    return report
-
-
-class Simulation:
-    """Runs a conductor's trials in random order, crashing every so often."""
-
-    def __init__(self, home: Path, study: StudySpec, slots: int) -> None:
-        self.home, self.spec, self.slots = home, study, slots
-        self.open()
-
-    def open(self) -> None:
-        self.journal = Journal(self.home, take_over=True)
-        self.conductor = Conductor(self.spec, self.journal, 64, self.slots)
-        self.running: list[tuple[Request, int]] = []
-
-    def crash(self) -> None:
-        with journal_file(self.home, self.journal.epoch).open("ab") as file:
-            file.write(b"12345678 [torn")
-        self.open()
-
-    def run(self, order: int, crash_every: int = 0) -> Simulation:
-        rng, count = random.Random(order), 0
-        while not self.conductor.finished:
-            while request := self.conductor.next():
-                self.running.append((request, request.after))
-            index = rng.randrange(len(self.running))
-            request, seen = self.running.pop(index)
-            if self.conductor.report(request.trial, outcome(request, seen + 1)):
-                self.conductor.returned(request.trial)
-            else:
-                self.running.append((request, seen + 1))
-            count += 1
-            if crash_every and count % crash_every == 0:
-                self.crash()
-        return self
-
-    def table(self) -> list[tuple[Any, ...]]:
-        return sorted(
-            (t.ask.trial, t.ask.seed, repr(t.ask.params), t.state, t.value, t.step)
-            for t in self.conductor.trials.values()
-        )
+from study.journal import Journal
+from study.search import Conductor
 
 
 @pytest.fixture(scope="module")
