@@ -43,6 +43,11 @@ class JournalBackend(BaseJournalBackend):
     def _append(self, log: dict[str, Any]) -> Event:
         return self._journal.append(KIND, log)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A journal has one writer: a copy, in another process perhaps, reads what is on disk.
+        self._journal.commit()
+        return ReadOnlyBackend, (self._journal.home,)
+
 
 class ReadOnlyBackend(BaseJournalBackend):
     """A study's journal for Optuna to look at, while a driver writes it or not.

@@ -77,6 +77,8 @@ class Reader:
         """Lines up to there."""
         self.cut = 0
         """Bytes after it: an unfinished or damaged tail."""
+        self.damaged = 0
+        """The first line of the tail that is not whole; 0 if all are."""
 
     def read(self, limit: int | None = None) -> None:
         """Add what follows, up to the last whole group (of the file's first ``limit`` bytes).
@@ -105,7 +107,7 @@ class Reader:
                 self.events += group
                 group.clear()
                 self.end, self.lines = offset, number
-        self.cut = offset - self.end
+        self.cut, self.damaged = offset - self.end, damaged
 
     def _check(self, line: Line, number: int, group: list[Event]) -> None:
         if line.epoch != self.epoch:
@@ -184,16 +186,20 @@ class Follower:
             JournalError: damage; or events that were shown are not the study's any more.
         """
         newest = self._newest
-        if newest is None or (
-            superseded(self._home, newest.epoch)
-            and _chain(self._home, epochs(self._home))[-1][0] != newest.epoch
-        ):
+        if newest is None or self._gone_on(newest.epoch):
             self._rescan()
             return
         newest.read()
         # What was read before any other launch is there will be accepted by all that follow.
         if not superseded(self._home, newest.epoch):
             self.events += newest.events[len(self.events) :]
+
+    def _gone_on(self, epoch: int) -> bool:
+        """Whether a launch after that of ``epoch`` has said what it goes on from."""
+        if not superseded(self._home, epoch):
+            return False
+        chain = _chain(self._home, epochs(self._home))
+        return bool(chain) and chain[-1][0] != epoch
 
     def _rescan(self) -> None:
         found = scan(self._home)
@@ -241,8 +247,8 @@ def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
     if chain and chain[-1][1].base:
         epoch, accept = chain[-1]
         raise JournalError(
-            f"{journal_file(home, accept.base).name} is missing, and {epoch:06d}.log goes on "
-            "from it",
+            f"{journal_file(home, accept.base).name} is missing or cut short, and {epoch:06d}.log "
+            "goes on from it",
             where=str(home / FOLDER),
             remedy=_RESTORE,
         )
@@ -252,13 +258,12 @@ def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
 def _accept(path: Path, epoch: int) -> Accept | None:
     """What a file goes on from; None if its launch ended before it said so."""
     with path.open("rb") as file:
-        raw = [file.readline() for _ in range(3)]
-    lines = [decode(line) for line in raw]
-    for number, (bytes_, line) in enumerate(zip(raw[:2], lines[:2], strict=True), start=1):
+        raw = [file.readline() for _ in range(2)]
+    head, accept = lines = [decode(line) for line in raw]
+    for number, (found, line) in enumerate(zip(raw, lines, strict=True), start=1):
         # Unfinished, it is a launch that died here. Whole and damaged, it hides what counts.
-        if line is None and (bytes_.endswith(b"\n") or decode(bytes_[:-1] + b"\n")):
+        if line is None and (found.endswith(b"\n") or decode(found[:-1] + b"\n")):
             raise corrupt(path, number, "is damaged")
-    head, accept = lines[:2]
     if head is None:
         return None
     if not head.control("lease") or head.epoch != epoch:
@@ -266,9 +271,9 @@ def _accept(path: Path, epoch: int) -> Accept | None:
     if accept is None or not accept.control("accept"):
         return None
     try:
-        found = Accept(**accept.event.data)
-        if 0 <= found.base < epoch and found.bytes >= 0:
-            return found
+        said = Accept(**accept.event.data)
+        if 0 <= said.base < epoch and said.bytes >= 0:
+            return said
     except TypeError:
         pass
     raise corrupt(path, 2, "does not say what it goes on from")
@@ -285,4 +290,5 @@ def _read_accepted(reader: Reader, limit: int) -> None:
         )
     reader.read(limit)
     if reader.end != limit:
-        raise corrupt(reader.path, reader.lines + 1, "is damaged, and a later launch read it")
+        number = reader.damaged or reader.lines + 1
+        raise corrupt(reader.path, number, "is damaged, and a later launch went on from it")

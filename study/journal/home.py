@@ -12,6 +12,8 @@ from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+TRIALS = "trials"
+"""The folder of trials in a study's own."""
 RESERVED = ("data", "mlartifacts")
 """Folders that stand beside the studies in their home."""
 
@@ -30,12 +32,12 @@ def safe_name(name: str, kind: str) -> str:
     Raises:
         HomeError: it is not made of letters, digits, '.', '_' and '-', or begins with a dot.
     """
-    if not _FILE.fullmatch(str(name)):
+    if not _FILE.fullmatch(str(name)):  # what was read may be no text at all
         raise HomeError(
             f"'{name}' cannot be the name of {kind}",
             remedy="the study's files were changed from outside: restore them from a copy",
         )
-    return name
+    return str(name)
 
 
 def trial_folder(study: Path, trial: str) -> Path:
@@ -44,7 +46,7 @@ def trial_folder(study: Path, trial: str) -> Path:
     Raises:
         HomeError: the name is no file's.
     """
-    return study / "trials" / safe_name(trial, "a trial")
+    return study / TRIALS / safe_name(trial, "a trial")
 
 
 def studies_home(given: Path | str | None = None) -> Path:

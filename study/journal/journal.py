@@ -130,16 +130,22 @@ class Journal:
     def _write(self, data: bytes) -> None:
         try:
             self._lease.write(data)
-        except OSError as error:
-            raise self._refuse(
+            # Written before another's file came, it is read by the other; after, it may not be.
+            held = self._lease.held()
+        except BaseException as error:
+            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            refusal = self._refuse(
                 JournalError(
-                    f"could not be written: {error.strerror}",
+                    f"could not be written: {reason}",
                     where=str(self._lease.path),
                     remedy=f"free some space, then go on with `study resume {self.home.name}`",
                 )
-            ) from error
-        # Written before the other's file came, it is read by the other; after, it may not be.
-        self.check()
+            )
+            if isinstance(error, OSError):
+                raise refusal from error
+            raise
+        if not held:
+            raise self._refuse(self._lease.lost())
 
     def _refuse(self, error: UserError) -> UserError:
         self._refusal = self._refusal or error

@@ -69,8 +69,8 @@ class Holder:
         except ProcessLookupError:
             return True
         except OSError:
-            return False
-        return _started(self.pid) == 0
+            pass
+        return False
 
 
 class Lease:
@@ -106,8 +106,10 @@ class Lease:
             raise JournalError(
                 f"cannot be written: {error.strerror}",
                 where=str(self._folder),
-                remedy="free some space, or mend the folder's permissions",
+                remedy="free some space, or keep studies where you may write and where the file "
+                "system has hard links",
             ) from error
+        self._torn = False
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._heart.start()
@@ -116,8 +118,9 @@ class Lease:
         """Append ``data`` and wait until it is on disk.
 
         Raises:
-            OSError: it could not be written, and no part of it stays.
+            OSError: it could not be written.
         """
+        self._torn = True
         try:
             view = memoryview(data)
             while view:
@@ -127,7 +130,9 @@ class Lease:
             # Unless somebody has taken over, and has perhaps gone on from the end of it.
             if self.held():
                 os.ftruncate(self._file, self.end)
+                self._torn = False
             raise
+        self._torn = False
         self.end += len(data)
 
     def held(self) -> bool:
@@ -137,9 +142,10 @@ class Lease:
     def lost(self) -> LeaseLostError:
         """What to raise once it is not held."""
         newest = max(epochs(self.home), default=0)
-        who = _holder(self.home, newest) if newest > self.epoch else None
+        if newest <= self.epoch:
+            return LeaseLostError("the study was removed while it ran", where=str(self.home))
         return LeaseLostError(
-            f"the study was taken over by {who or 'another process'}",
+            f"the study was taken over by {_holder(self.home, newest) or 'another process'}",
             where=str(self.home),
             remedy="this run has ended and changes nothing any more; the other one goes on",
         )
@@ -151,10 +157,11 @@ class Lease:
         self._released.set()
         self._heart.join()
         try:
-            if self.held():
+            if self.held() and not self._torn:
                 self.write(control(self.epoch, time.time(), "released", {}))
-        except OSError:
-            pass  # on a full disk the next driver finds that this process is gone
+        except OSError as error:
+            # The next driver finds that this process is gone, or silent.
+            _log.debug("not released: %s", error)
         finally:
             os.close(self._file)
 
@@ -169,7 +176,7 @@ class Lease:
             os.fsync(file)
             try:
                 os.link(beside, self.path)
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):
                 if os.fstat(file).st_nlink < 2:  # else it is ours: a network lost the answer
                     raise _taken(self.home, self.epoch) from None
         except BaseException:
@@ -177,12 +184,16 @@ class Lease:
             raise
         finally:
             beside.unlink(missing_ok=True)
+        for left in self._folder.glob(".*"):  # by launches that died here, or were slower
+            left.unlink(missing_ok=True)
         _sync(self._folder)
         return file, len(line)
 
     def _beat(self) -> None:
-        while not self._released.wait(self._every) and self.held():
+        while not self._released.wait(self._every):
             try:
+                if not self.held():
+                    return
                 os.utime(self._file)
             except OSError as error:  # one that is missed does no harm
                 _log.debug("no sign of life: %s", error)

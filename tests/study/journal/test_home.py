@@ -1,19 +1,50 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from study.journal import HomeError, Lease, LeaseError, StudyHome, studies_home
-from study.journal.lease import holder
+from study.journal import HomeError, Journal, StudyHome, safe_name, studies_home, trial_folder
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "-x", "a b", "data", "mlartifacts"])
 def test_a_name_is_checked_before_it_becomes_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(HomeError, match="cannot be a study's name"):
         StudyHome(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../../x",
+        "/etc/passwd",
+        "a/b",
+        ".ssh",
+        "a\\b",
+        "a b",
+        "a\n",
+        "é",
+        "x" * 201,
+        ["a"],
+    ],
+)
+def test_a_name_read_from_a_journal_is_checked_before_it_becomes_a_path(
+    tmp_path: Path, name: Any
+) -> None:
+    with pytest.raises(HomeError, match="cannot be the name of a trial"):
+        trial_folder(tmp_path, name)
+    with pytest.raises(HomeError, match="cannot be the name of an engine"):
+        safe_name(name, "an engine")
+
+
+def test_trials_keep_their_files_under_their_names(tmp_path: Path) -> None:
+    name = "my_arm-2.search.r0.0003.retry1"
+    assert trial_folder(tmp_path, name) == tmp_path / "trials" / name
+    assert StudyHome(tmp_path, "s").trial(name) == tmp_path / "s" / "trials" / name
 
 
 def test_the_studies_home_is_given_or_from_the_environment_or_here(
@@ -30,26 +61,7 @@ def test_the_studies_home_is_given_or_from_the_environment_or_here(
 def test_an_unknown_study_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     known = StudyHome(tmp_path, "quickstart")
     known.make()
-    known.journal.touch()
+    Journal(known.path).close()
+    assert known.existing() == known
     with pytest.raises(HomeError, match="did you mean 'quickstart'"):
         StudyHome(tmp_path, "quickstat").existing()
-
-
-def test_the_lease_is_held_by_one_and_freed_by_the_holders_death(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from study.journal import Lease; "
-        f"Lease(Path({str(tmp_path)!r})); print('held', flush=True); time.sleep(60)"
-    )
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        assert f"process {other.pid}" in (holder(tmp_path) or "")
-        with pytest.raises(LeaseError, match=rf"process {other.pid} on .* since .* UTC"):
-            Lease(tmp_path)
-    finally:
-        other.kill()
-        other.wait()
-    assert holder(tmp_path) is None
-    with Lease(tmp_path):
-        assert holder(tmp_path) is not None

@@ -1,31 +1,41 @@
-"""The journal: durable groups, damaged tails, fenced writers."""
+"""The journal: durable groups, one writer, and what it does when it cannot write."""
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from journals import files, group_ends
 
-from study.journal import Journal, JournalError, read_events
-from study.journal.lines import Event, Line, decode, scan
+from study.journal import (
+    Event,
+    Journal,
+    JournalError,
+    LeaseLostError,
+    has_events,
+    journal_file,
+    read_events,
+)
+from study.journal.files import Follower, scan
+from study.journal.lines import Line, decode
 
 
-def make(path: Path, groups: list[int]) -> Path:
-    """A journal with groups of the given sizes."""
-    journal = Journal(path)
-    for size in groups:
-        for _ in range(size):
-            journal.append("report", {"n": len(journal.events), "text": "ü\n", "nan": float("nan")})
-        journal.commit()
-    journal.close()
-    return path
+def kinds(home: Path) -> list[str]:
+    return [event.kind for event in read_events(home)]
 
 
-def numbers(path: Path) -> list[int]:
-    return [event.sequence for event in scan(path).events]
+def commit(journal: Journal, *kinds: str) -> None:
+    for kind in kinds:
+        journal.append(kind, {})
+    journal.commit()
 
 
 @given(st.integers(0, 9), st.integers(0, 10**9), st.text(), st.dictionaries(st.text(), st.floats()))
@@ -38,130 +48,319 @@ def test_a_line_comes_back_as_it_was(
     assert repr(found) == repr(line)
 
 
-def test_what_is_committed_is_read_back_and_what_is_not_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "journal.log"
-    journal = Journal(path)
-    journal.append("launch", {"a": 1})
-    journal.append("trial", {"b": [1.5, None]})
-    assert numbers(path) == []
-    journal.commit()
-    journal.append("report", {})
-    assert [(e.kind, e.data) for e in read_events(tmp_path)] == [
-        ("launch", {"a": 1}),
-        ("trial", {"b": [1.5, None]}),
-    ]
+@pytest.mark.parametrize(
+    "body",
+    ["[]", "{}", "7", "[1,2,3,4,5]", '[1,"0",1.0,"x",{},1]', '[1,0,1.0,"x",[],1]', "[" * 9999],
+)
+def test_a_line_that_is_none_of_ours_is_no_line(body: str) -> None:
+    raw = body.encode()
+    assert decode(b"%08x %b\n" % (zlib.crc32(raw), raw)) is None
 
 
-def test_observers_hear_of_an_event_once_it_is_on_disk(tmp_path: Path) -> None:
-    path = tmp_path / "journal.log"
-    journal = Journal(path)
-    heard: list[tuple[str, int]] = []
-    journal.observe(lambda event: heard.append((event.kind, len(scan(path).events))))
-    journal.append("one", {})
-    journal.append("two", {})
-    assert heard == []
-    journal.commit()
-    assert heard == [("one", 2), ("two", 2)]
-
-
-def test_every_prefix_of_a_journal_opens_at_a_whole_group(tmp_path: Path) -> None:
-    whole = make(tmp_path / "whole", [1, 3, 2, 4]).read_bytes()
-    path = tmp_path / "journal.log"
-    ends = {0: 0, 1: 1, 4: 4, 6: 6, 10: 10}
-    for length in range(len(whole) + 1):
-        path.write_bytes(whole[:length])
-        found = numbers(path)
-        assert found == list(range(len(found)))
-        assert len(found) in ends
-        assert len(found) == max(n for n in ends if whole[:length].count(b"\n") >= n)
-
-
-def test_opening_cuts_the_tail_and_appending_goes_on_after_it(tmp_path: Path) -> None:
-    path = make(tmp_path / "journal.log", [2, 2])
-    whole = path.read_bytes()
-    path.write_bytes(whole + b"deadbeef [torn")
-    journal = Journal(path)
-    assert journal.truncated == len(b"deadbeef [torn")
-    journal.append("more", {})
-    journal.close()
-    assert numbers(path) == [0, 1, 2, 3, 4]
-    assert path.read_bytes().startswith(whole)
-
-
-def test_any_flipped_bit_is_cut_at_the_tail_or_refused_before_it(tmp_path: Path) -> None:
-    path = make(tmp_path / "journal.log", [2, 3, 1, 2])
-    whole, expected = path.read_bytes(), [repr(event) for event in scan(path).events]
-    refused = 0
-    for place in range(8 * len(whole)):
-        flipped = bytearray(whole)
-        flipped[place // 8] ^= 1 << (place % 8)
-        path.write_bytes(flipped)
-        try:
-            found = [repr(event) for event in scan(path).events]
-        except JournalError:
-            refused += 1
-            continue
-        assert len(found) < len(expected)
-        assert found == expected[: len(found)]
-    assert refused > 4 * len(whole)
-
-
-def test_a_missing_line_is_refused(tmp_path: Path) -> None:
-    path = make(tmp_path / "journal.log", [1, 1, 1])
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + lines[2])
-    with pytest.raises(JournalError, match="line 2 has sequence number 2, expected 1"):
-        scan(path)
-
-
-def test_a_writer_that_lost_the_lease_writes_to_the_file_and_not_to_the_study(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "journal.log"
-    frozen = Journal(path)
-    frozen.append("before", {})
-    frozen.commit()
-    successor = Journal(path)
-    assert successor.epoch == frozen.epoch + 1
-    successor.append("after", {})
-    successor.commit()
-    frozen.append("ghost", {})
-    frozen.commit()
-    successor.append("later", {})
-    successor.commit()
-    assert [e.kind for e in scan(path).events] == ["before", "after", "later"]
-    third = Journal(path)
-    assert [e.kind for e in third.events] == ["before", "after", "later"]
-
-
-def test_a_group_the_former_holder_left_half_written_never_happened(tmp_path: Path) -> None:
-    path = tmp_path / "journal.log"
-    first = Journal(path)
-    first.append("kept", {})
-    first.commit()
-    half = Line(first.epoch, Event(1, 0.0, "half", {}), last=False).encode()
-    with path.open("ab") as file:
-        file.write(half)
-    second = Journal(path)
-    assert second.truncated == len(half)
-    second.append("next", {})
-    second.commit()
-    assert [e.kind for e in scan(path).events] == ["kept", "next"]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=12))
-def test_reopening_any_number_of_times_loses_nothing(
-    tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[int, bool]]
-) -> None:
-    path = tmp_path_factory.mktemp("journal") / "journal.log"
-    journal, written = Journal(path), 0
-    for size, reopen in plan:
-        for _ in range(size):
-            journal.append("x", {"n": written})
-            written += 1
+class TestGroups:
+    def test_what_is_committed_is_read_back_and_what_is_not_is_not(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        journal.append("launch", {"a": 1})
+        journal.append("trial", {"b": [1.5, None], "ü\n": float("inf")})
+        assert kinds(tmp_path) == []
+        assert not has_events(tmp_path)
         journal.commit()
-        if reopen:
-            os.close(journal._file)
-            journal = Journal(path)
-    assert [e.data["n"] for e in scan(path).events] == list(range(written))
+        assert has_events(tmp_path)
+        journal.append("report", {})
+        assert [(e.kind, e.data) for e in read_events(tmp_path)] == [
+            ("launch", {"a": 1}),
+            ("trial", {"b": [1.5, None], "ü\n": float("inf")}),
+        ]
+
+    def test_an_event_is_at_once_what_it_will_be_read_back_as(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        data: dict[Any, Any] = {"pair": (1, 2), 3: "three"}
+        event = journal.append("x", data)
+        data["pair"] = "changed since"
+        journal.commit()
+        assert event.data == {"pair": [1, 2], "3": "three"}
+        assert list(read_events(tmp_path)) == journal.events == [event]
+
+    def test_what_cannot_be_written_is_refused_where_it_is_said(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        with pytest.raises(TypeError):
+            journal.append("x", {"path": tmp_path})
+        commit(journal, "next")
+        assert kinds(tmp_path) == ["next"]
+
+    def test_observers_hear_of_an_event_once_it_is_on_disk(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal, synced = Journal(tmp_path), [0]
+        heard: list[tuple[str, int, int]] = []
+        journal.observe(lambda e: heard.append((e.kind, len(scan(tmp_path).events), synced[0])))
+        sync = os.fdatasync
+
+        def counted(file: int) -> None:
+            sync(file)
+            synced[0] = os.fstat(file).st_size
+
+        monkeypatch.setattr(os, "fdatasync", counted)
+        journal.append("one", {})
+        journal.append("two", {})
+        assert heard == []
+        journal.commit()
+        size = journal_file(tmp_path, 1).stat().st_size
+        assert heard == [("one", 2, size), ("two", 2, size)]
+
+    def test_every_launch_has_its_own_file_and_goes_on_from_the_one_before(
+        self, tmp_path: Path
+    ) -> None:
+        for epoch in range(1, 5):
+            journal = Journal(tmp_path)
+            assert journal.epoch == epoch
+            assert [event.sequence for event in journal.events] == list(range(2 * (epoch - 1)))
+            commit(journal, "a", "b")
+            journal.close()
+        assert [path.name for path in files(tmp_path)] == [f"00000{n}.log" for n in range(1, 5)]
+        assert {path.name for path in (tmp_path / "journal").iterdir()} == {
+            path.name for path in files(tmp_path)
+        }
+        assert kinds(tmp_path) == ["a", "b"] * 4
+
+    def test_a_closed_journal_takes_nothing_and_closes_once(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        journal.append("pending", {})
+        journal.close()
+        journal.close()
+        journal.append("after", {})
+        with pytest.raises(JournalError, match="is closed"):
+            journal.commit()
+        assert kinds(tmp_path) == ["pending"]
+
+
+class TestLostLease:
+    def test_its_commit_is_refused_and_counts_for_nothing(self, tmp_path: Path) -> None:
+        frozen = Journal(tmp_path)
+        told: list[str] = []
+        frozen.observe(lambda event: told.append(event.kind))
+        commit(frozen, "before")
+        assert frozen.held()
+        successor = Journal(tmp_path, take_over=True)
+        assert not frozen.held()
+        commit(successor, "after")
+        frozen.append("ghost", {})
+        with pytest.raises(LeaseLostError, match=rf"by process {os.getpid()} on ") as caught:
+            frozen.commit()
+        assert caught.value.exit_code == 1
+        assert b"ghost" in journal_file(tmp_path, 1).read_bytes()  # it did write
+        assert told == ["before"]
+        assert [event.kind for event in frozen.events] == ["before"]
+        commit(successor, "later")
+        assert kinds(tmp_path) == ["before", "after", "later"]
+        assert [e.kind for e in Journal(tmp_path, take_over=True).events] == kinds(tmp_path)
+
+    def test_it_stays_lost(self, tmp_path: Path) -> None:
+        frozen = Journal(tmp_path)
+        Journal(tmp_path, take_over=True).close()
+        with pytest.raises(LeaseLostError):
+            frozen.check()
+        frozen.append("ghost", {})
+        with pytest.raises(LeaseLostError):
+            frozen.commit()
+        frozen.close()
+        assert "released" not in journal_file(tmp_path, 1).read_text()
+        assert kinds(tmp_path) == []
+
+    def test_who_removed_the_study_is_not_somebody_who_runs_it(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "study")
+        for path in [*files(tmp_path / "study"), tmp_path / "study" / "journal"]:
+            path.unlink() if path.is_file() else path.rmdir()
+        with pytest.raises(LeaseLostError, match="was removed while it ran"):
+            journal.check()
+        journal.close()
+
+    def test_a_group_the_former_holder_left_half_written_never_happened(
+        self, tmp_path: Path
+    ) -> None:
+        first = Journal(tmp_path)
+        commit(first, "kept")
+        half = Line(1, Event(1, 0.0, "half", {}), last=False).encode()
+        with journal_file(tmp_path, 1).open("ab") as file:
+            file.write(half)
+        second = Journal(tmp_path, take_over=True)
+        assert second.cut == len(half)
+        commit(second, "next")
+        with journal_file(tmp_path, 1).open("ab") as file:  # its writer finishes, too late
+            file.write(Line(1, Event(2, 0.0, "rest", {}), last=True).encode())
+        assert kinds(tmp_path) == ["kept", "next"]
+
+    def test_a_launch_that_died_before_it_read_the_journal_is_passed_over(
+        self, tmp_path: Path
+    ) -> None:
+        commit(Journal(tmp_path), "kept")
+        Journal(tmp_path, take_over=True)
+        lines = journal_file(tmp_path, 2).read_bytes().splitlines(keepends=True)
+        journal_file(tmp_path, 2).write_bytes(lines[0])
+        assert kinds(tmp_path) == ["kept"]
+        third = Journal(tmp_path, take_over=True)
+        assert third.epoch == 3
+        commit(third, "next")
+        assert kinds(tmp_path) == ["kept", "next"]
+
+
+DISK = """
+import os, resource, sys
+from pathlib import Path
+from study.journal import Journal, JournalError
+
+home = Path(sys.argv[1])
+journal, told = Journal(home), []
+journal.observe(lambda event: told.append(event.kind))
+journal.append("kept", {})
+journal.commit()
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+size = (home / "journal" / "000001.log").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300, limits[1]))
+for room in ("full", "freed"):
+    try:
+        for _ in range(10):
+            journal.append(room, {"text": "x" * 90})
+        journal.commit()
+    except JournalError as error:
+        print(error.exit_code, error, sep="|", end="|")
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+print(told, len(journal.events), flush=True)
+if sys.argv[2] == "close":
+    journal.close()
+else:
+    os._exit(1)
+"""
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("ending", ["close", "die"])
+    def test_a_commit_that_finds_no_room_is_refused_and_so_is_every_later_one(
+        self, tmp_path: Path, ending: str
+    ) -> None:
+        home = tmp_path / "mine"
+        command = [sys.executable, "-c", DISK, str(home), ending]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ran.stderr == ""
+        code, first, again, second, state = ran.stdout.strip().split("|")
+        assert code == again == "1"
+        assert first == second
+        assert "000001.log: could not be written: File too large" in first
+        assert "free some space, then go on with `study resume mine`" in first
+        assert state == "['kept'] 1"
+        assert kinds(home) == ["kept"]
+        following = Journal(home)
+        assert following.cut == 0
+        commit(following, "next")
+        assert kinds(home) == ["kept", "next"]
+
+    @pytest.mark.parametrize("call", ["write", "fdatasync"])
+    def test_what_was_written_of_the_group_is_taken_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        journal = Journal(tmp_path)
+        commit(journal, "kept")
+        size = journal_file(tmp_path, 1).stat().st_size
+        real = os.write
+
+        def full(file: int, data: bytes = b"") -> int:
+            if len(data) > 50:
+                return real(file, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full)
+            journal.append("lost", {"text": "x" * 500})
+            with pytest.raises(JournalError, match="No space left on device"):
+                journal.commit()
+        assert journal_file(tmp_path, 1).stat().st_size == size
+        with pytest.raises(JournalError, match="No space left on device"):
+            journal.commit()
+        journal.close()
+        assert [e.kind for e in Journal(tmp_path).events] == ["kept"]
+
+    def test_an_interrupted_write_is_a_torn_tail(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal = Journal(tmp_path)
+        commit(journal, "kept")
+        real = os.write
+
+        def interrupted(file: int, data: bytes) -> int:
+            real(file, data[:40])
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", interrupted)
+            journal.append("lost", {})
+            with pytest.raises(KeyboardInterrupt):
+                journal.commit()
+        journal.append("later", {})
+        with pytest.raises(JournalError, match="KeyboardInterrupt"):
+            journal.commit()
+        journal.close()  # must not write after the torn tail
+        following = Journal(tmp_path, take_over=True)
+        assert [e.kind for e in following.events] == ["kept"]
+        assert following.cut == 40
+
+
+class TestFollower:
+    def test_it_reads_what_is_committed_while_it_looks(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        follower = Follower(tmp_path)
+        assert follower.events == []
+        for n in range(5):
+            commit(journal, f"a{n}", f"b{n}")
+            follower.poll()
+            assert follower.events == journal.events
+        journal.close()
+        following = Journal(tmp_path)
+        follower.poll()
+        commit(following, "next")
+        follower.poll()
+        assert follower.events == following.events
+
+    def test_it_sees_no_group_in_part(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        commit(journal, "first")
+        follower = Follower(tmp_path)
+        commit(journal, "a", "b", "c")
+        path = journal_file(tmp_path, 1)
+        whole, ends = path.read_bytes(), sorted(group_ends(path))
+        for length in range(ends[-2], ends[-1]):
+            path.write_bytes(whole[:length])
+            follower.poll()
+            assert [event.kind for event in follower.events] == ["first"]
+        path.write_bytes(whole)
+        follower.poll()
+        assert follower.events == journal.events
+
+    def test_it_never_shows_what_a_driver_wrote_too_late(self, tmp_path: Path) -> None:
+        frozen = Journal(tmp_path)
+        commit(frozen, "before")
+        follower = Follower(tmp_path)
+        successor = Journal(tmp_path, take_over=True)
+        whole = journal_file(tmp_path, 2).read_bytes()
+        lines = whole.splitlines(keepends=True)
+        journal_file(tmp_path, 2).write_bytes(lines[0])  # it has not said what it goes on from
+        frozen.append("ghost", {})
+        with pytest.raises(LeaseLostError):
+            frozen.commit()
+        follower.poll()
+        assert [event.kind for event in follower.events] == ["before"]
+        journal_file(tmp_path, 2).write_bytes(whole)
+        commit(successor, "after")
+        follower.poll()
+        assert follower.events == successor.events
+
+    def test_it_refuses_to_go_on_where_the_past_has_changed(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        commit(journal, "kept")
+        commit(journal, "torn")
+        follower = Follower(tmp_path)
+        path = journal_file(tmp_path, 1)
+        with path.open("rb+") as file:
+            file.truncate(path.stat().st_size - 3)
+        commit(Journal(tmp_path, take_over=True), "other", "events")
+        with pytest.raises(JournalError, match="last events were not kept"):
+            follower.poll()
