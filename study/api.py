@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from study.cleaning import Cleaning
     from study.estimate import Estimate
 
 PathLike = Path | str
@@ -162,6 +163,8 @@ def report(name: str, *, home: PathLike | None = None) -> Report:
     from study.driver import write_report
 
     found = find(name, home)
+    written = [*found.report.glob("*"), *found.path.glob(".*.partial")]
+    _refuse_links(found.report, *written)
     return write_report(frozen_spec(found), list(read_events(found.path)), found)
 
 
@@ -171,6 +174,18 @@ def load(
     """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow."""
     tables = build_tables(read_events(find(name, home).path))
     return tables if arrow else {key: table.to_pandas() for key, table in tables.items()}
+
+
+def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleaning:
+    """Free disk of study ``name``, and lose nothing that its report or its resumption needs.
+
+    With ``dry_run`` nothing is touched. See :func:`study.cleaning.clean`.
+    """
+    from study.cleaning import clean as clean_home
+
+    found = find(name, home)
+    _refuse_links(found.journal)
+    return clean_home(found, dry_run=dry_run)
 
 
 def find(name: str, home: PathLike | None = None) -> StudyHome:
@@ -225,6 +240,17 @@ def changed_spec(
 def _frozen(home: StudyHome) -> dict[str, Any]:
     data: dict[str, Any] = yaml.safe_load(home.spec.read_text())
     return data
+
+
+def _refuse_links(*paths: Path) -> None:
+    """Write only into the study's own folder, whoever made that."""
+    for path in paths:
+        if path.is_symlink():
+            raise HomeError(
+                "this is a link: what is written there would land elsewhere",
+                where=str(path),
+                remedy="put a folder or a file of its own there",
+            )
 
 
 def _run(

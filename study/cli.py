@@ -181,6 +181,17 @@ def retry(name: str, trial: str, home: Path | None) -> None:
 
 @main.command()
 @click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and touch nothing.")
+@_home
+def clean(name: str, dry_run: bool, home: Path | None) -> None:
+    """Free disk of study NAME; its report and its resumption lose nothing."""
+    from study import api
+
+    click.echo(str(api.clean(name, home=home, dry_run=dry_run)))
+
+
+@main.command()
+@click.argument("name")
 @_home
 def status(name: str, home: Path | None) -> None:
     """Say how far study NAME is."""

@@ -12,6 +12,7 @@ from study.progress import duration
 from study.scheduling.checkpoints import KEPT
 from study.scheduling.sizing import time_images
 from study.spec import SpecError, StudySpec, check_images, training_steps
+from study.words import size
 from vae_core.data import Dataset, prepare
 from vae_core.geometry import ImageShape
 from vae_core.models import build
@@ -59,7 +60,7 @@ class Estimate:
         ]
         lines += [
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
-            f"memory about {_bytes(self.memory_bytes)}, disk about {_bytes(self.disk_bytes)}",
+            f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy and nothing pruned",
             *self._caps(images),
@@ -145,12 +146,3 @@ def _plan(spec: StudySpec, arm: str, images: int) -> ArmPlan:
     searched = search.trials * replicates if search else 0
     confirmed = len(spec.seeds) * replicates
     return ArmPlan(arm, searched, confirmed, (searched + confirmed) * images)
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -37,7 +37,7 @@ def give(home: Path, order: Order) -> Path:
     folder = home / ORDERS
     folder.mkdir(exist_ok=True)
     path = folder / f"{time.time_ns()}-{os.getpid()}.json"
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = path.with_name(f".{path.name}.partial")
     with beside.open("w") as file:
         json.dump(order, file)
         file.flush()

@@ -94,11 +94,3 @@ def test_cuda_where_there_is_none(planned, tmp_path, monkeypatch):
     with pytest.raises(SpecError, match="device cuda, but this machine has no GPU"):
         planned(engines={"device": "cuda"})
     assert not (tmp_path / "home").exists()
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (5 * 2**30, "5 GiB"), (3 * 2**40, "3.0 TiB")],
-)
-def test_sizes(count, said):
-    assert module._bytes(count) == said

@@ -63,7 +63,7 @@ def test_files_that_hold_no_order_are_passed_over(tmp_path: Path) -> None:
     (folder / f"{10**18}-1003.json").mkdir()
     (folder / f"{10**18}-1004.json").symlink_to("/dev/zero")
     os.mkfifo(folder / f"{10**18}-1005.json")
-    for name in (".1.json.tmp", "1.json", f"{10**18}.json", f"{10**18}-1006.json.bak"):
+    for name in (".1.json.partial", "1.json", f"{10**18}.json", f"{10**18}-1006.json.bak"):
         (folder / name).write_text(text)
     assert waiting(tmp_path) == [(good, RETRY)]
 
