@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from study.journal import superseded
+
 
 class FencedError(Exception):
     """The study has been taken over by another driver."""
@@ -12,12 +14,13 @@ class FencedError(Exception):
 class Fence:
     """Tells an engine of lease epoch ``epoch`` whether it may still write into ``home``.
 
-    A takeover is a file of a higher epoch in the journal's folder, so it holds on every node that
-    sees the home, whether or not the former driver has heard.
+    A takeover shows in the home itself, on every node that sees it, whether or not the former
+    driver has heard. A home that never was launched, as one made to verify a trial, has no fence.
     """
 
     def __init__(self, home: Path, epoch: int) -> None:
-        self._journal, self._epoch = home / "journal", epoch
+        self._home, self._epoch = home, epoch
+        self._launched = (home / "journal").is_dir()
 
     def check(self) -> None:
         """Return if the study is still the engine's own.
@@ -25,8 +28,5 @@ class Fence:
         Raises:
             FencedError: it is not.
         """
-        if not self._journal.is_dir():
-            return
-        for path in self._journal.glob("*.log"):
-            if path.stem.isdecimal() and int(path.stem) > self._epoch:
-                raise FencedError(f"taken over: {path}")
+        if self._launched and superseded(self._home, self._epoch):
+            raise FencedError(f"{self._home} was taken over")

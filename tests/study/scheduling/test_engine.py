@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from engine_bench import Bench, follow, numbers, request
 from torch import Tensor
 
 from study.scheduling import checkpoints
 from study.scheduling.engine import Engine
 from study.scheduling.engine_actor import EngineConfig
-from vae_core.data import PreparedData, prepare
+from vae_core.data import PreparedData
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE
 from vae_core.models.mlp import MLP
-
-REPORTS = 4
 
 
 class Explodes(MLP):
@@ -30,58 +28,6 @@ class Explodes(MLP):
         if self.training:
             raise ValueError("no decoding today")
         return super().decode(z)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    return prepare({"name": "digits"}, tmp_path_factory.mktemp("store"))
-
-
-class Bench:
-    """Engines over one study's folder."""
-
-    def __init__(self, home: Path, data: PreparedData) -> None:
-        self.home, self.data, self.engines = home, data, list[Engine]()
-
-    def engine(self, width: int = 1, epoch: int = 1, keep: str = "none") -> Engine:
-        name = f"engine-{len(self.engines)}"
-        engine = Engine(EngineConfig(name, str(self.home), "cpu", width, 300, 4, epoch, keep))
-        engine.prepare(self.data.to_dict(), 220)
-        self.engines.append(engine)
-        return engine
-
-
-@pytest.fixture
-def bench(tmp_path: Path, data: PreparedData) -> Iterator[Bench]:
-    found = Bench(tmp_path, data)
-    yield found
-    for engine in found.engines:
-        engine.stop()
-
-
-def request(trial: str = "a", seed: int = 1, **changes: Any) -> dict[str, Any]:
-    training = {"epochs": 2, "batch_size": 64, "lr": 3e-3, "reports": REPORTS, "dequantize": False}
-    model = {"name": "mlp", "latent": 4, "width": 16, **changes.pop("model", {})}
-    balancer = changes.pop("balancer", {"name": "optimal_sigma"})
-    settings = {"model": model, "training": training | changes.pop("training", {})}
-    fixed = {"trial": trial, "phase": "search", "seed": seed, "after": 0, "until": None}
-    return {**fixed, "settings": {**settings, "balancer": balancer}, **changes}
-
-
-def follow(engine: Engine, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    engine.admit(asked)
-    reports: list[dict[str, Any]] = []
-    while not reports or "end" not in reports[-1]:
-        found = engine.reports(asked["trial"], len(reports))
-        assert found, "the trial has left"
-        reports += found
-    engine.release(asked["trial"])
-    return reports
-
-
-def numbers(reports: list[dict[str, Any]]) -> list[Any]:
-    """What a neighbour, a slot or a restart may not change."""
-    return [(r["step"], r["images"], r["metrics"], r.get("end")) for r in reports]
 
 
 def test_reports_divide_a_trial_evenly_and_the_last_one_ends_it(bench: Bench) -> None:
@@ -177,7 +123,7 @@ def test_trials_of_another_shape_get_a_bank_of_their_own(bench: Bench) -> None:
     assert reports[0]["start"]["key"]["width"] == 2
 
 
-def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench, data: PreparedData) -> None:
+def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:
     end = follow(bench.engine(), request("kept", phase="confirm"))[-1]["end"]
     assert set(end["artifacts"]) == {"checkpoint", "reconstructions", "samples"}
     for path in end["artifacts"].values():
@@ -202,7 +148,7 @@ def test_an_engines_seconds_are_accounted_for(bench: Bench) -> None:
     assert sum(seconds.values()) - seconds["start_up"] <= elapsed
 
 
-def test_a_home_that_is_not_there_is_told(data: PreparedData, tmp_path: Path) -> None:
+def test_a_home_that_is_not_there_is_told(digits: PreparedData, tmp_path: Path) -> None:
     engine = Engine(EngineConfig("e", str(tmp_path / "elsewhere"), "cpu", 1, 10, 1, 1, "none"))
     with pytest.raises(FileNotFoundError, match="shared storage"):
-        engine.prepare(data.to_dict(), 220)
+        engine.prepare(digits.to_dict(), 220)
