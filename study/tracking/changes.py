@@ -22,6 +22,10 @@ def trial_key(trial: str) -> str:
     return f"trial/{trial}"
 
 
+class NotHeldError(Exception):
+    """The study is another driver's by now: nothing more may be written."""
+
+
 class Event(Protocol):
     """A journal event, as ``study.journal`` reads it."""
 
@@ -66,11 +70,13 @@ class Model(NamedTuple):
 class Change:
     """Everything one run is still to be told, later events merged into earlier ones.
 
-    ``sequence`` is the last event contained, ``items`` all of them (for counting what is unsent).
+    ``sequence`` and ``time`` are the last contained event's, ``items`` are all of them (for
+    counting what is unsent).
     """
 
     key: str
     sequence: int = -1
+    time: float = 0.0
     items: set[int] = field(default_factory=set)
     params: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
@@ -82,15 +88,19 @@ class Change:
     status: str | None = None  # RUNNING, FINISHED, KILLED or FAILED
     ended: int | None = None  # milliseconds since the epoch
 
-    def end(self, status: str, state: str, time: int) -> None:
+    def end(self, status: str, state: str, time: int, reason: str = "") -> None:
         """The run ended at ``time`` (milliseconds); ``state`` is its honest name."""
         self.status, self.ended = status, time
         self.tags["study.state"] = state
+        if reason:
+            self.tags["study.reason"] = reason
 
-    def reopen(self) -> None:
-        """The run goes on."""
+    def reopen(self, *, reason: bool) -> None:
+        """The run goes on; ``reason`` is whether it says why it had ended."""
         self.status, self.ended = "RUNNING", None
         self.tags["study.state"] = "running"
+        if reason:
+            self.tags["study.reason"] = ""
 
 
 def milliseconds(seconds: float) -> int:

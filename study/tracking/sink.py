@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.tracking.changes import Change, Model, Run
+from study.tracking.changes import Change, Model, NotHeldError, Run
 
 log = logging.getLogger(__name__)
 
@@ -25,25 +25,47 @@ _REFUSALS = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
-_SEQUENCE = "study.sequence"
+_MARK = "study.last_event"
+_STRAYED = "study.told_of_lost_events"
+_NOTHING = (-1, 0.0)
 
 
 class Sink:
     """One study's runs in one MLflow store.
 
-    Every write may be repeated. A run carries the sequence number of the last event it holds,
-    written last of all, so that a restarted driver sends only what is missing; where the driver
-    died in between, SQL stores keep an equal (key, step, value, timestamp) once.
+    Every write may be repeated. A run carries a mark, sequence number and time of the last event
+    it holds, written last of all, so that a restarted driver sends only what is missing; where
+    the driver died in between, SQL stores keep an equal (key, step, value, timestamp) once. A run
+    whose mark is of no event in the journal was told of events that the journal has lost since,
+    in a damaged tail: it is told all again, and from then on no step that a metric of it has.
+
+    Args:
+        uri: the store.
+        held: whether the study is still this driver's; looked at right before every write.
     """
 
-    def __init__(self, uri: str) -> None:
-        self._client = MlflowClient(uri)
+    def __init__(self, uri: str, held: Callable[[], bool]) -> None:
+        self._client, self._held = MlflowClient(uri), held
         self._experiment = ""
         self._created = ""
         self._runs: dict[str, str] = {}  # run key -> run id
         self._status: dict[str, str] = {}
         self._doubtful = False  # a create_run failed, but may have been carried out
+        self._marks: dict[str, tuple[int, float]] = {}
+        self._strayed: set[str] = set()
+        self._unsure: dict[str, dict[str, set[int]]] = {}  # run key -> metric -> steps it holds
         self.written: dict[str, int] = {}
+
+    @property
+    def _writable(self) -> MlflowClient:
+        """The client, to write with.
+
+        Raises:
+            NotHeldError: another driver has taken the study over.
+        """
+        if not self._held():
+            raise NotHeldError
+        return self._client
 
     @staticmethod
     def refused(error: Exception) -> bool:
@@ -61,7 +83,7 @@ class Sink:
         if experiment is None:
             try:
                 tags = {"mlflow.note.content": question}
-                self._experiment = self._client.create_experiment(study, artifacts, tags)
+                self._experiment = self._writable.create_experiment(study, artifacts, tags)
             except MlflowException as error:
                 if not self.refused(error):
                     raise
@@ -70,9 +92,19 @@ class Sink:
         else:
             self._experiment = experiment.experiment_id
             if experiment.lifecycle_stage == "deleted":
-                self._client.restore_experiment(self._experiment)
+                self._writable.restore_experiment(self._experiment)
         self._created = created
         self._find()
+
+    def trust(self, times: Mapping[int, float]) -> None:
+        """Learn the journal's events, sequence -> time, and so which runs hold what they say."""
+        for key, (sequence, time) in self._marks.items():
+            if times.get(sequence) == time:
+                self.written[key] = sequence
+                if key not in self._strayed:
+                    self._unsure.pop(key, None)
+            elif sequence >= 0:
+                self._strayed.add(key)
 
     def write(
         self, change: Change, describe: Callable[[str], Run], data: Mapping[str, Any]
@@ -82,33 +114,37 @@ class Sink:
         May raise anything MLflow raises; ``change`` then holds what is left, perhaps with some
         that arrived.
         """
-        key, client = change.key, self._client
+        key = change.key
         run = self._run(key, describe)
+        if key in self._unsure:
+            self._leave_out(change, run)
         if change.inputs:
-            client.log_inputs(run, datasets=_dataset(data))
+            self._writable.log_inputs(run, datasets=_dataset(data))
         for folder, paths in change.files.items():
             for path in paths:
                 if path.is_file():
-                    client.log_artifact(run, str(path), folder or None)
+                    self._writable.log_artifact(run, str(path), folder or None)
                 else:
                     log.warning("not in MLflow, for it is no longer there: %s", path)
         for name, text in change.texts.items():
-            client.log_text(run, text, name)
+            self._writable.log_text(run, text, name)
         if change.model is not None:
             self._register(change.model, describe)
         params = [Param(name, value[:_PARAM_LENGTH]) for name, value in change.params.items()]
         while len(params) > _PARAMS:
-            client.log_batch(run, params=params[:_PARAMS], synchronous=True)
+            self._writable.log_batch(run, params=params[:_PARAMS], synchronous=True)
             del params[:_PARAMS]
         while len(change.points) > _METRICS:
-            client.log_batch(run, metrics=_metrics(change), synchronous=True)
+            self._writable.log_batch(run, metrics=_metrics(change), synchronous=True)
             del change.points[:_METRICS]
         self._set_status(key, run, change)
         # Last and in one call: what says that all of this has arrived.
         tags = dict(change.tags)
+        if key in self._strayed:
+            tags[_STRAYED] = "true"
         if change.sequence >= 0:
-            tags[_SEQUENCE] = str(change.sequence)
-        client.log_batch(
+            tags[_MARK] = f"{change.sequence} {change.time!r}"
+        self._writable.log_batch(
             run,
             metrics=_metrics(change),
             params=params,
@@ -116,10 +152,22 @@ class Sink:
             synchronous=True,
         )
         self.written[key] = max(change.sequence, self.written.get(key, -1))
+        self._marks[key] = max((change.sequence, change.time), self._marks.get(key, _NOTHING))
+
+    def _leave_out(self, change: Change, run: str) -> None:
+        """Take out of ``change`` the steps that ``run`` holds, perhaps from an event now lost."""
+        held = self._unsure[change.key]
+        for name in {point.name for point in change.points} - held.keys():
+            history = self._client.get_metric_history(run, name)
+            held[name] = {metric.step for metric in history}
+        change.points = [point for point in change.points if point.step not in held[point.name]]
 
     def tidy(self) -> None:
-        """Delete a run that came to be twice because the answer to its creation was lost."""
-        if self._doubtful:
+        """Delete runs that came to be twice because the answer to their creation was lost.
+
+        Perhaps to a former driver: a server that hung may have made a run after its end.
+        """
+        if self._experiment:
             self._find()
             self._doubtful = False
 
@@ -133,7 +181,9 @@ class Sink:
         if run.parent is not None:
             tags["mlflow.parentRunId"] = self._run(run.parent, describe)
         try:
-            made = self._client.create_run(self._experiment, run.started, tags, run.name)
+            made = self._writable.create_run(self._experiment, run.started, tags, run.name)
+        except NotHeldError:
+            raise
         except Exception:
             self._doubtful = True
             raise
@@ -154,17 +204,22 @@ class Sink:
 
     def _meet(self, run: Any) -> None:
         key, run_id = run.data.tags["study.run"], run.info.run_id
-        sequence = int(run.data.tags.get(_SEQUENCE, -1))
+        sequence, _, time = run.data.tags.get(_MARK, "").partition(" ")
+        mark = (int(sequence), float(time)) if sequence else _NOTHING
         known = self._runs.setdefault(key, run_id)
         if known != run_id:
             empty = run_id
-            if sequence > self.written.get(key, -1):
+            if mark > self._marks.get(key, _NOTHING):
                 empty, self._runs[key] = known, run_id
-            self._client.delete_run(empty)
+            self._writable.delete_run(empty)
             if empty == run_id:
                 return
+        if key not in self._status or known != run_id:
+            self._unsure[key] = {}
+        if _STRAYED in run.data.tags:
+            self._strayed.add(key)
         self._status[key] = run.info.status
-        self.written[key] = max(sequence, self.written.get(key, -1))
+        self._marks[key] = max(mark, self._marks.get(key, _NOTHING))
 
     def _set_status(self, key: str, run: str, change: Change) -> None:
         if change.status is None or (
@@ -172,15 +227,15 @@ class Sink:
         ):
             return
         if change.status == "RUNNING":
-            self._client.update_run(run, change.status)
+            self._writable.update_run(run, change.status)
         else:
-            self._client.set_terminated(run, change.status, change.ended)
+            self._writable.set_terminated(run, change.status, change.ended)
         self._status[key] = change.status
 
     def _register(self, model: Model, describe: Callable[[str], Run]) -> None:
         client, run = self._client, self._run(model.run, describe)
         try:
-            client.create_registered_model(model.name)
+            self._writable.create_registered_model(model.name)
         except MlflowException as error:
             if not self.refused(error):
                 raise  # else it is there, from an earlier finish
@@ -188,10 +243,10 @@ class Sink:
         version = next((v.version for v in versions if v.run_id == run), None)
         if version is None:
             source = f"{client.get_run(run).info.artifact_uri}/{model.folder}"
-            version = client.create_model_version(
+            version = self._writable.create_model_version(
                 model.name, source, run, description=model.about, await_creation_for=0
             ).version
-        client.set_registered_model_alias(model.name, "best", version)
+        self._writable.set_registered_model_alias(model.name, "best", version)
 
 
 def _metrics(change: Change) -> list[Metric]:

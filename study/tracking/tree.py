@@ -49,6 +49,7 @@ class Tree:
         self._trials: dict[str, Trial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._choices: dict[tuple[str, int], int] = {}
+        self._reasoned: set[str] = set()  # keys of runs that say why they ended
         self._handlers: dict[str, Callable[[Event], None]] = {
             "study": self._on_study,
             "launch": self._on_launch,
@@ -56,8 +57,12 @@ class Tree:
             "start": self._on_start,
             "report": self._on_report,
             "end": self._on_end,
+            "suspend": self._on_suspend,
+            "death": self._on_death,
+            "stop": self._on_stop,
             "choice": self._on_choice,
             "finish": self._on_finish,
+            "cap": self._on_cap,
             "interrupted": self._on_interrupted,
         }
 
@@ -100,8 +105,9 @@ class Tree:
         trial = self._trials[name]
         for field_name in ("trial", "arm", "phase", "replicate", "number", "seed"):
             tags[f"study.{field_name}"] = str(trial.data[field_name])
-        if trial.data.get("chosen_from") is not None:
-            tags["study.chosen_from"] = str(trial.data["chosen_from"])
+        for field_name in ("chosen_from", "retry_of"):
+            if trial.data[field_name] is not None:
+                tags[f"study.{field_name}"] = str(trial.data[field_name])
         if trial.numerics:
             tags["study.numerics"] = trial.numerics
         parent = arm_key(trial.data["arm"])
@@ -111,7 +117,7 @@ class Tree:
         if event.sequence <= self.written.get(key, -1):
             return Change(key)  # MLflow has it: a change that nobody will read
         change = self.pending.setdefault(key, Change(key))
-        change.sequence = max(change.sequence, event.sequence)
+        change.sequence, change.time = event.sequence, event.time
         change.items.add(event.sequence)
         return change
 
@@ -121,7 +127,7 @@ class Tree:
         change = self._change(STUDY, event)
         change.tags["study.spec_hash"] = str(event.data["spec_hash"])
         change.tags["study.code_version"] = str(event.data["code_version"])
-        change.reopen()
+        self._reopen(change)
         change.inputs = True
         change.tags["mlflow.note.content"] = self.question
         if (spec := self.home / "spec.yaml").is_file():
@@ -129,7 +135,7 @@ class Tree:
 
     def _on_launch(self, event: Event) -> None:
         for key in (STUDY, *map(arm_key, self._arms)):
-            self._change(key, event).reopen()
+            self._reopen(self._change(key, event))
 
     def _on_trial(self, event: Event) -> None:
         # The run itself waits for `start`: a batch is asked for long before its last trial begins.
@@ -137,10 +143,11 @@ class Tree:
 
     def _on_start(self, event: Event) -> None:
         trial = self._trials[event.data["trial"]]
+        if trial.end is not None:  # it ended while an engine still made ready for it
+            return
         change = self._begin(trial, event)
         trial.numerics = json.dumps(event.data["key"], sort_keys=True)
-        trial.end = None
-        change.reopen()
+        self._reopen(change)
         change.tags["study.numerics"] = trial.numerics
 
     def _begin(self, trial: Trial, event: Event) -> Change:
@@ -151,11 +158,15 @@ class Tree:
             trial.started = event.time
             change.inputs = True
             change.params = flatten(trial.data["settings"]) | flatten(trial.data["params"])
+            trial.tag_deaths(change)
         return change
 
     def _on_report(self, event: Event) -> None:
         data = event.data
         trial = self._trials[data["trial"]]
+        if data.get("redone"):  # no step comes twice, but it is paid for twice
+            trial.device_seconds += math.fsum(data["seconds"].values())
+            return
         if data["step"] <= trial.step:
             return
         change = self._begin(trial, event)
@@ -182,10 +193,23 @@ class Tree:
             self._add_artifacts(trial, change)
         if data.get("traceback"):
             change.texts["traceback.txt"] = data["traceback"]
-        if data.get("reason"):
-            change.tags["study.reason"] = data["reason"]
-        change.end(_STATUS[data["state"]], data["state"], milliseconds(event.time))
+        self._end(change, event, _STATUS[data["state"]], data["state"], data.get("reason", ""))
         self._sum_up(trial, event)
+
+    def _on_suspend(self, event: Event) -> None:
+        trial = self._trials[event.data["trial"]]
+        trial.device_seconds += math.fsum(event.data["seconds"].values())
+
+    def _on_death(self, event: Event) -> None:
+        trial = self._trials[event.data["trial"]]
+        trial.deaths += 1
+        if trial.started is not None:  # else the run, once there is one, begins with it
+            trial.tag_deaths(self._change(trial_key(trial.data["trial"]), event))
+
+    def _on_stop(self, event: Event) -> None:
+        # A trial's own end says it; an arm that never began has no run.
+        if (arm := event.data.get("arm")) in self._arms:
+            self._change(arm_key(arm), event).tags["study.stopped"] = "by hand"
 
     def _sum_up(self, trial: Trial, event: Event) -> None:
         """What the trial's end means for its arm: the arms can be compared while they run."""
@@ -222,26 +246,43 @@ class Tree:
         change.texts[HISTORY] = search_history(self._of(data["arm"]))
 
     def _on_finish(self, event: Event) -> None:
+        self._conclude(event, "complete")
+
+    def _on_cap(self, event: Event) -> None:
+        for key in self._running():
+            self._end(self._change(key, event), event, "KILLED", "interrupted")
+        spent, limit = (f"{round(event.data[name], 4):,.12g}" for name in ("spent", "limit"))
+        self._conclude(event, "capped", f"{event.data['cap']}: {spent} of {limit}")
+
+    def _conclude(self, event: Event, state: str, reason: str = "") -> None:
         for arm in self._arms:
             change = self._change(arm_key(arm), event)
             change.model = self._best(arm)
-            change.end("FINISHED", "complete", milliseconds(event.time))
-        self._change(STUDY, event).end("FINISHED", "complete", milliseconds(event.time))
+            self._end(change, event, "FINISHED", state)
+        self._end(self._change(STUDY, event), event, "FINISHED", state, reason)
 
     def _on_interrupted(self, event: Event) -> None:
-        running = [
+        error = event.data.get("error")  # of a driver that failed; none where it was asked to stop
+        how = ("FAILED", "failed", str(error)) if error else ("KILLED", "interrupted")
+        for key in (*self._running(), *map(arm_key, self._arms), STUDY):
+            self._end(self._change(key, event), event, *how)
+
+    def _end(self, change: Change, event: Event, status: str, state: str, reason: str = "") -> None:
+        change.end(status, state, milliseconds(event.time), reason)
+        if reason:
+            self._reasoned.add(change.key)
+
+    def _reopen(self, change: Change) -> None:
+        change.reopen(reason=change.key in self._reasoned)
+        self._reasoned.discard(change.key)
+
+    def _running(self) -> list[str]:
+        """Keys of the trials' runs that are open."""
+        return [
             trial_key(name)
             for name, trial in self._trials.items()
             if trial.started is not None and trial.end is None
         ]
-        error = event.data.get("error")  # of a driver that failed; none where it was asked to stop
-        for key in (*running, *map(arm_key, self._arms), STUDY):
-            change = self._change(key, event)
-            if error:
-                change.tags["study.reason"] = str(error)
-                change.end("FAILED", "failed", milliseconds(event.time))
-            else:
-                change.end("KILLED", "interrupted", milliseconds(event.time))
 
     def _best(self, arm: str) -> Model | None:
         trial = best_confirmed(self._of(arm), self._chosen(arm))

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from study.tracking.changes import Change
+
 CHECKPOINT = "checkpoint"  # name under which an `end` event lists the trained model
 
 
@@ -23,6 +25,7 @@ class Trial:
     step: int = 0
     images: int = 0
     device_seconds: float = 0.0
+    deaths: int = 0  # engines that died with it aboard
     end: Mapping[str, Any] | None = None
     artifacts: dict[str, Path] = field(default_factory=dict)
 
@@ -33,11 +36,12 @@ class Trial:
         MLflow's list of runs shows no more of them.
         """
         d = self.data
-        of = f"r{d['replicate']} {d['arm']} {d['phase']}"
+        again = "" if d["retry_of"] is None else f" retry {d['trial'].rpartition('.retry')[2]}"
+        of = f"{again} r{d['replicate']} {d['arm']} {d['phase']}"
         if d["phase"] == "search":
-            return f"#{d['number']} {of}"
-        chosen = d.get("chosen_from")
-        return f"seed {d['seed']} {of}" + ("" if chosen is None else f" of #{chosen}")
+            return f"#{d['number']}{of}"
+        chosen = d["chosen_from"]
+        return f"seed {d['seed']}{of}" + ("" if chosen is None else f" of #{chosen}")
 
     @property
     def value(self) -> float | None:
@@ -46,6 +50,11 @@ class Trial:
             return None
         value: float | None = self.end.get("value")
         return value
+
+    def tag_deaths(self, change: Change) -> None:
+        """Say on the trial's run how many engines died with it aboard, if any did."""
+        if self.deaths:
+            change.tags["study.engine_deaths"] = str(self.deaths)
 
 
 def best_so_far(trials: Iterable[Trial], replicate: int) -> tuple[int, float | None]:
@@ -81,7 +90,7 @@ def standing(trials: Iterable[Trial], choices: Mapping[int, int]) -> list[Trial]
         trial
         for trial in trials
         if trial.data["phase"] == "confirm"
-        and trial.data.get("chosen_from") in {None, choices.get(trial.data["replicate"])}
+        and trial.data["chosen_from"] in {None, choices.get(trial.data["replicate"])}
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from study.tracking.changes import Event
+from study.tracking.changes import Event, NotHeldError
 from study.tracking.store import artifact_location, prepare
 from study.tracking.tree import Tree, created_tag
 
@@ -32,22 +32,25 @@ class MlflowWriter:
     """Writes a study's journal events to MLflow, each once, in its own thread.
 
     The journal is the record: on resume the whole of it is sent again, from its ``study`` event
-    on, and what MLflow already holds is skipped. While the store is away, events wait here and
-    are tried again, ever less often up to every 30 seconds. What the store refuses for good is
-    logged as a warning and left out.
+    on, and what MLflow already holds is skipped. While the store is away, events wait in the
+    journal, here as references only, but for the few thousand oldest; they are tried again, ever
+    less often up to every 30 seconds. What the store refuses for good is logged as a warning and
+    left out. Once another driver has taken the study over, nothing is written any more, ever.
 
     Args:
         uri: the store, from ``tracking_uri``.
         home: the study's home; artifacts named in events lie in it. Its parent holds the
             embedded store.
+        held: whether the study is still this driver's; looked at right before every write.
     """
 
-    def __init__(self, uri: str, home: Path) -> None:
-        self._uri, self._home = uri, home.resolve()
+    def __init__(self, uri: str, home: Path, held: Callable[[], bool]) -> None:
+        self._uri, self._home, self._held = uri, home.resolve(), held
         self._tree = Tree(self._home)
         self._queue: deque[Item] = deque()
         self._wake = threading.Condition()
-        self._taken = 0  # what left the queue and is not in MLflow yet
+        self._taken: list[Item] = []  # of this round
+        self._pending = 0  # events that left the queue and are not in MLflow yet
         self._deadline: float | None = None  # set by close: when to give up
         self._problem: str | None = None
         # A daemon: a store that hangs must not keep a finished driver from exiting.
@@ -71,7 +74,7 @@ class MlflowWriter:
     def unsent(self) -> int:
         """Events that MLflow does not hold yet."""
         with self._wake:
-            return len(self._queue) + self._taken
+            return len(self._queue) + self._pending
 
     @property
     def problem(self) -> str | None:
@@ -79,7 +82,7 @@ class MlflowWriter:
         return self._problem
 
     def close(self, timeout: float) -> int:
-        """Write what is left, for at most ``timeout`` seconds; nothing may be sent afterwards.
+        """Write what is left, for at most ``timeout`` seconds; what is sent afterwards stays here.
 
         Returns:
             How many events did not arrive. They are in the journal, and go out on the next launch.
@@ -96,19 +99,23 @@ class MlflowWriter:
             self._wake.notify()
 
     def _serve(self) -> None:
+        try:
+            self._work()
+        except NotHeldError:
+            self._problem = "the study was taken over by another driver"
+            log.warning("nothing more goes to MLflow from here: %s", self._problem)
+
+    def _work(self) -> None:
         sink = self._insist(self._connect)
         pause = 0.0
         while sink is not None:
             for item in self._take(pause):
-                try:
-                    self._follow(sink, item)
-                except Exception:  # one odd event must not end the thread for all that follow
-                    log.exception("not in MLflow, for it cannot be understood: %s", item)
+                self._follow(sink, item)
             failed = self._flush(sink)
             with self._wake:
                 changes = self._tree.pending.values()
-                self._taken = len(set().union(*(change.items for change in changes)))
-                drained = not self._queue and not self._taken
+                self._pending = len(set().union(*(change.items for change in changes)))
+                drained = not self._queue and not self._pending
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE) if failed else 0.0
             if self._out_of_time() or (drained and self._deadline is not None):
                 self._insist(sink.tidy)
@@ -123,21 +130,32 @@ class MlflowWriter:
             self._wake.wait_for(lambda: self._deadline is not None, timeout=pause or _GATHER)
             if pause and self._deadline is not None:
                 self._wake.wait(timeout=_FIRST_PAUSE)
-            items = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
-            self._taken += len(items)
-        return items
+            # What waits for the store is copied into changes: while it is away, no more of that.
+            room = max(0, _BATCH - self._pending)
+            self._taken = [self._queue.popleft() for _ in range(min(len(self._queue), room))]
+            self._pending += len(self._taken)
+        return self._taken
 
     def _follow(self, sink: Sink, item: Item) -> None:
         if isinstance(item, tuple):
             self._tree.attach(*item)
             return
         if item.kind == "study" and not self._tree.study:
-            name, created = str(item.data["name"]), created_tag(item.time)
-            artifacts = artifact_location(self._uri, self._home.parent, name)
-            question = str(item.data["spec"].get("question", ""))
-            self._insist(lambda: sink.open(name, question, created, artifacts))
-            self._tree.written = sink.written
-        self._tree.add(item)
+            self._open(sink, item)
+        try:
+            self._tree.add(item)
+        except Exception:  # one odd event must not end the thread for all that follow
+            log.exception("not in MLflow, for it cannot be understood: %s", item)
+
+    def _open(self, sink: Sink, study: Event) -> None:
+        name, created = str(study.data["name"]), created_tag(study.time)
+        artifacts = artifact_location(self._uri, self._home.parent, name)
+        question = str(study.data["spec"].get("question", ""))
+        self._insist(lambda: sink.open(name, question, created, artifacts))
+        with self._wake:
+            known = [item for item in (*self._taken, *self._queue) if not isinstance(item, tuple)]
+        sink.trust({event.sequence: event.time for event in known})
+        self._tree.written = sink.written
 
     def _flush(self, sink: Sink) -> bool:
         """Write every pending change once; whether some have to be tried again."""
@@ -148,6 +166,8 @@ class MlflowWriter:
             change = tree.pending.pop(key)
             try:
                 sink.write(change, tree.describe, tree.study["data"])
+            except NotHeldError:
+                raise
             except Exception as error:
                 if sink.refused(error):
                     log.warning("MLflow refused what run '%s' had to say: %s", key, error)
@@ -161,10 +181,12 @@ class MlflowWriter:
         return failures > 0
 
     def _connect(self) -> Sink:
+        if not self._held():
+            raise NotHeldError
         prepare(self._uri)
         from study.tracking.sink import Sink
 
-        return Sink(self._uri)
+        return Sink(self._uri, self._held)
 
     def _insist(self, action: Callable[[], T]) -> T | None:
         """Do ``action``, again and again until it works; None when ``close`` ran out of time."""
@@ -172,6 +194,8 @@ class MlflowWriter:
         while True:
             try:
                 return action()
+            except NotHeldError:
+                raise
             except Exception as error:
                 self._note(error)
             with self._wake:

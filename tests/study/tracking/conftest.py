@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +18,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from study.tracking import MlflowWriter
+from study.tracking import MlflowWriter, TrackingError, check
 from study.tracking.store import prepare, tracking_uri
 
 
@@ -30,13 +36,17 @@ class Journal:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.events: list[Event] = []
-        self._sequence = itertools.count()
+        self._clock = itertools.count()
 
     def add(self, kind: str, **data: Any) -> Event:
-        number = next(self._sequence)
-        event = Event(number, 1_700_000_000 + number / 8, kind, data)
+        time = 1_700_000_000 + next(self._clock) / 8
+        event = Event(len(self.events), time, kind, data)
         self.events.append(event)
         return event
+
+    def lose(self, count: int) -> None:
+        """As where the disk damaged the tail: the next events have numbers that were used."""
+        del self.events[-count:]
 
     def begin(self, **spec: Any) -> None:
         self.add(
@@ -61,6 +71,8 @@ class Journal:
     def ask(self, number: int, *, arm: str = "tpe", seed: int = 7, **more: Any) -> str:
         phase = "confirm" if "chosen_from" in more else "search"
         trial = f"{arm}.{phase}.r0.{number:04d}"
+        if more.get("retry_of"):
+            trial = f"{trial}.retry1"
         self.add(
             "trial",
             **{
@@ -77,6 +89,7 @@ class Journal:
                     "balancer": {"name": "fixed_beta", "beta": 0.5 + number},
                 },
                 "chosen_from": None,
+                "retry_of": None,
                 **more,
             },
         )
@@ -85,7 +98,7 @@ class Journal:
     def start(self, trial: str, width: int = 4) -> None:
         self.add("start", trial=trial, engine="e0", shape="mlp", key={"width": width, "dtype": "f"})
 
-    def report(self, trial: str, step: int, **metrics: float) -> None:
+    def report(self, trial: str, step: int, more: Mapping[str, Any] = {}, **metrics: float) -> None:
         self.add(
             "report",
             trial=trial,
@@ -93,6 +106,8 @@ class Journal:
             images=step * 1000,
             metrics={"train/S": 9.0 / step, "validation/calibrated_elbo": 100.0 / step, **metrics},
             seconds={"training": 0.5, "evaluation": 0.25},
+            engine="e0",
+            **more,
         )
 
     def end(self, trial: str, step: int, state: str = "complete", **more: Any) -> None:
@@ -106,7 +121,6 @@ class Journal:
                 "value": 100.0 / step if step else None,
                 "metrics": {"test/calibrated_elbo": 101.0 / step} if step else {},
                 "seconds": {},
-                "images": step * 1000,
                 "artifacts": {},
                 "traceback": "",
                 **more,
@@ -139,7 +153,7 @@ class Store:
 
     def write(self, home: Path, events: Iterable[Any]) -> None:
         """One driver's life: a writer that gets ``events`` and is closed."""
-        writer = MlflowWriter(self.uri, home)
+        writer = MlflowWriter(self.uri, home, held=lambda: True)
         for event in events:
             writer.send(event)
         assert writer.close(60) == 0, writer.problem
@@ -147,8 +161,8 @@ class Store:
     def forget(self) -> None:
         """As after a death between writing metrics and noting that they were written."""
         for run in self.runs().values():
-            if "study.sequence" in run.data.tags:
-                self.client.delete_tag(run.info.run_id, "study.sequence")
+            if "study.last_event" in run.data.tags:
+                self.client.delete_tag(run.info.run_id, "study.last_event")
 
     def runs(self) -> dict[str, Any]:
         """All runs of all experiments by their key; fails where two runs share one."""
@@ -177,6 +191,59 @@ class Store:
                 local = self.client.download_artifacts(run.info.run_id, item.path)
                 found[item.path] = Path(local).read_text()
         return found
+
+
+_UI = """
+import sys
+from pathlib import Path
+from study.tracking import ui
+sys.exit(ui(Path(sys.argv[1]), port=int(sys.argv[2])))
+"""
+
+
+class Server:
+    """``study ui`` on the studies' home, on a port of its own."""
+
+    def __init__(self, studies: Path) -> None:
+        self.studies = studies
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-c", _UI, str(self.studies), str(self.port)]
+        # A session of its own, so that all of its processes can be killed by its id.
+        self.process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                return check(self.uri)
+            except TrackingError:
+                time.sleep(0.1)
+        raise AssertionError("the server did not start")
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture
+def server(studies: Path) -> Iterator[Server]:
+    server = Server(studies)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

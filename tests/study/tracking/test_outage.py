@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
-from study.tracking import MlflowWriter, TrackingError, check
+from study.tracking import MlflowWriter, writer
 
 if TYPE_CHECKING:
-    from .conftest import Journal, Store
-
-_UI = """
-import sys
-from pathlib import Path
-from study.tracking import ui
-sys.exit(ui(Path(sys.argv[1]), port=int(sys.argv[2])))
-"""
-
-
-class Server:
-    """``study ui`` on the studies' home, on a port of its own."""
-
-    def __init__(self, studies: Path) -> None:
-        self.studies = studies
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-c", _UI, str(self.studies), str(self.port)]
-        # A session of its own, so that all of its processes can be killed by its id.
-        self.process = subprocess.Popen(
-            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                return check(self.uri)
-            except TrackingError:
-                time.sleep(0.1)
-        raise AssertionError("the server did not start")
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.killpg(self.process.pid, number)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.signal(signal.SIGKILL)
-            self.process.wait()
-
-
-@pytest.fixture
-def server(studies: Path) -> Iterator[Server]:
-    server = Server(studies)
-    server.start()
-    yield server
-    server.kill()
+    from .conftest import Journal, Server, Store
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -100,7 +44,7 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
     journal.add("finish")
 
     server.wait()
-    writer = MlflowWriter(server.uri, journal.home)
+    writer = MlflowWriter(server.uri, journal.home, held=lambda: True)
     for event in journal.events[:before]:
         writer.send(event)
     until(lambda: writer.unsent == 0)
@@ -140,10 +84,52 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
 def test_closing_without_a_server_says_what_is_left(journal: Journal) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        writer = MlflowWriter(f"http://127.0.0.1:{unused.getsockname()[1]}", journal.home)
+        writer = MlflowWriter(
+            f"http://127.0.0.1:{unused.getsockname()[1]}", journal.home, held=lambda: True
+        )
         journal.begin()
         journal.train(journal.ask(0))
         for event in journal.events:
             writer.send(event)
         until(lambda: writer.problem)
         assert writer.close(0.5) == len(journal.events)
+
+
+def test_what_waits_for_a_server_is_in_the_journal_not_in_memory(
+    journal: Journal,
+    store: Store,
+    store_at: Callable[[str], Store],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = 40
+    monkeypatch.setattr(writer, "_BATCH", batch)
+    monkeypatch.setattr(writer, "_GATHER", 0.01)
+    monkeypatch.setattr(writer, "_LONGEST_PAUSE", 0.02)
+    journal.begin()
+    trials = [journal.ask(number) for number in range(3)]
+    for trial in trials:
+        journal.start(trial)
+    for step in range(1, 101):
+        for trial in trials:
+            journal.report(trial, step)
+    for trial in trials:
+        journal.end(trial, 100)
+    journal.add("finish")
+    copies, refused = [], 0
+
+    def held() -> bool:
+        nonlocal refused
+        refused += 1
+        copies.append(sum(len(change.points) for change in there._tree.pending.values()))
+        if refused < 60:
+            raise OSError("the store is away")
+        return True
+
+    there = MlflowWriter(store.uri, journal.home, held)
+    for event in journal.events:
+        there.send(event)
+    until(lambda: refused >= 60)
+    assert max(copies[:60]) < batch * 4  # metrics a report
+    assert there.close(60) == 0
+    run = store.runs()[f"trial/{trials[2]}"]
+    assert store.steps(run)["train/S"] == list(range(1, 101))

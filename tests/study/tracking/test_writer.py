@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from mlflow import MlflowClient
 
 from study.tracking import MlflowWriter
 
@@ -223,7 +225,7 @@ def test_the_best_confirmed_model_of_each_arm_is_registered_once(
 def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Path) -> None:
     journal.begin()
     (tmp_path / "report.txt").write_text("it does not pay")
-    writer = MlflowWriter(store.uri, journal.home)
+    writer = MlflowWriter(store.uri, journal.home, held=lambda: True)
     for event in [*journal.events, journal.add("finish")]:
         writer.send(event)
     writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4")
@@ -307,6 +309,221 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
         assert found[key].info.status == "RUNNING"
         assert found[key].data.tags["study.state"] == "running"
     assert found[f"trial/{done}"].info.status == "FINISHED"
+
+
+def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: Store) -> None:
+    journal.begin()
+    done, open_ = journal.ask(0), journal.ask(1)
+    journal.ask(2)  # asked for, never started
+    confirm = journal.ask(0, seed=101, chosen_from=0)
+    journal.train(done)
+    journal.train(confirm, artifacts=journal.pictures(confirm))
+    journal.start(open_)
+    journal.report(open_, 1)
+    journal.add("choice", arm="tpe", replicate=0, number=0, value=1.0)
+    journal.add("cap", cap="max_images", limit=7000.0, spent=7040.0)
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    states = {key: (run.info.status, run.data.tags["study.state"]) for key, run in found.items()}
+    assert states == {
+        "study": ("FINISHED", "capped"),
+        "arm/tpe": ("FINISHED", "capped"),
+        f"trial/{done}": ("FINISHED", "complete"),
+        f"trial/{confirm}": ("FINISHED", "complete"),
+        f"trial/{open_}": ("KILLED", "interrupted"),
+    }
+    assert found["study"].data.tags["study.reason"] == "max_images: 7,040 of 7,000"
+    assert store.client.get_model_version_by_alias("digits-beta-tpe", "best").run_id == (
+        found[f"trial/{confirm}"].info.run_id
+    )
+
+    journal.launch()
+    journal.start(open_)
+    journal.report(open_, 2)
+    journal.end(open_, 2)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert found["study"].data.tags["study.reason"] == ""
+
+
+def test_what_crashes_cost_is_in_the_device_seconds(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.add("death", trial=trial, engine="e0")
+    journal.start(trial)
+    journal.report(trial, 1)
+    journal.report(trial, 2)
+    journal.add("suspend", trial=trial, engine="e0", seconds={"training": 0.125})
+    journal.add("interrupted")
+    journal.launch()
+    journal.start(trial)
+    journal.report(trial, 2, {"redone": True})
+    journal.add("death", trial=trial, engine="e1")
+    journal.report(trial, 3)
+    journal.end(trial, 3)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    run = store.runs()[f"trial/{trial}"]
+    assert [row[:2] for row in store.history(run, "device_seconds")] == [
+        (1, 0.75), (2, 1.5), (3, 1.5 + 0.125 + 0.75 + 0.75),
+    ]  # fmt: skip
+    assert all(steps in ([1, 2, 3], [3]) for steps in store.steps(run).values())
+    assert run.data.tags["study.engine_deaths"] == "2"
+
+
+def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) -> None:
+    journal.begin()
+    ended, never = journal.ask(0), journal.ask(1)
+    journal.start(ended)
+    journal.report(ended, 1)
+    journal.add("stop", arm="tpe")
+    for trial, step in ((ended, 1), (never, 0)):
+        more = {"reason": "stopped by hand", "value": None, "metrics": {}}
+        journal.end(trial, step, "pruned", **more)
+    journal.start(ended)  # an engine had made ready for it meanwhile
+    again = journal.ask(0, retry_of=ended)
+    journal.train(again)
+    confirm = journal.ask(1, seed=9, chosen_from=0, retry_of="tpe.confirm.r0.0001")
+    journal.train(confirm)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    for trial in (ended, never):
+        run = found[f"trial/{trial}"]
+        assert (run.info.status, run.data.tags["study.state"]) == ("KILLED", "pruned")
+        assert run.data.tags["study.reason"] == "stopped by hand"
+        assert "study.retry_of" not in run.data.tags
+    assert found["arm/tpe"].data.tags["study.stopped"] == "by hand"
+    run = found[f"trial/{again}"]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["study.retry_of"] == ended
+    assert run.info.run_name == "#0 retry 1 r0 tpe search"
+    assert found[f"trial/{confirm}"].info.run_name == "seed 9 retry 1 r0 tpe confirm of #0"
+
+
+def test_a_reason_does_not_outlive_what_it_explained(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.add("interrupted", error="OSError: no space left")
+    journal.launch()
+    journal.train(trial)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    for run in store.runs().values():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["study.reason"] == ""
+
+
+def test_runs_told_of_events_the_journal_has_lost_get_each_step_once(
+    journal: Journal, store: Store
+) -> None:
+    journal.begin()
+    trial, other = journal.ask(0), journal.ask(1)
+    journal.train(other)
+    journal.start(trial)
+    journal.report(trial, 1)
+    journal.report(trial, 2)
+    journal.end(trial, 2)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    first = store.runs()
+
+    journal.lose(3)
+    journal.launch()
+    journal.start(trial)
+    journal.report(trial, 2)
+    store.write(journal.home, journal.events)
+    assert store.runs()[f"trial/{trial}"].info.status == "RUNNING"
+    journal.report(trial, 3)
+    journal.end(trial, 3)
+    journal.add("finish")
+    store.write(journal.home, journal.events)
+    found = store.runs()
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert {key: run.info.run_id for key, run in found.items()} == {
+        key: run.info.run_id for key, run in first.items()
+    }
+    run = found[f"trial/{trial}"]
+    assert store.steps(run)["validation/calibrated_elbo"] == [1, 2, 3]
+    for run in found.values():
+        assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
+
+
+def test_a_driver_that_lost_the_study_writes_nothing(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1)
+    journal.report(trial, 2)
+    store.write(journal.home, journal.events)
+    before = {key: run.to_dictionary() for key, run in store.runs().items()}
+    writer = MlflowWriter(store.uri, journal.home, held=lambda: False)
+    journal.end(trial, 2)
+    journal.train(journal.ask(1))
+    journal.add("finish")
+    for event in journal.events:
+        writer.send(event)
+    assert writer.close(60) > 0
+    assert writer.problem == "the study was taken over by another driver"
+    assert writer.close(0) > 0
+    assert {key: run.to_dictionary() for key, run in store.runs().items()} == before
+
+
+def test_the_lease_is_looked_at_right_before_every_write(
+    journal: Journal, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def watched(name: str, method: Any) -> Any:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if "inside" not in seen[-1:]:  # MLflow's own calls of each other
+                seen.append(name)
+            seen.append("inside")
+            answer = method(self, *args, **kwargs)
+            while seen[-1] == "inside":
+                seen.pop()
+            return answer
+
+        return call
+
+    writes = ("create", "log", "set", "update", "delete", "restore")
+    for name in dir(MlflowClient):
+        if name.startswith(writes):
+            monkeypatch.setattr(MlflowClient, name, watched(name, getattr(MlflowClient, name)))
+
+    def held() -> bool:
+        seen.append("held")
+        return True
+
+    two_arms(journal)
+    writer = MlflowWriter(store.uri, journal.home, held)
+    for event in journal.events:
+        writer.send(event)
+    assert writer.close(60) == 0
+    written = {name for name in seen if name != "held"}
+    assert {"create_experiment", "create_run", "log_batch", "set_terminated", "log_text"} < written
+    assert {"log_artifact", "create_model_version", "log_inputs"} < written
+    for before, name in itertools.pairwise(seen):
+        assert name == "held" or before == "held", name
+
+
+@pytest.mark.parametrize("looks", [3, 17, 40])
+def test_once_lost_nothing_more_is_written_and_the_next_driver_goes_on(
+    journal: Journal, store: Store, looks: int
+) -> None:
+    two_arms(journal)
+    left = iter(range(looks))
+    writer = MlflowWriter(store.uri, journal.home, held=lambda: next(left, None) is not None)
+    for event in journal.events:
+        writer.send(event)
+    assert writer.close(60) > 0
+    store.write(journal.home, journal.events)
+    for run in store.runs().values():
+        assert run.info.status == "FINISHED"
+        assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
 
 
 def test_a_driver_that_failed_leaves_failed_runs(journal: Journal, store: Store) -> None:
@@ -424,7 +641,7 @@ def test_a_run_made_twice_is_one_again(journal: Journal, store: Store) -> None:
     before = store.runs()
     for key in ("arm/auto", "trial/tpe.search.r0.0001"):
         run = before[key]
-        tags = {name: value for name, value in run.data.tags.items() if name != "study.sequence"}
+        tags = {name: value for name, value in run.data.tags.items() if name != "study.last_event"}
         store.client.create_run(run.info.experiment_id, tags=tags)
     store.write(journal.home, journal.events)
     after = store.runs()

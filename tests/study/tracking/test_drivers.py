@@ -1,0 +1,218 @@
+"""Drivers as processes: killed, frozen, restarted, with an MLflow server that comes and goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from study.journal import read_events
+
+if TYPE_CHECKING:
+    from .conftest import Event, Journal, Server, Store
+
+_DRIVER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from study.journal import Journal, LeaseLostError
+from study.tracking import MlflowWriter
+
+home, uri = Path(sys.argv[1]), sys.argv[2]
+journal = Journal(home, take_over=True)
+writer = MlflowWriter(uri, home, held=journal.held)
+for event in journal.events:
+    writer.send(event)
+journal.observe(writer.send)
+print("began", flush=True)
+for line in sys.stdin:
+    word, events = json.loads(line)
+    try:
+        for kind, data in events:
+            journal.append(kind, data)
+        journal.commit()
+    except LeaseLostError:
+        print(f"lost, {writer.close(30)} unsent", flush=True)
+        break
+    if word == "freeze":
+        os.kill(os.getpid(), signal.SIGSTOP)  # well before the writer has gathered the events
+    while word == "settle" and writer.unsent:
+        time.sleep(0.02)
+    while word == "away" and not writer.problem:
+        time.sleep(0.02)
+    if word == "end":
+        print(f"ended, {writer.close(60)} unsent", flush=True)
+        journal.close()
+        break
+    print(word, flush=True)
+"""
+
+
+class Driver:
+    """A process that holds a study, writes its journal and tells MLflow of it."""
+
+    def __init__(self, home: Path, uri: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _DRIVER, str(home), uri],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.hear() == "began"
+
+    def tell(self, word: str, events: Sequence[Event] = ()) -> None:
+        """Have it journal ``events``, as one group, and then do what ``word`` says."""
+        assert self.process.stdin is not None
+        group = [[event.kind, event.data] for event in events]
+        self.process.stdin.write(json.dumps([word, group]) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """The next it says."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def ask(self, word: str, events: Sequence[Event] = ()) -> str:
+        self.tell(word, events)
+        return self.hear()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def drive(journal: Journal) -> Iterator[Callable[[str], Driver]]:
+    """Starts drivers of the journal's study on a store."""
+    drivers = []
+
+    def start(uri: str) -> Driver:
+        drivers.append(Driver(journal.home, uri))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.kill()
+
+
+def snapshot(store: Store) -> dict[str, Any]:
+    return {
+        key: (run.to_dictionary(), {name: store.history(run, name) for name in run.data.metrics})
+        for key, run in store.runs().items()
+    }
+
+
+def test_a_frozen_driver_changes_nothing_once_another_has_taken_over(
+    journal: Journal, store: Store, drive: Callable[[str], Driver]
+) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1)
+    begun = len(journal.events)
+    journal.report(trial, 2)
+    journal.report(trial, 3)
+    told = len(journal.events)
+    journal.report(trial, 4)
+    journal.end(trial, 4, "failed", reason="what the frozen driver would have said", value=None)
+    never = len(journal.events)
+    journal.launch()
+    journal.start(trial)
+    journal.report(trial, 4)
+    journal.end(trial, 4)
+    journal.add("finish")
+
+    frozen = drive(store.uri)
+    assert frozen.ask("settle", journal.events[:begun]) == "settle"
+    frozen.tell("freeze", journal.events[begun:told])
+    assert os.WIFSTOPPED(os.waitpid(frozen.process.pid, os.WUNTRACED)[1])
+    other = drive(store.uri)
+    assert other.ask("end", journal.events[never:]) == "ended, 0 unsent"
+    before = snapshot(store)
+    frozen.process.send_signal(signal.SIGCONT)
+    assert frozen.hear() == "freeze"
+    assert frozen.ask("settle", journal.events[told:never]) == "lost, 2 unsent"
+    assert snapshot(store) == before
+
+    kinds = [(event.kind, event.data.get("step")) for event in read_events(journal.home)]
+    assert kinds[-5:] == [
+        ("launch", None),
+        ("start", None),
+        ("report", 4),
+        ("end", 4),
+        ("finish", None),
+    ]
+    assert len(kinds) == told + 5
+    run = store.runs()[f"trial/{trial}"]
+    assert (run.info.status, store.steps(run)["train/S"]) == ("FINISHED", [1, 2, 3, 4])
+
+
+def test_drivers_killed_while_the_server_comes_and_goes(
+    journal: Journal,
+    server: Server,
+    store_at: Callable[[str], Store],
+    drive: Callable[[str], Driver],
+) -> None:
+    journal.begin()
+    trials = [journal.ask(number) for number in range(3)]
+    groups: list[list[Event]] = [list(journal.events)]
+
+    def group(*calls: Callable[[], Any]) -> None:
+        before = len(journal.events)
+        for call in calls:
+            call()
+        groups.append(journal.events[before:])
+
+    for trial in trials:
+        group(
+            lambda trial=trial: journal.start(trial), lambda trial=trial: journal.report(trial, 1)
+        )
+    for step in range(2, 6):
+        group(*(lambda trial=trial, step=step: journal.report(trial, step) for trial in trials))
+    group(*(lambda trial=trial: journal.end(trial, 5) for trial in trials))
+    group(lambda: journal.add("choice", arm="tpe", replicate=0, number=0, value=20.0))
+    group(lambda: journal.add("finish"))
+    launch = journal.add("launch", **journal.events[1].data)
+
+    server.wait()
+    driver = drive(server.uri)
+    assert driver.ask("settle", [*groups[0], *groups[1]]) == "settle"
+    driver.ask("go on", groups[2])
+    driver.kill()  # perhaps in the middle of writing
+    driver = drive(server.uri)
+    driver.ask("go on", [launch, *groups[3]])
+    server.kill()
+    assert driver.ask("away", groups[4]) == "away"
+    driver.ask("go on", groups[5])
+    driver.kill()  # what it had for MLflow is in the journal
+    driver = drive(server.uri)
+    assert driver.ask("away", [launch, *groups[6]]) == "away"
+    server.start()
+    server.wait()
+    for events in groups[7:-1]:
+        driver.ask("go on", events)
+    assert driver.ask("end", groups[-1]) == "ended, 0 unsent"
+
+    store = store_at(server.uri)
+    found = store.runs()
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert set(found) == {"study", "arm/tpe", *(f"trial/{trial}" for trial in trials)}
+    told = [event for event in read_events(journal.home) if event.kind == "report"]
+    for trial in trials:
+        run = found[f"trial/{trial}"]
+        expected = [
+            (event.data["step"], event.data["metrics"]["train/S"], int(event.time * 1000))
+            for event in told
+            if event.data["trial"] == trial
+        ]
+        assert [row[0] for row in expected] == [1, 2, 3, 4, 5]
+        assert store.history(run, "train/S") == expected
+        for steps in store.steps(run).values():
+            assert len(steps) == len(set(steps))
