@@ -104,7 +104,7 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
 @contextmanager
 def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWriter]:
     """The MLflow writer, told all of the journal."""
-    writer = MlflowWriter(uri, home.path)
+    writer = MlflowWriter(uri, home.path, held=journal.held)
     try:
         for event in journal.events:
             writer.send(event)
@@ -145,7 +145,7 @@ def _conduct(
         template = plan.config(spec, home.path, width, journal.epoch)
         fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
         signals.hand_over(conductor.interrupt)
-        _run_trials(spec, data, conductor, fleet, home)
+        _run_trials(spec, data, conductor, fleet, home, signals)
     if conductor.complete:
         conductor.note("finish", {})
     else:
@@ -154,7 +154,12 @@ def _conduct(
 
 
 def _run_trials(
-    spec: StudySpec, data: PreparedData, conductor: Conductor, fleet: Fleet, home: StudyHome
+    spec: StudySpec,
+    data: PreparedData,
+    conductor: Conductor,
+    fleet: Fleet,
+    home: StudyHome,
+    signals: Signals,
 ) -> None:
     """Run trials to the last, or to a cap; whatever else ends it early, the journal says so."""
     from study.scheduling.tuning import tune_trials
@@ -172,7 +177,7 @@ def _run_trials(
             together = conductor.startable
             fleet.open(data.to_dict(), spec.data.validation, note, together=together)
             progress.begin()
-            with Steering(conductor, fleet, home.path):
+            with Steering(conductor, fleet, home.path, signals), signals.abandonable():
                 tune_trials(conductor, fleet)
         if conductor.failure is not None:
             raise conductor.failure

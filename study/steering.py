@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
 
 TICK = 0.25
 """Seconds between looks."""
+GRACE = 15.0
+"""Seconds Tune has to end once every trial has been let go: where Ray has died, it never will."""
 INTERRUPTED = 130
+
+
+class AbandonedError(BaseException):
+    """Tune does not end. Out of Ray's own waiting it comes as a ``SystemError``."""
 
 
 class Signals:
@@ -34,6 +42,7 @@ class Signals:
     def __init__(self) -> None:
         self._interrupt: Callable[[], None] | None = None
         self._seen = False
+        self._abandoned = False
         self._former = {}
         if threading.current_thread() is threading.main_thread():  # else the caller owns them
             self._former = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -62,7 +71,23 @@ class Signals:
         if self._seen:
             interrupt()
 
+    @contextmanager
+    def abandonable(self) -> Iterator[None]:
+        """What happens within may be left by :meth:`abandon`, without an error."""
+        try:
+            yield
+        except (AbandonedError, SystemError):
+            if not self._abandoned:
+                raise
+
+    def abandon(self) -> None:
+        """Raise :class:`AbandonedError` in the main thread, whatever it waits for."""
+        self._abandoned = True
+        _thread.interrupt_main()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._abandoned:
+            raise AbandonedError
         if self._seen:
             os._exit(INTERRUPTED)
         self._seen = True
@@ -83,10 +108,12 @@ class Steering:
         conductor: the study.
         fleet: its engines.
         home: the study's folder, where orders are left.
+        signals: how to reach the main thread.
     """
 
-    def __init__(self, conductor: Conductor, fleet: Fleet, home: Path) -> None:
+    def __init__(self, conductor: Conductor, fleet: Fleet, home: Path, signals: Signals) -> None:
         self._conductor, self._fleet, self._home = conductor, fleet, home
+        self._signals = signals
         for path, order in waiting(home):
             if order == {"order": "stop"}:  # meant for a driver that is gone
                 path.unlink(missing_ok=True)
@@ -108,16 +135,23 @@ class Steering:
         self._thread.join()
 
     def _look_out(self) -> None:
+        ended_at: float | None = None
         while not self._stop.wait(TICK):
             for look in (self._heed, self._put_down):
                 try:
                     look()
                 except Exception as error:  # to be raised where the study is run
                     self._conductor.fail(error)
+            if self._conductor.interrupted:
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() > ended_at + GRACE:
+                    self._signals.abandon()
+                    return
 
     def _heed(self) -> None:
         """See whether the study is still this driver's, and what it is to do."""
         self._conductor.journal.check()
+        self._fleet.check()
         self._take_orders()
         self._conductor.check_caps(time.time())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vae_core.errors import UserError
 Note = Callable[[str, dict[str, Any]], None]
 SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
+LOOK = 2.0
 PATIENCE = 60.0
 """Seconds an engine has to put its trials down: a checkpoint each, after the steps in hand."""
 _GONE = (RayActorError, RayTaskError, GetTimeoutError)
@@ -59,7 +61,8 @@ class Fleet:
 
     def __init__(self, template: EngineConfig, count: int, pool: str) -> None:
         self._template, self.pool_name = template, pool
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._here, self._looked = ray.get_runtime_context().get_node_id(), 0.0
+        here = NodeAffinitySchedulingStrategy(self._here, soft=False)
         options = {
             "name": pool,
             "num_cpus": 0,
@@ -120,6 +123,21 @@ class Fleet:
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         return self._nodes.get(engine) not in alive
 
+    def check(self) -> None:
+        """See that Ray is there; asks it no more often than every :data:`LOOK` seconds.
+
+        Raises:
+            EngineError: Ray has died on this machine.
+        """
+        now = time.monotonic()
+        if now < self._looked + LOOK:
+            return
+        self._looked = now
+        if self._here not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            raise EngineError(
+                "Ray has died on this machine", remedy="nothing is lost: go on with `study resume`"
+            )
+
     def suspend(self) -> dict[str, dict[str, float]]:
         """Have every engine put its trials down in checkpoints, inside a segment if need be.
 
@@ -127,7 +145,7 @@ class Fleet:
             By engine and trial, device seconds trained since the trial's last report.
         """
         self._stopping.set()  # an engine that dies from now on needs no successor
-        ray.get(self._pool.close.remote())
+        self._close_pool()
         asked = {
             held.config.name: held.actor.suspend.remote()
             for held in self._engines
@@ -146,8 +164,8 @@ class Fleet:
         """Record what each engine's time went into, and end them all."""
         self._stopping.set()
         if self._watcher is not None:
-            self._watcher.join()
-        ray.get(self._pool.close.remote())
+            self._watcher.join(PATIENCE)
+        self._close_pool()
         for held in self._engines:
             if self._note is not None and held.node is not None:
                 self._close(held, self._note)
@@ -165,6 +183,10 @@ class Fleet:
         actor = ray.remote(EngineActor).options(**options).remote(config)
         return _Held(config, actor, actor.serve.remote())
 
+    def _close_pool(self) -> None:
+        with suppress(*_GONE):  # with Ray itself
+            ray.get(self._pool.close.remote(), timeout=10)
+
     def _watch_pool(self) -> Any:
         return self._pool.serve.options(max_task_retries=0).remote()
 
@@ -180,6 +202,10 @@ class Fleet:
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
         """Bring engines in as they get ready; replace those that die."""
+        with suppress(*_GONE):  # the pool is, and with it Ray: `check` says so
+            self._keep(preparing)
+
+    def _keep(self, preparing: dict[Any, _Held]) -> None:
         while not self._stopping.is_set():
             watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
             ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
