@@ -185,7 +185,8 @@ class Lease:
         finally:
             beside.unlink(missing_ok=True)
         for left in self._folder.glob(".*"):  # by launches that died here, or were slower
-            left.unlink(missing_ok=True)
+            if left.name < f".{self.epoch + 1:06d}":
+                left.unlink(missing_ok=True)
         _sync(self._folder)
         return file, len(line)
 
