@@ -210,11 +210,11 @@ class History:
 
     def _on_start(self, time: float, data: Mapping[str, Any]) -> None:
         trial = self.trials[data["trial"]]
-        trial.engine, trial.shape = data["engine"], data.get("shape", "")
-        trial.key = data.get("key", {})
+        if trial.finished:  # it ended while an engine still made ready for it
+            return
+        trial.engine, trial.shape, trial.key = data["engine"], data["shape"], data["key"]
         trial.started = time if trial.started is None else trial.started
-        if not trial.finished:
-            trial.state = "running"
+        trial.state = "running"
 
     def _on_report(self, time: float, data: Mapping[str, Any]) -> None:
         trial, step, images = self.trials[data["trial"]], data["step"], data["images"]

@@ -168,6 +168,12 @@ def make_stream() -> Callable[..., Stream]:
     return make
 
 
+@pytest.fixture(scope="module")
+def make_module_stream() -> Callable[[], Stream]:
+    """As ``make_stream``, for what makes many in one test."""
+    return lambda: Stream({"tpe": HAND, "sigma": AUTOMATIC})
+
+
 @pytest.fixture
 def arms() -> dict[str, Mapping[str, Any]]:
     """The two kinds of arm, as spec dicts."""
