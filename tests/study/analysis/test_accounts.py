@@ -233,7 +233,7 @@ def compared(tables: dict[str, pa.Table]) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def reference(make_module_stream: Callable[[], Any]) -> pa.Table:
+def undisturbed(make_module_stream: Callable[[], Any]) -> pa.Table:
     """The table of a study that nothing befell."""
     world = World(make_module_stream())
     world.finish()
@@ -242,19 +242,19 @@ def reference(make_module_stream: Callable[[], Any]) -> pa.Table:
 
 @pytest.mark.parametrize("seed", range(0, 300, 10))
 def test_every_second_is_somebody_s_and_every_image_counts_once(
-    make_module_stream: Callable[[], Any], reference: pa.Table, seed: int
+    make_module_stream: Callable[[], Any], undisturbed: pa.Table, seed: int
 ) -> None:
     for dice in map(random.Random, range(seed, seed + 10)):
         world = World(make_module_stream())
         for action in dice.choices([*WEIGHTS], [*WEIGHTS.values()], k=dice.randrange(120)):
             getattr(world, action)(dice.randrange(12), dice.randint(1, 40) / 8)
-        check(world, reference)
+        check(world, undisturbed)
 
 
-def check(world: World, reference: pa.Table) -> None:
+def check(world: World, undisturbed: pa.Table) -> None:
     world.finish()
     tables = build_tables(world.stream.lines)
-    assert compared(tables).to_pylist() == reference.to_pylist()
+    assert compared(tables).to_pylist() == undisturbed.to_pylist()
     rows = tables["trials"].to_pylist()
     assert [row["images"] for row in rows] == [REPORTS * IMAGES] * TRIALS
     assert sum(row["redone_images"] for row in rows) == world.redone
