@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA_ROOT ?= $(HOME)/.cache/study-data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-data lint format bench clean
+.PHONY: help setup quickstart test test-data chaos lint format bench clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(STAMP)  ## Run all tests but those marked slow, gpu or data.
 
 test-data: $(STAMP)  ## Run the tests on real datasets in DATA_ROOT.
 	STUDY_DATA_ROOT=$(DATA_ROOT) $(BIN)/python -m pytest -m data
+
+chaos: $(STAMP)  ## Kill a small study 200 times and see whether anything is lost (about 40 min).
+	$(BIN)/python tests/study/chaos.py --kills 200 --seed 1
 
 lint: $(STAMP)  ## Check format, style and types.
 	$(BIN)/ruff format --check .

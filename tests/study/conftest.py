@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import harness
 import pytest
 import yaml
 
@@ -126,3 +127,11 @@ def conducting(
     yield make
     for journal in journals:
         journal.close()
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of :data:`harness.SPEC`'s study, run on one engine, undisturbed."""
+    home = tmp_path_factory.mktemp("reference") / "studies"
+    harness.finish(home)
+    return home

@@ -1,0 +1,434 @@
+"""Whole studies as processes: launching them, finding what belongs to them, judging their end."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from study import load
+from study.journal import Event, read_events
+from study.tracking import check
+from study.tracking.store import TrackingError
+
+NAME = "small"
+BETA = {"low": 1e-3, "high": 10, "log": True}
+SPEC: dict[str, Any] = {
+    "name": NAME,
+    "question": "Does the platform keep its word?",
+    "data": {"name": "digits", "validation": 220},
+    "model": {"name": "mlp", "latent": 4, "width": 16},
+    "training": {"epochs": 30, "batch_size": 64, "lr": 3e-3, "reports": 6},
+    "seeds": [0, 1],
+    "evaluation": {"images": 200, "pictures": 4},
+    "engines": {"device": "cpu", "count": 1},
+    "arms": {
+        "random": {
+            "balancer": "fixed_beta",
+            "search": {"space": {"beta": BETA}, "trials": 3},
+        },
+        "tpe": {
+            "balancer": "fixed_beta",
+            "search": {
+                "space": {"beta": BETA, "model.latent": [3, 4]},
+                "sampler": {"name": "tpe", "n_startup_trials": 2},
+                "pruner": {"name": "median", "n_startup_trials": 1, "synchronous": True},
+                "trials": 4,
+                "batch": 2,
+            },
+        },
+        "optimal": {"balancer": "optimal_sigma"},
+    },
+}
+TRIALS = 3 + 2 + 4 + 2 + 2
+ENDED = {"complete", "pruned", "failed"}
+PATIENCE = 150.0
+"""Seconds that nothing in here waits for longer."""
+MARK = "STUDY_TEST"
+"""Environment variable that names a launch; Ray hands it on, so its processes are found by it."""
+
+
+class HarnessError(AssertionError):
+    """A study that does not do what it should; says what was seen."""
+
+
+class Launch:
+    """``study launch`` or ``study resume`` in a process and a session of its own."""
+
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        verb: str = "launch",
+        spec: Mapping[str, Any] = SPEC,
+        environment: Mapping[str, str] = {},
+    ) -> None:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        file = home.parent / f"{home.name}.yaml"
+        file.write_text(yaml.safe_dump(dict(spec)))
+        self.home, self.study = home, home / str(spec["name"])
+        self.log = home.parent / f"{home.name}.log"
+        self.before = reports(self.study)
+        self._said = self.log.stat().st_size if self.log.exists() else 0
+        target = str(file) if verb == "launch" else str(spec["name"])
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "study", verb, target, "--home", str(home), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, MARK: str(home), "PYTHONFAULTHANDLER": "1", **environment},
+            )
+        self.pid = self.process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self.process.poll()
+
+    def text(self) -> str:
+        """What it has printed."""
+        with self.log.open("rb") as file:
+            file.seek(self._said)
+            return file.read().decode(errors="replace")
+
+    def end(self, patience: float = PATIENCE) -> int:
+        """Wait for its exit code."""
+        self.until(lambda: self.code is not None, "its exit", patience)
+        return self.process.wait()
+
+    def reports(self, count: int, patience: float = PATIENCE) -> None:
+        """Wait until so many reports have been journalled since it was started."""
+        enough = self.before + count
+        self.until(lambda: reports(self.study) >= enough, f"{count} reports", patience)
+        if reports(self.study) < enough:
+            raise HarnessError(f"exit code {self.code} before {count} reports:\n{self.text()}")
+
+    def until(self, seen: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+        """Wait until ``seen`` or its exit.
+
+        Raises:
+            HarnessError: neither came; says where the driver was.
+        """
+        deadline = time.monotonic() + patience
+        while not seen() and self.code is None:
+            if time.monotonic() > deadline:
+                raise HarnessError(f"waited {patience:g} s for {what}\n{self.diagnose()}")
+            time.sleep(0.1)
+
+    def diagnose(self) -> str:
+        """End it with its threads' stacks in its log; return that, and the processes there are."""
+        there = "\n".join(f"{p.pid} {p.title}" for p in processes(self.home))
+        for number in (signal.SIGCONT, signal.SIGABRT):
+            if self.code is None:
+                self.process.send_signal(number)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return f"processes:\n{there}\nlog:\n{self.text()[-8000:]}"
+
+
+def finish(home: Path, *arguments: str, verb: str = "launch", **options: Any) -> Launch:
+    """Run a study to its end."""
+    run = Launch(home, *arguments, verb=verb, **options)
+    if run.end() != 0:
+        raise HarnessError(f"exit code {run.code}:\n{run.text()}")
+    return run
+
+
+# -- what a study has written ----------------------------------------------------------------------
+
+
+def journal_files(study: Path) -> list[Path]:
+    """The journal's files, oldest first."""
+    return sorted((study / "journal").glob("*.log"))
+
+
+def reports(study: Path) -> int:
+    """How many reports the journal holds, roughly and cheaply."""
+    return sum(path.read_bytes().count(b',"report",{') for path in journal_files(study))
+
+
+def events(home: Path, name: str = NAME) -> list[Event]:
+    """The journal."""
+    return list(read_events(home / name))
+
+
+_NOT_COMPARED = re.compile(r"seconds|redone|lost|started|ended|engine")
+
+
+def table(home: Path, name: str = NAME) -> list[dict[str, Any]]:
+    """Of each trial what no crash, engine or neighbour may change."""
+    rows: list[dict[str, Any]] = load(name, home=home, arrow=True)["trials"].to_pylist()
+    return [{k: v for k, v in row.items() if not _NOT_COMPARED.search(k)} for row in rows]
+
+
+@dataclass
+class Finding:
+    """What is wrong with a finished study, by kind; empty lists: nothing is."""
+
+    lost: list[str] = field(default_factory=list)
+    """Trials that should be there, or should have ended."""
+    twice: list[str] = field(default_factory=list)
+    """Trials with two ends in the journal, two rows, or two runs in MLflow."""
+    steps: list[str] = field(default_factory=list)
+    """Metric histories in MLflow unlike the journal's: a step missing, twice, another value."""
+    open: list[str] = field(default_factory=list)
+    """Runs that MLflow has not as ended."""
+    differing: list[str] = field(default_factory=list)
+    """Rows of the trials' table unlike the reference's."""
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+
+def judge(
+    home: Path,
+    reference: Path,
+    loose: frozenset[str] = frozenset(),
+    name: str = NAME,
+    database: Path | None = None,
+) -> Finding:
+    """Compare a finished study with one that ran undisturbed.
+
+    Args:
+        home: the studies' home of the one.
+        reference: that of the other.
+        loose: arms with an asynchronous pruner: which of their trials are pruned may differ, and so
+            what is confirmed; how many trials there are may not.
+        name: the study's name in both.
+        database: MLflow's database; by default the one in ``home``.
+    """
+    found = Finding()
+    rows, wanted = table(home, name), table(reference, name)
+    names = Counter(str(row["trial"]) for row in rows)
+    found.twice += [f"{trial}: {n} rows" for trial, n in names.items() if n > 1]
+    found.lost += [f"{r['trial']}: {r['state']}" for r in rows if r["state"] not in ENDED]
+    there = {str(row["trial"]): row for row in rows}
+    for row in wanted:
+        trial = str(row["trial"])
+        if row["arm"] in loose:
+            continue
+        if trial not in there:
+            found.lost.append(f"{trial}: not in the table")
+        elif there[trial] != row:
+            here = there[trial]
+            unlike = {key: (value, here[key]) for key, value in row.items() if here[key] != value}
+            found.differing.append(f"{trial}: (reference, here) {unlike}")
+    strangers = set(there) - {str(row["trial"]) for row in wanted}
+    found.twice += [f"{n}: not asked by the reference" for n in strangers if _arm(n) not in loose]
+    count = Counter((r["arm"], r["phase"]) for r in rows if r["arm"] in loose)
+    if count != Counter((r["arm"], r["phase"]) for r in wanted if r["arm"] in loose):
+        found.lost.append(f"of arms with an asynchronous pruner there are {dict(count)}")
+    journal = events(home, name)
+    ends = Counter(str(e.data["trial"]) for e in journal if e.kind == "end")
+    found.twice += [f"{trial}: {n} ends in the journal" for trial, n in ends.items() if n > 1]
+    found.lost += [f"{trial}: no end in the journal" for trial in there if trial not in ends]
+    _judge_mlflow(database or home / "mlflow.db", journal, found)
+    return found
+
+
+def _arm(trial: str) -> str:
+    return trial.partition(".")[0]
+
+
+def _judge_mlflow(database: Path, journal: list[Event], found: Finding) -> None:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
+        runs = store.execute(
+            "SELECT r.run_uuid, r.status, t.value FROM runs r JOIN tags t USING (run_uuid) "
+            "WHERE t.key = 'study.run' AND r.lifecycle_stage = 'active'"
+        ).fetchall()
+        stored = store.execute("SELECT run_uuid, key, step, value, is_nan FROM metrics").fetchall()
+    keys = Counter(key for _, _, key in runs)
+    found.twice += [f"{key}: {n} runs in MLflow" for key, n in keys.items() if n > 1]
+    found.open += [f"{k}: {s}" for _, s, k in runs if s not in {"FINISHED", "KILLED", "FAILED"}]
+    trials = {str(e.data["trial"]) for e in journal if e.kind == "trial"}
+    found.lost += [f"{t}: no run in MLflow" for t in trials if not keys[f"trial/{t}"]]
+    names = {run: key for run, _, key in runs}
+    histories: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for run, metric, step, value, is_nan in stored:
+        if run in names:
+            histories[names[run], metric].append((step, float("nan") if is_nan else value))
+    for (key, metric), history in histories.items():
+        twice = [step for step, n in Counter(step for step, _ in history).items() if n > 1]
+        if twice:
+            found.steps.append(f"{key} {metric}: steps {twice} more than once")
+    for (key, metric), wanted in _histories(journal).items():
+        history = sorted(histories[key, metric])
+        if repr(history) != repr(wanted):  # as text: NaN is equal to NaN
+            found.steps.append(f"{key} {metric}: {history} is not the journal's {wanted}")
+
+
+def _histories(journal: list[Event]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """What MLflow should hold of the trials' reports, by run and metric."""
+    found: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for event in journal:
+        if event.kind == "report" and not event.data.get("redone"):
+            for metric, value in event.data["metrics"].items():
+                if value is not None:
+                    key = f"trial/{event.data['trial']}", metric
+                    found[key].setdefault(event.data["step"], float(value))
+    return {key: sorted(history.items()) for key, history in found.items()}
+
+
+TITLES = {
+    "engine": "EngineActor",
+    "trainable": "ray::(Resource)?Trainable|ray::TrialRelay",
+    "pool": "ray::Pool",
+    "raylet": "/raylet/raylet",
+    "gcs": "/gcs/gcs_server",
+}
+"""What is in the titles of a study's processes."""
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that carries a home's mark."""
+
+    pid: int
+    title: str
+
+    def kill(self, number: int = signal.SIGKILL) -> bool:
+        """Send it a signal; whether it was still there."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def processes(home: Path, title: str = "") -> list[Process]:
+    """Processes that launches of the studies in ``home`` started, with ``title`` as a pattern."""
+    return [p for p in _marked(f"{MARK}={home}".encode()) if re.search(title, p.title)]
+
+
+def _marked(mark: bytes) -> Iterator[Process]:
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if mark not in (folder / "environ").read_bytes().split(b"\0"):
+                continue
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # gone, or not ours to look at
+            continue
+        yield Process(int(folder.name), b" ".join(words).decode(errors="replace").strip())
+
+
+def left_over(home: Path, patience: float = 10.0) -> list[Process]:
+    """Processes still there some seconds after a study's end; returns sooner if there are none."""
+    deadline = time.monotonic() + patience
+    while (there := processes(home)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return there
+
+
+def end_all(home: Path) -> None:
+    """Kill whatever runs in ``home``."""
+    for process in processes(home):
+        process.kill()
+
+
+class MlflowServer:
+    """``mlflow server`` on a port of its own, to be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.database, self._folder = folder / "mlflow.db", folder
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> MlflowServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.database}"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self._port)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | quiet,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return check(self.uri)
+            except TrackingError as error:
+                if time.monotonic() > deadline:
+                    raise HarnessError("the MLflow server does not start") from error
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """SIGKILL it, its workers too."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+def tear(path: Path, dice: random.Random) -> None:
+    """Append what a write cut short leaves: a piece of a line, or rubbish."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    line = dice.choice(lines) if lines else b""
+    torn = line[: dice.randrange(1, len(line))] if len(line) > 1 else b"0"
+    with path.open("ab") as file:
+        file.write(torn if dice.random() < 0.7 else dice.randbytes(dice.randrange(1, 200)))
+
+
+def spoil(path: Path, dice: random.Random) -> None:
+    """Cut a file short, or flip one of its bits."""
+    content = bytearray(path.read_bytes())
+    if not content:
+        return
+    if dice.random() < 0.5:
+        os.truncate(path, dice.randrange(len(content)))
+    else:
+        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+        path.write_bytes(content)
+
+
+def newest_checkpoint(study: Path, dice: random.Random, spoiled: Mapping[Path, int]) -> Path | None:
+    """The newest checkpoint of some trial that has one before it to go back to.
+
+    ``spoiled`` are those that this was done to already, with the times they then had: two in a row
+    are more than is promised.
+    """
+    trials = [sorted(f.glob("*.ckpt")) for f in sorted((study / "trials").glob("*"))]
+    found = [
+        files[-1]
+        for files in trials
+        if len(files) > 1 and not any(spoiled.get(f) == f.stat().st_mtime_ns for f in files)
+    ]
+    return dice.choice(found) if found else None

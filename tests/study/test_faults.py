@@ -1,0 +1,181 @@
+"""A small study, killed, frozen, interrupted and starved, ends as if nothing had been."""
+
+from __future__ import annotations
+
+import copy
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+from chaos import Campaign
+from harness import SPEC, Launch, MlflowServer, events, judge
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    home = tmp_path / "studies"
+    yield home
+    harness.end_all(home)
+
+
+@pytest.mark.timeout(900)
+def test_nothing_is_lost_to_kills_at_random_moments(tmp_path: Path, reference: Path) -> None:
+    victims = {"engine": 10, "trainable": 8, "driver": 2, "machine": 1, "pool": 1, "raylet": 1}
+    campaign = Campaign(
+        tmp_path, 23, seed=5, spec=SPEC, reference=reference, victims=victims, engines=(2, 1)
+    )
+    outcome = campaign.run()
+    assert outcome.good, outcome.troubles()
+    assert sum(outcome.survived.values()) == 23
+    assert outcome.equal == outcome.studies
+
+
+@pytest.mark.timeout(600)
+def test_a_driver_that_was_frozen_and_taken_over_changes_nothing(
+    home: Path, reference: Path
+) -> None:
+    first = Launch(home, "--set", "engines.count=2")
+    first.reports(2)
+    second = Launch(home, verb="resume")
+    assert second.end() == 2
+    assert f"process {first.pid} on" in second.text()
+    assert "--take-over" in second.text()
+
+    first.process.send_signal(signal.SIGSTOP)
+    second = Launch(home, "--take-over", verb="resume")
+    second.reports(2)
+    first.process.send_signal(signal.SIGCONT)
+    assert first.end() == 1, first.text()
+    assert f"process {second.pid} on" in first.text()
+    assert second.end() == 0, second.text()
+    assert not (found := judge(home, reference)), found
+    assert not harness.left_over(home)
+
+
+def long_spec() -> dict[str, Any]:
+    """One trial whose segments last far longer than anybody waits after Ctrl-C."""
+    spec = copy.deepcopy(SPEC)
+    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    spec["training"] |= {"epochs": 600, "reports": 2}
+    spec["seeds"] = [0]
+    return spec
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_and_sigterm_put_trials_down_inside_a_segment(home: Path, tmp_path: Path) -> None:
+    spec = long_spec()
+    undisturbed = Launch(tmp_path / "reference", spec=spec)
+
+    run = Launch(home, spec=spec)
+    training(run)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to whatever is in the foreground
+    assert run.end() == 130, run.text()
+    assert "study resume small" in run.text() or "study launch" in run.text()
+    assert seen(home, "report") == 0
+    assert seen(home, "suspend") == 1
+    assert events(home)[-1].kind == "interrupted"
+
+    run = Launch(home, verb="resume", spec=spec)
+    training(run)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 130, run.text()
+    assert events(home)[-1].kind == "interrupted"
+
+    run = Launch(home, verb="resume", spec=spec)
+    training(run)
+    frozen = harness.processes(home, harness.TITLES["engine"])
+    for process in frozen:  # so that nothing can be put down
+        process.kill(signal.SIGSTOP)
+    os.killpg(run.pid, signal.SIGINT)
+    run.until(lambda: "once more" in run.text(), "word of the first Ctrl-C")
+    assert run.code is None
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.end() == 130, run.text()
+    for process in frozen:
+        process.kill(signal.SIGCONT)
+
+    harness.finish(home, verb="resume", spec=spec)
+    assert undisturbed.end() == 0, undisturbed.text()
+    assert not (found := judge(home, tmp_path / "reference")), found
+    assert not harness.left_over(home)
+
+
+def training(run: Launch) -> None:
+    """Wait until a trial of this launch is well inside a segment."""
+    starts = seen(run.home, "start")
+    run.until(lambda: seen(run.home, "start") > starts, "a trial's start")
+    time.sleep(1.5)
+    assert run.code is None, run.text()
+
+
+def seen(home: Path, kind: str) -> int:
+    if not harness.journal_files(home / harness.NAME):
+        return 0
+    return sum(event.kind == kind for event in events(home))
+
+
+@pytest.mark.timeout(600)
+def test_an_mlflow_server_that_goes_away_and_a_full_disk_lose_nothing(
+    tmp_path: Path, reference: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk, MlflowServer(tmp_path / "mlflow") as server:
+        home = disk.folder / "studies"
+        environment = {"MLFLOW_TRACKING_URI": server.uri}
+        run = Launch(home, "--set", "engines.count=2", environment=environment)
+        run.reports(2)
+        server.kill()
+        run.reports(8)  # nothing waits for MLflow
+        disk.fill(run)
+        assert run.end() == 1, run.text()
+        assert "free some space" in run.text()
+        assert "study resume small" in run.text()
+        disk.free()
+        server.start()
+        harness.finish(home, verb="resume", environment=environment)
+        assert not (found := judge(home, reference, database=server.database)), found
+        assert not harness.left_over(home)
+
+
+class Disk:
+    """A small disk of its own, or, where mounting is not allowed, limits to the sizes of files."""
+
+    def __init__(self, folder: Path, *, mounted: bool) -> None:
+        self.folder, self._mounted = folder, mounted
+
+    def fill(self, run: Launch) -> None:
+        """Leave no room for another byte."""
+        if self._mounted:
+            with (self.folder / "ballast").open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(4096))
+                except OSError:
+                    return
+        limit = harness.journal_files(run.study)[-1].stat().st_size
+        for process in harness.processes(run.home, "EngineActor|-m study"):
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+
+    def free(self) -> None:
+        """Make room again."""
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Disk]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield Disk(folder, mounted=mounted)
+    finally:
+        harness.end_all(folder / "studies")
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
