@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from study.agreement import Verification
     from study.cleaning import Cleaning
     from study.estimate import Estimate
 
@@ -186,6 +187,22 @@ def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> 
     found = find(name, home)
     _refuse_links(found.journal)
     return clean_home(found, dry_run=dry_run)
+
+
+def verify(
+    name: str,
+    trial: str | None = None,
+    *,
+    home: PathLike | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Verification:
+    """Train a complete trial of study ``name`` again, and compare to the last bit.
+
+    Arguments and errors as for :func:`study.verification.verify`.
+    """
+    from study.verification import verify as verify_home
+
+    return verify_home(find(name, home), trial, say)
 
 
 def find(name: str, home: PathLike | None = None) -> StudyHome:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from study.journal import StudyHome
     from study.spec import StudySpec
 
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
 TAKE_OVER = "--take-over"
 
 
@@ -188,6 +188,26 @@ def clean(name: str, dry_run: bool, home: Path | None) -> None:
     from study import api
 
     click.echo(str(api.clean(name, home=home, dry_run=dry_run)))
+
+
+@main.command()
+@click.argument("name")
+@click.argument("trial", required=False)
+@_format
+@_home
+def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
+    """Train a TRIAL of study NAME again and say whether all agrees to the last bit.
+
+    Without TRIAL, the first confirm run that left its weights.
+    """
+    from study import api
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    found = api.verify(name, trial, home=home, say=say)
+    click.echo(json.dumps(found.to_dict(), indent=2) if form == "json" else str(found))
+    sys.exit(FAILED if found.failed else 0)
 
 
 @main.command()

@@ -20,7 +20,7 @@ def test_the_package_offers_the_verbs():
     assert study.load is api.load
     for verb in study.__all__:
         assert getattr(study, verb) is getattr(api, verb)
-    offered = {"launch", "resume", "fork", "stop", "retry", "clean", "report", "load"}
+    offered = {"launch", "resume", "fork", "stop", "retry", "clean", "verify", "report", "load"}
     assert offered <= set(study.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         study.lunch  # noqa: B018

@@ -152,7 +152,7 @@ def made(place: Path) -> list[str]:
     return sorted(str(p.relative_to(place / "home")) for p in paths if p.suffix != ".lock")
 
 
-VERBS = ["status", "report", "resume", "show", "fork", "stop", "retry", "clean"]
+VERBS = ["status", "report", "resume", "show", "fork", "stop", "retry", "clean", "verify"]
 WITH_ANOTHER_NAME = ["show", "fork", "retry"]
 
 
