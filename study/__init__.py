@@ -9,9 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.api import clean, fork, launch, load, report, resume, retry, stop, verify
+    from study.api import (
+        clean,
+        fork,
+        launch,
+        load,
+        report,
+        resume,
+        retry,
+        stop,
+        storage,
+        verify,
+    )
 
-__all__ = ["clean", "fork", "launch", "load", "report", "resume", "retry", "stop", "verify"]
+__all__ = [
+    "clean",
+    "fork",
+    "launch",
+    "load",
+    "report",
+    "resume",
+    "retry",
+    "stop",
+    "storage",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

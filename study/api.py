@@ -18,6 +18,7 @@ from study.spec.overrides import apply_overrides
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from optuna.storages import JournalStorage
 
     from study.agreement import Verification
     from study.cleaning import Cleaning
@@ -203,6 +204,20 @@ def verify(
     from study.verification import verify as verify_home
 
     return verify_home(find(name, home), trial, say)
+
+
+def storage(name: str, *, home: PathLike | None = None) -> JournalStorage:
+    """Optuna's view of study ``name``, to look at while it runs or later.
+
+    For Optuna's own analysis and plots, and for optuna-dashboard:
+    ``optuna_dashboard.run_server(study.storage(NAME))``. It follows the journal, and writing to it
+    raises a :class:`study.journal.backend.ReadOnlyError`.
+    """
+    from optuna.storages import JournalStorage
+
+    from study.journal.backend import ReadOnlyBackend
+
+    return JournalStorage(ReadOnlyBackend(find(name, home).path))
 
 
 def find(name: str, home: PathLike | None = None) -> StudyHome:

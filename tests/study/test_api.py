@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -12,7 +13,8 @@ import yaml
 
 import study
 from study import api
-from study.journal import HomeError, StudyHome
+from study.journal import HomeError, StudyHome, read_events
+from study.journal.backend import ReadOnlyError
 from study.spec import SpecError
 
 
@@ -21,7 +23,7 @@ def test_the_package_offers_the_verbs():
     for verb in study.__all__:
         assert getattr(study, verb) is getattr(api, verb)
     offered = {"launch", "resume", "fork", "stop", "retry", "clean", "verify", "report", "load"}
-    assert offered <= set(study.__all__)
+    assert offered | {"storage"} == set(study.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         study.lunch  # noqa: B018
 
@@ -161,6 +163,37 @@ class TestRunning:
     def test_the_settings_of_what_has_run_cannot_be_changed(self, told):
         with pytest.raises(SpecError, match=r"training\.epochs: 2\.0 -> 3.0"):
             study.resume("told", ["training.epochs=3"], home=told.studies)
+
+
+class TestStorage:
+    def test_shows_the_searches_to_optuna(self, told):
+        storage = study.storage("told", home=told.studies)
+        names = optuna.get_all_study_names(storage)
+        assert names == ["random.search.r0", "optimal.confirm.r0.fixed", "random.confirm.r0.from0"]
+        search = optuna.load_study(study_name=names[0], storage=storage)
+        assert [trial.state.name for trial in search.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+        trials = study.load("told", home=told.studies)["trials"]
+        assert search.best_value == trials[trials.phase == "search"].objective.min()
+        assert search.best_trial.intermediate_values.keys() == {1, 2}
+
+    def test_follows_a_study_that_runs(self, conducting, follow_up):
+        conductor, home = conducting(3)
+        storage = study.storage("told", home=home.studies)
+        search = optuna.load_study(study_name="random.search.r0", storage=storage)
+        assert [trial.state.name for trial in search.trials] == ["RUNNING"] * 3
+        for trial in conductor.trials.values():
+            conductor.returned(trial.ask.trial)
+        follow_up(conductor)
+        assert [trial.state.name for trial in search.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+    def test_changes_nothing(self, told):
+        before = list(read_events(told.path))
+        storage = study.storage("told", home=told.studies)
+        with pytest.raises(ReadOnlyError, match="cannot change it"):
+            optuna.create_study(storage=storage)
+        with pytest.raises(ReadOnlyError):
+            optuna.load_study(study_name="random.search.r0", storage=storage).ask()
+        assert list(read_events(told.path)) == before
 
 
 @pytest.mark.parametrize("verb", [study.load, study.report, study.resume])
