@@ -149,6 +149,7 @@ def _conduct(
     if conductor.complete:
         conductor.note("finish", {})
     else:
+        conductor.check_caps(time.time())  # what came in while engines put their trials down counts
         assert conductor.cap is not None
         conductor.note("cap", asdict(conductor.cap))
 

@@ -272,7 +272,7 @@ class Conductor:
     def check_caps(self, now: float) -> None:
         """End the study in order if one of its caps has been reached."""
         with self._lock:
-            self.cap = self.cap or self._spending.exceeded(self.spec, now)
+            self.cap = self._spending.exceeded(self.spec, now) or self.cap
             self.interrupted = self.interrupted or self.cap is not None
 
     def fail(self, error: Exception) -> None:
