@@ -21,7 +21,7 @@ import yaml
 from study.analysis import Report, as_text, build_report, write_records
 from study.analysis.figures import draw_search
 from study.cluster import check_address, ray_up
-from study.journal import Event, Journal, StudyHome
+from study.journal import Event, Journal, StudyHome, has_events
 from study.journal.orders import waiting
 from study.progress import Progress
 from study.scheduling import checkpoints, heartbeats
@@ -64,7 +64,8 @@ def run(spec: StudySpec, options: Options) -> Report:
     """
     home = options.home
     uri = tracking_uri(home.studies)
-    check(uri)
+    if not has_events(home.path):  # else what MLflow should get can wait in the journal
+        check(uri)
     _refuse_changes(spec, home)
     if options.address is not None:
         check_address(options.address)

@@ -73,6 +73,7 @@ class Fleet:
         }
         self._pool = ray.remote(Pool).options(**options).remote()
         self._serving = self._watch_pool()
+        self._isolated: set[str] = set()
         self._epoch = 0
         self._nodes: dict[str, str] = {}  # engine -> its node
         self._engines = [self._make(index) for index in range(count)]
@@ -114,9 +115,11 @@ class Fleet:
         """Free a trial's slot without waiting."""
         self._pool.release.remote(trial)
 
-    def isolate(self, trial: str) -> None:
-        """From now on ``trial`` shares an engine with no other."""
-        ray.get(self._pool.isolate.remote(trial))
+    def isolate(self, trial: str, alone: bool) -> None:
+        """Let ``trial`` share an engine with no other, or with others again."""
+        if alone != (trial in self._isolated):
+            self._isolated ^= {trial}
+            ray.get(self._pool.isolate.remote(list(self._isolated)))
 
     def died_with_its_node(self, engine: str) -> bool:
         """Whether the node of a dead engine is gone too: then it was not for anything it ran."""
@@ -224,6 +227,7 @@ class Fleet:
     def _rejoin(self) -> None:
         """Tell a pool that was started anew what the old one knew."""
         self._serving = self._watch_pool()
+        ray.get(self._pool.isolate.remote(list(self._isolated)))
         for held in self._engines:
             if held.node is None:
                 continue

@@ -61,9 +61,14 @@ class Pool:
             self._seats.setdefault(engine, _Seat(handle, slots, set(aboard)))
             self._change.notify_all()
 
-    async def isolate(self, trial: str) -> None:
-        """From now on ``trial`` shares an engine with no other."""
-        self._alone.add(trial)
+    async def isolate(self, trials: Sequence[str]) -> None:
+        """From now on ``trials``, and no others, each have an engine to themselves."""
+        async with self._change:
+            self._alone = set(trials)
+            for seat in self._seats.values():
+                if seat.reserved not in self._alone:
+                    seat.reserved = None
+            self._change.notify_all()
 
     async def acquire(self, trial: str) -> tuple[str, Any] | None:
         """A slot for ``trial``: the one it holds, else one of the emptiest engine. Waits for it.

@@ -28,8 +28,6 @@ class TrialRelay(tune.Trainable):
         self._pool = ray.get_actor(config["pool"])
         self._engine: tuple[str, Any] | None = None
         self._taken: int | None = None  # reports taken from this engine; None: not admitted yet
-        if self._request["alone"]:
-            ray.get(self._pool.isolate.remote(self._trial))
 
     def step(self) -> dict[str, Any]:
         """Wait for the trial's next reports; ``over`` with the last, or when the study stops.

@@ -35,9 +35,9 @@ class StudySearcher(Searcher):
     are told and asked when a report is taken, before Tune hears that the trial is over.
     """
 
-    def __init__(self, conductor: Conductor, pool: str) -> None:
+    def __init__(self, conductor: Conductor, fleet: Fleet) -> None:
         super().__init__()
-        self._conductor, self._pool = conductor, pool
+        self._conductor, self._fleet = conductor, fleet
         self._names: dict[str, str] = {}
 
     def set_search_properties(
@@ -51,10 +51,12 @@ class StudySearcher(Searcher):
         request = None
         with _fatal(self._conductor):
             request = self._conductor.next()
+            if request is not None:
+                self._fleet.isolate(request.trial, request.alone)
         if request is None:
             return Searcher.FINISHED if self._conductor.finished else None
         self._names[trial_id] = request.trial
-        return {"request": json.dumps(asdict(request)), "pool": self._pool}
+        return {"request": json.dumps(asdict(request)), "pool": self._fleet.pool_name}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -103,8 +105,6 @@ class StudyScheduler(FIFOScheduler):
         if engine and not self._fleet.died_with_its_node(engine):
             if conductor.died(name, engine):
                 return True
-            if conductor.trials[name].alone:
-                self._fleet.isolate(name)
         for report in result["reports"]:
             if "trouble" in report:
                 raise EngineError(
@@ -112,6 +112,7 @@ class StudyScheduler(FIFOScheduler):
                 )
             if conductor.report(name, report):
                 return True
+        self._fleet.isolate(name, conductor.trials[name].alone)
         return conductor.interrupted
 
     def __getstate__(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
         tuner = tune.Tuner(
             tune.with_resources(TrialRelay, {"cpu": 0, "memory": RELAY_BYTES}),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(conductor, fleet.pool_name),
+                search_alg=StudySearcher(conductor, fleet),
                 scheduler=StudyScheduler(conductor, fleet),
                 num_samples=-1,
                 reuse_actors=True,

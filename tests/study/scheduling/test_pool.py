@@ -91,13 +91,13 @@ def test_an_isolated_trial_waits_for_an_empty_engine_and_has_it_to_itself() -> N
         pool, wide = Pool(), Handle()
         await pool.add("wide", wide, 3)
         await pool.acquire("t0")
-        await pool.isolate("suspect")
+        await pool.isolate(["suspect"])
         alone = await waits(pool, "suspect")
         newcomer = await waits(pool, "t1")  # there are slots, but the engine is to be emptied
         await pool.release("t0")
         assert await alone == ("wide", wide)
         assert not newcomer.done()
-        await pool.release("suspect")
+        await pool.isolate([])  # it has got on since
         assert await newcomer == ("wide", wide)
 
     asyncio.run(play())
@@ -106,7 +106,7 @@ def test_an_isolated_trial_waits_for_an_empty_engine_and_has_it_to_itself() -> N
 def test_an_isolated_trial_whose_engine_dies_takes_another() -> None:
     async def play() -> None:
         pool = Pool()
-        await pool.isolate("suspect")
+        await pool.isolate(["suspect"])
         await pool.add("a", Handle(), 2)
         assert (await pool.acquire("suspect") or [""])[0] == "a"
         await pool.lost("a")
