@@ -194,6 +194,8 @@ def _run_trials(
         finally:
             if early is not None:
                 note("interrupted", early)
+            if conductor.failure is None:
+                heartbeats.forget(home.path)
     if early is not None:
         raise StudyInterruptedError
 
