@@ -149,7 +149,8 @@ def _state(home: StudyHome, events: Sequence[Event]) -> str:
         case Event(kind="finish"):
             return "finished"
         case Event(kind="cap", data=data):
-            return f"ended by {data['cap']}: {data['spent']:,.6g} of {data['limit']:,.6g}"
+            spent, limit = _amount(data["spent"]), _amount(data["limit"])
+            return f"ended by {data['cap']}: {spent} of {limit}"
         case _:
             return "not running"
 
@@ -172,8 +173,15 @@ def _caps(home: StudyHome, events: Sequence[Event]) -> list[str]:
         "max_device_hours": spending.device_hours(now),
     }
     return [
-        f"  {cap} {limit:,.6g}: {spent[cap]:,.6g} so far" for cap, limit in caps.items() if limit
+        f"  {cap} {_amount(limit)}: {_amount(spent[cap])} so far"
+        for cap, limit in caps.items()
+        if limit
     ]
+
+
+def _amount(number: float) -> str:
+    """Images whole, hours to what matters."""
+    return f"{int(number):,}" if number == int(number) else f"{number:,.3f}"
 
 
 def _when(seconds: float) -> str:

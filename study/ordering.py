@@ -5,12 +5,13 @@ An order changes nothing by itself: the driver of the study takes it, and the jo
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Collection
 
 from study.analysis.history import History
 from study.inspection import no_trial
-from study.journal import Event, StudyHome, holder, read_events
+from study.journal import Event, StudyHome, holder, read_events, studies_home
 from study.journal.orders import Order, give, waiting
 from vae_core.errors import UserError, nearest
 
@@ -59,13 +60,13 @@ def stop_study(home: StudyHome, patience: float = PATIENCE) -> str:
         raise NotObeyedError(
             f"its driver is stopping it and has not let go after {patience:.0f} s: {now}",
             where=home.name,
-            remedy=f"look again with `study status {home.name}`",
+            remedy=f"look again with `{_command(home, 'status')}`",
         )
     raise NotObeyedError(
         f"its driver has not taken the order within {patience:.0f} s: {now}",
         where=home.name,
         remedy="the order is withdrawn; if that process hangs, "
-        f"`study resume {home.name} --take-over` goes on without it",
+        f"`{_command(home, 'resume')} --take-over` goes on without it",
     )
 
 
@@ -123,7 +124,7 @@ def retry_trial(home: StudyHome, trial: str) -> str:
                 raise OrderError(
                     f"trial '{trial}' is being retried already",
                     where=home.name,
-                    remedy=f"see `study show {home.name} {again}`",
+                    remedy=f"see `{_command(home, 'show')} {again}`",
                 )
     return _give(home, {"order": "retry", "trial": trial})
 
@@ -135,7 +136,8 @@ def _give(home: StudyHome, order: Order) -> str:
     who = holder(home.path)
     if who is not None:
         return f"ordered; the study's driver takes it within seconds ({who})"
-    return f"ordered; nobody is running the study: it takes effect at `study resume {home.name}`"
+    resume = _command(home, "resume")
+    return f"ordered; nobody is running the study: it takes effect at `{resume}`"
 
 
 def _state(home: StudyHome, trial: str, events: Collection[Event]) -> str:
@@ -148,13 +150,21 @@ def _state(home: StudyHome, trial: str, events: Collection[Event]) -> str:
 def _outcome(home: StudyHome) -> str:
     """How the driver that has just let go ended."""
     kinds = [event.kind for event in read_events(home.path)]
+    resume = _command(home, "resume")
     match kinds[-1] if kinds else "":
         case "finish":
             return "the study has come to its end by itself"
         case "interrupted":
-            return f"stopped; nothing is lost. Go on with: study resume {home.name}"
+            return f"stopped; nothing is lost. Go on with: {resume}"
         case _:
             return (
                 "its driver is gone, without a word in the journal: nothing that is in it is "
-                f"lost. Go on with: study resume {home.name}"
+                f"lost. Go on with: {resume}"
             )
+
+
+def _command(home: StudyHome, verb: str) -> str:
+    """What to type, where the studies' home is not the one a command finds by itself, too."""
+    elsewhere = home.studies != studies_home()
+    at = f" --home {shlex.quote(str(home.studies))}" if elsewhere else ""
+    return f"study {verb} {home.name}{at}"

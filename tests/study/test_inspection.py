@@ -56,12 +56,12 @@ class TestStatus:
 
     def test_caps_and_what_is_spent_of_them(self, conducting):
         conductor, home = conducting(4)
-        caps = {"max_images": 100_000, "max_device_hours": 0.5}
+        caps = {"max_images": 12_345_678, "max_device_hours": 0.5}
         home.spec.write_text(yaml.safe_dump({**conductor.spec.to_dict(), **caps}))
         lines = status_text(home).splitlines()
         images = sum(api.load("told", home=home.studies)["trials"].images)
-        assert lines[-2] == f"  max_images 100,000: {images:,} so far"
-        assert lines[-1].startswith("  max_device_hours 0.5: ")
+        assert lines[-2] == f"  max_images 12,345,678: {images:,} so far"
+        assert lines[-1].startswith("  max_device_hours 0.500: ")
         assert not any("max_hours" in line for line in lines)
 
     def test_a_study_that_a_cap_has_ended(self, conducting):

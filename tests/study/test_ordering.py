@@ -58,7 +58,8 @@ class TestPartsOfAStudy:
         path.unlink()
         Journal(running.path, take_over=True).close()
         assert api.stop("told", **what, home=running.studies) == (
-            "ordered; nobody is running the study: it takes effect at `study resume told`"
+            "ordered; nobody is running the study: it takes effect at "
+            f"`study resume told --home {running.studies}`"
         )
         assert orders(running) == [order]
 
@@ -149,9 +150,10 @@ class Driver:
 
 
 class TestStudy:
-    def test_is_stopped_by_its_driver_and_can_be_resumed(self, idle):
+    def test_is_stopped_by_its_driver_and_can_be_resumed(self, idle, monkeypatch):
+        monkeypatch.setenv("STUDY_HOME", str(idle.studies))
         driver = Driver(idle, "interrupted")
-        said = api.stop("told", home=idle.studies)
+        said = api.stop("told")
         driver.thread.join()
         assert said == "stopped; nothing is lost. Go on with: study resume told"
         assert orders(idle) == []
@@ -169,7 +171,7 @@ class TestStudy:
     def test_whose_driver_takes_no_order_in_time(self, running):
         with pytest.raises(NotObeyedError, match=r"has not taken the order.*: process ") as caught:
             ordering.stop_study(running, patience=0.5)
-        assert "study resume told --take-over" in caught.value.remedy
+        assert f"`study resume told --home {running.studies} --take-over`" in caught.value.remedy
         assert caught.value.exit_code == 1
         assert orders(running) == [], "left lying, it would stop whoever goes on"
 
