@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from study.journal.files import FOLDER, epochs, first_line, journal_file, last_line, superseded
-from study.journal.lines import JournalError, Line, control
+from study.journal.lines import JournalError, control
 from vae_core.errors import UserError
 
 BEAT = 2.0
@@ -122,9 +122,7 @@ class Lease:
         """
         self._torn = True
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+            _write_all(self._file, data)
             os.fdatasync(self._file)
         except OSError:
             # Unless somebody has taken over, and has perhaps gone on from the end of it.
@@ -172,7 +170,7 @@ class Lease:
         beside = self._folder / f".{self.epoch:06d}.{uuid.uuid4().hex}"
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
-            os.write(file, line)
+            _write_all(file, line)
             os.fsync(file)
             try:
                 os.link(beside, self.path)
@@ -252,7 +250,7 @@ def _mark(home: Path, epoch: int) -> tuple[int, int]:
 
 
 def _holder(home: Path, epoch: int) -> Holder | None:
-    line: Line | None = first_line(journal_file(home, epoch))
+    line = first_line(journal_file(home, epoch))
     try:
         return None if line is None else Holder(**line.event.data)
     except TypeError:
@@ -291,6 +289,12 @@ def _host() -> str:
 
 def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def _sync(folder: Path) -> None:
