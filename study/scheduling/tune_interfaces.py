@@ -102,9 +102,9 @@ class StudyScheduler(FIFOScheduler):
     def _take(self, result: dict[str, Any]) -> bool:
         """Pass on what a trial's process has to say; return whether the trial's slot is over."""
         conductor, name, engine = self._conductor, result["trial"], result["died"]
-        if engine and not self._fleet.died_with_its_node(engine):
-            if conductor.died(name, engine):
-                return True
+        counts = engine and not self._fleet.died_with_its_node(engine)
+        if counts and conductor.died(name, engine):
+            return True
         for report in result["reports"]:
             if "trouble" in report:
                 raise EngineError(
