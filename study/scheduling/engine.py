@@ -34,7 +34,7 @@ PILOT_STEPS = 5
 BEAT = 5.0
 """Seconds between two heartbeats: what a killed engine's account may lack."""
 PATIENCE = 8.0
-"""Seconds that stopping waits for the steps in hand."""
+"""Seconds that stopping waits for the steps in hand, and for the last heartbeat."""
 
 
 @dataclass
@@ -75,8 +75,10 @@ class Engine:
         self._suspended: dict[str, float] = {}
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
-        self._beating = threading.Lock()
-        self._training = threading.Thread(target=self._train, daemon=True, name="training")
+        self._threads = [
+            threading.Thread(target=self._train, daemon=True, name="training"),
+            threading.Thread(target=self._beat, daemon=True, name="heartbeat"),
+        ]
 
     def prepare(self, data: Mapping[str, Any], validation: float) -> dict[str, Any]:
         """Open the data and begin; return what the engine is."""
@@ -91,8 +93,8 @@ class Engine:
             self._data, self.config.evaluation_images, self.config.pictures, self._device
         )
         self._seconds["start_up"] = time.perf_counter() - self._born
-        self._training.start()
-        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+        for thread in self._threads:
+            thread.start()
         return self._identity()
 
     def admit(self, request: dict[str, Any]) -> None:
@@ -169,10 +171,10 @@ class Engine:
         in no report: work that is lost unless its trial goes on from a checkpoint.
         """
         self._end()
-        with self._beating:  # none is written after this
-            pass
-        if self._training.is_alive():
-            self._training.join(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
         return self._account()
 
     # -- the training thread ------------------------------------------------------------------
@@ -444,17 +446,14 @@ class Engine:
 
     def _beat(self) -> None:
         """Leave word of the account in the home, over and over."""
-        while True:
-            with self._beating:
-                if self._stopped.is_set():
-                    return
-                try:
-                    self._fence.check()
-                    checkpoints.write(self._heartbeat, json.dumps(self._account()).encode())
-                except FencedError:
-                    self._end()
-                except OSError:
-                    pass  # the next one may find room
+        while not self._stopped.is_set():
+            try:
+                self._fence.check()
+                checkpoints.write(self._heartbeat, json.dumps(self._account()).encode())
+            except FencedError:
+                self._end()
+            except OSError:
+                pass  # the next one may find room
             self._stopped.wait(BEAT)
 
     def _identity(self) -> dict[str, Any]:

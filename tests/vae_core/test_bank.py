@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank, Member
 from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
+from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE, build, initialise
 
@@ -143,6 +144,63 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(width: int, member: Mem
     assert again.step(resumed) == 4
     again.train(5)
     assert_equal(state(whole, row), state(again, resumed))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("member", [ONE, *NEIGHBOURS], ids=lambda m: m.balancer)
+def test_a_segment_cut_at_any_step_ends_as_if_it_never_was(width: int, member: Member) -> None:
+    """Twice, into another row beside others, and with the chunks the rest is trained in."""
+    steps, whole = 6, bank(width)
+    row = whole.admit(member)
+    whole.train(3)
+    whole.segment(row)
+    start = whole.checkpoint(row)
+    assert len(start["history"]) == 0
+    whole.train(steps)
+    expected, after = whole.segment(row), whole.checkpoint(row)
+    for cut in range(1, steps):
+        first = bank(width)
+        row = first.admit(member, start)
+        first.train(cut)
+        middle = first.checkpoint(row)
+        assert len(middle["history"]) == cut
+        second = bank(width)
+        if width > 1:
+            second.admit(NEIGHBOURS[cut % 4])
+            second.train(2)
+        row = second.admit(member, middle)
+        for _ in range(steps - cut):
+            again = second.checkpoint(row)
+            second.release(row)
+            row = second.admit(member, again)
+            second.train(1)
+        assert second.segment(row) == expected
+        assert_equal(second.checkpoint(row), after)
+
+
+def test_a_divergence_before_the_cut_is_told_after_it_with_its_step() -> None:
+    member = replace(ONE, lr=1e30)
+    first, second = bank(2), bank(2)
+    row = first.admit(member)
+    first.train(4)
+    row = second.admit(member, first.checkpoint(row))
+    second.train(2)
+    assert second.segment(row).diverged_at == 2
+
+
+def test_an_unfit_checkpoint_is_refused_and_leaves_no_trace() -> None:
+    found, other = bank(2), Bank({**MLP, "latent": 9}, digits(), DIGITS, width=2, batch_size=BATCH)
+    own, foreign = bank(1), other.admit(ONE)
+    fitting = own.checkpoint(own.admit(ONE))
+    moments = {n: v for n, v in fitting.items() if not n.startswith("balancer/exp_avg/")}
+    spread = {**fitting, "parameter/encoder.1.weight": torch.zeros(1, 1)}  # copying would spread it
+    for unfit in (other.checkpoint(foreign), moments, spread, {**fitting, "more": torch.zeros(1)}):
+        with pytest.raises(ContractError, match="another model or balancer"):
+            found.admit(ONE, unfit)
+    assert found.free == 2
+    row = found.admit(ONE)
+    found.train(2)
+    assert found.segment(row).diverged_at is None
 
 
 def test_a_checkpoint_is_a_copy() -> None:
