@@ -247,18 +247,16 @@ class Engine:
                 self._change.notify_all()
 
     def _busy(self) -> list[str]:
-        """Banks to be advanced: a suspect's alone, else all that have members."""
-        tried = [run for run in self._occupants if run.suspect]
-        return [
-            key
-            for key, held in self._banks.items()
-            if any(run.bank is held.bank for run in tried or self._occupants)
-        ]
+        """Banks that have members."""
+        return [key for key, held in self._banks.items() if self._members(held)]
+
+    def _members(self, held: _Bank) -> list[Run]:
+        return [run for run in self._occupants if run.bank is held.bank]
 
     def _advance(self, key: str) -> None:
         """Train a bank up to its next report, or for as long as a chunk may take."""
         held = self._banks[key]
-        runs = [run for run in self._occupants if run.bank is held.bank]
+        runs = self._members(held)
         steps = min(run.steps_to_report() for run in runs)
         try:
             if steps > 0:
@@ -325,9 +323,11 @@ class Engine:
             )
             if key not in self._pilots:
                 start = time.perf_counter()
-                self._pilots[key] = bank.seconds_per_image(run.member, PILOT_STEPS)
-                with self._change:
-                    self._seconds["pilot"] += time.perf_counter() - start
+                try:
+                    self._pilots[key] = bank.seconds_per_image(run.member, PILOT_STEPS)
+                finally:
+                    with self._change:
+                        self._seconds["pilot"] += time.perf_counter() - start
             self._banks[key] = _Bank(bank)
         return self._banks[key].bank
 

@@ -198,9 +198,11 @@ def test_an_unfit_checkpoint_is_refused_and_leaves_no_trace() -> None:
         with pytest.raises(ContractError, match="another model or balancer"):
             found.admit(ONE, unfit)
     assert found.free == 2
-    row = found.admit(ONE)
-    found.train(2)
-    assert found.segment(row).diverged_at is None
+    clean = bank(2)
+    for both in (found, clean):
+        both.admit(NEIGHBOURS[0])
+        both.train(3)
+    assert_equal(found.checkpoint(0), clean.checkpoint(0))
 
 
 def test_a_checkpoint_is_a_copy() -> None:

@@ -141,6 +141,19 @@ def test_two_that_raise_are_both_found(bench: Bench) -> None:
     assert all(found[name][-1]["end"]["reason"] == "crashed" for name in ("bad", "worse"))
 
 
+def test_a_trial_that_raises_while_its_shape_is_timed_leaves_that_to_the_next(
+    bench: Bench,
+) -> None:
+    engine = bench.engine(width=2)
+    engine.admit(fused("bad", 1, 3))
+    engine.admit(fused("good", 2))
+    found = gather(engine, "bad", "good")
+    assert found["bad"][-1]["end"]["reason"] == "crashed"
+    assert [report["step"] for report in found["bad"]] == [1]
+    assert found["good"][-1]["end"]["state"] == "complete"
+    assert found["good"][0]["start"]["seconds_per_image"] > 0
+
+
 def test_a_suspect_may_be_released_or_put_down_while_another_is_tried(bench: Bench) -> None:
     expected = alone(bench, fused("c", 3), 3)
     for leaving in ("release", "suspend"):
