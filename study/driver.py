@@ -177,7 +177,8 @@ def _run_trials(
         with Progress(conductor, spec) as progress:
             conductor.journal.observe(progress.tell)
             together = conductor.startable
-            fleet.open(data.to_dict(), spec.data.validation, note, together=together)
+            opened = (data.to_dict(), spec.data.validation, note, conductor.running)
+            fleet.open(*opened, together=together)
             progress.begin()
             with Steering(conductor, fleet, home.path, signals), signals.abandonable():
                 tune_trials(conductor, fleet)

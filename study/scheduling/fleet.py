@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ Note = Callable[[str, dict[str, Any]], None]
 SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
 LOOK = 2.0
+"""Seconds between looks at Ray, and that an engine has for an answer."""
+SWEEP = 5.0
+"""Seconds between looks for slots that nobody uses."""
 PATIENCE = 60.0
 """Seconds an engine has to put its trials down: a checkpoint each, after the steps in hand."""
 _GONE = (RayActorError, RayTaskError, GetTimeoutError)
@@ -83,16 +87,27 @@ class Fleet:
         self._data: tuple[Mapping[str, Any], float] | None = None
 
     def open(
-        self, data: Mapping[str, Any], validation: float, note: Note, *, together: int
+        self,
+        data: Mapping[str, Any],
+        validation: float,
+        note: Note,
+        running: Callable[[], set[str]],
+        *,
+        together: int,
     ) -> None:
         """Give the engines their data; each joins the pool as soon as it is ready.
 
-        The first ``together`` trials start together (see :class:`Pool`).
+        Args:
+            data: the prepared images, as a mapping.
+            validation: how they are split.
+            note: records what becomes of engines.
+            running: the trials that may hold slots.
+            together: how many of the first trials start together (see :class:`Pool`).
 
         Raises:
             EngineError: an engine cannot begin.
         """
-        self._data, self._note = (data, validation), note
+        self._data, self._note, self._running = (data, validation), note, running
         self._pool.gather.remote(together)
         preparing = {self._prepare(held): held for held in self._engines}
         first, rest = ray.wait(list(preparing), num_returns=1)
@@ -123,8 +138,8 @@ class Fleet:
 
     def died_with_its_node(self, engine: str) -> bool:
         """Whether the node of a dead engine is gone too: then it was not for anything it ran."""
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        return self._nodes.get(engine) not in alive
+        node = self._nodes.get(engine)
+        return node is not None and not _is_up(node)
 
     def check(self) -> None:
         """See that Ray is there; asks it no more often than every :data:`LOOK` seconds.
@@ -136,7 +151,7 @@ class Fleet:
         if now < self._looked + LOOK:
             return
         self._looked = now
-        if self._here not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+        if not _is_up(self._here):
             raise EngineError(
                 "Ray has died on this machine", remedy="nothing is lost: go on with `study resume`"
             )
@@ -209,7 +224,11 @@ class Fleet:
             self._keep(preparing)
 
     def _keep(self, preparing: dict[Any, _Held]) -> None:
+        swept = time.monotonic()
         while not self._stopping.is_set():
+            if time.monotonic() > swept + SWEEP:
+                self._sweep()
+                swept = time.monotonic()
             watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
             ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
             for ref in ready:
@@ -228,15 +247,24 @@ class Fleet:
         """Tell a pool that was started anew what the old one knew."""
         self._serving = self._watch_pool()
         ray.get(self._pool.isolate.remote(list(self._isolated)))
-        for held in self._engines:
-            if held.node is None:
-                continue
-            try:
-                aboard = ray.get(held.actor.aboard.remote())
-            except (RayActorError, RayTaskError):
-                continue  # its `alive` says the same
+        self._sweep()
+        for held, aboard in self._aboard():
             seat = (held.config.name, held.actor, held.config.width, aboard)
             ray.get(self._pool.add.remote(*seat))
+
+    def _sweep(self) -> None:
+        """Free slots of trials that are not running: their release was lost with a process."""
+        for held, aboard in self._aboard():
+            for trial in set(aboard) - self._running():
+                held.actor.release.remote(trial)
+                self._pool.release.remote(trial)
+
+    def _aboard(self) -> Iterator[tuple[_Held, list[str]]]:
+        """Engines that can say it, and the trials in them."""
+        for held in self._engines:
+            if held.node is not None:
+                with suppress(*_GONE):  # its `alive` says the same
+                    yield held, ray.get(held.actor.aboard.remote(), timeout=LOOK)
 
     def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
         assert self._note is not None
@@ -258,3 +286,19 @@ class Fleet:
             note("engine", closing(account, "lost", "process"))
             return
         note("engine", closing(account, "stopped"))
+
+
+def _is_up(node: str) -> bool:
+    """Whether a node's raylet takes connections: Ray itself notices its death half a minute later.
+
+    ``node`` is the node's id.
+    """
+    found = next((known for known in ray.nodes() if known["NodeID"] == node), None)
+    if found is None or not found["Alive"]:
+        return False
+    try:
+        address = (found["NodeManagerAddress"], found["NodeManagerPort"])
+        socket.create_connection(address, timeout=LOOK).close()
+    except OSError:
+        return False
+    return True

@@ -107,8 +107,9 @@ class StudyScheduler(FIFOScheduler):
             return True
         for report in result["reports"]:
             if "trouble" in report:
+                remedy = "free some space, or mend what is wrong there, then go on with "
                 raise EngineError(
-                    report["trouble"], remedy="mend it, then go on with `study resume`"
+                    report["trouble"], remedy=f"{remedy}`study resume {conductor.spec.name}`"
                 )
             if conductor.report(name, report):
                 return True

@@ -148,6 +148,11 @@ class Conductor:
         with self._lock:
             return all(trial.state is not None for trial in self.trials.values())
 
+    def running(self) -> set[str]:
+        """The trials that were handed out and are not back."""
+        with self._lock:
+            return {name for name, trial in self.trials.items() if trial.running}
+
     @property
     def startable(self) -> int:
         """How many trials could be running at once now."""
