@@ -78,6 +78,7 @@ class Fleet:
         self._pool = ray.remote(Pool).options(**options).remote()
         self._serving = self._watch_pool()
         self._isolated: set[str] = set()
+        self._idle: set[str] = set()  # in a slot though not running, when last looked
         self._epoch = 0
         self._nodes: dict[str, str] = {}  # engine -> its node
         self._engines = [self._make(index) for index in range(count)]
@@ -247,17 +248,24 @@ class Fleet:
         """Tell a pool that was started anew what the old one knew."""
         self._serving = self._watch_pool()
         ray.get(self._pool.isolate.remote(list(self._isolated)))
-        self._sweep()
         for held, aboard in self._aboard():
             seat = (held.config.name, held.actor, held.config.width, aboard)
             ray.get(self._pool.add.remote(*seat))
 
     def _sweep(self) -> None:
-        """Free slots of trials that are not running: their release was lost with a process."""
-        for held, aboard in self._aboard():
-            for trial in set(aboard) - self._running():
-                held.actor.release.remote(trial)
-                self._pool.release.remote(trial)
+        """Free slots of trials that are not running: their release was lost with a process.
+
+        What is seen once may be on its way; what is seen twice stays.
+        """
+        aboard = [(held, set(trials)) for held, trials in self._aboard()]
+        there = set(ray.get(self._pool.seated.remote())).union(*(trials for _, trials in aboard))
+        idle = there - self._running()
+        for trial in idle & self._idle:
+            self._pool.release.remote(trial)
+            for held, trials in aboard:
+                if trial in trials:
+                    held.actor.release.remote(trial)
+        self._idle = idle
 
     def _aboard(self) -> Iterator[tuple[_Held, list[str]]]:
         """Engines that can say it, and the trials in them."""

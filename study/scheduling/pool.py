@@ -103,6 +103,10 @@ class Pool:
                     seat.reserved = None
             self._change.notify_all()
 
+    async def seated(self) -> list[str]:
+        """The trials that hold slots."""
+        return [trial for seat in self._seats.values() for trial in seat.trials]
+
     async def lost(self, engine: str) -> None:
         """Forget an engine that has died; its trials ask again."""
         async with self._change:
