@@ -469,8 +469,10 @@ class Engine:
             seconds, unreported = dict(self._seconds), dict(self._left)
             if self._idle_since is not None:
                 seconds["waiting"] += time.perf_counter() - self._idle_since
-            for run in (*self._occupants, *self._waiting):
-                spent = sum(run.unreported.values())
+            here = [*self._occupants, *self._waiting]
+            here += [run for run in self._runs.values() if run not in here]
+            for run in here:
+                spent = run.untold()
                 if spent:
                     unreported[run.trial] = unreported.get(run.trial, 0.0) + spent
         return {**self._identity(), "seconds": seconds, "unreported": unreported}

@@ -209,6 +209,15 @@ class Run:
         self.deliverables = [*self.deliverables, {"trouble": trouble}]
         self.over = True
 
+    def untold(self) -> float:
+        """Device seconds spent here that no report would carry, were the engine to end now.
+
+        A crash is in no checkpoint: until someone has heard of it, it counts.
+        """
+        unheard = self.deliverables[self.heard :]
+        crashes = (r for r in unheard if r.get("end", {}).get("reason") == "crashed")
+        return sum(self.unreported.values()) + sum(_seconds(report) for report in crashes)
+
     def take_unreported(self) -> float:
         """Device seconds spent here since the last report; from now on they count as told."""
         spent, self.unreported = self.unreported, dict.fromkeys(self.unreported, 0.0)
@@ -218,7 +227,7 @@ class Run:
         """Device seconds of reports made here that nobody asked for; likewise."""
         unheard, self.heard = self.deliverables[self.heard :], len(self.deliverables)
         mine = (report for report in unheard if report.get("engine") == self.config.name)
-        return sum(sum(report["seconds"].values()) for report in mine)
+        return sum(_seconds(report) for report in mine)
 
     def suspend(self) -> None:
         """Save the row as it is, inside a segment.
@@ -276,6 +285,11 @@ def _storage(path: Path, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise TroubleError(f"cannot {doing}: {error.strerror or error}, {path}") from error
+
+
+def _seconds(report: Report) -> float:
+    seconds: dict[str, float] = report["seconds"]
+    return sum(seconds.values())
 
 
 def _png(picture: Image) -> bytes:

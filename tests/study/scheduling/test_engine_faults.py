@@ -141,6 +141,16 @@ def test_two_that_raise_are_both_found(bench: Bench) -> None:
     assert all(found[name][-1]["end"]["reason"] == "crashed" for name in ("bad", "worse"))
 
 
+def test_a_crash_that_nobody_heard_of_is_lost_work(bench: Bench) -> None:
+    engine = bench.engine()
+    engine.admit(fused("bad", 1, 9))
+    while not engine._runs["bad"].over:
+        time.sleep(0.001)
+    account = engine.stop()
+    assert account["unreported"] == {"bad": pytest.approx(account["seconds"]["training"])}
+    assert account["unreported"]["bad"] > 0
+
+
 def test_a_trial_that_raises_while_its_shape_is_timed_leaves_that_to_the_next(
     bench: Bench,
 ) -> None:
