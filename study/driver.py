@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -172,10 +172,12 @@ def _run_trials(
         except UserError as error:  # raised in another thread, to be seen in this
             conductor.fail(error)
 
+    journal = conductor.journal
     early: dict[str, Any] | None = {}
     try:
         with Progress(conductor, spec) as progress:
-            conductor.journal.observe(progress.tell)
+            journal.observe(progress.tell)
+            journal.observe(lambda event: _retire(spec, [event], home))
             together = conductor.startable
             opened = (data.to_dict(), spec.data.validation, note, conductor.running)
             fleet.open(*opened, together=together)
@@ -197,24 +199,25 @@ def _run_trials(
                 note("interrupted", early)
             if conductor.failure is None:
                 heartbeats.forget(home.path)
+                _retire(spec, journal.events, home)  # an engine may have been a moment late
     if early is not None:
         raise StudyInterruptedError
 
 
 def _settle(spec: StudySpec, journal: Journal, home: StudyHome) -> None:
-    """Close what the driver before left open, and see to it that trials that end are closed."""
+    """Close what the driver before left open."""
     for account in heartbeats.orphans(home.path, journal.events):
         journal.append("engine", heartbeats.closing(account, "lost", "driver"))
     journal.commit()
     heartbeats.forget(home.path)
+    _retire(spec, journal.events, home)
 
-    def retire(event: Event) -> None:
+
+def _retire(spec: StudySpec, events: Iterable[Event], home: StudyHome) -> None:
+    """Leave of the checkpoints of trials that have ended what the spec says."""
+    for event in events:
         if event.kind == "end":
             checkpoints.retire(home.trial(event.data["trial"]), spec.checkpoints.keep)
-
-    for event in journal.events:
-        retire(event)
-    journal.observe(retire)
 
 
 def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter) -> Report:

@@ -42,7 +42,7 @@ def orphans(home: Path, events: Iterable[Event]) -> list[dict[str, Any]]:
 
 def forget(home: Path) -> None:
     """Remove every engine's word: it is in the journal."""
-    for path in (home / FOLDER).glob("*.json"):
+    for path in (home / FOLDER).glob("*.json*"):  # and what a killed engine left half written
         path.unlink(missing_ok=True)
 
 
