@@ -33,7 +33,7 @@ def epochs(home: Path) -> list[int]:
     """Lease epochs of the launches that the study in ``home`` has seen, ascending."""
     try:
         names = os.listdir(home / FOLDER)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
 

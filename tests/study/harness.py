@@ -334,8 +334,11 @@ def _marked(mark: bytes) -> Iterator[Process]:
         yield Process(int(folder.name), b" ".join(words).decode(errors="replace").strip())
 
 
-def left_over(home: Path, patience: float = 10.0) -> list[Process]:
-    """Processes still there some seconds after a study's end; returns sooner if there are none."""
+def left_over(home: Path, patience: float = 30.0) -> list[Process]:
+    """Processes still there some seconds after a study's end; returns sooner if there are none.
+
+    Two agents of Ray's own may outlive a killed driver by some seconds.
+    """
     deadline = time.monotonic() + patience
     while (there := processes(home)) and time.monotonic() < deadline:
         time.sleep(0.2)
