@@ -32,7 +32,7 @@ SPEC: dict[str, Any] = {
     "question": "Does the platform keep its word?",
     "data": {"name": "digits", "validation": 220},
     "model": {"name": "mlp", "latent": 4, "width": 16},
-    "training": {"epochs": 30, "batch_size": 64, "lr": 3e-3, "reports": 6},
+    "training": {"epochs": 50, "batch_size": 64, "lr": 3e-3, "reports": 12},
     "seeds": [0, 1],
     "evaluation": {"images": 200, "pictures": 4},
     "engines": {"device": "cpu", "count": 1},
