@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import ray
 from click.testing import CliRunner, Result
+from own_models import MODELS
 from PIL import Image
 
 from study.cli import main
@@ -39,29 +40,13 @@ arms:
     balancer: learned_sigma
 """
 
-OWN = '''
+OWN = (
+    MODELS
+    + '''
 import numpy as np
-import torch
-from torch import nn
 from study.driver import StudyInterruptedError
 from vae_core.balancers import Balance, Balancer
 from vae_core.data import Source
-from vae_core.models import VAE
-
-class Plain(VAE):
-    def __init__(self, shape, latent):
-        super().__init__(shape, latent)
-        self.inner = nn.Linear(shape.dims, 2 * latent)
-        self.outer = nn.Linear(latent, shape.dims)
-    def encode(self, x):
-        mu, logvar = self.inner(x.flatten(1)).chunk(2, dim=1)
-        return mu, logvar
-    def decode(self, z):
-        return torch.sigmoid(self.outer(z)).view(-1, *self.shape.chw)
-
-class Dropping(Plain):
-    def decode(self, z):
-        return super().decode(nn.functional.dropout(z, training=self.training))
 
 class Halves(Balancer):
     name = "halves"
@@ -97,6 +82,7 @@ class Interrupted(CutShort):
         raise StudyInterruptedError
         yield
 '''
+)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from own_models import MODELS
 
 from study.spec import SpecError, StudySpec, check_images, training_steps
 from vae_core.data import PreparedData
@@ -82,31 +83,15 @@ def test_a_searched_value_the_model_does_not_take(searching):
     assert caught.value.what == "width is 0"
 
 
-OWN = """
-import torch
-from torch import nn
-from vae_core.models import VAE
-
-class Plain(VAE):
-    def __init__(self, shape, latent):
-        super().__init__(shape, latent)
-        self.inner = nn.Linear(shape.dims, 2 * latent)
-        self.outer = nn.Linear(latent, shape.dims)
-    def encode(self, x):
-        mu, logvar = self.inner(x.flatten(1)).chunk(2, dim=1)
-        return mu, logvar
-    def decode(self, z):
-        return torch.sigmoid(self.outer(z)).view(-1, *self.shape.chw)
-
-class Dropping(Plain):
-    def decode(self, z):
-        return super().decode(nn.functional.dropout(z, training=self.training))
-
+OWN = (
+    MODELS
+    + """
 class Odd(Plain):
     def encode(self, x):
         mu, logvar = super().encode(x)
         return (mu, logvar) if self.latent < 9 else (mu[:, :3], logvar)
 """
+)
 
 
 @pytest.fixture
