@@ -93,6 +93,12 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
     """The study's journal and lease; of a study that then does not begin, nothing is left."""
     home.make()
     journal = Journal(home.path, take_over=take_over)
+    if journal.cut:
+        print(
+            f"the journal of the launch before ends in {journal.cut:,} bytes that are no whole "
+            "entries: they are left out, and what they told is done again",
+            file=sys.stderr,
+        )
     try:
         yield journal
     finally:

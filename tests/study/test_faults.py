@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -86,8 +87,10 @@ def test_ctrl_c_and_sigterm_put_trials_down_inside_a_segment(home: Path, tmp_pat
     assert put_down[0]["training"] > 0
     assert events(home)[-1].kind == "interrupted"
 
+    harness.tear(harness.journal_files(run.study)[-1], random.Random(0))
     run = Launch(home, verb="resume", spec=spec)
     training(run)
+    assert "no whole entries: they are left out" in run.text()
     frozen = harness.processes(home, harness.TITLES["engine"])
     for process in frozen:  # so that nothing can be put down
         process.kill(signal.SIGSTOP)
