@@ -81,9 +81,13 @@ class Signals:
                 raise
 
     def abandon(self) -> None:
-        """Raise :class:`AbandonedError` in the main thread, whatever it waits for."""
-        self._abandoned = True
-        _thread.interrupt_main()
+        """Raise :class:`AbandonedError` in the main thread, whatever it waits for.
+
+        A study that was launched from another thread cannot be reached so, and waits on.
+        """
+        if self._former:
+            self._abandoned = True
+            _thread.interrupt_main()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._abandoned:
