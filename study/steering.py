@@ -41,8 +41,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._interrupt: Callable[[], None] | None = None
-        self._seen = False
-        self._abandoned = False
+        self._seen = self._abandoning = self._abandoned = False
         self._former = {}
         if threading.current_thread() is threading.main_thread():  # else the caller owns them
             self._former = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -68,8 +67,6 @@ class Signals:
     def hand_over(self, interrupt: Callable[[], None]) -> None:
         """From now on the first signal calls ``interrupt``."""
         self._interrupt = interrupt
-        if self._seen:
-            interrupt()
 
     @contextmanager
     def abandonable(self) -> Iterator[None]:
@@ -86,11 +83,12 @@ class Signals:
         A study that was launched from another thread cannot be reached so, and waits on.
         """
         if self._former:
-            self._abandoned = True
+            self._abandoning = True
             _thread.interrupt_main()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._abandoned:
+        if self._abandoning:
+            self._abandoning, self._abandoned, self._seen = False, True, True
             raise AbandonedError
         if self._seen:
             os._exit(INTERRUPTED)
