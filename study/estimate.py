@@ -103,6 +103,12 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     row = parameters * FLOAT_BYTES * ROW_COPIES
     trials = sum(arm.search_trials + arm.confirm_runs for arm in arms)
     confirmed = sum(arm.confirm_runs for arm in arms)
+    running = engines * slots * KEPT
+    checkpoints = {  # at the end, when most are there
+        "none": running,
+        "last": running + trials,
+        "all": trials * spec.training.reports,
+    }[spec.checkpoints.keep]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as an engine would
     seconds_per_image = time_images(spec.to_dict(), data.to_dict(), device, slots)
@@ -114,7 +120,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         engines=engines,
         slots=slots,
         memory_bytes=row * engines * slots,
-        disk_bytes=row * engines * slots * KEPT
+        disk_bytes=row * checkpoints
         + confirmed * parameters * FLOAT_BYTES
         + trials * spec.training.reports * REPORT_BYTES,
         seconds=sum(arm.images for arm in arms) * seconds_per_image / engines,

@@ -59,6 +59,9 @@ def test_memory_disk_and_time(planned):
     # two checkpoints a row, 9 confirm runs' weights, 17 trials of 5 reports
     assert found.disk_bytes == 2 * found.memory_bytes + 9 * weights + 17 * 5 * 2000
     assert 0 < found.seconds < 3600
+    for keep, checkpoints in (("last", 6 * 2 + 17), ("all", 17 * 5)):
+        more = planned(checkpoints={"keep": keep})
+        assert more.disk_bytes - found.disk_bytes == (checkpoints - 6 * 2) * 4 * weights
 
 
 def test_the_text_says_all_of_it(planned):
