@@ -107,7 +107,7 @@ class Outcome:
             ("trials duplicated", len(found.twice)),
             ("metric histories in MLflow unlike the journal", len(found.steps)),
             ("MLflow runs left open", len(found.open)),
-            ("processes left 30 s after a study", len(self.zombies)),
+            ("processes left 90 s after a study", len(self.zombies)),
             ("hung", len(self.hung)),
             ("launches ended otherwise than they should", len(self.refused)),
             ("rows of tables unlike the undisturbed study's", len(found.differing)),

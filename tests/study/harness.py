@@ -334,10 +334,11 @@ def _marked(mark: bytes) -> Iterator[Process]:
         yield Process(int(folder.name), b" ".join(words).decode(errors="replace").strip())
 
 
-def left_over(home: Path, patience: float = 30.0) -> list[Process]:
+def left_over(home: Path, patience: float = 90.0) -> list[Process]:
     """Processes still there some seconds after a study's end; returns sooner if there are none.
 
-    Two agents of Ray's own may outlive a killed driver by some seconds.
+    Two agents of Ray's own outlive a killed driver for as long as they try to tell Ray's control
+    store of it, which is dead too.
     """
     deadline = time.monotonic() + patience
     while (there := processes(home)) and time.monotonic() < deadline:
