@@ -82,9 +82,8 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
         except Exception as error:  # Ray raises several unrelated kinds
             raise _no_cluster(address, error) from error
     else:
-        # Nobody starts a local Ray's control store again. Processes of Ray's that outlive a killed
-        # driver would look for it for a minute before they go.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+        # Nobody starts a local Ray's control store again: no use in waiting a minute for it.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         count = spec.engines.count
         ray.init(
             address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
