@@ -25,6 +25,8 @@ SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
 LOOK = 2.0
 """Seconds between looks at Ray, and that an engine has for an answer."""
+ATTEMPTS = 3
+"""Engines that may die as they come up before the first is ready."""
 SWEEP = 5.0
 """Seconds between looks for slots that nobody uses."""
 PATIENCE = 60.0
@@ -111,20 +113,22 @@ class Fleet:
         self._data, self._note, self._running = (data, validation), note, running
         self._pool.gather.remote(together)
         preparing = {self._prepare(held): held for held in self._engines}
-        first, rest = ray.wait(list(preparing), num_returns=1)
-        try:
-            info = ray.get(first[0])
-        except (RayTaskError, RayActorError) as error:
-            raise EngineError(
-                f"an engine cannot begin: {error}",
-                where=preparing[first[0]].config.name,
-                remedy="see its node's Ray logs; the studies' home must be on storage that "
-                "every node sees, and the same packages installed on each",
-            ) from error
-        self._join(preparing[first[0]], info)
-        self._watcher = threading.Thread(
-            target=self._watch, args=({ref: preparing[ref] for ref in rest},), daemon=True
-        )
+        for attempt in range(ATTEMPTS):
+            first = ray.wait(list(preparing), num_returns=1)[0][0]
+            held = preparing.pop(first)
+            try:
+                self._join(held, ray.get(first))
+                break
+            except (RayTaskError, RayActorError) as error:
+                if isinstance(error, RayTaskError) or attempt + 1 == ATTEMPTS:
+                    raise EngineError(
+                        f"an engine cannot begin: {error}",
+                        where=held.config.name,
+                        remedy="see its node's Ray logs; the studies' home must be on storage that "
+                        "every node sees, and the same packages installed on each",
+                    ) from error
+                self._replace(held.alive, preparing)  # it was killed as it came up
+        self._watcher = threading.Thread(target=self._watch, args=(preparing,), daemon=True)
         self._watcher.start()
 
     def release(self, trial: str) -> None:
