@@ -252,16 +252,17 @@ class Fleet:
         """Tell a pool that was started anew what the old one knew."""
         self._serving = self._watch_pool()
         ray.get(self._pool.isolate.remote(list(self._isolated)))
-        for held, aboard in self._aboard():
-            seat = (held.config.name, held.actor, held.config.width, aboard)
-            ray.get(self._pool.add.remote(*seat))
+        self._sweep()
 
     def _sweep(self) -> None:
-        """Free slots of trials that are not running: their release was lost with a process.
+        """See that the pool has every engine, and free slots of trials that are not running.
 
-        What is seen once may be on its way; what is seen twice stays.
+        Their release was lost with a process if they are seen twice; once, it may be on its way.
         """
         aboard = [(held, set(trials)) for held, trials in self._aboard()]
+        for held, trials in aboard:  # known to the pool already, but for one just started anew
+            seat = (held.config.name, held.actor, held.config.width, list(trials))
+            ray.get(self._pool.add.remote(*seat))
         there = set(ray.get(self._pool.seated.remote())).union(*(trials for _, trials in aboard))
         idle = there - self._running()
         for trial in idle & self._idle:

@@ -11,6 +11,10 @@ PATIENCE = 20.0
 """Seconds the first trials wait for each other's processes."""
 
 
+TURN = 20.0
+"""Seconds a call waits for a slot: one that is lost with a process is then not waited for long."""
+
+
 @dataclass
 class _Seat:
     """An engine and the trials that hold its slots."""
@@ -74,7 +78,8 @@ class Pool:
         """A slot for ``trial``: the one it holds, else one of the emptiest engine. Waits for it.
 
         Returns:
-            The engine's name and handle; None once the pool is closed, or the trial released.
+            The engine's name and handle; no name after :data:`TURN` s without a slot: ask again;
+            None once the pool is closed, or the trial released.
         """
         async with self._change:
             await self._gathered(trial)
@@ -85,7 +90,10 @@ class Pool:
                     name = self._place(trial)
                     if name is not None:
                         return name, self._seats[name].handle
-                    await self._change.wait()
+                    try:
+                        await asyncio.wait_for(self._change.wait(), TURN)
+                    except TimeoutError:
+                        return "", None
             finally:
                 self._waiting.pop(me, None)
             return None

@@ -12,10 +12,14 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 
 PAUSE = 1.0
 """Seconds before an engine that cannot be reached just now is asked again."""
+
+
+LOST = 60.0
+"""Seconds after which a call that the pool answers much sooner is lost."""
 
 
 class TrialRelay(tune.Trainable):
@@ -61,7 +65,7 @@ class TrialRelay(tune.Trainable):
     def _relay(self) -> dict[str, Any]:
         try:
             if self._engine is None:
-                found = ray.get(self._pool.acquire.remote(self._trial))
+                found = self._acquire()
                 if found is None:
                     return self._result(over=True)
                 self._engine, self._taken = found, None
@@ -80,6 +84,17 @@ class TrialRelay(tune.Trainable):
         if over:
             self.cleanup()
         return self._result(reports, over=over)
+
+    def _acquire(self) -> tuple[str, Any] | None:
+        """A slot, or None once the study ends."""
+        while True:
+            try:
+                found: tuple[str, Any] | None
+                found = ray.get(self._pool.acquire.remote(self._trial), timeout=LOST)
+            except GetTimeoutError:
+                continue
+            if found is None or found[0]:
+                return found
 
     def _result(
         self, reports: list[dict[str, Any]] | None = None, *, over: bool = False, died: str = ""
