@@ -29,7 +29,7 @@ test: $(STAMP)  ## Run all tests but those marked slow, gpu or data.
 test-data: $(STAMP)  ## Run the tests on real datasets in DATA_ROOT.
 	STUDY_DATA_ROOT=$(DATA_ROOT) $(BIN)/python -m pytest -m data
 
-chaos: $(STAMP)  ## Kill a small study 200 times and see whether anything is lost (about 30 min).
+chaos: $(STAMP)  ## Kill a small study 200 times and see whether anything is lost (about 35 min).
 	$(BIN)/python tests/study/chaos.py --kills 200 --seed 1
 
 lint: $(STAMP)  ## Check format, style and types.
