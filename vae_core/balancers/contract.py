@@ -18,13 +18,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from vae_core.geometry import ImageShape
+from vae_core.models.contract import Head
 
+Likelihood = Literal["gaussian", "laplace"]
 State = dict[str, Tensor]
 Scalars = Mapping[str, Tensor]
 
@@ -99,6 +101,10 @@ class Balancer(ABC):
     terms: ClassVar[frozenset[str]] = frozenset({"squared_error", "kl"})
     """The :class:`Terms` it reads; ``absolute_error`` is computed only when named here."""
     learned: ClassVar[Mapping[str, Learned]] = {}
+    head: ClassVar[Head | None] = None
+    """The head a decoder needs for it (:mod:`vae_core.models.heads`)."""
+    likelihood: ClassVar[Likelihood] = "gaussian"
+    """The distribution p(x|z) it trains."""
 
     def __init__(self, shape: ImageShape, latent: int) -> None:
         self.shape, self.latent = shape, latent

@@ -1,16 +1,18 @@
 """Encoders and decoders as ordinary modules, by name or by import path."""
 
-from vae_core.models.building import MODELS, build
-from vae_core.models.contract import VAE, Reconstruction, evaluating
+from vae_core.models.building import MODELS, build, check_model_settings
+from vae_core.models.contract import VAE, Head, Reconstruction, evaluating
 from vae_core.models.initialise import initialise
 from vae_core.models.suite import check_model
 
 __all__ = [
     "MODELS",
     "VAE",
+    "Head",
     "Reconstruction",
     "build",
     "check_model",
+    "check_model_settings",
     "evaluating",
     "initialise",
 ]

@@ -9,7 +9,7 @@ import torch
 
 from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
-from vae_core.models.contract import VAE
+from vae_core.models.contract import VAE, Head
 from vae_core.models.conv import Conv
 from vae_core.models.initialise import private_randomness
 from vae_core.models.mlp import MLP
@@ -31,14 +31,32 @@ MODELS.register("mlp", MLP)
 MODELS.register("conv", Conv)
 
 
-def build(settings: Mapping[str, Any], shape: ImageShape) -> VAE:
+def check_model_settings(name: str, kind: type[VAE], settings: Mapping[str, Any]) -> None:
+    """Check ``settings`` against those that model ``kind`` takes beside its latent size.
+
+    Raises:
+        ContractError: a setting it does not take; ``head`` is no setting, but a balancer's wish.
+    """
+    if "head" in settings:
+        raise ContractError(
+            "a model has no setting 'head'",
+            where="model.head",
+            remedy="name a balancer that needs a head: predicted_image_sigma or "
+            "predicted_pixel_sigma",
+        )
+    check_settings("model", name, kind, settings, skip=2)
+
+
+def build(settings: Mapping[str, Any], shape: ImageShape, head: Head | None = None) -> VAE:
     """A new model for images of ``shape`` from ``{"name": ..., "latent": ..., ...settings}``.
 
     Its parameters are still to be set (:func:`vae_core.models.initialise`); building consumes none
-    of torch's global randomness, and equal settings give equal buffers.
+    of torch's global randomness, and equal settings give equal buffers. A ``head`` adds parameters
+    and leaves the names of the others, and so their start, as they are.
 
     Raises:
-        ContractError: an unknown model, setting or value, or images it does not take.
+        ContractError: an unknown model, setting or value, images it does not take, or a head it
+            cannot have.
     """
     options = dict(settings)
     name = options.pop("name", None)
@@ -51,7 +69,15 @@ def build(settings: Mapping[str, Any], shape: ImageShape) -> VAE:
         )
     latent = options.pop("latent")
     kind = MODELS.get(name)
-    check_settings("model", name, kind, options, skip=2)
+    check_model_settings(name, kind, options)
+    if head is not None:
+        if head not in kind.heads:
+            raise ContractError(
+                f"model '{name}' cannot be built with a head for the noise variance of each {head}",
+                where="model.name",
+                remedy="use a model that can, or a balancer that needs no head",
+            )
+        options["head"] = head
     with private_randomness():
         torch.default_generator.manual_seed(0)
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 
+Head = Literal["image", "pixel"]
+"""What a decoder predicts a noise variance for: the image as a whole, or each pixel."""
+
 
 class Reconstruction(NamedTuple):
-    """One pass through a model: decoder means and the posterior they were drawn from."""
+    """One pass through a model: the likelihood's parameters and the posterior z was drawn from."""
 
     xhat: Tensor
     """[B, C, H, W]"""
@@ -23,23 +27,45 @@ class Reconstruction(NamedTuple):
     """[B, Z]"""
     logvar: Tensor
     """[B, Z]"""
+    log_sigma2: Tensor | None = None
+    """ln of the noise variance the decoder predicts: [B, 1, 1, 1] with an image head,
+    [B, C, H, W] with a pixel head; None without a head."""
+
+    def nll(self, x: Tensor) -> Tensor:
+        """-ln p(x | z) of images x [B, C, H, W] under the decoder's own head, [B] nats per image.
+
+        The sum over pixels of (x - xhat)^2 / (2 sigma^2) + ln(2 pi sigma^2) / 2.
+        """
+        assert self.log_sigma2 is not None, "a model without a head predicts no variance"
+        error = x - self.xhat
+        nats = error * error * torch.exp(-self.log_sigma2) + self.log_sigma2
+        return 0.5 * (nats + math.log(2 * math.pi)).sum(dim=(1, 2, 3))
 
 
 class VAE(nn.Module, ABC):
     """A Gaussian encoder and a decoder of means, for images x in [0, 1].
 
     A subclass takes (shape, latent) and its own settings as keywords, calls
-    ``super().__init__(shape, latent)`` and defines :meth:`encode` and :meth:`decode`. It holds no
-    noise variance (that is the balancer's) and draws no random numbers (noise is passed in).
-    Decoder means need not lie in [0, 1] (a Gaussian's mean may be anywhere; the built-in models'
-    do, by a sigmoid), but must be finite. :func:`vae_core.models.check_model` states the rest of
-    the contract.
+    ``super().__init__(shape, latent)`` and defines :meth:`encode` and :meth:`decode`. It draws no
+    random numbers (noise is passed in) and holds no noise variance: that is the balancer's, unless
+    the balancer asks for a decoder that predicts it. A model that can declares ``heads``, takes
+    the keyword ``head``, passes it on to ``super().__init__`` and defines :meth:`decode_spread`;
+    :mod:`vae_core.models.heads` has the layers. Decoder means need not lie in [0, 1] (a
+    Gaussian's mean may be anywhere; the built-in models' do, by a sigmoid), but must be finite.
+    :func:`vae_core.models.check_model` states the rest of the contract.
+
+    Attributes:
+        heads: the heads it can be built with.
+        head: the head it has; None: the balancer sets the noise variance.
     """
 
-    def __init__(self, shape: ImageShape, latent: int) -> None:
+    heads: ClassVar[frozenset[Head]] = frozenset()
+
+    def __init__(self, shape: ImageShape, latent: int, head: Head | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.latent = positive_int("latent", latent)
+        self.head = head
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,12 +75,21 @@ class VAE(nn.Module, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """Means [B, C, H, W] of the images that latents [B, Z] stand for."""
 
+    def decode_spread(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Means, and ln of the noise variance the head predicts, of the images z stand for.
+
+        The variance is [B, 1, 1, 1] with an image head and [B, C, H, W] with a pixel head.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no head")
+
     def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
         """Encode images [B, C, H, W], decode z = mu + exp(logvar/2) * noise, noise [B, Z]."""
         mu, logvar = self.encode(x)
-        return Reconstruction(
-            self.decode(torch.addcmul(mu, noise, (0.5 * logvar).exp())), mu, logvar
-        )
+        z = torch.addcmul(mu, noise, (0.5 * logvar).exp())
+        if self.head is None:
+            return Reconstruction(self.decode(z), mu, logvar)
+        xhat, log_sigma2 = self.decode_spread(z)
+        return Reconstruction(xhat, mu, logvar, log_sigma2)
 
 
 def positive_int(key: str, value: Any) -> int:

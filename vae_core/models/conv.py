@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
-from vae_core.models.contract import VAE, positive_int
+from vae_core.models.contract import VAE, Head, positive_int
+from vae_core.models.heads import ImageHead, PixelDouble, PixelHead
 from vae_core.models.layers import Double, Halve, Linear
 
 HALVINGS = {28: 2, 32: 3, 64: 4}
@@ -21,8 +22,12 @@ class Conv(VAE):
     The decoder mirrors the encoder: one linear layer, then as many doublings.
     """
 
-    def __init__(self, shape: ImageShape, latent: int, width: int = 32) -> None:
-        super().__init__(shape, latent)
+    heads = frozenset[Head]({"image", "pixel"})
+
+    def __init__(
+        self, shape: ImageShape, latent: int, width: int = 32, head: Head | None = None
+    ) -> None:
+        super().__init__(shape, latent, head)
         positive_int("width", width)
         side = shape.height
         if shape.width != side or side not in HALVINGS or shape.channels not in (1, 3):
@@ -44,6 +49,10 @@ class Conv(VAE):
         self.decoder = nn.Sequential(
             Linear(latent, features), nn.Unflatten(1, smallest), *up, nn.Sigmoid()
         )
+        if head == "image":
+            self.spread: nn.Module = ImageHead(width)
+        elif head == "pixel":
+            self.spread = PixelHead(PixelDouble(width, shape.channels))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance [B, Z] of images [B, C, H, W]."""
@@ -54,3 +63,8 @@ class Conv(VAE):
         """Means in (0, 1) of the images [B, C, H, W] that latents [B, Z] stand for."""
         xhat: Tensor = self.decoder(z)
         return xhat
+
+    def decode_spread(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Means, and the ln variance the head reads from the features before the last doubling."""
+        features = self.decoder[:-2](z)
+        return self.decoder[-2:](features), self.spread(features)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import squared_error
-from vae_core.models.contract import VAE, Reconstruction, evaluating
+from vae_core.models.contract import VAE, Head, Reconstruction, evaluating
 from vae_core.models.initialise import initialise, private_randomness
 from vae_core.randomness import derive
 
@@ -33,20 +33,23 @@ def check_model(model_class: type[VAE], shape: ImageShape, latent: int, **settin
        The arguments are left as they were.
     4. ``forward`` decodes mu + exp(logvar/2) * noise.
     5. It draws no random numbers: equal inputs give equal outputs in training mode.
-    6. The reconstruction error's gradient reaches every parameter and is finite.
+    6. The gradient of the reconstruction error, or with a head of -ln p(x | z), reaches every
+       parameter and is finite.
     7. ``torch.func.vmap(randomness="error")`` of ``functional_call`` over stacked parameters and
        buffers gives, in training mode, the outputs, gradients and updated buffers of plain calls.
+    8. All this holds too with each head the model declares. ``decode_spread`` then gives the means
+       of ``decode`` and a finite ln variance of the declared shape, and a head leaves the names
+       and shapes of the other parameters as they are.
 
     Raises:
         ContractError: names the first clause that is broken and what to do about it.
     """
-    check = _Checks(model_class, shape, latent, settings)
-    check.initialisation()
-    check.shapes()
-    check.sampling()
-    check.no_randomness()
-    check.gradients()
-    check.stacking()
+    plain = _Checks(model_class, shape, latent, settings)
+    plain.run()
+    for head in sorted(model_class.heads):
+        headed = _Checks(model_class, shape, latent, {**settings, "head": head})
+        headed.run()
+        headed.keeps_the_parameters_of(plain)
 
 
 class _Checks:
@@ -57,7 +60,13 @@ class _Checks:
     ) -> None:
         self._kind, self._name = kind, kind.__name__
         self._shape, self._latent, self._settings = shape, latent, settings
+        self._head: Head | None = settings.get("head")
         self._model = self._built()
+        if self._model.head != self._head:
+            raise self._broken(
+                f"has head {self._model.head!r}, but was given {self._head!r}",
+                "take the keyword head, and pass it on to super().__init__(shape, latent, head)",
+            )
         if (self._model.shape, self._model.latent) != (shape, latent):
             raise self._broken(
                 f"has shape {self._model.shape} and latent {self._model.latent}, "
@@ -67,6 +76,16 @@ class _Checks:
         generator = torch.Generator().manual_seed(derive(0, "contract"))
         self._x = torch.rand(4, *shape.chw, generator=generator)
         self._noise = torch.randn(4, latent, generator=generator)
+
+    def run(self) -> None:
+        self.initialisation()
+        self.shapes()
+        if self._head is not None:
+            self.spread()
+        self.sampling()
+        self.no_randomness()
+        self.gradients()
+        self.stacking()
 
     def initialisation(self) -> None:
         model = self._model
@@ -119,19 +138,50 @@ class _Checks:
                     "compute each row of a batch from that row alone when self.training is False",
                 )
 
+    def spread(self) -> None:
+        model, z, images = self._model, self._noise, len(self._x)
+        per_pixel = self._shape.chw if self._head == "pixel" else (1, 1, 1)
+        with evaluating(model):
+            xhat = model.decode(z)
+            means, log_sigma2 = self._attempt("decode_spread", lambda: model.decode_spread(z))
+            few = self._attempt("decode_spread 3 latents", lambda: model.decode_spread(z[:3])[1])
+            shape = torch.Size((images, *per_pixel))
+            self._check_tensor("decode_spread's log_sigma2", log_sigma2, shape)
+        if not _close(means, xhat):
+            raise self._broken(
+                "gives other means from decode_spread than from decode", "let both share the layers"
+            )
+        if not _close(few, log_sigma2[:3]):
+            raise self._broken(
+                "gives an image another variance beside other images, in evaluation mode",
+                "compute each row of a batch from that row alone when self.training is False",
+            )
+
+    def keeps_the_parameters_of(self, plain: _Checks) -> None:
+        with_head = {name: p.shape for name, p in self._model.named_parameters()}
+        for name, parameter in plain._model.named_parameters():
+            if with_head.get(name) != parameter.shape:
+                raise self._broken(
+                    f"has another parameter '{name}' with a head for each {self._head}, or none",
+                    "only add parameters for a head: equal names and shapes start alike",
+                )
+
     def sampling(self) -> None:
         model = self._model
         with evaluating(model):
             got = self._attempt("run forward", lambda: model(self._x, self._noise))
             mu, logvar = model.encode(self._x)
-            xhat = model.decode(mu + (0.5 * logvar).exp() * self._noise)
+            z = mu + (0.5 * logvar).exp() * self._noise
+            decoded = (model.decode(z), None) if self._head is None else model.decode_spread(z)
+        expected = Reconstruction(decoded[0], mu, logvar, decoded[1])
         if not (
             isinstance(got, Reconstruction)
-            and all(_close(a, b) for a, b in zip(got, (xhat, mu, logvar), strict=True))
+            and (got.log_sigma2 is None) == (self._head is None)
+            and all(_close(a, b) for a, b in zip(_tensors(got), _tensors(expected), strict=True))
         ):
             raise self._broken(
                 "has a forward that does not decode mu + exp(logvar/2) * noise",
-                "do not override forward; define encode and decode",
+                "do not override forward; define encode and decode, and decode_spread for a head",
             )
 
     def no_randomness(self) -> None:
@@ -142,7 +192,7 @@ class _Checks:
             for _ in range(2)
         )
         if not torch.equal(before, torch.get_rng_state()) or not all(
-            _close(a, b) for a, b in zip(first, second, strict=True)
+            _close(a, b) for a, b in zip(_tensors(first), _tensors(second), strict=True)
         ):
             raise self._broken(
                 "draws random numbers of its own",
@@ -153,7 +203,7 @@ class _Checks:
     def gradients(self) -> None:
         model = self._model.train()
         model.zero_grad()
-        self._backward(lambda: squared_error(self._x, model(self._x, self._noise).xhat))
+        self._backward(lambda: self._loss(self._x, model(self._x, self._noise)))
         for name, parameter in model.named_parameters():
             if parameter.grad is None or not parameter.grad.isfinite().all():
                 state = "no" if parameter.grad is None else "a non-finite"
@@ -169,7 +219,8 @@ class _Checks:
         parameters, buffers = torch.func.stack_module_state(list[nn.Module](members))
 
         def one(parameters: Any, buffers: Any, x: Tensor, noise: Tensor) -> Any:
-            return torch.func.functional_call(self._model, (parameters, buffers), (x, noise))
+            inputs = (x, noise)
+            return _tensors(torch.func.functional_call(self._model, (parameters, buffers), inputs))
 
         x, noise = torch.stack([self._x, 1 - self._x]), torch.stack([self._noise, -self._noise])
         rows = self._attempt(
@@ -177,11 +228,15 @@ class _Checks:
             lambda: torch.func.vmap(one, randomness="error")(parameters, buffers, x, noise),
             remedy="avoid branches on tensor values, .item(), and writing into tensors made inside",
         )
-        self._backward(lambda: squared_error(x, rows[0]))
+        self._backward(
+            lambda: torch.cat(
+                [self._loss(x[k], Reconstruction(*(row[k] for row in rows))) for k in range(2)]
+            )
+        )
         for k, member in enumerate(members):
             plain = member(x[k], noise[k])
-            torch.autograd.backward(squared_error(x[k], plain.xhat).sum())
-            pairs = [(f"output {i}", rows[i][k], plain[i]) for i in range(3)]
+            torch.autograd.backward(self._loss(x[k], plain).sum())
+            pairs = [(f"output {i}", rows[i][k], out) for i, out in enumerate(_tensors(plain))]
             pairs += [(f"buffer '{n}'", buffers[n][k], b) for n, b in member.named_buffers()]
             for name, parameter in member.named_parameters():
                 grad = parameters[name].grad
@@ -194,6 +249,10 @@ class _Checks:
                         "reach parameters and buffers as attributes of their modules at every "
                         "call, and change buffers in place only",
                     )
+
+    def _loss(self, x: Tensor, found: Reconstruction) -> Tensor:
+        """Something of each image [B] that every parameter has a part in."""
+        return squared_error(x, found.xhat) if self._head is None else found.nll(x)
 
     def _built(self) -> VAE:
         with private_randomness():
@@ -235,7 +294,13 @@ class _Checks:
             ) from error
 
     def _broken(self, what: str, remedy: str) -> ContractError:
-        return ContractError(f"{self._name} {what}", where="model contract", remedy=remedy)
+        name = f"{self._name} with a head" if self._head else self._name
+        return ContractError(f"{name} {what}", where="model contract", remedy=remedy)
+
+
+def _tensors(found: Any) -> tuple[Tensor, ...]:
+    """What a model returned, less what is None: a variance where there is no head."""
+    return tuple(value for value in found if value is not None)
 
 
 def _required(gradient: Tensor | None) -> Tensor:

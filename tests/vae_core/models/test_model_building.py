@@ -1,11 +1,13 @@
 """Models by name: settings, their errors, and the architectures they give."""
 
+import math
+
 import pytest
 import torch
 
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
-from vae_core.models import MODELS, VAE, build
+from vae_core.models import MODELS, VAE, build, heads, initialise
 
 DIGITS = ImageShape(1, 8, 8)
 
@@ -76,6 +78,7 @@ def test_building_uses_no_global_randomness_and_gives_equal_buffers():
     [
         ({"name": "mpl", "latent": 2}, DIGITS, "unknown model 'mpl'", "did you mean 'mlp'?"),
         ({"name": "mlp", "latent": 2, "widht": 9}, DIGITS, "no setting 'widht'", "'width'"),
+        ({"name": "mlp", "latent": 2, "head": "pixel"}, DIGITS, "no setting 'head'", "balancer"),
         ({"name": "mlp", "latent": 0}, DIGITS, "latent is 0", "at least 1"),
         ({"name": "mlp", "latent": 2.5}, DIGITS, "latent is 2.5", "integer"),
         ({"name": "mlp", "latent": True}, DIGITS, "latent is True", "integer"),
@@ -104,6 +107,39 @@ def test_bad_settings_say_what_and_how_to_mend_it(settings, shape, what, advice)
     assert advice in caught.value.remedy
 
 
+@pytest.mark.parametrize(("name", "shape"), [("mlp", DIGITS), ("conv", ImageShape(3, 32, 32))])
+@pytest.mark.parametrize("head", ["image", "pixel"])
+def test_a_head_starts_at_sigma_1_beside_the_same_start(name, shape, head):
+    settings = {"name": name, "latent": 3, "width": 4}
+    plain, headed = build(settings, shape), build(settings, shape, head)
+    for model in (plain, headed):
+        initialise(model, 5)
+    start = dict(headed.named_parameters())
+    for parameter, value in plain.named_parameters():
+        assert torch.equal(start.pop(parameter), value)
+    assert start
+    x, noise = torch.rand(2, *shape.chw), torch.randn(2, 3)
+    found, without = headed(x, noise), plain(x, noise)
+    torch.testing.assert_close(found.xhat, without.xhat)
+    assert found.log_sigma2.shape == ((2, 1, 1, 1) if head == "image" else x.shape)
+    expected = 2 * (-6 + math.log1p(math.exp(6)))  # the raw ln sigma is 0
+    torch.testing.assert_close(found.log_sigma2, torch.full_like(found.log_sigma2, expected))
+    normal = torch.distributions.Normal(found.xhat, torch.exp(found.log_sigma2 / 2))
+    torch.testing.assert_close(found.nll(x), -normal.log_prob(x).sum(dim=(1, 2, 3)))
+
+
+def test_a_head_gives_no_variance_below_half_a_grey_level():
+    found = heads.soft_clip(torch.tensor([-1000.0, -6.0, 0.0, 50.0]))
+    expected = torch.tensor([-12.0, 2 * (math.log(2) - 6), 2 * (math.log1p(math.exp(6)) - 6), 100])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_model_without_the_head_is_refused():
+    with pytest.raises(ContractError, match="cannot be built with a head") as caught:
+        build({"name": f"{__name__}:Buffered", "latent": 1}, DIGITS, "image")
+    assert "needs no head" in caught.value.remedy
+
+
 def test_a_users_model_is_found_by_import_path():
     assert MODELS.get(f"{__name__}:Buffered").__name__ == "Buffered"
-    assert MODELS.names() == ["conv", "mlp"]
+    assert {"conv", "mlp"} <= set(MODELS.names())

@@ -8,6 +8,7 @@ from torch import nn
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, VAE, check_model, evaluating
+from vae_core.models.heads import soft_clip
 from vae_core.models.layers import Linear
 
 SMALL = ImageShape(1, 4, 4)
@@ -180,6 +181,78 @@ class ReplacesBuffer(Plain):
         return super().encode(x)
 
 
+class WithHeads(Plain):
+    """A linear model with both heads; the broken ones below differ in one thing each."""
+
+    heads = frozenset({"image", "pixel"})
+
+    def __init__(self, shape, latent, head=None):
+        VAE.__init__(self, shape, latent, head)
+        self.down = Linear(shape.dims, 2 * latent)
+        self.up = Linear(latent, shape.dims)
+        if head:
+            self.spread = Linear(latent, shape.dims if head == "pixel" else 1)
+
+    def decode_spread(self, z):
+        size = self.shape.chw if self.head == "pixel" else (1, 1, 1)
+        return self.decode(z), soft_clip(self.spread(z)).view(-1, *size)
+
+
+class ForgetsItsHead(WithHeads):
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent, head)
+        self.head = None
+
+
+class NoSpread(Plain):
+    heads = frozenset({"pixel"})
+
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent)
+        self.head = head
+
+
+class FlatVariance(WithHeads):
+    def decode_spread(self, z):
+        means, log_sigma2 = super().decode_spread(z)
+        return means, log_sigma2.flatten(1)
+
+
+class EndlessVariance(WithHeads):
+    def decode_spread(self, z):
+        means, log_sigma2 = super().decode_spread(z)
+        return means, log_sigma2 / 0.0
+
+
+class OtherMeans(WithHeads):
+    def decode_spread(self, z):
+        means, log_sigma2 = super().decode_spread(z)
+        return means + 0.1, log_sigma2
+
+
+class VarianceOfTheBatch(WithHeads):
+    def decode_spread(self, z):
+        means, log_sigma2 = super().decode_spread(z)
+        return means, log_sigma2 - log_sigma2.mean()
+
+
+class UnusedHead(WithHeads):
+    def decode_spread(self, z):
+        means, log_sigma2 = super().decode_spread(z)
+        return means, log_sigma2.detach()
+
+
+class OtherParameters(WithHeads):
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent, head)
+        if head:
+            self.upwards = self.up
+            del self.up
+
+    def decode(self, z):
+        return (self.upwards if self.head else self.up)(z).view(-1, *self.shape.chw)
+
+
 @pytest.mark.parametrize("latent", [1, 6])
 @pytest.mark.parametrize(
     ("shape", "settings"),
@@ -199,7 +272,7 @@ def test_conv_keeps_the_contract(side, channels):
     check_model(MODELS.get("conv"), ImageShape(channels, side, side), 3, width=4)
 
 
-@pytest.mark.parametrize("kind", [Plain, WithBatchNorm])
+@pytest.mark.parametrize("kind", [Plain, WithBatchNorm, WithHeads])
 def test_a_users_model_that_keeps_the_contract_passes(kind):
     check_model(kind, SMALL, 2)
 
@@ -230,6 +303,14 @@ def test_a_users_model_that_keeps_the_contract_passes(kind):
         (BranchesOnValues, "cannot run as rows of stacked parameters"),
         (RemembersWeights, "differs as a row of stacked parameters"),
         (ReplacesBuffer, "differs as a row of stacked parameters in buffer 'steps'"),
+        (ForgetsItsHead, "with a head has head None, but was given 'image'"),
+        (NoSpread, "cannot decode_spread: NotImplementedError"),
+        (FlatVariance, "[4, 1] as decode_spread's log_sigma2, not torch.float32 [4, 1, 1, 1]"),
+        (EndlessVariance, "not finite as decode_spread's log_sigma2"),
+        (OtherMeans, "other means from decode_spread"),
+        (VarianceOfTheBatch, "another variance beside other images"),
+        (UnusedHead, "with a head passes no gradient to parameter 'spread.weight'"),
+        (OtherParameters, "another parameter 'up.weight' with a head"),
     ],
 )
 def test_each_broken_clause_is_named(kind, complaint):
