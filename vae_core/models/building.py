@@ -13,6 +13,8 @@ from vae_core.models.contract import VAE, Head
 from vae_core.models.conv import Conv
 from vae_core.models.initialise import private_randomness
 from vae_core.models.mlp import MLP
+from vae_core.models.residual import Residual
+from vae_core.models.wae import Wae
 from vae_core.registry import Registry, check_settings
 
 
@@ -29,6 +31,8 @@ def _is_model(name: str, entry: Any) -> type[VAE]:
 MODELS: Registry[type[VAE]] = Registry("model", group="vae_core.models", check=_is_model)
 MODELS.register("mlp", MLP)
 MODELS.register("conv", Conv)
+MODELS.register("residual", Residual)
+MODELS.register("wae", Wae)
 
 
 def check_model_settings(name: str, kind: type[VAE], settings: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from vae_core.models.layers import Double
+from vae_core.models.layers import Double, GlorotConv
 
 LOG_SIGMA_MIN = -6.0
 """Where ln sigma is clipped: e^-6 is about half the distance between two grey levels."""
@@ -46,7 +46,7 @@ class PixelLinear(nn.Linear):
         _zero(self)
 
 
-class PixelConv(nn.Conv2d):
+class PixelConv(GlorotConv):
     """A raw ln sigma of every pixel by a convolution that keeps the side."""
 
     def reset_parameters(self) -> None:

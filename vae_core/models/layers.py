@@ -1,7 +1,12 @@
-"""Layers with He weights and zero biases.
+"""Layers that start with zero biases and weights that depend only on their own shape.
 
 Torch's own layers draw biases from a range that depends on the fan-in, so two biases of equal name
 and shape would start unequal beside layers of other sizes. Zero biases keep such parameters paired.
+
+Strides and paddings are TensorFlow's "SAME", which most published networks were built with, seen
+in a mirror: where a side cannot be padded evenly TensorFlow puts the odd pixel below and right,
+torch above and left. A network of these layers on an image is TensorFlow's, with mirrored kernels,
+on the mirrored image.
 """
 
 from __future__ import annotations
@@ -9,6 +14,8 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
+
+from vae_core.errors import ContractError
 
 
 class Linear(nn.Linear):
@@ -20,29 +27,104 @@ class Linear(nn.Linear):
 
 
 class Halve(nn.Conv2d):
-    """A 4x4 convolution of stride 2: [B, C_in, H, W] -> [B, C_out, H/2, W/2]."""
+    """A convolution of stride 2: [B, C_in, H, W] -> [B, C_out, ceil(H/2), ceil(W/2)].
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=4, stride=2, padding=1)
+    Args:
+        inputs: C_in.
+        outputs: C_out.
+        kernel: its side, 3 or more.
+        odd: whether H and W are odd; they are padded by one more then, if ``kernel`` is even.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 4, *, odd: bool = False) -> None:
+        padding = (kernel if odd else kernel - 1) // 2
+        super().__init__(inputs, outputs, kernel_size=kernel, stride=2, padding=padding)
 
     def reset_parameters(self) -> None:
-        """Draw the weights, zero the biases."""
-        _he(self.weight, self.bias, fan_in=self.in_channels * 16)
+        """Draw the weights as He et al. 2015, zero the biases."""
+        _he(self.weight, self.bias, fan_in=self.in_channels * self.kernel_size[0] ** 2)
 
 
 class Double(nn.ConvTranspose2d):
-    """A 4x4 transposed convolution of stride 2: [B, C_in, H, W] -> [B, C_out, 2H, 2W]."""
+    """A transposed convolution of stride 2: [B, C_in, H, W] -> [B, C_out, 2H, 2W]."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=4, stride=2, padding=1)
+    def __init__(self, inputs: int, outputs: int, kernel: int = 4) -> None:
+        super().__init__(
+            inputs,
+            outputs,
+            kernel_size=kernel,
+            stride=2,
+            padding=(kernel - 1) // 2,
+            output_padding=kernel % 2,
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as He et al. 2015, zero the biases."""
+        # A stride of 2 spreads the taps over 4 output pixels: each sees a fourth of them.
+        _he(self.weight, self.bias, fan_in=self.in_channels * self.kernel_size[0] ** 2 / 4)
+
+
+class GlorotLinear(nn.Linear):
+    """``nn.Linear`` started as Glorot & Bengio 2010, TensorFlow's and Keras's default."""
 
     def reset_parameters(self) -> None:
         """Draw the weights, zero the biases."""
-        # A stride of 2 spreads the 16 taps over 4 output pixels: each sees 4 of every channel.
-        _he(self.weight, self.bias, fan_in=self.in_channels * 4)
+        _glorot(self.weight, self.bias)
 
 
-def _he(weight: Tensor, bias: Tensor | None, *, fan_in: int) -> None:
+class GlorotConv(nn.Conv2d):
+    """A convolution of stride 1 that keeps height and width, started like :class:`GlorotLinear`."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
+        super().__init__(inputs, outputs, kernel_size=kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H, W]."""
+        y = super().forward(x)
+        return y if self.kernel_size[0] % 2 else y[..., 1:, 1:]
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, zero the biases."""
+        _glorot(self.weight, self.bias)
+
+
+class GlorotHalve(Halve):
+    """:class:`Halve`, started like :class:`GlorotLinear`."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, zero the biases."""
+        _glorot(self.weight, self.bias)
+
+
+class GlorotDouble(Double):
+    """:class:`Double`, started like :class:`GlorotLinear`."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, zero the biases."""
+        _glorot(self.weight, self.bias)
+
+
+def normalisation(channels: int, bn_decay: float) -> nn.BatchNorm2d:
+    """Batch normalisation, eps 1e-5, whose running statistics keep ``bn_decay`` of the past a step.
+
+    Raises:
+        ContractError: ``bn_decay`` is no number in [0, 1).
+    """
+    number = isinstance(bn_decay, int | float) and not isinstance(bn_decay, bool)
+    if not number or not 0 <= bn_decay < 1:
+        raise ContractError(
+            f"bn_decay is {bn_decay!r}", where="model.bn_decay", remedy="give a number in [0, 1)"
+        )
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=1 - bn_decay)
+
+
+def _he(weight: Tensor, bias: Tensor | None, *, fan_in: float) -> None:
     nn.init.normal_(weight, std=math.sqrt(2.0 / fan_in))
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+def _glorot(weight: Tensor, bias: Tensor | None) -> None:
+    nn.init.xavier_uniform_(weight)
     if bias is not None:
         nn.init.zeros_(bias)
