@@ -7,7 +7,8 @@ on a trial's seed. Two trials differ in these numbers only by what they learned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,13 +17,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import (
     LEVELS,
+    Likelihood,
+    absolute_error,
     bits_per_dim,
     calibrated_elbo,
     calibrated_variance,
     gaussian_kl,
+    laplace_elbo,
+    laplace_scale,
+    log_bin_mass,
+    negative_log_likelihood,
     squared_error,
 )
 from vae_core.models.contract import VAE, evaluating
@@ -66,12 +74,19 @@ class Measurement:
 
     S: float
     """Squared error, summed over pixels, of a posterior sample's decoding (units of x^2)."""
+    S1: float
+    """Absolute error, likewise (units of x)"""
     mse: float
     """S/D"""
     R: float
     """KL to the prior, nats per image"""
+    nll: float | None
+    """-ln p(x | z) under the decoder's own head (Gaussian), nats per image; None without a head"""
     active_units: float
     """Number of latents d with Var_x(E[z_d | x]) > 0.01; nan if any variance is not finite"""
+    variance_law: float
+    """Mean over latents of Var_x(E[z_d | x]) + E_x[Var(z_d | x)], the aggregate posterior's
+    variance: 1 at an optimum, where it equals the prior's (Asperti & Trentin 2020)"""
     n: int
     """Images measured"""
 
@@ -111,10 +126,24 @@ class EvaluationSet:
 
     def batches(self, latent: int) -> Iterator[Batch]:
         """All images in order, in batches of at most 256, with noise for ``latent`` latents."""
-        for block, start in enumerate(range(0, len(self), BLOCK)):
-            x = self._dequantised(block, self._bytes[start : start + BLOCK])
-            noise = torch.randn(BLOCK, latent, generator=self._stream("latents", latent, block))
-            yield Batch(x, noise[: len(x)].to(self.device))
+        for block, values in enumerate(self.values()):
+            x = self._dequantised(block, values)
+            yield Batch(x, self._noise(len(x), latent, "latents", latent, block))
+
+    def values(self) -> Iterator[Tensor]:
+        """The bytes [B, C, H, W] that the images of each batch were made from."""
+        for start in range(0, len(self), BLOCK):
+            yield self._bytes[start : start + BLOCK]
+
+    def draws(self, latent: int, block: int, samples: int) -> Iterator[Tensor]:
+        """``samples`` further draws of noise [B, Z] for batch number ``block``."""
+        rows = len(self._bytes[block * BLOCK : (block + 1) * BLOCK])
+        for sample in range(samples):
+            yield self._noise(rows, latent, "importance", latent, block, sample)
+
+    def _noise(self, rows: int, latent: int, *names: str | int) -> Tensor:
+        noise = torch.randn(BLOCK, latent, generator=self._stream(*names))
+        return noise[:rows].to(self.device)
 
     def _dequantised(self, block: int, values: Tensor) -> Tensor:
         if block in self._kept:
@@ -130,43 +159,186 @@ class EvaluationSet:
 
 
 def measure(model: VAE, batches: Iterable[Batch]) -> Measurement:
-    """S, MSE, R and active units of ``model``, in evaluation mode, over ``batches``.
+    """What ``model``, in evaluation mode, does on ``batches``.
 
     Values that are not finite are returned as they are: a diverged model is the caller's to judge.
     """
-    S, R, means = [], [], []
+    S, S1, R, nll, means = [], [], [], [], []
+    spread = torch.zeros((), dtype=torch.float64)
     with evaluating(model):
         for x, noise in batches:
-            xhat, mu, logvar = model(x, noise)
-            S.append(squared_error(x, xhat).double())
-            R.append(gaussian_kl(mu, logvar).double().sum(-1))
-            means.append(mu.double())
+            out = model(x, noise)
+            S.append(squared_error(x, out.xhat).double())
+            S1.append(absolute_error(x, out.xhat).double())
+            R.append(gaussian_kl(out.mu, out.logvar).double().sum(-1))
+            if out.log_sigma2 is not None:
+                nll.append(negative_log_likelihood(x, out.xhat, out.log_sigma2).double())
+            means.append(out.mu.double())
+            spread = spread.to(x.device) + out.logvar.double().exp().mean(-1).sum()
     variance = torch.cat(means).var(dim=0, correction=0)
     active = (variance > ACTIVE_VARIANCE).sum() if variance.isfinite().all() else torch.nan
     mean_S = float(torch.cat(S).mean())
+    n = len(torch.cat(S))
     return Measurement(
         S=mean_S,
+        S1=float(torch.cat(S1).mean()),
         mse=mean_S / model.shape.dims,
         R=float(torch.cat(R).mean()),
+        nll=float(torch.cat(nll).mean()) if nll else None,
         active_units=float(active),
-        n=len(torch.cat(S)),
+        variance_law=float(variance.mean() + spread / n),
+        n=n,
     )
 
 
-def calibrated(train: Measurement, held_out: Measurement, dims: int) -> dict[str, float]:
+def fitted_variance(train: Measurement, dims: int, likelihood: Likelihood = "gaussian") -> float:
+    """The noise variance that fits the training images best, to score others with.
+
+    Gaussian: the MSE. Laplace: 2 b^2 with b the mean absolute error.
+    """
+    if likelihood == "laplace":
+        return 2 * laplace_scale(train.S1, dims) ** 2
+    return calibrated_variance(train.S, dims)
+
+
+def calibrated(
+    train: Measurement, held_out: Measurement, dims: int, likelihood: Likelihood = "gaussian"
+) -> dict[str, float]:
     """The metrics of ``held_out``, with sigma^2 refitted on ``train`` images of ``dims`` pixels.
+
+    Args:
+        train: measured on the fixed part of the training split.
+        held_out: measured on the images to score.
+        dims: D, pixels times channels.
+        likelihood: what the model was trained under. The calibrated bound is the scalar
+            Gaussian's whatever it is, so that all methods are compared under one likelihood.
 
     Returns:
         S, MSE, R, calibrated_elbo (the negative ELBO, nats per image, lower is better),
-        bits_per_dim (of bytes, uniform dequantisation) and active_units.
+        bits_per_dim (of bytes, uniform dequantisation), active_units and variance_law. With a
+        Laplace likelihood (b refitted on ``train``) or a decoder with a head (its own sigma^2),
+        also own_elbo and own_bits_per_dim: the same two under the likelihood the model was
+        trained with. A sigma^2 optimal for each image has none: computed from the image it
+        scores, it is no density of held-out images.
     """
     sigma2 = calibrated_variance(train.S, dims)
     elbo = calibrated_elbo(held_out.S, held_out.R, sigma2, dims)
-    return {
+    metrics = {
         "S": held_out.S,
         "MSE": held_out.mse,
         "R": held_out.R,
         "calibrated_elbo": elbo,
         "bits_per_dim": bits_per_dim(elbo, dims),
         "active_units": held_out.active_units,
+        "variance_law": held_out.variance_law,
     }
+    own = _own_elbo(train, held_out, dims, likelihood)
+    if own is not None:
+        metrics |= {"own_elbo": own, "own_bits_per_dim": bits_per_dim(own, dims)}
+    return metrics
+
+
+def _own_elbo(
+    train: Measurement, held_out: Measurement, dims: int, likelihood: Likelihood
+) -> float | None:
+    """The negative ELBO under the model's own likelihood, where it is not the scalar Gaussian."""
+    if held_out.nll is not None:
+        return held_out.nll + held_out.R
+    if likelihood == "laplace":
+        return laplace_elbo(held_out.S1, held_out.R, laplace_scale(train.S1, dims), dims)
+    return None
+
+
+def log_variance(model: VAE, predicted: Tensor | None, sigma2: float | None) -> Tensor:
+    """What pixels are scored with: ln of ``sigma2``, else the ln sigma^2 a head predicts.
+
+    Raises:
+        ContractError: neither is there.
+    """
+    if sigma2 is not None:
+        device = next(model.parameters()).device
+        return torch.tensor(sigma2, dtype=torch.float64).log().float().to(device)
+    if predicted is None:
+        raise ContractError(
+            "no noise variance to score pixels with",
+            where=type(model).__name__,
+            remedy="give sigma2, or a model whose decoder has a head",
+        )
+    return predicted
+
+
+def decode_noise(model: VAE, z: Tensor, sigma2: float | None) -> tuple[Tensor, Tensor]:
+    """The decoder's means of latents z [B, Z], and ln of the noise variance around them.
+
+    The variance is ``sigma2``, else that of the model's head; see :func:`log_variance`.
+    """
+    if sigma2 is None and model.head is not None:
+        return model.decode_spread(z)
+    return model.decode(z), log_variance(model, None, sigma2)
+
+
+def discretised_bits_per_dim(
+    model: VAE, images: EvaluationSet, sigma2: float | None = None
+) -> float:
+    """Bits per dimension of the bytes themselves, under a Gaussian discretised to their bins.
+
+    (-ln P(v | z) + R) / (D ln 2), P the product over pixels of :func:`log_bin_mass`, z drawn from
+    the posterior of the dequantised image: a bound on the length of a lossless code. It is a
+    mass, not a density: never put it in one ranking with ``bits_per_dim`` or any other density,
+    which it beats or loses to by convention alone.
+
+    Args:
+        model: scored in evaluation mode.
+        images: the images; their bytes are scored.
+        sigma2: noise variance, from :func:`fitted_variance`; None: the model's own head.
+    """
+    nats = []
+    with evaluating(model):
+        for (x, noise), values in zip(images.batches(model.latent), images.values(), strict=True):
+            out = model(x, noise)
+            spread = log_variance(model, out.log_sigma2, sigma2)
+            mass = log_bin_mass(values, out.xhat, spread).sum(dim=(1, 2, 3))
+            nats.append(gaussian_kl(out.mu, out.logvar).double().sum(-1) - mass)
+    return float(torch.cat(nats).mean()) / (model.shape.dims * math.log(2.0))
+
+
+def iwae(
+    model: VAE,
+    images: EvaluationSet,
+    samples: int,
+    *,
+    sigma2: float | None = None,
+    likelihood: Likelihood = "gaussian",
+    check: Callable[[], None] | None = None,
+) -> float:
+    """The importance-weighted bound (Burda et al. 2016, eq. 8), NEGATIVE, nats per image.
+
+    -L_k = -E ln (1/k) sum_i p(x | z_i) p(z_i) / q(z_i | x), z_i from q, k = ``samples``: the
+    negative ELBO at k = 1, falling towards -ln p(x) as k grows; lower is better. It is a density,
+    comparable with ``calibrated_elbo`` (or ``own_elbo``) under the same noise. Draws are fixed by
+    split, row and number, so that those of a smaller k are among those of a larger one.
+
+    Args:
+        model: scored in evaluation mode; k latents an image are decoded, 256 images at a time.
+        images: the images.
+        samples: k, 1 or more.
+        sigma2: noise variance, from :func:`fitted_variance`; None: the model's own head.
+        likelihood: the kind of noise ``sigma2`` is the variance of.
+        check: called before each decoding; may raise to interrupt.
+    """
+    bounds = []
+    with evaluating(model):
+        for block, (x, _) in enumerate(images.batches(model.latent)):
+            mu, logvar = model.encode(x)
+            total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
+            for noise in images.draws(model.latent, block, samples):
+                if check is not None:
+                    check()
+                z = torch.addcmul(mu, noise, (0.5 * logvar).exp())
+                xhat, spread = decode_noise(model, z, sigma2)
+                # ln p(z) - ln q(z | x), where the two ln(2 pi) cancel.
+                ratio = 0.5 * (noise * noise + logvar - z * z).double().sum(-1)
+                nll = negative_log_likelihood(x, xhat, spread, likelihood).double()
+                total = torch.logaddexp(total, ratio - nll)
+            bounds.append(math.log(samples) - total)
+    return float(torch.cat(bounds).mean())

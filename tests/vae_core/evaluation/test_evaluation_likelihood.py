@@ -1,27 +1,40 @@
 """The measurement: ground truths, and independence of everything but parameters and images."""
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from known_models import Known, Rows, headed
 from sklearn.datasets import load_digits
 
 from vae_core.data import Dataset, prepare
 from vae_core.evaluation import Batch, EvaluationSet, Measurement, calibrated, measure
-from vae_core.evaluation.likelihood import BLOCK
+from vae_core.evaluation.likelihood import BLOCK, fitted_variance
 from vae_core.geometry import ImageShape
-from vae_core.likelihoods import gaussian_kl, squared_error
-from vae_core.models import VAE, build, initialise
+from vae_core.likelihoods import (
+    absolute_error,
+    gaussian_kl,
+    negative_log_likelihood,
+    squared_error,
+)
+from vae_core.models import build, initialise
 
 SHAPE = ImageShape(1, 8, 8)
+TRAIN = Measurement(
+    S=6.4, S1=12.8, mse=0.1, R=3.0, nll=None, active_units=2.0, variance_law=0.9, n=10
+)
+HELD_OUT = Measurement(
+    S=12.8, S1=19.2, mse=0.2, R=4.0, nll=None, active_units=1.0, variance_law=0.8, n=5
+)
 
 
-@dataclass
-class Rows:
-    pixels: np.ndarray
-    index: np.ndarray
+def assert_close(one, two, rel):
+    """Two measurements of a model without a head agree to ``rel``."""
+    assert one.nll is two.nll is None
+    one, two = ({k: v for k, v in asdict(m).items() if v is not None} for m in (one, two))
+    assert one == pytest.approx(two, rel=rel)
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +48,6 @@ def model():
     model = build({"name": "mlp", "latent": 4, "width": 32}, SHAPE)
     initialise(model, 0)
     return model
-
-
-class Linear(VAE):
-    """mu = x A^T, logvar and decoder given: its numbers are known in closed form."""
-
-    def __init__(self, shape, directions, logvar):
-        super().__init__(shape, len(directions))
-        self.directions = torch.nn.Parameter(directions)
-        self.logvar = torch.nn.Parameter(logvar)
-
-    def encode(self, x):
-        mu = x.flatten(1) @ self.directions.T
-        return mu, self.logvar.expand_as(mu)
-
-    def decode(self, z):
-        return (z @ self.directions).view(-1, *self.shape.chw)
 
 
 def test_an_evaluation_set_is_spread_over_its_split_and_dequantised(digits):
@@ -112,11 +109,13 @@ def test_the_measurement_is_the_mean_over_images(digits, model):
     got = measure(model, data.batches(4))
     x, noise = (torch.cat(parts) for parts in zip(*data.batches(4), strict=True))
     with torch.no_grad():
-        xhat, mu, logvar = model(x, noise)
+        xhat, mu, logvar, _ = model(x, noise)
     assert got.n == 300
     error = squared_error(x, xhat).double().mean().item()
     kl = gaussian_kl(mu, logvar).sum(1).double().mean().item()
     assert (got.S, got.mse, got.R) == pytest.approx((error, error / 64, kl), rel=1e-6)
+    assert pytest.approx((x - xhat).abs().double().sum().item() / 300, rel=1e-6) == got.S1
+    assert got.nll is None
 
 
 def test_evaluation_is_deterministic_and_independent_of_batch_size(digits, model):
@@ -128,7 +127,7 @@ def test_evaluation_is_deterministic_and_independent_of_batch_size(digits, model
     for size in (1, 37, 600):
         chunks = zip(x.split(size), noise.split(size), strict=True)
         other = measure(model, [Batch(*chunk) for chunk in chunks])
-        assert astuple(other) == pytest.approx(astuple(first), rel=1e-6)
+        assert_close(other, first, 1e-6)
 
 
 def test_active_units_are_the_latents_whose_mean_moves(digits):
@@ -138,7 +137,7 @@ def test_active_units_are_the_latents_whose_mean_moves(digits):
     # Along a unit eigenvector v, Var_x(c v.x) = c^2 eigenvalue: set it just above or below 0.01.
     wanted = torch.tensor([0.5, 0.0102, 0.0098, 0.0, 0.011], dtype=torch.float64)
     directions = (vectors[:, -5:] * (wanted / values[-5:]).sqrt()).T
-    linear = Linear(SHAPE, directions.float(), torch.full((5,), -1.0))
+    linear = Known(SHAPE, directions.float(), torch.full((5,), -1.0))
     assert measure(linear, data.batches(5)).active_units == 3.0
 
 
@@ -148,7 +147,7 @@ def test_a_linear_models_error_and_kl_are_the_closed_forms():
     data = EvaluationSet(Rows(pixels, np.arange(4000)), "train", count=4000, shape=SHAPE)
     directions = torch.linalg.qr(torch.randn(64, 3, generator=torch.Generator().manual_seed(0)))[0]
     logvar = torch.tensor([-2.0, 0.0, 1.0])
-    got = measure(Linear(SHAPE, directions.T.contiguous(), logvar), data.batches(3))
+    got = measure(Known(SHAPE, directions.T.contiguous(), logvar), data.batches(3))
     x = torch.cat([batch.x for batch in data.batches(3)]).flatten(1)
     inside = (x @ directions).square()
     # x - xhat = (I - P) x - A^T (sd * noise), two orthogonal parts.
@@ -159,9 +158,7 @@ def test_a_linear_models_error_and_kl_are_the_closed_forms():
 
 
 def test_calibrated_metrics_refit_sigma_on_train_and_score_the_held_out():
-    train = Measurement(S=6.4, mse=0.1, R=3.0, active_units=2.0, n=10)
-    held_out = Measurement(S=12.8, mse=0.2, R=4.0, active_units=1.0, n=5)
-    got = calibrated(train, held_out, 64)
+    got = calibrated(TRAIN, HELD_OUT, 64)
     elbo = 12.8 / 0.2 + 32 * math.log(2 * math.pi * 0.1) + 4.0
     assert got == pytest.approx(
         {
@@ -171,8 +168,72 @@ def test_calibrated_metrics_refit_sigma_on_train_and_score_the_held_out():
             "calibrated_elbo": elbo,
             "bits_per_dim": elbo / 64 / math.log(2) + 8,
             "active_units": 1.0,
+            "variance_law": 0.8,
         }
     )
+
+
+def test_a_laplace_model_has_its_own_bound_beside_the_calibrated_one():
+    got = calibrated(TRAIN, HELD_OUT, 64, "laplace")
+    b = 12.8 / 64
+    own = 19.2 / b + 64 * math.log(2 * b) + 4.0
+    wanted = {"own_elbo": own, "own_bits_per_dim": own / 64 / math.log(2) + 8}
+    assert got == pytest.approx(calibrated(TRAIN, HELD_OUT, 64) | wanted)
+
+
+def test_a_head_has_its_own_bound_beside_the_calibrated_one():
+    got = calibrated(replace(TRAIN, nll=-90.0), replace(HELD_OUT, nll=-70.0), 64)
+    wanted = {"own_elbo": -66.0, "own_bits_per_dim": -66.0 / 64 / math.log(2) + 8}
+    assert got == pytest.approx(calibrated(TRAIN, HELD_OUT, 64) | wanted)
+
+
+def test_the_fitted_variance_is_the_noises():
+    assert fitted_variance(TRAIN, 64) == pytest.approx(0.1)
+    assert fitted_variance(TRAIN, 64, "laplace") == pytest.approx(2 * 0.2**2)
+    # On its own images the fitted variance is the best one for either kind of noise.
+    x, xhat = torch.rand(2, 30, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    S, S1 = squared_error(x, xhat).mean().item(), absolute_error(x, xhat).mean().item()
+    for likelihood in ("gaussian", "laplace"):
+        best = fitted_variance(replace(TRAIN, S=S, S1=S1), 64, likelihood)
+        nll = [
+            negative_log_likelihood(x, xhat, torch.tensor(best * f).log(), likelihood).mean()
+            for f in (1.0, 0.97, 1.03)
+        ]
+        assert nll[0] < min(nll[1:])
+
+
+@pytest.mark.parametrize("head", ["image", "pixel"])
+def test_a_head_is_measured_under_its_own_variance(digits, head):
+    data = EvaluationSet(digits, "train", count=300, shape=SHAPE)
+    model = headed(SHAPE, head)
+    got = measure(model, data.batches(3))
+    x, noise = (torch.cat(parts) for parts in zip(*data.batches(3), strict=True))
+    with torch.no_grad():
+        xhat, _, _, log_sigma2 = model(x, noise)
+    normal = torch.distributions.Normal(xhat.double(), (log_sigma2.double() / 2).exp())
+    assert got.nll == pytest.approx(-normal.log_prob(x).sum().item() / 300, rel=1e-6)
+
+
+def test_the_variance_law_is_the_variance_of_the_aggregate_posterior(digits):
+    data = EvaluationSet(digits, "train", count=898, shape=SHAPE)
+    directions = torch.randn(5, 64, generator=torch.Generator().manual_seed(0)) / 3
+    logvar = torch.tensor([-4.0, -1.0, 0.0, 0.5, 1.0])
+    got = measure(Known(SHAPE, directions, logvar), data.batches(5))
+    x = torch.cat([batch.x for batch in data.batches(5)]).flatten(1).double()
+    covariance = directions.double() @ x.T.cov(correction=0) @ directions.double().T
+    expected = (covariance.diagonal() + logvar.double().exp()).mean().item()
+    assert got.variance_law == pytest.approx(expected, rel=1e-5)
+    # A posterior equal to the prior keeps the law.
+    nothing = Known(SHAPE, torch.zeros(5, 64), torch.zeros(5))
+    assert measure(nothing, data.batches(5)).variance_law == 1.0
+
+
+def test_the_bytes_are_those_the_batches_were_made_from(digits):
+    data = EvaluationSet(digits, "train", count=300, shape=SHAPE)
+    for batch, values in zip(data.batches(2), data.values(), strict=True):
+        assert values.dtype == torch.uint8
+        low = values.double() / 256
+        assert ((batch.x >= low) & (batch.x <= low + 1 / 256)).all()
 
 
 def test_a_diverged_model_gives_nan_and_raises_nothing(digits, model):
@@ -196,4 +257,4 @@ def test_the_device_changes_the_measurement_by_rounding_only(digits, model):
     here = measure(model, EvaluationSet(digits, "train", count=300, shape=SHAPE).batches(4))
     data = EvaluationSet(digits, "train", count=300, shape=SHAPE, device="cuda")
     there = measure(model.to("cuda"), data.batches(4))
-    assert astuple(there) == pytest.approx(astuple(here), rel=1e-4)
+    assert_close(there, here, 1e-4)
