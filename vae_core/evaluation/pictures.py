@@ -1,4 +1,4 @@
-"""Pictures of what a model makes: grids of samples, and of images above their reconstructions."""
+"""Pictures of what a model makes: samples, reconstructions, interpolations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vae_core.evaluation.smoothness import lines
+from vae_core.generation.latents import decode_all
 from vae_core.generation.prior import sample_prior
 from vae_core.likelihoods import LEVELS
 from vae_core.models.contract import VAE, evaluating
@@ -52,3 +54,14 @@ def reconstructions(model: VAE, x: Tensor, columns: int = COLUMNS) -> Image.Imag
 def samples(model: VAE, count: int, seed: int) -> Image.Image:
     """A grid of ``count`` decoded draws from the prior."""
     return grid(sample_prior(model, count, seed))
+
+
+def interpolations(
+    model: VAE, latents: Tensor, rows: int = COLUMNS, columns: int = COLUMNS
+) -> Image.Image:
+    """One row a pair of images: decoded points, evenly spaced from one's latent to the other's.
+
+    The pairs are the first ``rows`` of those whose smoothness is measured. ``latents`` are
+    posterior means [N, Z], N >= 2; ``columns`` >= 2 counts both ends.
+    """
+    return grid(decode_all(model, lines(latents, rows, columns - 1).flatten(0, 1)), columns)
