@@ -73,7 +73,10 @@ class GlorotLinear(nn.Linear):
 
 
 class GlorotConv(nn.Conv2d):
-    """A convolution of stride 1 that keeps height and width, started like :class:`GlorotLinear`."""
+    """A convolution of stride 1 that keeps height and width, started like :class:`GlorotLinear`.
+
+    An even kernel is padded as in a transposed convolution, which decoders use in its place.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__(inputs, outputs, kernel_size=kernel, padding=kernel // 2)
