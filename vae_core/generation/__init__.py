@@ -8,7 +8,7 @@ from vae_core.generation.latents import (
     training_images,
 )
 from vae_core.generation.mixture import Mixture, fit_mixture
-from vae_core.generation.prior import sample_prior
+from vae_core.generation.prior import prior_latents, sample_prior
 from vae_core.generation.second_stage import (
     SecondStage,
     SecondStageSettings,
@@ -23,6 +23,7 @@ __all__ = [
     "decode_all",
     "fit_mixture",
     "posteriors",
+    "prior_latents",
     "reconstruct",
     "sample_prior",
     "train_second_stage",

@@ -8,9 +8,14 @@ from vae_core.generation.latents import decode_all, normal
 from vae_core.models.contract import VAE
 
 
-def sample_prior(model: VAE, count: int, seed: int) -> Tensor:
-    """Decoder means [count, C, H, W] of ``count`` >= 1 latents drawn from the prior (GEN-1).
+def prior_latents(model: VAE, count: int, seed: int) -> Tensor:
+    """``count`` >= 1 draws [count, Z] from the prior of ``model``, on the CPU.
 
-    The i-th image depends on the model, ``seed`` and i only, and lies on the model's device.
+    The i-th depends on Z, ``seed`` and i only.
     """
-    return decode_all(model, normal(count, model.latent, seed, "prior"))
+    return normal(count, model.latent, seed, "prior")
+
+
+def sample_prior(model: VAE, count: int, seed: int) -> Tensor:
+    """Decoder means [count, C, H, W] of :func:`prior_latents`, on the model's device (GEN-1)."""
+    return decode_all(model, prior_latents(model, count, seed))

@@ -14,6 +14,10 @@ noise gamma_z      ln gamma_z learned with the network from 0    m <- min(m, .99
 samples            zhat(u) + gamma_z eps                         zhat(u), renormalised
 =================  ============================================  ==============================
 
+Latents that keep the variance law have covariance near I, and there an idle u with gamma_z = 1 is a
+saddle of the loss. A learned gamma_z can rest on it for thousands of steps; the computed one is
+pushed off by its minimum, which noisy batches bias below 1.
+
 Sources: "Diagnosing and Enhancing VAE Models", ICLR 2019, section 3 and the code released with it;
 arXiv 2002.07514 and its code, commit of 2020-05-23. Renormalisation (section on variance loss, and
 arXiv 2002.09860): see :meth:`SecondStage.renormalise`.
@@ -171,6 +175,10 @@ class SecondStage(nn.Module):
             gain = sqrt(mean(Var mu + E[tau^2])) / mean(sd zhat(u)),  u ~ N(0, I),
 
         whose numerator is the standard deviation of z ~ q(z|x) (near 1: the variance law).
+
+        One factor serves all latents, and a mean of standard deviations is no more than the root of
+        a mean of variances: where zhat spreads unequally (latents that are inactive in the first
+        stage are decoded to a point) the others are inflated. That is as published.
 
         Three departures from the released code, all said here: its E[tau^2] is a slip, the mean of
         tau, which overshoots; it measures on the test images, this on training images; and it takes

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from vae_core.evaluation import grid, reconstructions, samples
+from vae_core.evaluation import grid, interpolations, reconstructions, samples
 from vae_core.evaluation.pictures import GAP
+from vae_core.evaluation.smoothness import pairs
 from vae_core.generation import sample_prior
 from vae_core.geometry import ImageShape
 from vae_core.models import build, initialise
@@ -73,3 +74,16 @@ def test_samples_are_decoded_draws_from_the_prior(model):
     expected = (sample_prior(model, 10, 4) * 256).floor()
     assert picture.size == (8 * 34 + 2, 2 * 34 + 2)
     np.testing.assert_array_equal(tile(picture, 1, 1, 32)[::4, ::4], expected[9, 0].numpy())
+
+
+def test_a_row_of_interpolations_runs_between_the_latents_of_a_pair(model):
+    latents = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    picture = interpolations(model, latents, rows=2, columns=5)
+    assert picture.size == (5 * 34 + 2, 2 * 34 + 2)
+    first, second = pairs(6, 2)
+    for row in range(2):
+        ends = latents[first[row]], latents[second[row]]
+        for column, z in ((0, ends[0]), (2, (ends[0] + ends[1]) / 2), (4, ends[1])):
+            expected = (model.decode(z[None])[0, 0] * 256).floor().detach().numpy()
+            shown = tile(picture, row, column, 32)[::4, ::4]
+            np.testing.assert_allclose(shown, expected, atol=1)  # a mean on the edge of two bytes
