@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,18 @@ from vae_core.errors import ContractError
 from vae_core.families import Family
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import gaussian_kl, squared_error
-from vae_core.models import VAE, build, initialise
+from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
 """What a checkpoint holds beside rows of the stacks."""
+_OPTIONAL: dict[str, Callable[[Tensor, Reconstruction], Tensor]] = {
+    "absolute_error": lambda x, out: (x - out.xhat).abs().flatten(1).sum(dim=1),
+    "nll": lambda x, out: out.nll(x),
+    "log_sigma2": lambda x, out: cast(Tensor, out.log_sigma2).flatten(1).mean(dim=1),
+}
+"""Terms [B] that are measured only for the balancers that declare them, of images and model."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Bank:
         width: K, the number of rows.
         batch_size: B, images a member sees a step.
         dequantize: add uniform noise one grey level wide to every training image.
+        head: the decoders' head, the same in every row; None: balancers set the noise variance.
     """
 
     def __init__(
@@ -95,13 +102,14 @@ class Bank:
         width: int,
         batch_size: int,
         dequantize: bool = False,
+        head: Head | None = None,
     ) -> None:
-        self.shape, self.width, self.batch_size = shape, width, batch_size
+        self.shape, self.width, self.batch_size, self.head = shape, width, batch_size, head
         self.device = images.device
         self._images = images
-        self._module = build(model, shape).to(self.device).train()
-        self._evaluated = build(model, shape).to(self.device).eval()
-        self._fresh = build(model, shape)  # stays on the CPU: one start for every device
+        self._module = build(model, shape, head).to(self.device).train()
+        self._evaluated = build(model, shape, head).to(self.device).eval()
+        self._fresh = build(model, shape, head)  # stays on the CPU: one start for every device
         self.latent = self._module.latent
         self._params = {n: _stack(p, width) for n, p in self._module.named_parameters()}
         self._buffers = {n: _stack(b, width) for n, b in self._module.named_buffers()}
@@ -116,6 +124,8 @@ class Bank:
             self._offsets = torch.zeros(*rows, shape.dims, device=self.device)
         self._rows: list[_Row | None] = [None] * width
         self._families: dict[str, Family] = {}
+        self._wanted: tuple[str, ...] = ()
+        """Optional terms that some family declares."""
         self._last: Terms | None = None
 
     # -- who is in the bank -------------------------------------------------------------------
@@ -137,7 +147,8 @@ class Bank:
         """Put ``member`` into a free row, fresh or from ``checkpoint``; return the row.
 
         Raises:
-            ContractError: an unknown balancer, or a checkpoint of another model or balancer.
+            ContractError: an unknown balancer, one that needs another head than the bank's, or a
+                checkpoint of another model or balancer.
             RuntimeError: no row is free.
         """
         if not self.free:
@@ -277,19 +288,15 @@ class Bank:
         return to_unit(pixels, offsets).view(self.width, self.batch_size, *self.shape.chw)
 
     def _forward(self, x: Tensor) -> Terms:
-        absolute = any("absolute_error" in f.balancer.terms for f in self._families.values())
-
         def measure(model: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
             out = model(image, noise)
             kl = gaussian_kl(out.mu, out.logvar)
-            error = squared_error(image, out.xhat)
-            if not absolute:
-                return error, kl
-            return error, kl, (image - out.xhat).abs().flatten(1).sum(dim=1)
+            optional = [_OPTIONAL[name](image, out) for name in self._wanted]
+            return squared_error(image, out.xhat), kl, *optional
 
         if self.width == 1:
             found = measure(self._module, x[0], self._latent_noise[0])
-            return Terms(*(value.unsqueeze(0) for value in found))
+            return self._named(tuple(value.unsqueeze(0) for value in found))
 
         def one(params: Any, buffers: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
             def model(*inputs: Tensor) -> Any:
@@ -297,7 +304,10 @@ class Bank:
 
             return measure(model, image, noise)
 
-        return Terms(*vmap(one)(self._leaves, self._buffers, x, self._latent_noise))
+        return self._named(vmap(one)(self._leaves, self._buffers, x, self._latent_noise))
+
+    def _named(self, found: tuple[Tensor, ...]) -> Terms:
+        return Terms(*found[:2], **dict(zip(self._wanted, found[2:], strict=True)))
 
     # -- rows of the stacks ---------------------------------------------------------------------
 
@@ -347,8 +357,16 @@ class Bank:
 
     def _family(self, name: str) -> Family:
         if name not in self._families:
-            balancer = BALANCERS.get(name)(self.shape, self.latent)
-            self._families[name] = Family(balancer, self.width, self.device)
+            rule = BALANCERS.get(name)
+            if rule.head != self.head:
+                raise ContractError(
+                    f"balancer '{name}' needs decoders with head {rule.head}, "
+                    f"the bank's have {self.head}",
+                    remedy="open a bank with that head",
+                )
+            self._families[name] = Family(rule(self.shape, self.latent), self.width, self.device)
+            declared = {term for f in self._families.values() for term in f.balancer.terms}
+            self._wanted = tuple(sorted(declared & _OPTIONAL.keys()))
         return self._families[name]
 
     def _reschedule(self) -> None:

@@ -109,7 +109,10 @@ class Family:
             self._adam.step(by_row)
 
     def balance_of(self, row: int, terms: Terms) -> tuple[float, float]:
-        """Give ln sigma^2 and k of ``row``, as it would balance ``terms`` now."""
+        """Give ln sigma^2 and k of ``row``, as it would balance ``terms`` now.
+
+        Of many variances it is the mean logarithm: their geometric mean.
+        """
         one = torch.tensor([row], device=self._device)
 
         def pick(stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -118,7 +121,7 @@ class Family:
         at = self.balancer.balance(
             terms.rows(one), pick(self._state), pick(self._learned), pick(self._hyper)
         )
-        return float(at.log_sigma2), float(at.k)
+        return float(at.log_sigma2.mean()), float(at.k)
 
     def _set_rows(self, rows: list[int]) -> None:
         self.rows = rows

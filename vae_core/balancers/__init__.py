@@ -15,9 +15,13 @@ from vae_core.balancers.contract import (
     Terms,
 )
 from vae_core.balancers.fixed_beta import FixedBeta
+from vae_core.balancers.laplace_scale import LaplaceScale
 from vae_core.balancers.learned_sigma import LearnedSigma
 from vae_core.balancers.optimal_sigma import OptimalSigma
+from vae_core.balancers.per_image_sigma import PerImageSigma
+from vae_core.balancers.predicted_sigma import PredictedImageSigma, PredictedPixelSigma
 from vae_core.balancers.running_average import AspertiTrentin, RunningAverage
+from vae_core.balancers.running_minimum import RunningMinimum
 from vae_core.errors import ContractError, nearest
 from vae_core.registry import Registry
 
@@ -28,10 +32,15 @@ __all__ = [
     "Balancer",
     "FixedBeta",
     "Hyperparameter",
+    "LaplaceScale",
     "Learned",
     "LearnedSigma",
     "OptimalSigma",
+    "PerImageSigma",
+    "PredictedImageSigma",
+    "PredictedPixelSigma",
     "RunningAverage",
+    "RunningMinimum",
     "Scalars",
     "State",
     "Terms",
@@ -54,7 +63,18 @@ def _checked(name: str, entry: Any) -> type[Balancer]:
 BALANCERS: Registry[type[Balancer]] = Registry(
     "balancer", group="vae_core.balancers", check=_checked
 )
-for _family in (FixedBeta, LearnedSigma, OptimalSigma, RunningAverage, AspertiTrentin):
+for _family in (
+    FixedBeta,
+    LearnedSigma,
+    OptimalSigma,
+    PerImageSigma,
+    RunningAverage,
+    AspertiTrentin,
+    RunningMinimum,
+    LaplaceScale,
+    PredictedImageSigma,
+    PredictedPixelSigma,
+):
     BALANCERS.register(_family.name, _family)
 
 
@@ -66,9 +86,12 @@ def check_hyperparameters(family: type[Balancer], values: Mapping[str, float]) -
     """
     for key, value in values.items():
         if key not in family.hyperparameters:
+            on_top = key == "beta" and "k" in family.hyperparameters
             raise ContractError(
                 f"balancer '{family.name}' has no hyperparameter '{key}'",
-                remedy=nearest(key, family.hyperparameters),
+                remedy="the KL weight on top of an automatic balance is called 'k'"
+                if on_top
+                else nearest(key, family.hyperparameters),
             )
         spec = family.hyperparameters[key]
         if not spec.low < value < spec.high:

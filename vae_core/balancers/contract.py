@@ -2,10 +2,11 @@
 
 All balancers minimise one objective, in nats per image (x in [0, 1], D observed dimensions):
 
-    L = S / (2 sigma^2) + D/2 ln(2 pi sigma^2) + k R
+    L = -ln p(x|z) + k R,    by default    -ln p(x|z) = S / (2 sigma^2) + D/2 ln(2 pi sigma^2)
 
 S is the squared error summed over pixels, R the KL divergence summed over latents, both averaged
-over the batch. They differ in where sigma^2 and k come from. ``beta`` means k sigma^2, the weight
+over the batch. They differ in where sigma^2 and k come from, and some in the likelihood: a
+variance for each image or pixel, or a Laplace distribution. ``beta`` means k sigma^2, the weight
 in the equivalent loss S/2 + beta R.
 
 A balancer is a pure rule over tensors whose leading axis K runs over the members of a bank: it
@@ -26,6 +27,8 @@ from torch import Tensor
 from vae_core.geometry import ImageShape
 from vae_core.models.contract import Head
 
+LN_2PI = math.log(2 * math.pi)
+
 Likelihood = Literal["gaussian", "laplace"]
 State = dict[str, Tensor]
 Scalars = Mapping[str, Tensor]
@@ -41,15 +44,18 @@ class Terms:
     """R, [K, B, Z]: KL divergence from the prior per latent, nats."""
     absolute_error: Tensor | None = None
     """S1, [K, B]: absolute error summed over pixels, per image; if declared."""
+    nll: Tensor | None = None
+    """-ln p(x|z) under the decoder's own head, [K, B], nats per image; if declared."""
+    log_sigma2: Tensor | None = None
+    """ln sigma^2 the decoder's head predicts, [K, B], its mean over pixels; if declared."""
+
+    def given(self) -> dict[str, Tensor]:
+        """The terms that were measured, by name."""
+        return {name: term for name, term in vars(self).items() if term is not None}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Terms:
         """The terms with ``change`` applied to each tensor."""
-        absolute = self.absolute_error
-        return Terms(
-            change(self.squared_error),
-            change(self.kl),
-            None if absolute is None else change(absolute),
-        )
+        return Terms(**{name: change(term) for name, term in self.given().items()})
 
     def rows(self, members: Tensor) -> Terms:
         """The terms of some members, by index."""
@@ -58,10 +64,12 @@ class Terms:
 
 @dataclass(frozen=True)
 class Balance:
-    """The trade-off a balancer sets: one value a member."""
+    """The trade-off a balancer sets."""
 
     log_sigma2: Tensor
-    """ln sigma^2, [K]."""
+    """ln of the noise's variance, [K], or [K, B] where every image has its own. Where the noise is
+    not Gaussian or differs between pixels it is a summary: 2 b^2 of a Laplace scale b, the
+    geometric mean over pixels."""
     k: Tensor
     """Weight of the KL divergence, [K]."""
 
@@ -90,7 +98,8 @@ class Learned:
 
 
 class Balancer(ABC):
-    """Base of all balancers. Subclasses declare, and implement :meth:`balance`.
+    """Base of all balancers. Subclasses declare, and implement :meth:`balance`; one whose
+    likelihood is no Gaussian with a variance [K] implements :meth:`reconstruction` too.
 
     One instance serves every member of its family in a bank, so it keeps only what the bank's
     shape fixes: the image shape and the latent size.
@@ -99,7 +108,7 @@ class Balancer(ABC):
     name: ClassVar[str]
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
     terms: ClassVar[frozenset[str]] = frozenset({"squared_error", "kl"})
-    """The :class:`Terms` it reads; ``absolute_error`` is computed only when named here."""
+    """The :class:`Terms` it reads; those that may be None are computed only when named here."""
     learned: ClassVar[Mapping[str, Learned]] = {}
     head: ClassVar[Head | None] = None
     """The head a decoder needs for it (:mod:`vae_core.models.heads`)."""
@@ -124,15 +133,18 @@ class Balancer(ABC):
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
         """sigma^2 and k for this step; differentiable where the rule is."""
 
+    def reconstruction(self, terms: Terms, at: Balance) -> Tensor:
+        """-ln p(x|z) of each member, [K], nats per image; ``at`` is what :meth:`balance` gave."""
+        error, images = terms.squared_error.sum(dim=1), terms.squared_error.shape[1]
+        normaliser = 0.5 * self.shape.dims * (at.log_sigma2 + LN_2PI)
+        # Fused products: on small models the step is made of the overhead of such operations.
+        return torch.addcmul(normaliser, error, torch.exp(-at.log_sigma2), value=0.5 / images)
+
     def loss(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Tensor:
         """L of each member, [K], nats per image (module docstring)."""
         at = self.balance(terms, state, learned, hyper)
-        images = terms.squared_error.shape[1]
-        error, rate = terms.squared_error.sum(dim=1), terms.kl.sum(dim=(1, 2))
-        normaliser = 0.5 * self.shape.dims * (at.log_sigma2 + math.log(2 * math.pi))
-        # Fused products: on small models the step is made of the overhead of such operations.
-        loss = torch.addcmul(normaliser, error, torch.exp(-at.log_sigma2), value=0.5 / images)
-        return torch.addcmul(loss, at.k, rate, value=1 / images)
+        rate, images = terms.kl.sum(dim=(1, 2)), terms.kl.shape[1]
+        return torch.addcmul(self.reconstruction(terms, at), at.k, rate, value=1 / images)
 
     def next_state(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> State:
         """State after the step; called without gradients."""

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import softplus
+from torch import Tensor
 
 from vae_core.balancers.contract import (
     KL_WEIGHT,
     Balance,
     Balancer,
+    Hyperparameter,
     Scalars,
     State,
     Terms,
     real,
 )
+
+LOG_SIGMA_MIN: Hyperparameter = real(-6.0, "soft lower bound m of ln sigma")
+
+
+def softly_clipped(variance: Tensor, low: Tensor) -> Tensor:
+    """Ln of ``variance``, kept above 2 m as released: ln sigma <- m + softplus(ln sigma - m).
+
+    That is sigma <- sigma + e^m, without softplus, which rounds the last entries of a tensor
+    otherwise than the rest: a member's last bits would depend on its row.
+    """
+    return 2 * torch.log(torch.sqrt(variance) + torch.exp(low))
 
 
 class OptimalSigma(Balancer):
@@ -27,11 +39,9 @@ class OptimalSigma(Balancer):
     name = "optimal_sigma"
     hyperparameters = {
         "k": KL_WEIGHT,
-        "log_sigma_min": real(-6.0, "soft lower bound m of ln sigma"),
+        "log_sigma_min": LOG_SIGMA_MIN,
     }
 
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
         mse = terms.squared_error.mean(dim=1) / self.shape.dims
-        low = hyper["log_sigma_min"]
-        log_sigma = low + softplus(0.5 * torch.log(mse) - low)
-        return Balance(log_sigma2=2 * log_sigma, k=hyper["k"])
+        return Balance(log_sigma2=softly_clipped(mse, hyper["log_sigma_min"]), k=hyper["k"])

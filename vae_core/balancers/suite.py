@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from vae_core.balancers.contract import Balancer, State, Terms
+from vae_core.balancers.contract import Balancer, Likelihood, State, Terms
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
+from vae_core.models.contract import Head
 from vae_core.randomness import derive
 
 SHAPE = ImageShape(1, 8, 8)
@@ -57,13 +59,9 @@ class _Case:
 
     def outputs(self) -> dict[str, Tensor]:
         """Every output of a step, gradients included, by name."""
-        leaves = {
-            "squared_error": self.terms.squared_error.clone().requires_grad_(),
-            "kl": self.terms.kl.clone().requires_grad_(),
-            **{name: value.clone().requires_grad_() for name, value in self.learned.items()},
-        }
-        terms = Terms(leaves["squared_error"], leaves["kl"], self.terms.absolute_error)
-        learned = {name: leaves[name] for name in self.learned}
+        terms = self.terms.map(lambda term: term.clone().requires_grad_())
+        learned = {name: value.clone().requires_grad_() for name, value in self.learned.items()}
+        leaves = {**terms.given(), **{f"learned {name}": leaf for name, leaf in learned.items()}}
         loss = self.balancer.loss(terms, self.state, learned, self.hyper)
         gradients = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
         log_sigma2, k = self.balance()
@@ -88,11 +86,13 @@ def _case(family: type[Balancer]) -> _Case:
     members = [example_hyperparameters(balancer, m) for m in range(MEMBERS)]
     hyper = {name: torch.tensor([m[name] for m in members]) for name in members[0]}
     error = 2 + 3 * torch.rand(MEMBERS, IMAGES, generator=generator)
-    terms = Terms(
-        squared_error=error,
-        kl=2 * torch.rand(MEMBERS, IMAGES, LATENT, generator=generator),
-        absolute_error=3 * error if "absolute_error" in family.terms else None,
-    )
+    kl = 2 * torch.rand(MEMBERS, IMAGES, LATENT, generator=generator)
+    optional = {
+        "absolute_error": 3 * error,
+        "nll": 10 * torch.randn(MEMBERS, IMAGES, generator=generator),
+        "log_sigma2": torch.randn(MEMBERS, IMAGES, generator=generator),
+    }
+    terms = Terms(error, kl, **{n: v for n, v in optional.items() if n in family.terms})
     learned = {name: hyper[spec.init].clone() for name, spec in family.learned.items()}
     return _Case(balancer, terms, balancer.initial_state(hyper), learned, hyper)
 
@@ -116,6 +116,14 @@ def check_balancer(family: type[Balancer]) -> None:
     for scalar, spec in family.learned.items():
         if not {spec.init, spec.lr} <= set(family.hyperparameters):
             fail(f"takes the start or rate of '{scalar}' from undeclared hyperparameters")
+    if unknown := sorted(family.terms - {term.name for term in fields(Terms)}):
+        fail(f"declares terms that are not measured: {', '.join(unknown)}")
+    if family.head not in (None, *get_args(Head)):
+        fail(f"declares head {family.head!r}, which is none of {', '.join(get_args(Head))}")
+    if family.head is None and (needing := sorted(family.terms & {"nll", "log_sigma2"})):
+        fail(f"declares {', '.join(needing)} without a head")
+    if family.likelihood not in get_args(Likelihood):
+        fail(f"declares likelihood {family.likelihood!r}, not {' or '.join(get_args(Likelihood))}")
     try:
         _check_steps(_case(family), fail)
     except ContractError:
@@ -129,7 +137,8 @@ def _check_steps(case: _Case, fail: Callable[[str], None]) -> None:
     before = case.rows(everyone)
     first = case.outputs()
     for name in ("loss", "log_sigma2", "k"):
-        if first[name].shape != (MEMBERS,):
+        by_image = [(MEMBERS, IMAGES)] if name == "log_sigma2" else []
+        if first[name].shape not in [(MEMBERS,), *by_image]:
             fail(f"returns {name} of shape {tuple(first[name].shape)}, not [K] = ({MEMBERS},)")
     if not all(torch.isfinite(value).all() for value in first.values()):
         fail("returns numbers that are not finite for plain terms")

@@ -7,8 +7,10 @@ it is clipped softly from below (Rybkin, Daniilidis & Levine 2021, "sigma-VAE", 
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from vae_core.models.layers import Double, GlorotConv
 
@@ -17,8 +19,14 @@ LOG_SIGMA_MIN = -6.0
 
 
 def soft_clip(raw: Tensor) -> Tensor:
-    """Ln sigma^2 of a raw ln sigma: 2 (m + softplus(raw - m)), m = :data:`LOG_SIGMA_MIN`."""
-    return 2 * (LOG_SIGMA_MIN + softplus(raw - LOG_SIGMA_MIN))
+    """Ln sigma^2 of a raw ln sigma: 2 (m + softplus(raw - m)), m = :data:`LOG_SIGMA_MIN`.
+
+    That is sigma = e^raw + e^m. Softplus itself rounds the last entries of a tensor otherwise than
+    the rest (its vectors and its remainder do not agree), and a member's last bits would depend on
+    its row.
+    """
+    clipped = torch.log(torch.exp(raw.clamp(max=20.0)) + math.exp(LOG_SIGMA_MIN))
+    return 2 * torch.where(raw > 20.0, raw, clipped)
 
 
 class ImageHead(nn.Linear):
@@ -67,8 +75,9 @@ class PixelHead(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """Ln sigma^2 of each pixel."""
-        raw: Tensor = super().forward(features)
-        return soft_clip(raw)
+        for layer in self:
+            features = layer(features)
+        return soft_clip(features)
 
 
 def _zero(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
