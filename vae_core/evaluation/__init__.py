@@ -1,19 +1,41 @@
 """Evaluation: likelihood, latent use and pictures, as deterministic functions of a model."""
 
-from vae_core.evaluation.likelihood import Batch, EvaluationSet, Measurement, calibrated, measure
+from vae_core.evaluation.likelihood import (
+    Batch,
+    EvaluationSet,
+    Measurement,
+    calibrated,
+    discretised_bits_per_dim,
+    fitted_variance,
+    iwae,
+    measure,
+)
 from vae_core.evaluation.pictures import grid, interpolations, reconstructions, samples
 from vae_core.evaluation.smoothness import midpoints, smoothness
+from vae_core.evaluation.uncertainty import (
+    Calibration,
+    calibration,
+    sample_maps,
+    variance_maps,
+)
 
 __all__ = [
     "Batch",
+    "Calibration",
     "EvaluationSet",
     "Measurement",
     "calibrated",
+    "calibration",
+    "discretised_bits_per_dim",
+    "fitted_variance",
     "grid",
     "interpolations",
+    "iwae",
     "measure",
     "midpoints",
     "reconstructions",
+    "sample_maps",
     "samples",
     "smoothness",
+    "variance_maps",
 ]

@@ -68,7 +68,7 @@ def headed(shape: ImageShape, head: str, latent: int = 3, seed: int = 0) -> Know
     )
 
     def pixel(z: Tensor) -> Tensor:
-        return (z @ spread * 4 - 4.0).view(-1, *shape.chw)
+        return (z @ spread.to(z) * 4 - 4.0).view(-1, *shape.chw)
 
     def image(z: Tensor) -> Tensor:
         return (z.mean(dim=1) - 4.0).view(-1, 1, 1, 1)
