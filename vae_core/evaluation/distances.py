@@ -71,15 +71,16 @@ class Neighbourhoods(NamedTuple):
 def frechet(a: Statistics, b: Statistics) -> float:
     """The squared Frechet distance of two Gaussians (Dowson & Landau 1982; Heusel et al. 2017).
 
-    |m_a - m_b|^2 + Tr(C_a + C_b - 2 (C_a C_b)^(1/2)). The last trace is the sum of the singular
-    values of C_a^(1/2) C_b^(1/2): no root of a matrix that is not symmetric, and nothing imaginary
-    to drop where a covariance is singular (n <= F). Not finite statistics give nan.
+    |m_a - m_b|^2 + Tr(C_a + C_b - 2 (C_a C_b)^(1/2)). With C = A A^T for both, the last trace is
+    the sum of the singular values of A_a^T A_b: no root of a matrix that is not symmetric, and
+    nothing imaginary to drop where a covariance is singular (n <= F). Statistics that are not
+    finite give nan.
 
     The estimate from n images is biased upwards by about 1/n: compare at one n only.
     """
     if not all(values.isfinite().all() for values in (a.mean, a.cov, b.mean, b.cov)):
         return float("nan")
-    cross = torch.linalg.svdvals(_root(a.cov) @ _root(b.cov)).sum()
+    cross = torch.linalg.svdvals(_factor(a.cov).T @ _factor(b.cov)).sum()
     distance = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * cross
     return max(float(distance), 0.0)  # equal sets may round to below it
 
@@ -173,11 +174,11 @@ NAMES = ("frechet", "kid", *Neighbourhoods._fields)
 """What :func:`distances` returns."""
 
 
-def _root(cov: Tensor) -> Tensor:
-    """The symmetric root of a covariance; eigenvalues that rounding made negative count as 0."""
+def _factor(cov: Tensor) -> Tensor:
+    """A with A A^T = cov; eigenvalues that rounding made negative count as 0."""
     values, vectors = torch.linalg.eigh(cov)
-    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return root
+    factor: Tensor = vectors * values.clamp_min(0).sqrt()
+    return factor
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

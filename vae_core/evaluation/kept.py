@@ -76,10 +76,10 @@ def _disk(path: Path) -> Iterator[None]:
 
 
 def _found(path: Path, load: Callable[[bytes], T]) -> tuple[T] | None:
-    """What ``path`` holds, if it is there and sound."""
+    """What ``path`` holds, if it can be read and is sound."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return None
     head, _, body = content.partition(b"\n")
     if head != _head(body):

@@ -93,19 +93,24 @@ def inception(weights: Path | None, device: torch.device | str) -> Inception:
         raise DataError(
             f"cannot be read: {error.strerror or error}", where=str(path), remedy=_remedy()
         ) from error
+    # torch-fidelity unpickles what it is given, code and all: it is given a copy that was read
+    # without code and written here.
+    checked = BytesIO()
     try:
-        # torch-fidelity unpickles what it is given, code and all: it is given a copy that was
-        # read without code and written here.
-        checked = BytesIO()
         torch.save(torch.load(BytesIO(content), map_location="cpu", weights_only=True), checked)
-        checked.seek(0)
+    except UNREADABLE as error:
+        raise DataError(
+            "damaged, or not a file of weights and nothing else", where=str(path), remedy=_remedy()
+        ) from error
+    checked.seek(0)
+    try:
         with private_randomness():
             network = FeatureExtractorInceptionV3(
                 "inception-v3-compat", [str(DIMS)], feature_extractor_weights_path=checked
             )
-    except (*UNREADABLE, AttributeError) as error:
+    except (RuntimeError, TypeError) as error:
         raise DataError(
-            f"not weights of the Inception network: {str(error).strip().splitlines()[0]}",
+            "not the weights of the Inception network that FID is defined by",
             where=str(path),
             remedy=_remedy(),
         ) from error
