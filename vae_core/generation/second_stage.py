@@ -238,9 +238,12 @@ def train_second_stage(
     stage.to(mu.device)
     balance = _Balance(stage, mu.device)
     adam = torch.optim.Adam(
-        [*stage.parameters(), *balance.learned.values()], lr=settings.lr, betas=BETAS, eps=EPSILON,
+        [*stage.parameters(), *balance.learned.values()],
+        lr=settings.lr,
+        betas=BETAS,
+        eps=EPSILON,
         fused=True,
-    )  # fmt: skip
+    )
     generator, step = torch.Generator(), 0
     for epoch in range(settings.epochs):
         for group in adam.param_groups:
