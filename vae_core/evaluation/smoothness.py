@@ -20,8 +20,9 @@ STEPS = 16
 def pairs(count: int, wanted: int) -> tuple[Tensor, Tensor]:
     """Rows (first, second), int64 [min(wanted, count)] each, of ``count`` >= 2 images.
 
-    The pairs are neighbours on one fixed random circle through all images, so that none is used
-    more than twice and they are the same for every model.
+    The pairs are neighbours on one fixed random circle through all images, every other edge of it
+    first: they are the same for every model, no image is used more than twice, and none is used
+    twice by the first ``count`` // 2 pairs.
 
     Raises:
         UserError: one image makes no pair.
@@ -33,7 +34,8 @@ def pairs(count: int, wanted: int) -> tuple[Tensor, Tensor]:
             remedy="give at least 2",
         )
     circle = torch.randperm(count, generator=reseeded(torch.Generator(), 0, "pairs", count))
-    return circle[:wanted], circle.roll(-1)[:wanted]
+    edges = torch.cat([torch.arange(0, count, 2), torch.arange(1, count, 2)])[:wanted]
+    return circle[edges], circle[(edges + 1) % count]
 
 
 def lines(latents: Tensor, wanted: int, steps: int) -> Tensor:

@@ -83,6 +83,7 @@ def test_pairs_are_fixed_and_use_no_image_more_than_twice():
     assert len(first) == 40
     assert (first != second).all()
     assert torch.cat([first, second]).bincount().tolist() == [2] * 40
+    assert torch.cat([first[:20], second[:20]]).unique().numel() == 40
     few = pairs(40, 7)
     assert torch.equal(few[0], first[:7])
     assert torch.equal(few[1], second[:7])
