@@ -13,8 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
+#: What a trial's reports say their device seconds were spent on.
+REPORTED = ("training", "evaluation", "second_stage")
+
 #: What a trial's billed device seconds were spent on; each is a column `<purpose>_seconds`.
-PURPOSES = ("training", "evaluation", "startup", "redone", "lost", "pilot")
+PURPOSES = (*REPORTED, "startup", "redone", "lost", "pilot")
 
 #: What training seconds were spent on, by what became of the trial.
 USES = ("useful", "pruned", "failed", "unfinished")
@@ -59,7 +62,7 @@ class EngineClock:
         used = fsum(self.charged.values())
         startup = {t: self.startup * s / used for t, s in self.charged.items()} if used else {}
         clock = self.clock if self.clock is not None else {"training": used}
-        nobody = {p: s for p, s in clock.items() if p not in ("training", "evaluation")}
+        nobody = {p: s for p, s in clock.items() if p not in REPORTED}
         own = fsum([self.startup, *clock.values()])
         accounted = fsum([self.startup, used, *nobody.values()])
         total = max(own, accounted)

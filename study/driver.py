@@ -25,6 +25,7 @@ from study.journal import Event, Journal, StudyHome, has_events
 from study.journal.orders import waiting
 from study.progress import Progress
 from study.scheduling import checkpoints, heartbeats
+from study.scheduling.weights import shared_weights
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.steering import Signals, Steering
 from study.tracking import MlflowWriter, check, tracking_uri
@@ -82,9 +83,10 @@ def run(spec: StudySpec, options: Options) -> Report:
             signals.own()  # Ray takes SIGTERM as it comes up
         data = preparing.result()
         check_images(spec, data)
+        weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:
-            _conduct(spec, data, journal, home, signals)
+            _conduct(spec, data, weights, journal, home, signals)
             return _conclude(spec, journal, home, writer)
 
 
@@ -133,7 +135,12 @@ def _nothing_left(spec: StudySpec, journal: Journal, home: StudyHome) -> bool:
 
 
 def _conduct(
-    spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome, signals: Signals
+    spec: StudySpec,
+    data: PreparedData,
+    weights: Path | None,
+    journal: Journal,
+    home: StudyHome,
+    signals: Signals,
 ) -> None:
     """Run what is left to run, and record how that ended."""
     import optuna
@@ -149,7 +156,7 @@ def _conduct(
     conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
     conductor.check_caps(time.time())
     if conductor.startable and conductor.cap is None:
-        template = plan.config(spec, home.path, width, journal.epoch)
+        template = plan.config(spec, home.path, width, journal.epoch, weights)
         fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
         signals.hand_over(conductor.interrupt)
         _run_trials(spec, data, conductor, fleet, home, signals)
@@ -265,7 +272,8 @@ def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
     """Let a study go on under a spec that only extends the frozen one."""
     if not home.spec.exists():
         return
-    frozen = yaml.safe_load(home.spec.read_text())
+    # As this version reads it: a key that was not there yet has its default.
+    frozen = StudySpec.from_dict(yaml.safe_load(home.spec.read_text())).to_dict()
     refused = difference(frozen, spec.to_dict()).refused
     if refused:
         raise SpecError(

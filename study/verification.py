@@ -29,6 +29,7 @@ from study.journal import Event, StudyHome, read_events, trial_folder
 from study.scheduling import checkpoints
 from study.scheduling.engine import Engine
 from study.scheduling.engine_actor import EngineConfig
+from study.scheduling.weights import recorded_weights
 from vae_core.data import Dataset, PreparedData
 from vae_core.errors import UserError
 
@@ -155,16 +156,18 @@ class _Verifier:
         self._key: Mapping[str, Any] = {}
         """The numerics key here."""
         spec = history.study["spec"]
+        weights = recorded_weights(history.features, home.data)
         self._validation = spec["data"]["validation"]
         self._config = EngineConfig(
             name="verify",
             home="",
             device=self._device(),
             width=self.width,
-            evaluation_images=spec["evaluation"]["images"],
-            pictures=0,
+            evaluation={**spec["evaluation"], "pictures": 0},
+            objective=spec["objective"],
             epoch=1,
             keep="all",
+            weights=None if weights is None else str(weights),
         )
         self._data = _data(home, history.study["data"])
         Dataset.open(self._data, self._validation)  # reads all of it and checks it, engines do not

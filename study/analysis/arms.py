@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study import costs
+from study.analysis.curves import images_to_final
 from study.analysis.statistics import Interval, mean_interval
 
 
@@ -31,6 +32,9 @@ class ArmResult:
             better than itself the winner of the search looked.
         test: Objective over seeds (replicates of a seed averaged first); ``second`` likewise.
         by_seed: Seed -> test objective; what differences are paired over.
+        means: Every test metric the confirm runs have, their mean, by its name.
+        images_to_final: Mean over the confirm runs of the images after which the validation
+            objective stayed within 1 % of its final value.
     """
 
     arm: str
@@ -53,6 +57,8 @@ class ArmResult:
     cost: costs.CostToOneModel
     by_seed: Mapping[int, float]
     second_by_seed: Mapping[int, float]
+    means: Mapping[str, float]
+    images_to_final: float | None
 
     @property
     def unfinished(self) -> int:
@@ -62,11 +68,13 @@ class ArmResult:
 
 
 def arm_results(
-    trials: pa.Table, spec: Mapping[str, Any], objective: str, second: str
+    tables: Mapping[str, pa.Table], spec: Mapping[str, Any], objective: str, second: str
 ) -> list[ArmResult]:
     """What the arms of ``spec`` came to, in its order, scored by two named objectives."""
+    arrived = images_to_final(tables["records"], objective)
+    seeds = len(spec["seeds"])
     return [
-        _arm(name, arm, trials, objective, second, seeds=len(spec["seeds"]))
+        _arm(name, arm, tables["trials"], arrived, objective, second, seeds=seeds)
         for name, arm in spec["arms"].items()
     ]
 
@@ -75,6 +83,7 @@ def _arm(
     name: str,
     spec: Mapping[str, Any],
     trials: pa.Table,
+    arrived: Mapping[str, int],
     objective: str,
     second: str,
     *,
@@ -120,6 +129,8 @@ def _arm(
         cost=costs.cost_to_one_model(trials, name),
         by_seed=by_seed,
         second_by_seed=second_by_seed,
+        means=_means(confirmed),
+        images_to_final=_mean(arrived.get(row["trial"]) for row in confirmed),
     )
 
 
@@ -148,6 +159,13 @@ def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [v for v in values if v is not None and isfinite(v)]
     return fsum(known) / len(known) if known else None
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of every test metric of ``rows``, by the metric's name."""
+    columns = [name for name in (rows[0] if rows else ()) if name.startswith("test_")]
+    found = {name.removeprefix("test_"): _mean(row[name] for row in rows) for name in columns}
+    return {name: mean for name, mean in found.items() if mean is not None}
 
 
 def _known(value: float | None) -> bool:

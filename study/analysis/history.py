@@ -117,6 +117,8 @@ class History:
         capped: what the last ``cap`` event says, if that is how the study ended.
         stopped: what was stopped by hand, arms as "arm NAME" and trials by their names.
         isolated: trials that were trained alone, for engines had died with them aboard.
+        features: networks that distances were measured with, by name: every different
+            description that an engine gave of one.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -130,6 +132,7 @@ class History:
         self.capped: Mapping[str, Any] | None = None
         self.stopped: list[str] = []
         self.isolated: list[str] = []
+        self.features: dict[str, list[Mapping[str, Any]]] = {}
         handlers: dict[str, Callable[[float, Mapping[str, Any]], None]] = {
             "study": self._on_study,
             "launch": self._on_pause,
@@ -187,6 +190,10 @@ class History:
         clock.device = data["device"] or clock.device
         clock.width = data["width"] or clock.width
         clock.startup = max(clock.startup, data["startup_seconds"])
+        for name, description in data.get("features", {}).items():
+            known = self.features.setdefault(name, [])
+            if description not in known:
+                known.append(description)
         if clock.state == "started" and data["state"] != "started":
             clock.state = data["state"]
             clock.aboard = [

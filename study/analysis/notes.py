@@ -55,6 +55,7 @@ def notes(
         *_missing(arms),
         *_by_hand(trials, facts),
         *_numerics(trials),
+        *_features(facts),
         *_faults(facts, paid),
         *_accounts(paid),
     ]
@@ -138,6 +139,24 @@ def _numerics(trials: pa.Table) -> list[str]:
         f"Trials ran under {len(keys)} numerics keys (different: {', '.join(differ)}): equal "
         "seeds then agree to rounding, not to the last bit."
     ]
+
+
+def _features(facts: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, descriptions in (facts.get("features") or {}).items():
+        if len(descriptions) > 1:
+            found.append(
+                f"Distances in {name} features were measured with {len(descriptions)} different "
+                "networks or reference images: they do not compare."
+            )
+        about = dict(descriptions[-1])
+        network, digest, n = about.pop("network"), about.pop("sha256"), about.pop("n")
+        rest = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
+        found.append(
+            f"Distances in {name} features: {network}, SHA-256 {digest[:12]}, n = {n:,} test "
+            f"images against as many samples; {rest}. They fall with n: compare at equal n only."
+        )
+    return found
 
 
 def _faults(facts: Mapping[str, Any], paid: Paid) -> list[str]:

@@ -121,8 +121,8 @@ def load(home: Path) -> dict[str, pa.Table]:
 def study_facts(trials: pa.Table) -> dict[str, Any]:
     """What the table's metadata tells of its study.
 
-    Keys: name, spec, spec_hash, code_version, finished; capped, stopped and isolated (see
-    :class:`study.analysis.history.History`); engines (a list of the fields of
+    Keys: name, spec, spec_hash, code_version, finished; capped, stopped, isolated and features
+    (see :class:`study.analysis.history.History`); engines (a list of the fields of
     :class:`study.costs.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
@@ -145,6 +145,7 @@ def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
         "capped": history.capped,
         "stopped": history.stopped,
         "isolated": history.isolated,
+        "features": history.features,
         "engines": [asdict(time) for time in history.engine_times],
     }
     metadata = {"study": json.dumps(facts)}

@@ -15,15 +15,13 @@ from study.analysis.notes import ended_by, notes
 from study.analysis.records import study_facts
 from study.analysis.statistics import paired_difference
 from study.analysis.verdict import (
-    BITS_PER_DIM,
-    CALIBRATED_ELBO,
+    OBJECTIVES,
     Comparison,
     Objective,
     Outcome,
     compare,
+    second_objective,
 )
-
-_OBJECTIVES = {o.name: o for o in (CALIBRATED_ELBO, BITS_PER_DIM)}
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,9 @@ def build_report(
     trials, facts = tables["trials"], study_facts(tables["trials"])
     spec = facts["spec"] if spec is None else spec
     name = spec["objective"]
-    objective = _OBJECTIVES.get(name, Objective(name, name, name, "", 3))
-    second = CALIBRATED_ELBO if name == BITS_PER_DIM.name else BITS_PER_DIM
-    arms = arm_results(trials, spec, objective.name, second.name)
+    objective = OBJECTIVES.get(name, Objective(name, name, name, "", 3))
+    second = second_objective(name, spec.get("evaluation", {}).get("features", ()))
+    arms = arm_results(tables, spec, objective.name, second.name)
     automatic = [arm for arm in arms if arm.automatic]
     hand = _best([arm for arm in arms if not arm.automatic])
     comparisons = [_compare(hand, arm, objective) for arm in automatic] if hand else []

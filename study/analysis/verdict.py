@@ -8,6 +8,7 @@ what it took.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,6 +56,34 @@ class Objective:
 
 CALIBRATED_ELBO = Objective("calibrated_elbo", "nats", "calibrated -ELBO", "nats per image", 2)
 BITS_PER_DIM = Objective("bits_per_dim", "bits/dim", "bits per dimension", "bits per dimension", 4)
+FRECHET_CLASSIFIER = Objective(
+    "frechet_classifier_gen1",
+    "Frechet",
+    "Frechet distance of prior samples in a local classifier's features",
+    "",
+    2,
+)
+FID = Objective("fid_gen1", "FID", "FID of prior samples", "", 2)
+OBJECTIVES = {o.name: o for o in (CALIBRATED_ELBO, BITS_PER_DIM, FRECHET_CLASSIFIER, FID)}
+
+
+def second_objective(first: str, features: Sequence[str]) -> Objective:
+    """What is shown beside the objective called ``first``: another kind of quality, if measured.
+
+    Likelihoods favour the balancers that maximise them; distances of samples do not.
+
+    Args:
+        first: the study's objective.
+        features: the networks whose features the study's distances are measured in.
+    """
+    likelihoods = (CALIBRATED_ELBO, BITS_PER_DIM)
+    if first not in {o.name for o in likelihoods}:
+        return CALIBRATED_ELBO
+    if "inception" in features:
+        return FID
+    if "classifier" in features:
+        return FRECHET_CLASSIFIER
+    return next(o for o in reversed(likelihoods) if o.name != first)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class Saved:
     """The member's row of the bank, inside a segment or at a report."""
     reports: list[dict[str, Any]]
     """Every report up to here: the driver may not have heard of the last ones."""
+    pending: dict[str, Any] | None = None
+    """The trial's last report, made here, while its end is still being measured."""
 
     @property
     def steps(self) -> int:
@@ -63,7 +65,8 @@ def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
     import torch
 
     buffer = io.BytesIO()
-    torch.save({"row": saved.row, "reports": json.dumps(saved.reports)}, buffer)
+    told = {"reports": json.dumps(saved.reports), "pending": json.dumps(saved.pending)}
+    torch.save({"row": saved.row, **told}, buffer)
     payload = buffer.getvalue()
     path = folder / f"{saved.steps:09d}-{epoch:06d}.ckpt"
     write(path, hashlib.sha256(payload).digest() + payload)
@@ -109,7 +112,8 @@ def newest(folder: Path) -> Saved | None:
 def at(folder: Path, report: int) -> Saved | None:
     """The checkpoint of report ``report``, or None where it is gone or damaged."""
     for saved in _whole(folder):
-        if len(saved.reports) == report and not len(saved.row["history"]):
+        here = len(saved.reports) == report and saved.pending is None
+        if here and not len(saved.row["history"]):
             return saved
     return None
 
@@ -175,7 +179,8 @@ def _load(path: Path) -> Saved | None:
     try:
         # Tensors and text only: a checkpoint from elsewhere cannot run code.
         found = torch.load(io.BytesIO(payload), weights_only=True)
-        saved = Saved(found["row"], json.loads(found["reports"]))
+        pending = json.loads(found.get("pending", "null"))
+        saved = Saved(found["row"], json.loads(found["reports"]), pending)
         ours = saved.steps >= 0 and saved.row["history"].ndim == 2
     except Exception:  # whole, and yet not ours: unpicklers raise anything
         return None

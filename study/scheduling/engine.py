@@ -21,11 +21,14 @@ import torch
 from study.scheduling import checkpoints
 from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.fence import Fence, FencedError
-from study.scheduling.run import Evaluation, Report, Run, TroubleError
+from study.scheduling.measuring import Evaluation
+from study.scheduling.run import Report, Run, Stopwatch, TroubleError
 from study.spec import training_steps
+from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
+from vae_core.models import Head
 from vae_core.numerics import numerics_key
 
 CHUNK_SECONDS = 0.5
@@ -35,6 +38,10 @@ BEAT = 5.0
 """Seconds between two heartbeats: what a killed engine's account may lack."""
 PATIENCE = 8.0
 """Seconds that stopping waits for the steps in hand, and for the last heartbeat."""
+
+
+class _PutOffError(Exception):
+    """A trial's close measurements must wait: they begin again from its checkpoint."""
 
 
 @dataclass
@@ -67,7 +74,11 @@ class Engine:
         self._banks: dict[str, _Bank] = {}
         self._pilots: dict[str, float] = {}
         self._seconds = dict.fromkeys(
-            ("start_up", "training", "evaluation", "pilot", "idle_slots", "waiting"), 0.0
+            (
+                *("start_up", "training", "evaluation", "second_stage"),
+                *("pilot", "idle_slots", "waiting"),
+            ),
+            0.0,
         )
         self._left: dict[str, float] = {}  # unreported seconds of trials that are not here now
         self._idle_since: float | None = None
@@ -87,15 +98,14 @@ class Engine:
             raise FileNotFoundError(
                 f"{home} is not there on this node: the studies' home must be on shared storage"
             )
-        self._data = Dataset.open(PreparedData.from_dict(data), validation, verify=False)
+        prepared = PreparedData.from_dict(data)
+        self._data = Dataset.open(prepared, validation, verify=False)
         self._images = TrainingImages(self._data.train, self._device)
-        self._evaluation = Evaluation.of(
-            self._data, self.config.evaluation_images, self.config.pictures, self._device
-        )
+        self._evaluation = Evaluation.of(self._data, prepared, self._images, self.config)
         self._seconds["start_up"] = time.perf_counter() - self._born
         for thread in self._threads:
             thread.start()
-        return self._identity()
+        return {**self._identity(), "features": self._evaluation.features()}
 
     def admit(self, request: dict[str, Any]) -> None:
         """Train a trial as soon as a row is free; again for one already here, nothing happens."""
@@ -283,27 +293,32 @@ class Engine:
                 self._seconds["idle_slots"] += share * (held.bank.width - len(runs))
 
     def _report(self, run: Run) -> None:
-        start = time.perf_counter()
-        before = run.unreported["evaluation"]
+        def spend(purpose: str, seconds: float) -> None:
+            with self._change:
+                run.unreported[purpose] += seconds
+                self._seconds[purpose] += seconds
+
+        def check() -> None:
+            if self._suspending or self._stopped.is_set() or run.released:
+                raise _PutOffError
+
         try:
-            report = run.report(self._evaluation)
+            report = run.report(self._evaluation, Stopwatch(spend), check)
         except FencedError:
             raise
-        except Exception as error:  # a model's evaluation may raise, as its training
-            elapsed = time.perf_counter() - start
+        except TroubleError as error:
+            self._give_up(run, error)
+        except _PutOffError:
+            run.leave()
             with self._change:
-                run.unreported["evaluation"] += elapsed
-                self._seconds["evaluation"] += elapsed
-            if isinstance(error, TroubleError):
-                self._give_up(run, error)
-            else:
-                self._raised([run], error)
-            return
-        with self._change:
-            self._seconds["evaluation"] += report["seconds"]["evaluation"] - before
-            self._publish(run, report)
-        if run.suspect:
-            self._acquit(run)
+                self._line_up(run)
+        except Exception as error:  # a model's evaluation may raise, as its training
+            self._raised([run], error)
+        else:
+            with self._change:
+                self._publish(run, report)
+            if run.suspect:
+                self._acquit(run)
 
     def _chunk(self, held: _Bank) -> int:
         return max(1, int(CHUNK_SECONDS / held.step_seconds))
@@ -320,6 +335,7 @@ class Engine:
                 width=self.config.width,
                 batch_size=settings["training"]["batch_size"],
                 dequantize=settings["training"]["dequantize"],
+                head=_head(run.request),
             )
             if key not in self._pilots:
                 start = time.perf_counter()
@@ -478,8 +494,14 @@ class Engine:
         return {**self._identity(), "seconds": seconds, "unreported": unreported}
 
 
+def _head(request: dict[str, Any]) -> Head | None:
+    """The likelihood head the trial's balancer asks of the decoder."""
+    return BALANCERS.get(request["settings"]["balancer"]["name"]).head
+
+
 def _shape_key(request: dict[str, Any]) -> str:
     """What trials must have in common to be rows of one bank."""
-    settings = request["settings"]
+    settings, head = request["settings"], _head(request)
     training = {name: settings["training"][name] for name in ("batch_size", "dequantize")}
-    return json.dumps({**settings["model"], **training}, sort_keys=True)
+    heads = {} if head is None else {"head": head}
+    return json.dumps({**settings["model"], **training, **heads}, sort_keys=True)

@@ -22,12 +22,15 @@ class EngineConfig:
     device: str
     width: int
     """K, the rows of each of its banks, and the trials it trains at once."""
-    evaluation_images: int
-    pictures: int
+    evaluation: Mapping[str, Any]
+    """The spec's section."""
+    objective: str
     epoch: int
     """The lease epoch of the driver that made it: under a higher one it may write no more."""
     keep: str
     """Checkpoints that stay while a trial runs: ``all``, else the last two."""
+    weights: str | None
+    """The file of the Inception network's weights, if the study asks for its features."""
 
 
 class EngineActor:

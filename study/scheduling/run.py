@@ -2,60 +2,37 @@
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from PIL.Image import Image
 
 from study.journal import trial_folder
 from study.scheduling import checkpoints
 from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.fence import Fence
+from study.scheduling.measuring import Evaluation, Files, scores
+from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank, Member, Segment
-from vae_core.data import Dataset
-from vae_core.evaluation import (
-    EvaluationSet,
-    Measurement,
-    calibrated,
-    measure,
-    reconstructions,
-    samples,
-)
+from vae_core.evaluation import Measurement, measure
+from vae_core.likelihoods import Likelihood
 from vae_core.models import VAE
 
 Report = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The fixed images every trial of a study is measured on, on one device."""
+class Stopwatch:
+    """Hands the time since the lap before to ``spend``, under the purpose it went into."""
 
-    train: EvaluationSet
-    """A seed-independent part of the training split: sigma^2 is refitted on it."""
-    validation: EvaluationSet
-    test: EvaluationSet
-    pictures: int
+    def __init__(self, spend: Callable[[str, float], None]) -> None:
+        self._spend, self._since = spend, time.perf_counter()
 
-    @classmethod
-    def of(cls, data: Dataset, images: int, pictures: int, device: torch.device) -> Evaluation:
-        """At most ``images`` of train and validation; of test, all."""
-
-        def part(split: str, count: int) -> EvaluationSet:
-            rows = getattr(data, split)
-            return EvaluationSet(rows, split, count=count, shape=data.shape, device=device)
-
-        return cls(
-            train=part("train", images),
-            validation=part("validation", images),
-            test=part("test", len(data.test)),
-            pictures=pictures,
-        )
+    def lap(self, purpose: str) -> None:
+        """The device seconds since the last lap went into ``purpose``."""
+        now = time.perf_counter()
+        self._spend(purpose, now - self._since)
+        self._since = now
 
 
 class TroubleError(Exception):
@@ -90,11 +67,12 @@ class Run:
         self.bank: Bank | None = None
         self.row, self.heard = -1, 0
         self.released = self.over = self.suspect = False
-        self.unreported = {"training": 0.0, "evaluation": 0.0}
+        self.unreported = {"training": 0.0, "evaluation": 0.0, "second_stage": 0.0}
         self._fence = Fence(self.home, config.epoch)
         self._saved: checkpoints.Saved | None = None
         self._saved_steps = 0
         self._loaded = False
+        self._pending: Report | None = None
 
     @property
     def trial(self) -> str:
@@ -127,6 +105,7 @@ class Run:
         self._loaded = True
         self.reports = self._saved.reports if self._saved else []
         self._saved_steps = self._saved.steps if self._saved else 0
+        self._pending = self._saved.pending if self._saved else None
         known = {report["step"] for report in self.deliverables}
         unheard = [r for r in self.reports if r["step"] > self.request["after"]]
         self.deliverables = [*self.deliverables, *(r for r in unheard if r["step"] not in known)]
@@ -145,44 +124,44 @@ class Run:
 
     def put_back(self) -> None:
         """Forget the row, and begin again from the newest checkpoint at the next entry."""
-        self.bank, self._saved, self._loaded = None, None, False
+        self.bank, self._saved, self._pending, self._loaded = None, None, None, False
 
     def steps_to_report(self) -> int:
         """Steps until the next report is due."""
         assert self.bank is not None
         return self._boundary(len(self.reports) + 1) - self.bank.step(self.row)
 
-    def report(self, evaluation: Evaluation) -> Report:
+    def report(self, evaluation: Evaluation, watch: Stopwatch, check: Callable[[], None]) -> Report:
         """Make the report that is due, and with the last one the trial's end; save it.
+
+        Args:
+            evaluation: what to measure, and on what.
+            watch: takes the time.
+            check: called every now and then while the end is measured closely, which may take
+                long; may raise to put it off. The training is safe in a checkpoint by then.
 
         Raises:
             TroubleError: it cannot be saved.
             FencedError: the study is another driver's by now.
         """
         assert self.bank is not None
-        start = time.perf_counter()
-        step = len(self.reports) + 1
-        segment = self.bank.segment(self.row)
-        report: Report = {
-            "step": step,
-            "images": self.bank.step(self.row) * self.bank.batch_size,
-            "metrics": _train_metrics(segment, self.bank),
-            "engine": self.config.name,
-        }
-        if segment.diverged_at is not None:
-            report["end"] = {"state": "failed", "reason": f"diverged at step {segment.diverged_at}"}
-        else:
-            model, dims = self.bank.model(self.row), self.bank.shape.dims
-            fitted = _measure(model, evaluation.train)
-            report["metrics"] |= _scores("validation", model, fitted, evaluation.validation, dims)
-            if step == self.request["settings"]["training"]["reports"]:
-                metrics = _scores("test", model, fitted, evaluation.test, dims)
-                confirmed = self.request["phase"] == "confirm"
-                artifacts = self._artifacts(model, evaluation) if confirmed else {}
-                report["end"] = {"state": "complete", "metrics": metrics, "artifacts": artifacts}
-        spent = time.perf_counter() - start
-        spent += self.unreported["evaluation"]
-        report["seconds"] = {**self.unreported, "evaluation": spent}
+        try:
+            model = self.bank.model(self.row)
+            report = self._pending or self._train_report()
+            if "end" not in report:
+                fitted = measure(model, evaluation.train.batches(model.latent))
+                if self._pending is None:
+                    report["metrics"] |= self._validated(model, fitted, evaluation)
+                if report["step"] == self.request["settings"]["training"]["reports"]:
+                    self._pending = report
+                    end = self._end(model, fitted, evaluation, watch, check)
+                    report = {**report, "end": end}
+        except Exception:
+            watch.lap("evaluation")
+            raise
+        watch.lap("evaluation")
+        report |= {"engine": self.config.name, "seconds": dict(self.unreported)}
+        self._pending = None
         self._save([*self.reports, report])
         return report
 
@@ -252,22 +231,61 @@ class Run:
 
     def _save(self, reports: list[Report]) -> None:
         assert self.bank is not None
-        saved = checkpoints.Saved(self.bank.checkpoint(self.row), reports)
+        saved = checkpoints.Saved(self.bank.checkpoint(self.row), reports, self._pending)
         self._fence.check()
         with _storage(self.folder, "write a checkpoint"):
             checkpoints.save(self.folder, saved, epoch=self.config.epoch, keep=self.config.keep)
         self._saved_steps = saved.steps
 
-    def _artifacts(self, model: VAE, evaluation: Evaluation) -> dict[str, str]:
-        """Write a confirm run's weights and pictures; return their paths within the home."""
-        weights = io.BytesIO()
-        torch.save(model.state_dict(), weights)
-        files = {"checkpoint": ("model.pt", weights.getvalue())}
-        if evaluation.pictures:
-            first = next(evaluation.test.batches(model.latent)).x[: evaluation.pictures]
-            files["reconstructions"] = ("reconstructions.png", _png(reconstructions(model, first)))
-            drawn = samples(model, evaluation.pictures, seed=0)
-            files["samples"] = ("samples.png", _png(drawn))
+    def _train_report(self) -> Report:
+        """The report that is due, as far as training tells it."""
+        assert self.bank is not None
+        segment = self.bank.segment(self.row)
+        report: Report = {
+            "step": len(self.reports) + 1,
+            "images": self.bank.step(self.row) * self.bank.batch_size,
+            "metrics": _train_metrics(segment, self.bank),
+        }
+        if segment.diverged_at is not None:
+            report["end"] = {"state": "failed", "reason": f"diverged at step {segment.diverged_at}"}
+        return report
+
+    def _validated(
+        self, model: VAE, fitted: Measurement, evaluation: Evaluation
+    ) -> dict[str, float]:
+        found = scores(model, fitted, evaluation.validation, self._likelihood)
+        return {**found, **evaluation.objective_on("validation", model)}
+
+    def _end(
+        self,
+        model: VAE,
+        fitted: Measurement,
+        evaluation: Evaluation,
+        watch: Stopwatch,
+        check: Callable[[], None],
+    ) -> dict[str, Any]:
+        """How the trial ends that came to its last report."""
+        metrics = scores(model, fitted, evaluation.test, self._likelihood)
+        confirmed = self.request["phase"] == "confirm"
+        files: Files = {}
+        if confirmed or evaluation.settings.trials == "all":
+            self._save(self.reports)  # the close measurements may take long
+            closer = evaluation.closely(
+                model, fitted, self._likelihood, self.request["seed"], watch.lap, check
+            )
+            metrics |= closer.metrics
+            files = closer.files
+        else:
+            metrics |= evaluation.objective_on("test", model)
+        artifacts = self._write(files) if confirmed else {}
+        return {"state": "complete", "metrics": metrics, "artifacts": artifacts}
+
+    @property
+    def _likelihood(self) -> Likelihood:
+        return BALANCERS.get(self.member.balancer).likelihood
+
+    def _write(self, files: Files) -> dict[str, str]:
+        """Write a confirm run's weights, pictures and tables; return their paths in the home."""
         for file, data in files.values():
             self._fence.check()
             with _storage(self.folder / file, "write"):
@@ -290,23 +308,6 @@ def _storage(path: Path, doing: str) -> Iterator[None]:
 def _seconds(report: Report) -> float:
     seconds: dict[str, float] = report["seconds"]
     return sum(seconds.values())
-
-
-def _png(picture: Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _measure(model: VAE, images: EvaluationSet) -> Measurement:
-    return measure(model, images.batches(model.latent))
-
-
-def _scores(
-    split: str, model: VAE, fitted: Measurement, images: EvaluationSet, dims: int
-) -> dict[str, float]:
-    found = calibrated(fitted, _measure(model, images), dims)
-    return {f"{split}/{name}": value for name, value in found.items()}
 
 
 def _train_metrics(segment: Segment, bank: Bank) -> dict[str, float]:

@@ -34,17 +34,20 @@ class EnginePlan:
     """``cpu`` or ``cuda``."""
     count: int
 
-    def config(self, spec: StudySpec, home: Path, width: int, epoch: int) -> EngineConfig:
+    def config(
+        self, spec: StudySpec, home: Path, width: int, epoch: int, weights: Path | None
+    ) -> EngineConfig:
         """The template of their configurations."""
         return EngineConfig(
             name=f"{spec.name}-engine-{epoch}",
             home=str(home),
             device=self.device,
             width=width,
-            evaluation_images=spec.evaluation.images,
-            pictures=spec.evaluation.pictures,
+            evaluation=spec.evaluation.model_dump(mode="json"),
+            objective=spec.objective,
             epoch=epoch,
             keep=spec.checkpoints.keep,
+            weights=None if weights is None else str(weights),
         )
 
 

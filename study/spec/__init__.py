@@ -8,14 +8,13 @@ from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, Sear
 from study.spec.difference import Difference, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
+from study.spec.evaluation import DISTANCES, OBJECTIVES, EvaluationSpec, SecondStageSpec
 from study.spec.images import check_images, training_steps
 from study.spec.loading import load_spec
 from study.spec.models import (
-    OBJECTIVES,
     CheckpointsSpec,
     DataSpec,
     EnginesSpec,
-    EvaluationSpec,
     ModelSpec,
     StudySpec,
     TrainingSpec,
@@ -25,6 +24,7 @@ from study.spec.options import PRUNERS, SAMPLERS
 from study.spec.resolving import REDUCTIONS, half_sum_beta
 
 __all__ = [
+    "DISTANCES",
     "OBJECTIVES",
     "PRUNERS",
     "REDUCTIONS",
@@ -44,6 +44,7 @@ __all__ = [
     "PrunerSpec",
     "SamplerSpec",
     "SearchSpec",
+    "SecondStageSpec",
     "SpecError",
     "StudySpec",
     "TrainingSpec",

@@ -12,6 +12,7 @@ from study.spec.models import StudySpec
 
 if TYPE_CHECKING:
     from vae_core.data import PreparedData
+    from vae_core.models import Head
 
 
 def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> None:
@@ -72,25 +73,31 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
     checked = set()
-    for settings, path in _models(spec, shape.dims):
-        if (known := json.dumps(settings, sort_keys=True)) in checked:
+    for settings, head, path in _models(spec, shape.dims):
+        if (known := json.dumps([settings, head], sort_keys=True)) in checked:
             continue
         checked.add(known)
         with source.at(*path):
-            build(settings, shape)
+            build(settings, shape, head)
             if not kind.__module__.startswith("vae_core."):
                 own = {key: value for key, value in settings.items() if key != "name"}
                 check_model(kind, shape, **own)
 
 
-def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Model settings at the ends of what is searched, one setting at a time, and their places."""
+def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head | None, Path]]:
+    """Model settings at the ends of what is searched, one setting at a time.
+
+    With the likelihood head the arm's balancer asks for, and their places.
+    """
+    from vae_core.balancers import BALANCERS
+
     for name, arm in spec.arms.items():
+        head = BALANCERS.get(arm.balancer.name).head
         space = arm.search.space if arm.search else {}
         lowest = {key: distribution.ends()[0] for key, distribution in space.items()}
-        yield spec.resolve(name, lowest, dims)["model"], ("model",)
+        yield spec.resolve(name, lowest, dims)["model"], head, ("model",)
         for key, distribution in space.items():
             if key.startswith("model."):
                 for value in distribution.ends():
                     drawn = spec.resolve(name, {**lowest, key: value}, dims)["model"]
-                    yield drawn, ("arms", name, "search", "space", key)
+                    yield drawn, head, ("arms", name, "search", "space", key)

@@ -15,11 +15,9 @@ from study.spec import fairness, resolving
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
 from study.spec.errors import Source, fault, spec_error
+from study.spec.evaluation import DISTANCES, OBJECTIVES, EvaluationSpec, Objective
 from vae_core.errors import nearest
 
-Objective = Literal["calibrated_elbo", "bits_per_dim"]
-
-OBJECTIVES: tuple[Objective, ...] = ("calibrated_elbo", "bits_per_dim")
 # Terms of the training loss: which of two models is better by them is a matter of beta.
 _DEPENDENT = {
     *("loss", "elbo", "nelbo", "negative_elbo", "nll", "S", "S1", "R", "sse", "mse", "mae", "rmse"),
@@ -74,13 +72,6 @@ class TrainingSpec(Section):
     dequantize: bool = Field(
         default=False, description="true to add uniform noise to the bytes in training, or false"
     )
-
-
-class EvaluationSpec(Section):
-    """What is evaluated at a report: at most ``images`` of each split; ``pictures`` in a grid."""
-
-    images: Whole = Field(default=2048, ge=1, description="images evaluated a split, 1 or more")
-    pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
 
 
 class EnginesSpec(Section):
@@ -183,6 +174,17 @@ class StudySpec(Section):
             if not _NAME.fullmatch(name):
                 raise fault(f"'{name}' cannot be an arm's name", _NAME_RULE, name)
         return value
+
+    @model_validator(mode="after")
+    def _measured_objective(self) -> Self:
+        network = DISTANCES.get(self.objective)
+        if network is None:
+            return self
+        for key, needed in (("features", network), ("generators", "prior")):
+            if needed not in getattr(self.evaluation, key):
+                what = f"objective '{self.objective}' needs {needed} among evaluation.{key}"
+                raise fault(what, f"add {needed} to evaluation.{key}", "objective")
+        return self
 
     @model_validator(mode="after")
     def _searched_values(self) -> Self:

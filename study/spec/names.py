@@ -44,18 +44,18 @@ def _check_data(spec: StudySpec, source: Source) -> None:
 
 def _model_settings(spec: StudySpec, source: Source) -> dict[str, Any] | None:
     """Annotations of the model's settings by name; None when it takes any."""
-    from vae_core.models import MODELS
-    from vae_core.registry import check_settings
+    from vae_core.models import MODELS, check_model_settings
 
     with source.at("model", "name"):
         model = MODELS.get(spec.model.name)
     for key, value in spec.model.extras.items():
         with source.at("model", key):
-            check_settings("model", spec.model.name, model, {key: value}, skip=2)
+            check_model_settings(spec.model.name, model, {key: value})
     parameters = [*inspect.signature(model).parameters.values()][2:]
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return {"latent": "int", **{p.name: p.annotation for p in parameters}}
+    settings = {p.name: p.annotation for p in parameters if p.name != "head"}
+    return {"latent": "int", **settings}
 
 
 def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source: Source) -> None:

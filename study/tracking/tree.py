@@ -53,6 +53,7 @@ class Tree:
         self._handlers: dict[str, Callable[[Event], None]] = {
             "study": self._on_study,
             "launch": self._on_launch,
+            "engine": self._on_engine,
             "trial": self._on_trial,
             "start": self._on_start,
             "report": self._on_report,
@@ -136,6 +137,12 @@ class Tree:
     def _on_launch(self, event: Event) -> None:
         for key in (STUDY, *map(arm_key, self._arms)):
             self._reopen(self._change(key, event))
+
+    def _on_engine(self, event: Event) -> None:
+        # What distances are measured with: a number of another network is another number.
+        for name, description in event.data.get("features", {}).items():
+            text = json.dumps(description, sort_keys=True)
+            self._change(STUDY, event).tags[f"study.features.{name}"] = text
 
     def _on_trial(self, event: Event) -> None:
         # The run itself waits for `start`: a batch is asked for long before its last trial begins.

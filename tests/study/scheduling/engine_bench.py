@@ -14,15 +14,28 @@ REPORTS, STEPS = 4, 40
 """Of the trial that :func:`request` asks for: 10 steps a report."""
 
 
+def config(
+    name: str, home: Path, width: int = 1, epoch: int = 1, keep: str = "none", **evaluation: Any
+) -> EngineConfig:
+    """An engine's configuration, with few images to evaluate."""
+    evaluation = {"images": 300, "pictures": 4, "objective": "calibrated_elbo"} | evaluation
+    objective = evaluation.pop("objective")
+    return EngineConfig(
+        name, str(home), "cpu", width, evaluation, objective, epoch, keep, weights=None
+    )
+
+
 class Bench:
     """Engines over one study's folder."""
 
     def __init__(self, home: Path, data: PreparedData) -> None:
         self.home, self.data, self.engines = home, data, list[Engine]()
 
-    def engine(self, width: int = 1, epoch: int = 1, keep: str = "none") -> Engine:
+    def engine(
+        self, width: int = 1, epoch: int = 1, keep: str = "none", **evaluation: Any
+    ) -> Engine:
         name = f"engine-{len(self.engines)}"
-        engine = Engine(EngineConfig(name, str(self.home), "cpu", width, 300, 4, epoch, keep))
+        engine = Engine(config(name, self.home, width, epoch, keep, **evaluation))
         engine.prepare(self.data.to_dict(), 220)
         self.engines.append(engine)
         return engine

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from engine_bench import Bench, follow, numbers, request
+from engine_bench import Bench, config, follow, numbers, request
 from torch import Tensor
 
 from study.scheduling import checkpoints
 from study.scheduling.engine import Engine
-from study.scheduling.engine_actor import EngineConfig
 from vae_core.data import PreparedData
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE
@@ -38,7 +37,7 @@ def test_reports_divide_a_trial_evenly_and_the_last_one_ends_it(bench: Bench) ->
     assert end["state"] == "complete"
     assert set(end["metrics"]) == {
         "test/S", "test/MSE", "test/R", "test/calibrated_elbo", "test/bits_per_dim",
-        "test/active_units",
+        "test/active_units", "test/variance_law",
     }  # fmt: skip
     assert end["artifacts"] == {}
     metrics = reports[-1]["metrics"]
@@ -125,7 +124,10 @@ def test_trials_of_another_shape_get_a_bank_of_their_own(bench: Bench) -> None:
 
 def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:
     end = follow(bench.engine(), request("kept", phase="confirm"))[-1]["end"]
-    assert set(end["artifacts"]) == {"checkpoint", "reconstructions", "samples"}
+    pictures = {"reconstructions", "samples", "interpolations", "uncertainty"}
+    pictures |= {"samples_uncertainty"}
+    tables = {"calibration_quantiles", "calibration_variances"}
+    assert set(end["artifacts"]) == {"checkpoint", *pictures, *tables}
     for path in end["artifacts"].values():
         assert (bench.home / path).stat().st_size > 0
     weights = torch.load(bench.home / end["artifacts"]["checkpoint"], weights_only=True)
@@ -133,7 +135,11 @@ def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:
     model.load_state_dict(weights)
     checkpoints.retire(bench.home / "trials" / "kept", "none")
     names = {path.name for path in (bench.home / "trials" / "kept").iterdir()}
-    assert names == {"model.pt", "reconstructions.png", "samples.png"}
+    assert names == {
+        "model.pt",
+        *(f"{name}.png" for name in pictures),
+        *(f"{name}.csv" for name in tables),
+    }
 
 
 def test_an_engines_seconds_are_accounted_for(bench: Bench) -> None:
@@ -149,6 +155,6 @@ def test_an_engines_seconds_are_accounted_for(bench: Bench) -> None:
 
 
 def test_a_home_that_is_not_there_is_told(digits: PreparedData, tmp_path: Path) -> None:
-    engine = Engine(EngineConfig("e", str(tmp_path / "elsewhere"), "cpu", 1, 10, 1, 1, "none"))
+    engine = Engine(config("e", tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="shared storage"):
         engine.prepare(digits.to_dict(), 220)

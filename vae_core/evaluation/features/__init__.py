@@ -2,7 +2,12 @@
 
 from vae_core.evaluation.features.classifier import Classifier, classifier
 from vae_core.evaluation.features.contract import Features, as_bytes
-from vae_core.evaluation.features.inception import WEIGHTS_VARIABLE, Inception, inception
+from vae_core.evaluation.features.inception import (
+    WEIGHTS_VARIABLE,
+    Inception,
+    inception,
+    weights_file,
+)
 
 __all__ = [
     "WEIGHTS_VARIABLE",
@@ -12,4 +17,5 @@ __all__ = [
     "as_bytes",
     "classifier",
     "inception",
+    "weights_file",
 ]

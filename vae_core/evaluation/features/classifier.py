@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
@@ -35,6 +36,9 @@ DIMS = 64
 
 BLOCK = 500
 """Images of one pass through the network."""
+
+SCALED = 10_000
+"""Training images, at most, that the features' scale is taken from."""
 
 LEAST_PER_CLASS = 25
 """Training images a class has on average where labels can teach anything (not the identities of
@@ -84,16 +88,26 @@ class Network(nn.Module):
         layers += [nn.Flatten(), nn.Linear(sizes[-1] * height * width, DIMS), nn.ReLU()]
         self.hidden = nn.Sequential(*layers)
         self.classes = nn.Linear(DIMS, classes)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(()))
 
     def features(self, values: Tensor) -> Tensor:
-        """The last hidden layer [n, 64] for bytes [n, C, H, W]."""
-        hidden: Tensor = self.hidden(values.float().mul(2 / (LEVELS - 1)).sub(1))
-        return hidden
+        """The last hidden layer [n, 64] for bytes [n, C, H, W], times ``scale``.
+
+        The scale is free as far as classes go. It is set so that the training images' features
+        have mean square 1, which makes distances of two datasets' classifiers alike in size, and
+        which the kernel of the kernel distance supposes.
+        """
+        return self._hidden(values) * self.scale
 
     def forward(self, values: Tensor) -> Tensor:
         """Logits [n, classes] for bytes [n, C, H, W]."""
-        logits: Tensor = self.classes(self.features(values))
+        logits: Tensor = self.classes(self._hidden(values))
         return logits
+
+    def _hidden(self, values: Tensor) -> Tensor:
+        hidden: Tensor = self.hidden(values.float().mul(2 / (LEVELS - 1)).sub(1))
+        return hidden
 
 
 class Classifier:
@@ -116,7 +130,8 @@ class Classifier:
 
     def describe(self) -> dict[str, str | int | float]:
         return {
-            "network": "a small convolutional classifier of the same data, last hidden layer",
+            "network": "a small convolutional classifier of the same data, last hidden layer, "
+            "scaled to mean square 1",
             "sha256": self._sha256,
             "preprocessing": "bytes floor(256 x), 2 v/255 - 1",
             "dims": DIMS,
@@ -170,14 +185,16 @@ def _trained(prepared: PreparedData, shape: ImageShape) -> bytes:
     with private_randomness():
         network = Network(shape, len(known), RECIPE.channels)
     initialise(network, RECIPE.seed)
+    images = _images(train, shape)
     with torch.enable_grad():
-        _fit(network, _images(train, shape), torch.from_numpy(labels))
+        _fit(network, images, torch.from_numpy(labels))
     network.eval()
     with torch.no_grad():
-        images = _images(test, shape)
-        blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
-        answers = torch.cat([network(block).argmax(dim=1) for block in blocks])
-    error = float(np.mean(known[answers.numpy()] != test.labels))
+        some = images[:: -(-len(images) // SCALED)]
+        squares = torch.cat([network.features(block).square() for block in _blocks(some)])
+        network.scale.copy_(squares.double().mean().rsqrt())
+        found = [network(block).argmax(dim=1) for block in _blocks(_images(test, shape))]
+    error = float(np.mean(known[torch.cat(found).numpy()] != test.labels))
     file = BytesIO()
     fields = {"state": network.state_dict(), "classes": len(known), "test_error": error}
     torch.save(fields, file)
@@ -216,6 +233,10 @@ def _opened(prepared: PreparedData, split: str) -> Stored:
 
 def _images(stored: Stored, shape: ImageShape) -> Tensor:
     return byte_tensor(stored.pixels, torch.device("cpu")).view(-1, *shape.chw)
+
+
+def _blocks(images: Tensor) -> Iterator[Tensor]:
+    return (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
 
 
 def _sha256(network: nn.Module) -> str:

@@ -86,7 +86,7 @@ def inception(weights: Path | None, device: torch.device | str) -> Inception:
             where="Inception features",
             remedy="pip install torch-fidelity, or use the features of the classifier",
         ) from error
-    path = _downloaded() if weights is None else weights.expanduser()
+    path = weights_file(weights)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -117,8 +117,14 @@ def inception(weights: Path | None, device: torch.device | str) -> Inception:
     return Inception(network, hashlib.sha256(content).hexdigest(), device)
 
 
-def _downloaded() -> Path:
-    """The file of torch-fidelity's release, downloaded if it is not in torch's cache."""
+def weights_file(given: Path | None) -> Path:
+    """The file ``given``, else that of torch-fidelity's release, downloaded if need be.
+
+    Raises:
+        DataError: it is not in torch's cache, and cannot be downloaded.
+    """
+    if given is not None:
+        return given.expanduser()
     url = _url()
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if path.exists():

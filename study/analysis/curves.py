@@ -1,0 +1,39 @@
+"""How trials came to where they ended, from the table of their reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+NEAR = 0.01
+"""A trial has arrived once it stays within this share of its final value."""
+
+
+def images_to_final(records: pa.Table, objective: str) -> dict[str, int]:
+    """Images each trial had trained on when it came within 1 % of its final value, to stay.
+
+    By the objective on validation, at the reports: no finer than their distance. Trials whose
+    last report has no such value are left out.
+
+    Args:
+        records: The table of `records.parquet`, a trial's rows in the order of their steps.
+        objective: The objective's name.
+
+    Returns:
+        Images by trial.
+    """
+    names = np.asarray(records["trial"].to_pylist(), dtype=object)
+    images = records["images"].to_numpy()
+    column = f"validation_{objective}"
+    if column not in records.column_names or not len(names):
+        return {}
+    values = records[column].to_numpy()
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    found = {}
+    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+        curve = values[start:end]
+        away = ~(np.abs(curve - curve[-1]) <= NEAR * abs(curve[-1]))
+        if not away[-1]:  # a value that is not there is away from itself
+            arrived = np.flatnonzero(away)[-1] + 1 if away.any() else 0
+            found[str(names[start])] = int(images[start + arrived])
+    return found

@@ -1,0 +1,83 @@
+"""What a study measures: at every report, and closely at the end of some trials."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from study.spec.base import Number, Section, Whole
+from study.spec.errors import fault
+
+Network = Literal["classifier", "inception"]
+Generator = Literal["prior", "mixture", "second_stage"]
+Objective = Literal["calibrated_elbo", "bits_per_dim", "frechet_classifier_gen1", "fid_gen1"]
+
+OBJECTIVES: tuple[Objective, ...] = (
+    "calibrated_elbo",
+    "bits_per_dim",
+    "frechet_classifier_gen1",
+    "fid_gen1",
+)
+DISTANCES: dict[str, Network] = {
+    "frechet_classifier_gen1": "classifier",
+    "fid_gen1": "inception",
+}
+"""Objectives that are distances of samples from the data, and whose features they need."""
+
+
+def _once(names: list[str]) -> list[str]:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise fault(f"'{name}' is there twice", "give each once", i)
+    return names
+
+
+class SecondStageSpec(Section):
+    """The second VAE, on the latents of the first (see :mod:`vae_core.generation.second_stage`)."""
+
+    recipe: Literal["asperti2020", "dai2019"] = Field(
+        default="asperti2020", description="asperti2020 or dai2019"
+    )
+    width: Whole = Field(default=1024, ge=1, description="units a layer, 1 or more")
+    depth: Whole = Field(default=3, ge=1, description="layers, 1 or more")
+    epochs: Whole = Field(default=800, ge=1, description="passes over the latents, 1 or more")
+    batch_size: Whole = Field(default=100, ge=1, description="latents a step, 1 or more")
+    lr: Number = Field(default=1e-4, gt=0, description="Adam's learning rate, above 0")
+    halve_every: Whole = Field(
+        default=300, ge=1, description="epochs after which the learning rate is halved, 1 or more"
+    )
+
+
+class EvaluationSpec(Section):
+    """What is evaluated at a report, and what closely at the end of the trials that ask for it.
+
+    Distances compare ``samples`` generated images, of each of the ``generators``, with as many of
+    the test images, in the features of each of ``features``.
+    """
+
+    images: Whole = Field(default=2048, ge=1, description="images evaluated a split, 1 or more")
+    pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
+    trials: Literal["confirm", "all"] = Field(
+        default="confirm", description="whose end is measured closely: confirm, or all"
+    )
+    iwae: Whole = Field(default=0, ge=0, description="samples of the IWAE bound; 0: no such bound")
+    features: Annotated[list[Network], AfterValidator(_once)] = Field(
+        default=[], description="networks for distances, of classifier and inception"
+    )
+    samples: Whole = Field(
+        default=10_000, ge=6, description="images a distance compares, 6 or more"
+    )
+    generators: Annotated[list[Generator], AfterValidator(_once)] = Field(
+        default=["prior"], description="where samples come from: prior, mixture, second_stage"
+    )
+    mixture: Whole = Field(default=10, ge=1, description="Gaussians of the mixture, 1 or more")
+    second_stage: SecondStageSpec = Field(
+        default=SecondStageSpec(), description="e.g. second_stage: {width: 2048, epochs: 1400}"
+    )
+
+    @model_validator(mode="after")
+    def _some_generator(self) -> Self:
+        if not self.generators:
+            raise fault("there is no generator", "give one at least, e.g. [prior]", "generators")
+        return self
