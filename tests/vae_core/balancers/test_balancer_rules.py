@@ -1,8 +1,13 @@
-"""Each balancer against its own formula, computed step by step with plain floats."""
+"""What the balancers promise: single facts, properties over all of them, and the suite's clauses.
+
+:mod:`test_balancer_formulas` holds each to its formula over a recorded sequence.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,20 +15,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vae_core.balancers import BALANCERS, Balancer, Terms, check_hyperparameters
-from vae_core.balancers.suite import check_balancer
+from vae_core.balancers import BALANCERS, Balancer, State, Terms, check_hyperparameters
+from vae_core.balancers.suite import check_balancer, example_hyperparameters
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 
 SHAPE = ImageShape(3, 4, 4)
 D, LATENT, IMAGES = SHAPE.dims, 5, 6
-BUILT_IN = ["asperti_trentin", "fixed_beta", "learned_sigma", "optimal_sigma", "running_average"]
+BUILT_IN = [
+    "asperti_trentin",
+    "fixed_beta",
+    "laplace_scale",
+    "learned_sigma",
+    "optimal_sigma",
+    "per_image_sigma",
+    "predicted_image_sigma",
+    "predicted_pixel_sigma",
+    "running_average",
+    "running_minimum",
+]
 
 
-def terms(seed: int, scale: float = 1.0) -> Terms:
+def terms(seed: int, scale: float = 1.0, members: int = 1, wanted: Collection[str] = ()) -> Terms:
     generator = torch.Generator().manual_seed(seed)
-    error = scale * (0.1 + torch.rand(1, IMAGES, generator=generator, dtype=torch.float64))
-    return Terms(error, torch.rand(1, IMAGES, LATENT, generator=generator, dtype=torch.float64))
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(members, IMAGES, *shape, generator=generator, dtype=torch.float64)
+
+    error, kl = scale * (0.1 + uniform()), uniform(LATENT)
+    optional = {
+        "absolute_error": scale * (0.1 + uniform()),
+        "nll": 100 * scale * (uniform() - 0.5),
+        "log_sigma2": math.log(scale) + uniform(),
+    }
+    return Terms(error, kl, **{name: optional[name] for name in optional if name in wanted})
 
 
 def build(name: str, given: dict[str, float]) -> tuple[Balancer, dict[str, Tensor]]:
@@ -49,14 +74,6 @@ def test_every_family_keeps_the_contract(name: str) -> None:
     check_balancer(BALANCERS.get(name))
 
 
-def test_fixed_beta_weighs_half_the_squared_error_against_the_rate() -> None:
-    balancer, hyper = build("fixed_beta", {"beta": 0.3})
-    S, R = means(terms(0))
-    constant = D / 2 * math.log(2 * math.pi)
-    loss = float(balancer.loss(terms(0), {}, {}, hyper))
-    assert loss - constant == pytest.approx(S / 2 + 0.3 * R)
-
-
 def test_learned_sigma_is_the_negative_bound_and_its_slope_vanishes_at_the_mse() -> None:
     balancer, hyper = build("learned_sigma", {})
     S, R = means(terms(1))
@@ -65,23 +82,6 @@ def test_learned_sigma_is_the_negative_bound_and_its_slope_vanishes_at_the_mse()
     assert float(loss.detach()) == pytest.approx(gaussian(S, R, S / D, 1.0))
     (slope,) = torch.autograd.grad(loss.sum(), log_sigma)
     assert float(slope) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_learned_sigma_stays_above_its_lower_bound() -> None:
-    balancer, hyper = build("learned_sigma", {"sigma_min": 0.2})
-    low = {"log_sigma": torch.tensor([-9.0], dtype=torch.float64)}
-    at = balancer.balance(terms(1), {}, low, hyper)
-    assert float(at.log_sigma2) == pytest.approx(2 * math.log(0.2))
-
-
-def test_optimal_sigma_is_the_batch_mse_softly_clipped() -> None:
-    balancer, hyper = build("optimal_sigma", {})
-    S, _ = means(terms(2))
-    unclipped = 0.5 * math.log(S / D)
-    expected = -6 + math.log1p(math.exp(unclipped + 6))
-    assert float(balancer.balance(terms(2), {}, {}, hyper).log_sigma2) == pytest.approx(
-        2 * expected
-    )
 
 
 def test_optimal_sigma_has_the_gradient_of_a_constant_sigma_at_the_mse() -> None:
@@ -94,37 +94,6 @@ def test_optimal_sigma_has_the_gradient_of_a_constant_sigma_at_the_mse() -> None
     (gradient,) = torch.autograd.grad(loss.sum(), error)
     constant = 1 / (2 * (S / D)) / IMAGES
     torch.testing.assert_close(gradient, torch.full_like(gradient, constant))
-
-
-def recorded_mse(name: str, steps: int) -> tuple[list[float], list[float]]:
-    """sigma^2 the balancer used at each step, and the batches' MSE, over noisy falling errors."""
-    balancer, hyper = build(name, {"decay": 0.9})
-    state = balancer.initial_state(hyper)
-    used, batches = [], []
-    for step in range(steps):
-        found = terms(100 + step, scale=1 + 5 * (step % 4 == 3))
-        used.append(math.exp(float(balancer.balance(found, state, {}, hyper).log_sigma2)))
-        batches.append(means(found)[0] / D)
-        state = balancer.next_state(found, state, {}, hyper)
-    return used, batches
-
-
-def test_running_average_is_an_exponential_moving_average_from_one() -> None:
-    used, batches = recorded_mse("running_average", 30)
-    average = 1.0
-    for sigma2, mse in zip(used, batches, strict=True):
-        assert sigma2 == pytest.approx(average)
-        average = 0.9 * average + 0.1 * mse
-
-
-def test_the_released_rule_never_rises() -> None:
-    used, batches = recorded_mse("asperti_trentin", 60)
-    lowest = 1.0
-    for sigma2, mse in zip(used, batches, strict=True):
-        assert sigma2 == pytest.approx(lowest)
-        lowest = min(lowest, 0.9 * lowest + 0.1 * mse)
-    free, _ = recorded_mse("running_average", 60)
-    assert used[-1] < free[-1]
 
 
 @pytest.mark.parametrize(("side", "latent", "k"), [(32, 64, 1.0), (64, 64, 4.0), (28, 16, 12.25)])
@@ -140,26 +109,111 @@ def test_the_released_rule_weighs_the_kl_by_image_side_and_latent_size(
 def test_beta_is_k_times_sigma_squared_on_top_of_an_automatic_balance(name: str) -> None:
     balancer, hyper = build(name, {"k": 3.0})
     learned = {n: hyper[s.init] for n, s in balancer.learned.items()}
-    at = balancer.balance(terms(4), balancer.initial_state(hyper), learned, hyper)
+    found, state = terms(4, wanted=balancer.terms), balancer.initial_state(hyper)
+    at = balancer.balance(found, state, learned, hyper)
     assert float(at.k) == 3.0
+    loss = balancer.loss(found, state, learned, hyper)
+    bare = balancer.loss(found, state, learned, {**hyper, "k": hyper["k"] - 2})
+    assert float(loss - bare) == pytest.approx(2 * means(found)[1])
 
 
-@settings(max_examples=40, deadline=None)
+@dataclass
+class Bench:
+    """A balancer and its members, stepped through terms as a bank does."""
+
+    balancer: Balancer
+    hyper: dict[str, Tensor]
+    learned: dict[str, Tensor]
+    state: State
+
+    @classmethod
+    def of(cls, name: str, members: int) -> Bench:
+        """Members that differ in every hyperparameter, inside its bounds."""
+        balancer = BALANCERS.get(name)(SHAPE, LATENT)
+        values = [example_hyperparameters(balancer, member) for member in range(members)]
+        for member, value in enumerate(values):
+            value.update({n: value[n] * (1 + 0.1 * member) for n in value if n != "decay"})
+        hyper = {n: torch.tensor([v[n] for v in values]).double() for n in values[0]}
+        learned = {n: hyper[s.init].clone() for n, s in balancer.learned.items()}
+        return cls(balancer, hyper, learned, balancer.initial_state(hyper))
+
+    def rows(self, order: list[int]) -> Bench:
+        def pick(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {n: v[order] for n, v in values.items()}
+
+        return Bench(self.balancer, pick(self.hyper), pick(self.learned), pick(self.state))
+
+    def run(self, sequence: list[Terms]) -> dict[str, Tensor]:
+        """Loss, its gradients, sigma^2, k and state after the sequence, by name."""
+        for found in sequence[:-1]:
+            inputs = (found, self.state, self.learned, self.hyper)
+            self.state = self.balancer.next_state(*inputs)
+        found = sequence[-1].map(lambda term: term.clone().requires_grad_())
+        leaves = {n: v.clone().requires_grad_() for n, v in self.learned.items()}
+        loss = self.balancer.loss(found, self.state, leaves, self.hyper)
+        watched = {**found.given(), **{f"learned {n}": v for n, v in leaves.items()}}
+        slopes = torch.autograd.grad(loss.sum(), list(watched.values()), materialize_grads=True)
+        at = self.balancer.balance(sequence[-1], self.state, self.learned, self.hyper)
+        after = self.balancer.next_state(sequence[-1], self.state, self.learned, self.hyper)
+        return {
+            "loss": loss.detach(),
+            "log_sigma2": at.log_sigma2,
+            "k": at.k,
+            **{f"slope of {n}": slope for n, slope in zip(watched, slopes, strict=True)},
+            **{f"state {n}": v for n, v in after.items()},
+        }
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(BUILT_IN),
-    scale=st.floats(1e-3, 1e3),
+    scale=st.floats(-7, 7).map(lambda power: 10**power),
     seeds=st.lists(st.integers(0, 10_000), min_size=1, max_size=8),
 )
-def test_sigma_stays_finite_and_positive(name: str, scale: float, seeds: list[int]) -> None:
-    balancer, hyper = build(name, {"beta": scale} if name == "fixed_beta" else {})
-    state = balancer.initial_state(hyper)
-    learned = {n: hyper[s.init] for n, s in balancer.learned.items()}
-    for seed in seeds:
-        found = terms(seed, scale)
-        at = balancer.balance(found, state, learned, hyper)
-        assert math.isfinite(float(at.log_sigma2))
-        assert math.isfinite(float(balancer.loss(found, state, learned, hyper)))
-        state = balancer.next_state(found, state, learned, hyper)
+def test_sigma_and_k_stay_finite_and_positive(name: str, scale: float, seeds: list[int]) -> None:
+    bench = Bench.of(name, 3)
+    sequence = [terms(seed, scale, 3, bench.balancer.terms) for seed in seeds]
+    found = bench.run(sequence)
+    assert all(value.isfinite().all() for value in found.values())
+    assert (found["log_sigma2"].exp() > 0).all()
+    assert (found["k"] > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(BUILT_IN),
+    order=st.integers(1, 7).flatmap(lambda members: st.permutations(range(members))),
+    seeds=st.lists(st.integers(0, 10_000), min_size=1, max_size=4),
+)
+def test_members_may_stand_in_any_order(name: str, order: list[int], seeds: list[int]) -> None:
+    bench = Bench.of(name, len(order))
+    sequence = [terms(seed, 1.0, len(order), bench.balancer.terms) for seed in seeds]
+    found = bench.rows(order).run([t.rows(torch.tensor(order)) for t in sequence])
+    expected = {n: v[order] for n, v in bench.run(sequence).items()}
+    assert found.keys() == expected.keys()
+    for output, value in expected.items():
+        torch.testing.assert_close(found[output], value, rtol=0, atol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(BUILT_IN),
+    ill=st.integers(0, 4),
+    since=st.integers(0, 3),
+    poison=st.sampled_from([math.nan, math.inf, -math.inf]),
+)
+def test_one_members_nan_reaches_no_other(name: str, ill: int, since: int, poison: float) -> None:
+    """In any term, from any step on: nothing of the others changes."""
+    healthy = Bench.of(name, 5)
+    sequence = [terms(seed, 1.0, 5, healthy.balancer.terms) for seed in range(4)]
+    expected = healthy.run(sequence)
+    spoilt = [found.map(torch.clone) for found in sequence]
+    for found in spoilt[since:]:
+        found.map(lambda term: term[ill].fill_(poison))
+    got = Bench.of(name, 5).run(spoilt)
+    others = [member for member in range(5) if member != ill]
+    for output, value in expected.items():
+        torch.testing.assert_close(got[output][others], value[others], rtol=0, atol=0)
 
 
 def test_a_hyperparameter_is_held_to_its_name_and_bounds() -> None:
@@ -169,6 +223,14 @@ def test_a_hyperparameter_is_held_to_its_name_and_bounds() -> None:
     assert "did you mean 'beta'" in str(caught.value)
     with pytest.raises(ContractError, match=r"beta = 0\.0"):
         check_hyperparameters(family, {"beta": 0.0})
+
+
+@pytest.mark.parametrize("name", [n for n in BUILT_IN if n != "fixed_beta"])
+def test_beta_on_top_of_an_automatic_balance_is_called_k(name: str) -> None:
+    with pytest.raises(ContractError, match="no hyperparameter 'beta'") as caught:
+        check_hyperparameters(BALANCERS.get(name), {"beta": 3.0})
+    assert "called 'k'" in caught.value.remedy
+    check_hyperparameters(BALANCERS.get(name), {"k": 3.0})
 
 
 class _Mixes(BALANCERS.get("running_average")):  # type: ignore[misc]
@@ -201,9 +263,47 @@ class _Grows(BALANCERS.get("running_average")):  # type: ignore[misc]
         return {**super().next_state(terms, state, learned, hyper), "more": hyper["decay"]}
 
 
+class _Invents(BALANCERS.get("fixed_beta")):  # type: ignore[misc]
+    name = "invents"
+    terms = frozenset({"squared_error", "kl", "entropy"})
+
+
+class _Headless(BALANCERS.get("predicted_pixel_sigma")):  # type: ignore[misc]
+    name = "headless"
+    head = None
+
+
+class _TwoHeads(BALANCERS.get("predicted_pixel_sigma")):  # type: ignore[misc]
+    name = "two_heads"
+    head = "both"
+
+
+class _Cauchy(BALANCERS.get("laplace_scale")):  # type: ignore[misc]
+    name = "cauchy"
+    likelihood = "cauchy"
+
+
+class _Undeclared(BALANCERS.get("laplace_scale")):  # type: ignore[misc]
+    name = "undeclared"
+    terms = frozenset({"squared_error", "kl"})
+
+
+class _MixesHeads(BALANCERS.get("predicted_image_sigma")):  # type: ignore[misc]
+    name = "mixes_heads"
+
+    def reconstruction(self, terms, at):  # type: ignore[no-untyped-def]
+        return terms.nll.mean().expand(len(terms.nll))
+
+
 @pytest.mark.parametrize(
     ("family", "clause"),
     [
+        (_Invents, "terms that are not measured: entropy"),
+        (_Headless, "declares log_sigma2, nll without a head"),
+        (_TwoHeads, "declares head 'both', which is none of image, pixel"),
+        (_Cauchy, "declares likelihood 'cauchy', not gaussian or laplace"),
+        (_Undeclared, "raises AssertionError in a plain step"),
+        (_MixesHeads, "alone than among others|order of the members|NaN reach"),
         (_Mixes, "alone than among others|order of the members|NaN reach"),
         (_Impure, "not a pure rule"),
         (_Shapeless, "shape"),

@@ -1,0 +1,293 @@
+"""Every balancer in a bank, beside others: rows equal loops written by hand, and nothing leaks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vae_core.balancers import BALANCERS
+from vae_core.bank import Bank, Member
+from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
+from vae_core.errors import ContractError
+from vae_core.geometry import ImageShape
+from vae_core.models import Head, Reconstruction, build, initialise
+
+TINY = ImageShape(1, 5, 5)
+D, BATCH, STEPS = TINY.dims, 10, 12
+MLP = {"name": "mlp", "latent": 3, "width": 12, "depth": 1}
+LN_2PI = math.log(2 * math.pi)
+
+
+@dataclass
+class Rows:
+    pixels: np.ndarray
+    index: np.ndarray
+
+
+def images() -> TrainingImages:
+    """Smooth blobs: something a tiny model can learn."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:5, :5]
+    centre = generator.uniform(0.5, 3.5, (60, 2, 1, 1))
+    blobs = np.exp(-((y - centre[:, 0]) ** 2) - (x - centre[:, 1]) ** 2)
+    pixels = np.round(255 * blobs).astype(np.uint8).reshape(60, D)
+    return TrainingImages(Rows(pixels, np.arange(60)), torch.device("cpu"))
+
+
+def bank(width: int, head: Head | None = None) -> Bank:
+    return Bank(MLP, images(), TINY, width=width, batch_size=BATCH, head=head)
+
+
+HYPER = {
+    "fixed_beta": {"beta": 0.05},
+    "learned_sigma": {"k": 2.0, "sigma_lr": 0.05, "sigma_min": 0.7},
+    "optimal_sigma": {"k": 3.0},
+    "per_image_sigma": {"k": 4.0},
+    "running_average": {"k": 0.5, "decay": 0.8},
+    "asperti_trentin": {"decay": 0.8},
+    "running_minimum": {"k": 8.0, "decay": 0.8},
+    "laplace_scale": {"k": 2.0, "scale_lr": 0.03},
+    "predicted_image_sigma": {"k": 2.0},
+    "predicted_pixel_sigma": {"k": 0.5},
+}
+
+
+def member(name: str, seed: int = 0) -> Member:
+    return Member(seed, 3e-3, name, HYPER[name])
+
+
+def with_head(head: Head | None) -> list[str]:
+    return [name for name in HYPER if BALANCERS.get(name).head == head]
+
+
+class Loop:
+    """One member trained by hand: torch's Adam, a loss written from the formula.
+
+    ``sigma2`` and ``k`` of the last step are kept as a report would give them.
+    """
+
+    def __init__(self, trained: Member) -> None:
+        self.trained, self.k = trained, trained.hyper.get("k", 1.0)
+        self.head = BALANCERS.get(trained.balancer).head
+        self.model = build(MLP, TINY, self.head)
+        initialise(self.model, trained.seed)
+        self.scalar = torch.tensor(0.5 if trained.balancer == "laplace_scale" else 0.0)
+        self.scalar.requires_grad_()
+        self.average = self.lowest = 1.0
+        self.sigma2 = math.nan
+
+    def run(self, steps: int) -> None:
+        hyper, seed, data = self.trained.hyper, self.trained.seed, images()
+        order, noise = BatchOrder(data, seed, BATCH), StepNoise(torch.device("cpu"))
+        network = torch.optim.Adam(self.model.parameters(), lr=self.trained.lr)
+        rate = hyper.get("sigma_lr", hyper.get("scale_lr", 0.0))
+        scalar = torch.optim.Adam([self.scalar], lr=rate)
+        for step in range(steps):
+            x = to_unit(data.pixels[order.rows(step)]).view(BATCH, *TINY.chw)
+            eps = torch.empty(BATCH, self.model.latent)
+            noise.normal_(eps, seed, step)
+            out = self.model(x, eps)
+            R = 0.5 * (out.mu**2 + out.logvar.exp() - 1 - out.logvar).sum(1).mean()
+            nll = getattr(self, self.trained.balancer)(x, out)
+            network.zero_grad()
+            scalar.zero_grad()
+            (nll + self.k * R).backward()
+            network.step()
+            if self.scalar.grad is not None:
+                scalar.step()
+            mse = float((x - out.xhat).detach().square().mean())
+            self.after(mse)
+
+    def after(self, mse: float) -> None:
+        decay = self.trained.hyper.get("decay", 0.0)
+        self.average = decay * self.average + (1 - decay) * mse
+        if self.trained.balancer == "asperti_trentin":
+            self.average = self.lowest = min(self.lowest, self.average)
+        self.lowest = min(self.lowest, self.average)
+
+    def normal(self, x: Tensor, mean: Tensor, sigma2: Tensor | float) -> Tensor:
+        sigma = torch.as_tensor(sigma2).sqrt()
+        return -torch.distributions.Normal(mean, sigma).log_prob(x).sum(dim=(1, 2, 3)).mean()
+
+    def fixed_beta(self, x: Tensor, out: Reconstruction) -> Tensor:
+        self.k = self.trained.hyper["beta"]
+        return self.normal(x, out.xhat, 1.0)
+
+    def learned_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
+        sigma = self.scalar.exp().clamp(min=self.trained.hyper["sigma_min"])
+        return self.normal(x, out.xhat, sigma**2)
+
+    def optimal_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
+        sigma = (x - out.xhat).square().mean().sqrt()
+        return self.normal(x, out.xhat, (sigma + math.exp(-6)) ** 2)
+
+    def per_image_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
+        sigma = (x - out.xhat).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return self.normal(x, out.xhat, (sigma + math.exp(-6)) ** 2)
+
+    def running_average(self, x: Tensor, out: Reconstruction) -> Tensor:
+        return self.normal(x, out.xhat, self.average)
+
+    def asperti_trentin(self, x: Tensor, out: Reconstruction) -> Tensor:
+        self.k = (2 * 5 / 3) ** 2
+        return self.normal(x, out.xhat, self.lowest)
+
+    def running_minimum(self, x: Tensor, out: Reconstruction) -> Tensor:
+        return self.normal(x, out.xhat, self.lowest)
+
+    def laplace_scale(self, x: Tensor, out: Reconstruction) -> Tensor:
+        b = torch.maximum(self.scalar.abs(), (x - out.xhat).abs().mean())
+        return -torch.distributions.Laplace(out.xhat, b).log_prob(x).sum(dim=(1, 2, 3)).mean()
+
+    def predicted_image_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
+        assert out.log_sigma2 is not None
+        assert out.log_sigma2.shape == (BATCH, 1, 1, 1)
+        return self.normal(x, out.xhat, out.log_sigma2.exp())
+
+    def predicted_pixel_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
+        assert out.log_sigma2 is not None
+        assert out.log_sigma2.shape == x.shape
+        return self.normal(x, out.xhat, out.log_sigma2.exp())
+
+
+def test_every_family_is_tried() -> None:
+    assert sorted(HYPER) == BALANCERS.names()
+
+
+@pytest.mark.parametrize("crowd", [False, True], ids=["alone", "beside others"])
+@pytest.mark.parametrize("head", [None, "image", "pixel"])
+def test_each_row_trains_like_a_loop_written_by_hand(head: Head | None, crowd: bool) -> None:
+    """The whole step, with the loss from torch's own distributions: alone in a bank of one, and
+    all balancers of the head, with two seeds, in one bank."""
+    members = [member(name, seed) for name in with_head(head) for seed in (0, 1)]
+    banks = [(bank(len(members), head), members)] if crowd else []
+    banks += [] if crowd else [(bank(1, head), [one]) for one in members]
+    for found, aboard in banks:
+        rows = [found.admit(one) for one in aboard]
+        found.train(STEPS)
+        for row, one in zip(rows, aboard, strict=True):
+            loop = Loop(one)
+            loop.run(STEPS)
+            trained = found.model(row).state_dict()
+            for name, value in loop.model.state_dict().items():
+                torch.testing.assert_close(trained[name], value, rtol=1e-3, atol=1e-5)
+            saved = found.checkpoint(row)
+            for name in BALANCERS.get(one.balancer).learned:
+                got = saved[f"balancer/learned/{name}"]
+                torch.testing.assert_close(got, loop.scalar.detach(), rtol=1e-4, atol=1e-6)
+            if "balancer/state/mse" in saved:
+                assert float(saved["balancer/state/mse"]) == pytest.approx(loop.average, rel=1e-4)
+            if "balancer/state/lowest" in saved:
+                assert float(saved["balancer/state/lowest"]) == pytest.approx(loop.lowest, rel=1e-4)
+            segment = found.segment(row)
+            assert segment.diverged_at is None
+            assert segment.k == pytest.approx(loop.k)
+
+
+def last_batch(one: Member, found: Bank, row: int, step: int) -> tuple[Tensor, Reconstruction]:
+    """What ``row`` sees at ``step``, and its model's answer."""
+    data, eps = images(), torch.empty(BATCH, 3)
+    StepNoise(torch.device("cpu")).normal_(eps, one.seed, step)
+    x = to_unit(data.pixels[BatchOrder(data, one.seed, BATCH).rows(step)]).view(BATCH, *TINY.chw)
+    return x, found.model(row)(x, eps)
+
+
+REPORTED: dict[str, Callable[[Tensor, Reconstruction], float]] = {
+    "per_image_sigma": lambda x, out: float(
+        ((x - out.xhat).square().mean(dim=(1, 2, 3)).sqrt() + math.exp(-6)).log().mul(2).mean()
+    ),
+    "laplace_scale": lambda x, out: math.log(2 * float((x - out.xhat).abs().mean()) ** 2),
+    "predicted_image_sigma": lambda x, out: float(_predicted(out).mean()),
+    "predicted_pixel_sigma": lambda x, out: float(_predicted(out).mean()),
+}
+
+
+def _predicted(out: Reconstruction) -> Tensor:
+    assert out.log_sigma2 is not None
+    return out.log_sigma2
+
+
+@pytest.mark.parametrize("name", sorted(REPORTED))
+def test_many_variances_are_reported_as_their_geometric_mean_and_a_scale_as_2_b2(name: str) -> None:
+    hyper = {"scale_init": 1e-4} if name == "laplace_scale" else {}
+    one = Member(3, 1e-3, name, hyper)
+    found = bank(2, BALANCERS.get(name).head)
+    row = found.admit(one)
+    found.train(4)
+    x, out = last_batch(one, found, row, 4)  # the step to come, before the weights move
+    found.train(1)
+    assert math.log(found.segment(row).sigma2) == pytest.approx(REPORTED[name](x, out), abs=1e-4)
+
+
+def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+@pytest.mark.parametrize("name", sorted(HYPER))
+def test_a_members_bits_depend_on_no_neighbour_sane_or_not(name: str) -> None:
+    """Not on the row, on terms measured for others, nor on a neighbour of any family at NaN."""
+    head = BALANCERS.get(name).head
+    others, results = with_head(head), []
+    one, width = member(name, 7), len(others) + 2
+    for crowd in ([], others, others[::-1]):
+        found = bank(width, head)
+        for seed, other in enumerate(crowd):
+            wild = 1e30 if crowd is not others and seed % 2 == 0 else 3e-3
+            found.admit(replace(member(other, seed), lr=wild))
+        row = found.admit(one)
+        found.train(5)
+        results.append((found.checkpoint(row), found.segment(row)))
+    for saved, segment in results[1:]:
+        assert_equal(saved, results[0][0])
+        assert segment == results[0][1]
+    assert results[0][1].diverged_at is None
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("name", sorted(HYPER))
+def test_a_checkpoint_holds_heads_scalars_and_states_to_the_bit(name: str, width: int) -> None:
+    head = BALANCERS.get(name).head
+    whole = bank(width, head)
+    row = whole.admit(member(name))
+    whole.train(4)
+    saved = whole.checkpoint(row)
+    whole.train(5)
+    again = bank(width, head)
+    if width > 1:
+        again.admit(member(with_head(head)[0], 9))
+    resumed = again.admit(member(name), saved)
+    assert_equal(again.checkpoint(resumed), saved)
+    again.train(5)
+    assert_equal(again.checkpoint(resumed), whole.checkpoint(row))
+    assert again.segment(resumed) == whole.segment(row)
+    if head:
+        moved = saved["parameter/spread.0.weight" if head == "pixel" else "parameter/spread.weight"]
+        assert moved.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(None, "predicted_image_sigma"), ("image", "fixed_beta"), ("image", "predicted_pixel_sigma")],
+)
+def test_a_member_that_needs_another_head_is_refused(head: Head | None, name: str) -> None:
+    found = bank(2, head)
+    with pytest.raises(ContractError, match=f"balancer '{name}' needs decoders with head"):
+        found.admit(member(name))
+    assert found.free == 2
+    found.admit(member(with_head(head)[0]))
+    found.train(1)
+
+
+def test_a_head_leaves_order_noise_and_the_other_parameters_start_as_they_are() -> None:
+    plain, headed = bank(2), bank(2, "pixel")
+    a = plain.checkpoint(plain.admit(member("fixed_beta", 4)))
+    b = headed.checkpoint(headed.admit(member("predicted_pixel_sigma", 4)))
+    shared = [name for name in a if name.startswith("parameter/")]
+    assert all(torch.equal(a[name], b[name]) for name in shared)
