@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_core.bank import Bank, Member
 from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.geometry import ImageShape
-from vae_core.models import build, initialise
+from vae_core.models import Head, build, initialise
 
 DIGITS = ImageShape(1, 8, 8)
 SETTINGS = {"name": "residual", "latent": 3, "width": 4, "dense": 8, "bn_decay": 0.9}
@@ -180,3 +180,30 @@ def test_initialising_again_forgets_the_statistics() -> None:
     )
     initialise(model, 0)
     assert_equal(model.state_dict(), fresh)
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "width"),
+    [(SETTINGS, 8, 1), (SETTINGS, 8, 3), ({"name": "wae", "latent": 2, "width": 2}, 28, 1)],
+)
+@pytest.mark.parametrize("head", ["image", "pixel"])
+def test_a_head_beside_normalisation_learns_the_variance(
+    model: dict[str, object], side: int, width: int, head: Head
+) -> None:
+    """Flat images of one grey level each, with noise of a known variance."""
+    shape, noise = ImageShape(1, side, side), 20.0
+    random = np.random.default_rng(0)
+    flat = random.uniform(90, 160, (256, 1)) + noise * random.standard_normal((256, shape.dims))
+    images = TrainingImages(Rows(flat.astype(np.uint8), np.arange(256)), torch.device("cpu"))
+    found = Bank(model, images, shape, width=width, batch_size=32, head=head)
+    member = Member(seed=0, lr=2e-2, balancer=f"predicted_{head}_sigma", hyper={})
+    row = found.admit(member)
+    found.train(80)
+    found.segment(row)
+    found.train(20)
+    late = found.segment(row)
+    assert late.sigma2 == pytest.approx((noise / 256) ** 2, rel=0.4)
+    with torch.no_grad():
+        _, log_sigma2 = found.model(row).decode_spread(torch.zeros(2, found.latent))
+    assert log_sigma2.shape == ((2, 1, 1, 1) if head == "image" else (2, 1, side, side))
+    assert log_sigma2.exp().mean().item() == pytest.approx((noise / 256) ** 2, rel=0.4)
