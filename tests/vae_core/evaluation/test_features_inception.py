@@ -113,14 +113,14 @@ def test_fid_of_real_images_and_weights_is_torch_fidelitys(tmp_path):
     prepared = prepare({"name": "parquet", "path": "cifar10"}, tmp_path, root)
     data = Dataset.open(prepared, validation=1000, verify=False)
     train, test = (
-        torch.from_numpy(np.array(part.pixels[part.index[:200]])).view(-1, 3, 32, 32)
+        torch.from_numpy(np.array(part.pixels[part.index[:100]])).view(-1, 3, 32, 32)
         for part in (data.train, data.test)
     )
     network = inception(file, "cpu")
     found = ours(network, dequantised(train), dequantised(test))
-    agree(found, theirs(train, test, file, 200))
+    agree(found, theirs(train, test, file, 100))
     # Trained features tell noise from pictures, and pictures from pictures hardly.
-    noise = network(torch.rand(200, 3, 32, 32))
+    noise = network(torch.rand(100, 3, 32, 32))
     assert neighbourhoods(network(test / 256), noise).precision < 0.01
     assert found["precision"] > 0.5
 

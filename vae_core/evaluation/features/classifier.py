@@ -55,7 +55,7 @@ class Recipe:
     """Of the first layer; the others have twice as many."""
     images: int = 120_000
     """Seen in training, whatever the dataset's size ..."""
-    most_epochs: int = 15
+    most_epochs: int = 10
     """... but no more often than this."""
     batch_size: int = 128
     learning_rate: float = 4e-3
