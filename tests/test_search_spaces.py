@@ -30,6 +30,7 @@ FAMILIES = {
     "lin2019_celeba": LIN,
     "asperti2020_cifar10": ASPERTI,
     "asperti2020_celeba": ASPERTI,
+    "family_fashion": {*ASPERTI, *LIN, "per_image_sigma"},
 }
 
 
@@ -59,7 +60,8 @@ class TestShipped:
         assert spec.name == file.stem
         hand = [arm for arm in spec.arms.values() if not arm.automatic]
         searches = [arm.search for arm in hand if arm.search]
-        assert sorted(search.sampler.name for search in searches) == ["random", "tpe"]
+        first = "grid" if file.stem == "family_fashion" else "random"
+        assert sorted(search.sampler.name for search in searches) == [first, "tpe"]
         assert [[*search.space] for search in searches] == [["beta"], ["beta"]]
         # A beta that others have tuned would come without its cost; 1 is what nobody tuned.
         assert {arm.balancer.extras["beta"] for arm in hand if not arm.search} <= {1}
@@ -79,9 +81,9 @@ class TestShipped:
         assert total == trials * images
         assert "stimate" in comment
 
-    def test_it_warns_of_nothing_but_the_quickstart_s_single_search(self, file):
+    def test_it_warns_of_nothing_but_the_small_ones_single_search(self, file):
         warnings = load_spec(file).warnings()
-        if file.stem == "quickstart":
+        if file.stem in ("quickstart", "family_fashion"):
             assert len(warnings) == 1
             assert "'tpe' once" in warnings[0]
         else:
@@ -99,6 +101,16 @@ class TestAspertiTrentin:
         assert (training.batch_size, training.lr) == (100, 1e-4 if cifar else 5e-5)
         assert training.epochs == (700 if cifar else 70)
         assert spec.arms["learned-sigma"].balancer.extras["sigma_lr"] == training.lr
+
+    def test_its_second_stage_is_theirs_and_every_generator_is_scored_by_fid(self, name):
+        asked, cifar = load_spec(FOLDER / f"{name}.yaml").evaluation, "cifar" in name
+        assert asked.features == ["inception"]
+        assert asked.samples == 10_000
+        assert asked.generators == ["prior", "second_stage", "mixture"]
+        stage = asked.second_stage
+        assert (stage.recipe, stage.depth, stage.batch_size) == ("asperti2020", 3, 100)
+        published = (2048, 1400, 1e-4, 400) if cifar else (4096, 140, 5e-5, 120)
+        assert (stage.width, stage.epochs, stage.lr, stage.halve_every) == published
 
     def test_the_weight_on_top_is_theirs_or_searched_at_a_cost(self, name):
         spec = load_spec(FOLDER / f"{name}.yaml")
