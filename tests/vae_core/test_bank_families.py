@@ -21,7 +21,6 @@ from vae_core.models import Head, Reconstruction, build, initialise
 TINY = ImageShape(1, 5, 5)
 D, BATCH, STEPS = TINY.dims, 10, 12
 MLP = {"name": "mlp", "latent": 3, "width": 12, "depth": 1}
-LN_2PI = math.log(2 * math.pi)
 
 
 @dataclass
@@ -195,7 +194,8 @@ def last_batch(one: Member, found: Bank, row: int, step: int) -> tuple[Tensor, R
     data, eps = images(), torch.empty(BATCH, 3)
     StepNoise(torch.device("cpu")).normal_(eps, one.seed, step)
     x = to_unit(data.pixels[BatchOrder(data, one.seed, BATCH).rows(step)]).view(BATCH, *TINY.chw)
-    return x, found.model(row)(x, eps)
+    with torch.no_grad():
+        return x, found.model(row)(x, eps)
 
 
 REPORTED: dict[str, Callable[[Tensor, Reconstruction], float]] = {

@@ -117,6 +117,18 @@ def test_beta_is_k_times_sigma_squared_on_top_of_an_automatic_balance(name: str)
     assert float(loss - bare) == pytest.approx(2 * means(found)[1])
 
 
+@pytest.mark.parametrize("name", ["optimal_sigma", "per_image_sigma"])
+def test_the_soft_clip_rounds_a_member_alone_as_among_47(name: str) -> None:
+    bench = Bench.of(name, 47)
+    everyone = terms(0, 1e-2, 47).map(Tensor.float)
+    hyper = {n: v.float() for n, v in bench.hyper.items()}
+    together = bench.balancer.loss(everyone, {}, {}, hyper)
+    for row in range(47):
+        alone = everyone.map(lambda term, row=row: term[row : row + 1].clone())
+        one = {n: v[row : row + 1].clone() for n, v in hyper.items()}
+        assert torch.equal(bench.balancer.loss(alone, {}, {}, one), together[row : row + 1])
+
+
 @dataclass
 class Bench:
     """A balancer and its members, stepped through terms as a bank does."""

@@ -134,6 +134,13 @@ def test_a_head_gives_no_variance_below_half_a_grey_level():
     torch.testing.assert_close(found, expected)
 
 
+def test_soft_clip_rounds_an_entry_alone_as_among_others():
+    """Softplus does not: a vector instruction takes the first 32 of 47, a loop the rest."""
+    raw = 3 * torch.randn(47)
+    alone = torch.cat([heads.soft_clip(raw[i : i + 1].clone()) for i in range(47)])
+    assert torch.equal(heads.soft_clip(raw), alone)
+
+
 def test_a_model_without_the_head_is_refused():
     with pytest.raises(ContractError, match="cannot be built with a head") as caught:
         build({"name": f"{__name__}:Buffered", "latent": 1}, DIGITS, "image")
