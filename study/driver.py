@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.analysis import Report, as_text, build_report, write_records
+from study.analysis.calibration import draw_calibration
 from study.analysis.figures import draw_search
 from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, StudyHome, has_events
@@ -247,6 +248,7 @@ def write_report(spec: StudySpec, events: list[Event], home: StudyHome) -> Repor
     home.report.mkdir(exist_ok=True)
     (home.report / "report.txt").write_text(as_text(report))
     draw_search(report, tables["trials"], home.report / "search.png")
+    draw_calibration(tables["trials"], spec.arms, home.path, home.report / "calibration.png")
     return report
 
 
@@ -258,6 +260,8 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         "trials.parquet": home.path / "trials.parquet",
         "spec.yaml": home.spec,
     }
+    if (calibration := home.report / "calibration.png").exists():
+        files["report/calibration.png"] = calibration
     writer.finish_study(files, "\n\n".join(report.verdict))
     unsent = writer.close(MLFLOW_PATIENCE)
     if unsent:

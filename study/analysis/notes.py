@@ -151,7 +151,12 @@ def _features(facts: Mapping[str, Any]) -> list[str]:
             )
         about = dict(descriptions[-1])
         network, digest, n = about.pop("network"), about.pop("sha256"), about.pop("n")
-        rest = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
+        rest = "; ".join(
+            f"{key.replace('_', ' ')} {value:.3g}"
+            if isinstance(value, float)
+            else f"{key.replace('_', ' ')} {value}"
+            for key, value in about.items()
+        )
         found.append(
             f"Distances in {name} features: {network}, SHA-256 {digest[:12]}, n = {n:,} test "
             f"images against as many samples; {rest}. They fall with n: compare at equal n only."

@@ -56,7 +56,7 @@ class EvaluationSpec(Section):
     the test images, in the features of each of ``features``.
     """
 
-    images: Whole = Field(default=2048, ge=1, description="images evaluated a split, 1 or more")
+    images: Whole = Field(default=2048, ge=2, description="images evaluated a split, 2 or more")
     pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
     trials: Literal["confirm", "all"] = Field(
         default="confirm", description="whose end is measured closely: confirm, or all"

@@ -32,6 +32,7 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
         images = count - validation_count(count, spec.data.validation)
     for arm in spec.arms:
         _check_training(spec, arm, images, source)
+    _check_generators(spec, images, source)
     _check_models(spec, data, source)
 
 
@@ -56,6 +57,24 @@ def _check_training(spec: StudySpec, arm: str, images: int, source: Source) -> N
             )
             remedy = f"give {steps} or less, or more training.epochs"
             raise source.error(("training", "reports"), what, remedy)
+
+
+def _check_generators(spec: StudySpec, images: int, source: Source) -> None:
+    """What learns the latents of the training images needs enough of them."""
+    asked = spec.evaluation
+    needed = {
+        "mixture": (("mixture",), asked.mixture, "Gaussians"),
+        "second_stage": (
+            ("second_stage", "batch_size"),
+            asked.second_stage.batch_size,
+            "latents a batch",
+        ),
+    }
+    for generator in asked.generators:
+        path, count, what = needed.get(generator, ((), 0, ""))
+        if count > images:
+            fault = f"{count:,} {what}, of {images:,} training images"
+            raise source.error(("evaluation", *path), fault, f"give {images:,} or less")
 
 
 def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
