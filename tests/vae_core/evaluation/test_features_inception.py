@@ -89,9 +89,10 @@ def dequantised(values):
 
 def agree(ours, theirs):
     assert ours["frechet"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
-    assert ours["kid"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
-    assert ours["precision"] == theirs["precision"]
-    assert ours["recall"] == theirs["recall"]
+    kernel = theirs["kernel_inception_distance_mean"]
+    assert ours["kid"] == pytest.approx(kernel, rel=1e-3, abs=1e-6)  # theirs is in float32
+    assert ours["precision"] == pytest.approx(theirs["precision"], abs=1e-6)
+    assert ours["recall"] == pytest.approx(theirs["recall"], abs=1e-6)
 
 
 def test_fid_kid_precision_and_recall_are_torch_fidelitys(features, weights):
@@ -113,14 +114,14 @@ def test_fid_of_real_images_and_weights_is_torch_fidelitys(tmp_path):
     prepared = prepare({"name": "parquet", "path": "cifar10"}, tmp_path, root)
     data = Dataset.open(prepared, validation=1000, verify=False)
     train, test = (
-        torch.from_numpy(np.array(part.pixels[part.index[:100]])).view(-1, 3, 32, 32)
+        torch.from_numpy(np.array(part.pixels[part.index[:60]])).view(-1, 3, 32, 32)
         for part in (data.train, data.test)
     )
     network = inception(file, "cpu")
     found = ours(network, dequantised(train), dequantised(test))
-    agree(found, theirs(train, test, file, 100))
+    agree(found, theirs(train, test, file, 60))
     # Trained features tell noise from pictures, and pictures from pictures hardly.
-    noise = network(torch.rand(100, 3, 32, 32))
+    noise = network(torch.rand(60, 3, 32, 32))
     assert neighbourhoods(network(test / 256), noise).precision < 0.01
     assert found["precision"] > 0.5
 
