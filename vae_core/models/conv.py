@@ -10,7 +10,7 @@ from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.models.contract import VAE, Head, positive_int
 from vae_core.models.heads import ImageHead, PixelDouble, PixelHead
-from vae_core.models.layers import Double, Halve, Linear
+from vae_core.models.layers import Double, Halve, Linear, Sigmoid
 
 HALVINGS = {28: 2, 32: 3, 64: 4}
 """Halvings of each side the model takes: down to 7x7, 4x4 and 4x4."""
@@ -47,7 +47,7 @@ class Conv(VAE):
             up = [nn.ReLU(inplace=True), Double(inner, outer), *up]
         self.encoder = nn.Sequential(*down, nn.Flatten(), Linear(features, 2 * latent))
         self.decoder = nn.Sequential(
-            Linear(latent, features), nn.Unflatten(1, smallest), *up, nn.Sigmoid()
+            Linear(latent, features), nn.Unflatten(1, smallest), *up, Sigmoid()
         )
         if head == "image":
             self.spread: nn.Module = ImageHead(width)

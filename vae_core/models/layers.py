@@ -13,9 +13,27 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from vae_core.errors import ContractError
+
+VECTOR = 32
+"""Values that torch's kernel for sigmoid takes at a time on a CPU, at most."""
+
+
+class Sigmoid(nn.Module):
+    """1 / (1 + exp(-x)), the same for a value wherever it stands in memory.
+
+    Torch's own kernel rounds the last (count mod 32) values of a tensor differently. In a bank they
+    would be those of the last row: its numbers would depend on its place.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values in (0, 1), in the shape of x."""
+        if x.numel() % VECTOR:
+            return torch.reciprocal(1 + torch.exp(-x))
+        return torch.sigmoid(x)
 
 
 class Linear(nn.Linear):

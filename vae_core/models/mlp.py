@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vae_core.geometry import ImageShape
 from vae_core.models.contract import VAE, Head, positive_int
 from vae_core.models.heads import ImageHead, PixelHead, PixelLinear
-from vae_core.models.layers import Linear
+from vae_core.models.layers import Linear, Sigmoid
 
 
 class MLP(VAE):
@@ -31,7 +31,7 @@ class MLP(VAE):
         hidden = [width] * depth
         self.encoder = nn.Sequential(nn.Flatten(), *_layers([shape.dims, *hidden, 2 * latent]))
         self.decoder = nn.Sequential(
-            *_layers([latent, *hidden, shape.dims]), nn.Sigmoid(), nn.Unflatten(1, shape.chw)
+            *_layers([latent, *hidden, shape.dims]), Sigmoid(), nn.Unflatten(1, shape.chw)
         )
         if head == "image":
             self.spread: nn.Module = ImageHead(width)

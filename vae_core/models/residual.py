@@ -26,6 +26,7 @@ from vae_core.models.layers import (
     GlorotDouble,
     GlorotHalve,
     GlorotLinear,
+    Sigmoid,
     normalisation,
 )
 
@@ -102,7 +103,7 @@ class Residual(VAE):
                 for layer in (GlorotDouble(inner, outer, 3), _Block(outer, bn_decay))
             ),
         )
-        self.mean = nn.Sequential(GlorotConv(up[-1], shape.channels), nn.Sigmoid())
+        self.mean = nn.Sequential(GlorotConv(up[-1], shape.channels), Sigmoid())
         if head == "image":
             self.spread: nn.Module = ImageHead(up[-1])
         elif head == "pixel":

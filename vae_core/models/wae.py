@@ -33,6 +33,7 @@ from vae_core.models.layers import (
     GlorotDouble,
     GlorotHalve,
     GlorotLinear,
+    Sigmoid,
     normalisation,
 )
 
@@ -94,7 +95,7 @@ class Wae(VAE):
         )
         # A transposed convolution of stride 1 is a convolution with the kernel turned round.
         self.mean = nn.Sequential(
-            GlorotConv(widest >> doublings, shape.channels, kernel), nn.Sigmoid()
+            GlorotConv(widest >> doublings, shape.channels, kernel), Sigmoid()
         )
         if head == "image":
             self.spread: nn.Module = ImageHead(widest >> doublings)
