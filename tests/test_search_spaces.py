@@ -99,7 +99,7 @@ class TestAspertiTrentin:
         assert spec.model.settings == {"name": "residual", "latent": 64}
         training = spec.training
         assert (training.batch_size, training.lr) == (100, 1e-4 if cifar else 5e-5)
-        assert training.epochs == (700 if cifar else 70)
+        assert (training.epochs, training.halve_every) == ((700, 250) if cifar else (70, 60))
         assert spec.arms["learned-sigma"].balancer.extras["sigma_lr"] == training.lr
 
     def test_its_second_stage_is_theirs_and_every_generator_is_scored_by_fid(self, name):

@@ -25,7 +25,7 @@ from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.errors import ContractError
 from vae_core.families import Family
 from vae_core.geometry import ImageShape
-from vae_core.likelihoods import gaussian_kl, squared_error
+from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
 from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
 
@@ -33,7 +33,7 @@ Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
 """What a checkpoint holds beside rows of the stacks."""
 _OPTIONAL: dict[str, Callable[[Tensor, Reconstruction], Tensor]] = {
-    "absolute_error": lambda x, out: (x - out.xhat).abs().flatten(1).sum(dim=1),
+    "absolute_error": lambda x, out: absolute_error(x, out.xhat),
     "nll": lambda x, out: out.nll(x),
     "log_sigma2": lambda x, out: cast(Tensor, out.log_sigma2).flatten(1).mean(dim=1),
 }
@@ -46,10 +46,13 @@ class Member:
 
     seed: int
     lr: float
-    """Adam's learning rate of the network."""
+    """Adam's learning rate of the network, in the first epochs."""
     balancer: str
     hyper: Mapping[str, float]
     """Hyperparameters of the balancer that were given; defaults fill the rest."""
+    halve_every: float | None = None
+    """Epochs after which every learning rate, those of learned scalars too, is halved, again and
+    again; None: never."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class _Row:
     member: Member
     order: BatchOrder
     step: int
+    halving: float
+    """Steps between two halvings of the learning rates."""
     history: list[Tensor] = field(default_factory=list)
     """Per chunk [steps, 3]: loss, S, R of each step since the last segment."""
 
@@ -172,7 +177,11 @@ class Bank:
                 stack[row].copy_(checkpoint[name])
             history = [checkpoint["history"]] if len(checkpoint["history"]) else []
         order = BatchOrder(self._images, member.seed, self.batch_size)
-        self._rows[row] = _Row(member, order, step, history)
+        halving = math.inf
+        if member.halve_every is not None:
+            per_epoch = self._images.count // self.batch_size
+            halving = max(1, round(member.halve_every * per_epoch))
+        self._rows[row] = _Row(member, order, step, halving, history)
         self._reschedule()
         return row
 
@@ -258,6 +267,8 @@ class Bank:
         Returns:
             Their losses [len(rows)], and S and R of each image [K, B].
         """
+        if any(not held.step % held.halving for held in map(self._row, rows)):
+            self._reschedule()
         terms = self._forward(self._batch(rows))
         losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
@@ -370,10 +381,16 @@ class Bank:
         return self._families[name]
 
     def _reschedule(self) -> None:
-        members = {row: self._row(row).member for row in self.active()}
+        rows = {row: self._row(row) for row in self.active()}
+        shares = {row: 0.5 ** (held.step // held.halving) for row, held in rows.items()}
         self._adam.schedule(
-            {row: dict.fromkeys(self._params, member.lr) for row, member in members.items()}
+            {
+                row: dict.fromkeys(self._params, held.member.lr * shares[row])
+                for row, held in rows.items()
+            }
         )
+        for family in self._families.values():
+            family.schedule(shares)
 
 
 def _stack(value: Tensor, width: int) -> Tensor:

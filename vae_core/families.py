@@ -68,6 +68,18 @@ class Family:
         """Take ``row`` out of the family."""
         self._set_rows([r for r in self.rows if r != row])
 
+    def schedule(self, shares: Mapping[int, float]) -> None:
+        """Set the learning rates of the learned scalars: by row, a share of the one asked for."""
+        if self._adam:
+            rates = {
+                row: {
+                    n: float(self._hyper[s.lr][row]) * shares[row]
+                    for n, s in self.balancer.learned.items()
+                }
+                for row in self.rows
+            }
+            self._adam.schedule(rates)
+
     def tensors(self) -> dict[str, Tensor]:
         """Every stack [K, ...] that holds a part of a member, by checkpoint name."""
         found = {f"state/{n}": stack for n, stack in self._state.items()}
@@ -126,12 +138,6 @@ class Family:
     def _set_rows(self, rows: list[int]) -> None:
         self.rows = rows
         self.index = torch.tensor(rows, dtype=torch.int64, device=self._device)
-        if self._adam:
-            rates = {
-                row: {n: float(self._hyper[s.lr][row]) for n, s in self.balancer.learned.items()}
-                for row in rows
-            }
-            self._adam.schedule(rates)
 
     def _pick(self, stack: Tensor) -> Tensor:
         return stack if len(self.rows) == self._width else stack.index_select(0, self.index)

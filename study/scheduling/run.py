@@ -90,6 +90,7 @@ class Run:
             lr=settings["training"]["lr"],
             balancer=settings["balancer"]["name"],
             hyper=hyper,
+            halve_every=settings["training"].get("halve_every"),
         )
 
     def load(self) -> None:

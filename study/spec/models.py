@@ -68,6 +68,9 @@ class TrainingSpec(Section):
     epochs: Number = Field(gt=0, description="passes over the training images, above 0")
     batch_size: Whole = Field(default=128, ge=1, description="images a step, 1 or more")
     lr: Number = Field(default=1e-3, gt=0, description="Adam's learning rate, above 0")
+    halve_every: Number | None = Field(
+        default=None, gt=0, description="epochs after which lr is halved, above 0, or leave it out"
+    )
     reports: Whole = Field(default=10, ge=1, description="reports a trial makes, 1 or more")
     dequantize: bool = Field(
         default=False, description="true to add uniform noise to the bytes in training, or false"
