@@ -9,7 +9,7 @@ import vae_core
 IMPORT_ALL = """
 import importlib, importlib.abc, pkgutil, sys
 
-ABSENT = {"ray", "optuna", "mlflow", "pydantic", "sklearn", "study"}
+ABSENT = {"ray", "optuna", "mlflow", "pydantic", "scipy", "sklearn", "torch_fidelity", "study"}
 
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -19,17 +19,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vae_core.geometry import ImageShape
+from vae_core.likelihoods import Likelihood
 from vae_core.models.contract import Head
 
 LN_2PI = math.log(2 * math.pi)
 
-Likelihood = Literal["gaussian", "laplace"]
 State = dict[str, Tensor]
 Scalars = Mapping[str, Tensor]
 

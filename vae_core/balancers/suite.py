@@ -14,9 +14,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from vae_core.balancers.contract import Balancer, Likelihood, State, Terms
+from vae_core.balancers.contract import Balancer, State, Terms
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
+from vae_core.likelihoods import Likelihood
 from vae_core.models.contract import Head
 from vae_core.randomness import derive
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
+from vae_core.likelihoods import negative_log_likelihood
 
 Head = Literal["image", "pixel"]
 """What a decoder predicts a noise variance for: the image as a whole, or each pixel."""
@@ -32,14 +32,9 @@ class Reconstruction(NamedTuple):
     [B, C, H, W] with a pixel head; None without a head."""
 
     def nll(self, x: Tensor) -> Tensor:
-        """-ln p(x | z) of images x [B, C, H, W] under the decoder's own head, [B] nats per image.
-
-        The sum over pixels of (x - xhat)^2 / (2 sigma^2) + ln(2 pi sigma^2) / 2.
-        """
+        """-ln p(x | z) of images x [B, C, H, W] under the decoder's own head, [B], nats."""
         assert self.log_sigma2 is not None, "a model without a head predicts no variance"
-        error = x - self.xhat
-        nats = error * error * torch.exp(-self.log_sigma2) + self.log_sigma2
-        return 0.5 * (nats + math.log(2 * math.pi)).sum(dim=(1, 2, 3))
+        return negative_log_likelihood(x, self.xhat, self.log_sigma2)
 
 
 class VAE(nn.Module, ABC):
