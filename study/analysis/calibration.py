@@ -68,7 +68,10 @@ def draw_calibration(trials: pa.Table, arms: Iterable[str], home: Path, file: Pa
     left.axhline(0, color="0.6", linewidth=1)
     left.set_xlabel("level of the predictive quantile")
     left.set_ylabel("share of test pixels below it, less the level")
-    right.axline((1e-3, 1e-3), slope=1, color="0.6", linewidth=1)
+    predicted = [run["predicted"] for runs in spreads.values() for run in runs]
+    if predicted:
+        middle = float(np.median(np.concatenate(predicted)))
+        right.axline((middle, middle), slope=1, color="0.6", linewidth=1)
     right.set_xscale("log")
     right.set_yscale("log")
     right.set_xlabel("predicted variance")
