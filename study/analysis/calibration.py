@@ -57,7 +57,9 @@ def draw_calibration(trials: pa.Table, arms: Iterable[str], home: Path, file: Pa
         colour, runs = f"C{i % 10}", levels.get(arm, [])
         if not runs:
             continue
-        expected, observed = runs[0]["expected"], np.mean([run["observed"] for run in runs], axis=0)
+        expected = max((run["expected"] for run in runs), key=len)
+        whole = [run["observed"] for run in runs if np.array_equal(run["expected"], expected)]
+        observed = np.mean(whole, axis=0)  # not of a table that was cut short
         style = "-" if i < 10 else "--"  # there are ten colours
         left.plot(expected, observed - expected, color=colour, linestyle=style, label=arm)
         for run in spreads.get(arm, []):
@@ -88,6 +90,6 @@ def _read(path: Path, home: Path, keys: tuple[str, str]) -> Table | None:
         with path.open(newline="") as file:
             rows: list[Mapping[str, str]] = list(csv.DictReader(file))
         table = {key: np.array([float(row[key]) for row in rows]) for key in keys}
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):
         return None
     return table if rows and all(np.isfinite(column).all() for column in table.values()) else None

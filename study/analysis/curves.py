@@ -32,7 +32,8 @@ def images_to_final(records: pa.Table, objective: str) -> dict[str, int]:
     found = {}
     for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
         curve = values[start:end]
-        away = ~(np.abs(curve - curve[-1]) <= NEAR * abs(curve[-1]))
+        with np.errstate(invalid="ignore"):  # of an infinite end
+            away = ~(np.abs(curve - curve[-1]) <= NEAR * abs(curve[-1]))
         if not away[-1]:  # a value that is not there is away from itself
             arrived = np.flatnonzero(away)[-1] + 1 if away.any() else 0
             found[str(names[start])] = int(images[start + arrived])

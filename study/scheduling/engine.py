@@ -24,11 +24,9 @@ from study.scheduling.fence import Fence, FencedError
 from study.scheduling.measuring import Evaluation
 from study.scheduling.run import Report, Run, Stopwatch, TroubleError
 from study.spec import training_steps
-from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
-from vae_core.models import Head
 from vae_core.numerics import numerics_key
 
 CHUNK_SECONDS = 0.5
@@ -325,7 +323,7 @@ class Engine:
 
     def _bank(self, run: Run) -> Bank:
         """The bank of the trial's shape, made if there is none and timed if it is the first."""
-        key = _shape_key(run.request)
+        key = run.shape
         if key not in self._banks:
             settings = run.request["settings"]
             bank = Bank(
@@ -335,7 +333,7 @@ class Engine:
                 width=self.config.width,
                 batch_size=settings["training"]["batch_size"],
                 dequantize=settings["training"]["dequantize"],
-                head=_head(run.request),
+                head=run.head,
             )
             if key not in self._pilots:
                 start = time.perf_counter()
@@ -445,7 +443,7 @@ class Engine:
             self._left[run.trial] = self._left.get(run.trial, 0.0) + seconds
 
     def _start(self, run: Run) -> dict[str, Any]:
-        shape = _shape_key(run.request)
+        shape = run.shape
         return {
             "engine": self.config.name,
             "shape": shape,
@@ -492,16 +490,3 @@ class Engine:
                 if spent:
                     unreported[run.trial] = unreported.get(run.trial, 0.0) + spent
         return {**self._identity(), "seconds": seconds, "unreported": unreported}
-
-
-def _head(request: dict[str, Any]) -> Head | None:
-    """The likelihood head the trial's balancer asks of the decoder."""
-    return BALANCERS.get(request["settings"]["balancer"]["name"]).head
-
-
-def _shape_key(request: dict[str, Any]) -> str:
-    """What trials must have in common to be rows of one bank."""
-    settings, head = request["settings"], _head(request)
-    training = {name: settings["training"][name] for name in ("batch_size", "dequantize")}
-    heads = {} if head is None else {"head": head}
-    return json.dumps({**settings["model"], **training, **heads}, sort_keys=True)

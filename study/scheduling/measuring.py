@@ -179,30 +179,19 @@ class Evaluation:
         seen = Statistics.of(gauge.features(images))
         return {f"{split}/{self.objective}": frechet(reference.statistics, seen)}
 
-    def closely(
-        self,
-        model: VAE,
-        fitted: Measurement,
-        likelihood: Likelihood,
-        seed: int,
-        lap: Callable[[str], None],
-        check: Callable[[], None],
-    ) -> Close:
-        """Everything that is measured once, and the pictures and tables that go with it.
 
-        Args:
-            model: the trained model.
-            fitted: its measurement on the images sigma^2 is refitted on.
-            likelihood: of its balancer.
-            seed: the trial's: of the second stage.
-            lap: told what the device seconds since the last call went into.
-            check: called every now and then; may raise, and all of it then begins again.
-        """
-        return _Closely(self, model, fitted, likelihood, seed, lap, check).result()
+class Closely:
+    """Everything that is measured once, and the pictures and tables that go with it.
 
-
-class _Closely:
-    """See :meth:`Evaluation.closely`."""
+    Args:
+        evaluation: what to measure, and on what.
+        model: the trained model.
+        fitted: its measurement on the images sigma^2 is refitted on.
+        likelihood: of its balancer.
+        seed: the trial's: of the second stage.
+        lap: told what the device seconds since the last call went into.
+        check: called every now and then; may raise, and all of it then begins again.
+    """
 
     def __init__(
         self,
@@ -222,6 +211,7 @@ class _Closely:
         self._files: Files = {}
 
     def result(self) -> Close:
+        """Measure."""
         weights = io.BytesIO()
         torch.save(self._model.state_dict(), weights)
         self._files["checkpoint"] = ("model.pt", weights.getvalue())

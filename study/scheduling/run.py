@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,12 @@ from study.journal import trial_folder
 from study.scheduling import checkpoints
 from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.fence import Fence
-from study.scheduling.measuring import Evaluation, Files, scores
+from study.scheduling.measuring import Closely, Evaluation, Files, scores
 from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank, Member, Segment
 from vae_core.evaluation import Measurement, measure
 from vae_core.likelihoods import Likelihood
-from vae_core.models import VAE
+from vae_core.models import VAE, Head
 
 Report = dict[str, Any]
 
@@ -92,6 +93,19 @@ class Run:
             hyper=hyper,
             halve_every=settings["training"].get("halve_every"),
         )
+
+    @property
+    def head(self) -> Head | None:
+        """The likelihood head the trial's balancer asks of the decoder."""
+        return BALANCERS.get(self.member.balancer).head
+
+    @property
+    def shape(self) -> str:
+        """What trials must have in common to be rows of one bank."""
+        settings, head = self.request["settings"], self.head
+        training = {name: settings["training"][name] for name in ("batch_size", "dequantize")}
+        heads = {} if head is None else {"head": head}
+        return json.dumps({**settings["model"], **training, **heads}, sort_keys=True)
 
     def load(self) -> None:
         """Read the newest checkpoint; what it tells can be heard before there is a free row.
@@ -271,11 +285,11 @@ class Run:
         files: Files = {}
         if confirmed or evaluation.settings.trials == "all":
             self._save(self.reports)  # the close measurements may take long
-            closer = evaluation.closely(
-                model, fitted, self._likelihood, self.request["seed"], watch.lap, check
-            )
-            metrics |= closer.metrics
-            files = closer.files
+            found = Closely(
+                evaluation, model, fitted, self._likelihood, self.request["seed"], watch.lap, check
+            ).result()
+            metrics |= found.metrics
+            files = found.files
         else:
             metrics |= evaluation.objective_on("test", model)
         artifacts = self._write(files) if confirmed else {}
