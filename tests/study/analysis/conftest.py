@@ -35,6 +35,7 @@ class Stream:
     seeds: Sequence[int] = (101, 102, 103)
     objective: str = "calibrated_elbo"
     pilot: bool = True
+    evaluation: Mapping[str, Any] | None = None
     lines: list[Line] = field(default_factory=list)
     engine: str = "e1.0"
 
@@ -46,6 +47,8 @@ class Stream:
             "seeds": list(self.seeds),
             "arms": {k: dict(v) for k, v in self.arms.items()},
         }
+        if self.evaluation is not None:  # journals of old say nothing of it
+            spec["evaluation"] = dict(self.evaluation)
         self.emit("study", name="toy", spec=spec, spec_hash="abc", code_version="1", data={})
         self.emit("launch", epoch=1, pid=1, host="h", command="study launch")
         self.start_engine(self.engine)
@@ -59,10 +62,10 @@ class Stream:
     def emit(self, kind: str, **data: Any) -> None:
         self.lines.append(Line(len(self.lines), 1000.0 + len(self.lines), kind, data))
 
-    def start_engine(self, engine: str, startup: float = 4.0) -> None:
+    def start_engine(self, engine: str, startup: float = 4.0, **more: Any) -> None:
         self.engine = engine
         self.emit("engine", engine=engine, state="started", device="cpu", width=2,
-                  startup_seconds=startup)  # fmt: skip
+                  startup_seconds=startup, **more)  # fmt: skip
 
     def stop_engine(
         self, state: str = "stopped", unreported: Mapping[str, float] | None = None,
@@ -101,23 +104,30 @@ class Stream:
                   metrics=metrics, seconds=seconds, engine=engine or self.engine,
                   **extra)  # fmt: skip
 
-    def end(self, trial: str, state: str, value: float | None, test: float | None = None) -> None:
-        metrics = {}
+    def end(
+        self, trial: str, state: str, value: float | None, test: float | None = None,
+        closely: Mapping[str, float | None] | None = None,
+    ) -> None:  # fmt: skip
+        metrics: dict[str, float | None] = {}
         if test is not None:
             metrics = {"test/calibrated_elbo": test, "test/bits_per_dim": bits(test),
                        "test/MSE": 0.01, "test/R": 5.0, "test/active_units": 3.0}  # fmt: skip
+        metrics |= {f"test/{name}": found for name, found in (closely or {}).items()}
         reason = "diverged at step 1" if state == "failed" else ""
         self.emit("end", trial=trial, state=state, step=REPORTS, value=value, metrics=metrics,
                   reason=reason, seconds={"evaluation": 0.5}, artifacts={},
                   traceback="")  # fmt: skip
 
-    def train(self, trial: str, state: str, value: float | None, test: float | None = None) -> None:
+    def train(
+        self, trial: str, state: str, value: float | None, test: float | None = None,
+        closely: Mapping[str, float | None] | None = None,
+    ) -> None:  # fmt: skip
         self.begin(trial)
         if value is not None:
             self.report(trial, 1, value + 1)
             if state == "complete":
                 self.report(trial, 2, value)
-        self.end(trial, state, value, test)
+        self.end(trial, state, value, test, closely)
 
     def search(self, arm: str, values: Sequence[float | None], replicate: int = 0) -> None:
         """A whole search: a value per trial, None for one that failed, 1e6 more for a pruned."""
@@ -139,15 +149,20 @@ class Stream:
     def confirm(
         self, arm: str, tests: Mapping[int, float | None], *, chosen_from: int | None = None,
         replicate: int = 0, gap: float = 0.5,
+        closely: Sequence[Mapping[str, float | None]] = (),
     ) -> None:  # fmt: skip
-        """Confirm runs, seed -> test value; validation is ``gap`` below it. None failed."""
+        """Confirm runs, seed -> test value; validation is ``gap`` below it. None failed.
+
+        ``closely`` is what else each of them was measured by on test.
+        """
         for number, (seed, test) in enumerate(tests.items()):
             params = {} if chosen_from is None else {"beta": 0.5 + chosen_from}
             trial = self.ask(arm, "confirm", number, seed, params, replicate, chosen_from)
             if test is None:
                 self.train(trial, "failed", None)
             else:
-                self.train(trial, "complete", test - gap, test)
+                found = closely[number] if closely else None
+                self.train(trial, "complete", test - gap, test, found)
 
 
 HAND = {

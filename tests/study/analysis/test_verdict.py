@@ -3,7 +3,19 @@ from __future__ import annotations
 import pytest
 
 from study.analysis.statistics import Interval, mean_interval
-from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Comparison, Outcome, compare
+from study.analysis.verdict import (
+    BITS_PER_DIM,
+    CALIBRATED_ELBO,
+    FID,
+    FRECHET_CLASSIFIER,
+    OBJECTIVES,
+    Comparison,
+    Objective,
+    Outcome,
+    compare,
+    second_objective,
+)
+from study.spec import OBJECTIVES as OF_THE_SPEC
 
 
 def judge(difference: Interval, ratio: float | None = 13.0) -> Comparison:
@@ -68,3 +80,31 @@ def test_numbers_carry_their_objective_s_digits() -> None:
     )
     assert CALIBRATED_ELBO.heading == "calibrated -ELBO (nats per image, lower is better)"
     assert BITS_PER_DIM.heading == "bits per dimension (lower is better)"
+
+
+@pytest.mark.parametrize(
+    ("first", "features", "second"),
+    [
+        ("calibrated_elbo", [], BITS_PER_DIM),
+        ("bits_per_dim", [], CALIBRATED_ELBO),
+        ("calibrated_elbo", ["classifier"], FRECHET_CLASSIFIER),
+        ("bits_per_dim", ["classifier"], FRECHET_CLASSIFIER),
+        ("calibrated_elbo", ["inception"], FID),
+        ("bits_per_dim", ["classifier", "inception"], FID),
+        ("calibrated_elbo", ["inception", "classifier"], FID),
+        ("frechet_classifier_gen1", ["classifier"], CALIBRATED_ELBO),
+        ("frechet_classifier_gen1", ["classifier", "inception"], CALIBRATED_ELBO),
+        ("fid_gen1", ["inception"], CALIBRATED_ELBO),
+        ("one of a later version", [], CALIBRATED_ELBO),
+    ],
+)
+def test_what_is_shown_beside_is_another_kind_of_quality(
+    first: str, features: list[str], second: Objective
+) -> None:
+    assert second_objective(first, features) is second
+
+
+def test_every_objective_of_a_spec_can_be_written() -> None:
+    assert set(OBJECTIVES) == set(OF_THE_SPEC)
+    assert FID.heading == "FID of prior samples (lower is better)"
+    assert FID.difference(Interval(1.5, 1.0, 2.0, 3)) == "1.50 [1.00, 2.00]", "it has no unit"
