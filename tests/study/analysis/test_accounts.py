@@ -36,6 +36,8 @@ class Aboard:
     done: list[dict[str, Any]]
     begun: bool
     unreported: float = 0.0
+    stage: float = 0.0
+    """Seconds of its second stage, which comes after its last step; not reported yet either."""
     told: int = 0
     mine: list[dict[str, Any]] = field(default_factory=list)
 
@@ -46,7 +48,8 @@ class Engine:
 
     name: str
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(
-        ("start_up", "training", "evaluation", "idle_slots", "waiting"), 0.0))  # fmt: skip
+        ("start_up", "training", "evaluation", "second_stage", "idle_slots", "waiting"),
+        0.0))  # fmt: skip
     trials: dict[str, Aboard] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)
     heartbeat: dict[str, Any] | None = None
@@ -54,7 +57,7 @@ class Engine:
     def account(self) -> dict[str, Any]:
         unreported = dict(self.left)
         for trial, run in self.trials.items():
-            unreported[trial] = unreported.get(trial, 0.0) + run.unreported
+            unreported[trial] = unreported.get(trial, 0.0) + run.unreported + run.stage
         return {
             **{"engine": self.name, "device": "cpu", "width": WIDTH},
             "startup_seconds": self.spent["start_up"],
@@ -110,18 +113,24 @@ class World:
             engine.spent["training"] += seconds
             engine.spent["idle_slots"] += seconds * (WIDTH - len(engine.trials))
             run.unreported += seconds
+            step = len(run.done) + 1
+            if step == REPORTS:
+                engine.spent["second_stage"] += seconds / 2
+                run.stage += seconds / 2
             if n % 4 == 0:
                 run.begun = True
                 continue
-            step = len(run.done) + 1
             training, run.unreported, run.begun = run.unreported, 0.0, False
+            stage, run.stage = run.stage, 0.0
             engine.spent["evaluation"] += seconds / 4
             value = 10.0 - step + self.names.index(trial)
             report = {
                 **{"step": step, "images": step * IMAGES, "engine": engine.name},
                 "metrics": {"validation/calibrated_elbo": value},
-                "seconds": {"training": training, "evaluation": seconds / 4},
-            }
+                "seconds": {
+                    "training": training, "evaluation": seconds / 4, "second_stage": stage,
+                },
+            }  # fmt: skip
             run.done.append(report)
             run.mine.append(report)
             self.disks[trial] = Disk(list(run.done))
@@ -197,7 +206,8 @@ class World:
             for trial, run in list(engine.trials.items()):
                 if len(run.done) < REPORTS:
                     self.stream.emit("suspend", trial=trial, engine=engine.name,
-                                     seconds={"training": run.unreported})  # fmt: skip
+                                     seconds={"training": run.unreported,
+                                              "second_stage": run.stage})  # fmt: skip
                     self.disks[trial] = Disk(list(run.done), run.begun)
                     del engine.trials[trial]
         self.stream.emit("interrupted")
@@ -205,7 +215,7 @@ class World:
     def release(self, n: int, seconds: float) -> None:
         """A slot is taken back in the middle of a segment."""
         for engine, trial, run in self._running(n):
-            engine.left[trial] = engine.left.get(trial, 0.0) + run.unreported
+            engine.left[trial] = engine.left.get(trial, 0.0) + run.unreported + run.stage
             del engine.trials[trial]
 
     def finish(self) -> None:
@@ -259,6 +269,7 @@ def check(world: World, undisturbed: pa.Table) -> None:
     assert [row["images"] for row in rows] == [REPORTS * IMAGES] * TRIALS
     assert sum(row["redone_images"] for row in rows) == world.redone
     assert min(row[f"{purpose}_seconds"] for row in rows for purpose in PURPOSES) >= 0
+    assert min(row["second_stage_seconds"] for row in rows) > 0
 
     engines = {engine["engine"]: engine for engine in study_facts(tables["trials"])["engines"]}
     engines.pop("e1.0")  # the stream's own: nobody trains there
