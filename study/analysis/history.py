@@ -73,7 +73,8 @@ class Reports:
         self.trials: list[TrialHistory] = []
         self.engines: list[str] = []
         self.step, self.images = array("q"), array("q")
-        self.time, self.training, self.evaluation = array("d"), array("d"), array("d")
+        self.time, self.training = array("d"), array("d")
+        self.evaluation, self.second_stage = array("d"), array("d")
         self.metrics: dict[str, array[float]] = {}
 
     def __len__(self) -> int:
@@ -90,6 +91,7 @@ class Reports:
         seconds = data["seconds"]
         self.training.append(seconds.get("training", 0.0))
         self.evaluation.append(seconds.get("evaluation", 0.0))
+        self.second_stage.append(seconds.get("second_stage", 0.0))
         for name, value in data.get("metrics", {}).items():
             column = self.metrics.get(name)
             if column is None:

@@ -57,6 +57,7 @@ _REPORT_FIELDS = (
     ("images", pa.int64()),  # trained on since the trial's beginning
     ("training_seconds", pa.float64()),  # device seconds since the report before
     ("evaluation_seconds", pa.float64()),
+    ("second_stage_seconds", pa.float64()),
 )
 
 _TRIAL_FIELDS = (
@@ -178,6 +179,7 @@ def _records(name: str, reports: Reports, trials: Sequence[TrialHistory]) -> pa.
             "images": reports.images,
             "training_seconds": reports.training,
             "evaluation_seconds": reports.evaluation,
+            "second_stage_seconds": reports.second_stage,
         }.items()
     }
     columns["engine"] = pa.array(reports.engines, pa.string()).take(pa.array(order))

@@ -77,6 +77,7 @@ def test_a_driver_killed_while_a_trial_is_measured_changes_nothing(tmp_path: Pat
     records = tables["records"].to_pylist()
     (last,) = [r for r in records if r["trial"] == folder.name and r["step"] == 3]
     assert last["training_seconds"] == 0.0
+    assert last["second_stage_seconds"] > 0.0
     for row in tables["trials"].to_pylist():
         assert row["redone_images"] == 0
         confirmed = row["phase"] == "confirm"

@@ -250,4 +250,6 @@ def test_parquet_has_a_column_for_every_close_measurement(measured: Any, tmp_pat
     assert trials["test_frechet_classifier_gen1"].to_pylist() == [
         None, 6.0, 7.0, 8.0, 2.0, 3.0, 4.0, None,
     ]  # fmt: skip
-    assert load(tmp_path)["records"]["validation_frechet"].to_pylist()[-1] == 2.0
+    records = load(tmp_path)["records"]
+    assert records["validation_frechet"].to_pylist()[-1] == 2.0
+    assert records["second_stage_seconds"].to_pylist() == [0.0] * 14 + [8.5]
