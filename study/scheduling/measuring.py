@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL.Image import Image
@@ -57,10 +57,13 @@ from vae_core.generation import (
 from vae_core.likelihoods import Likelihood
 from vae_core.models import VAE
 
+T = TypeVar("T")
 Files = dict[str, tuple[str, bytes]]
 """What a file holds -> its name in the trial's folder, and its content."""
 
 SAMPLING_SEED = 0
+BLOCK = 256
+"""Images whose features are taken before the next look whether to go on."""
 GENERATED = {"prior": "gen1", "second_stage": "gen2", "mixture": "mixture"}
 """Generators, and what metrics of their samples end in: GEN-1 and GEN-2 are the papers' words."""
 
@@ -88,16 +91,37 @@ class Gauge:
             named = f"{distance}_{self.features.name}"
         return f"{split}/{named}_{what}"
 
+    def seen(self, images: Tensor, check: Callable[[], None]) -> Tensor:
+        """Features [n, F] of images [n, C, H, W]."""
+        return torch.cat(
+            [self.features(part) for part in checked(torch.split(images, BLOCK), check)]
+        )
+
     def describe(self) -> dict[str, Any]:
         """What has to be known beside a number: network, SHA-256, preprocessing, n."""
         return {**self.features.describe(), "n": self.test.statistics.n}
 
 
+def never_mind() -> None:
+    """A check that lets everything go on."""
+
+
+def checked(parts: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    """``parts``, with a call of ``check`` before each."""
+    for part in parts:
+        check()
+        yield part
+
+
 def scores(
-    model: VAE, fitted: Measurement, images: EvaluationSet, likelihood: Likelihood
+    model: VAE,
+    fitted: Measurement,
+    images: EvaluationSet,
+    likelihood: Likelihood,
+    check: Callable[[], None],
 ) -> dict[str, float]:
     """Likelihood and latent use on ``images``, sigma^2 refitted on what ``fitted`` measured."""
-    measured = measure(model, images.batches(model.latent))
+    measured = measure(model, checked(images.batches(model.latent), check))
     found = calibrated(fitted, measured, model.shape.dims, likelihood)
     return {f"{images.split}/{name}": value for name, value in found.items()}
 
@@ -168,7 +192,7 @@ class Evaluation:
         """What distances are measured with, by network."""
         return {name: gauge.describe() for name, gauge in self.gauges.items()}
 
-    def objective_on(self, split: str, model: VAE) -> dict[str, float]:
+    def objective_on(self, split: str, model: VAE, check: Callable[[], None]) -> dict[str, float]:
         """The study's objective on ``split``, where it is a distance of samples; else nothing."""
         network = DISTANCES.get(self.objective)
         if network is None:
@@ -176,7 +200,7 @@ class Evaluation:
         gauge = self.gauges[network]
         reference: Reference = getattr(gauge, split)
         images = sample_prior(model, reference.statistics.n, SAMPLING_SEED)
-        seen = Statistics.of(gauge.features(images))
+        seen = Statistics.of(gauge.seen(images, check))
         return {f"{split}/{self.objective}": frechet(reference.statistics, seen)}
 
 
@@ -236,7 +260,7 @@ class Closely:
     def _uncertainty(self) -> None:
         found = calibration(
             self._model,
-            self._of.closer.batches(self._model.latent),
+            self._batches(self._of.closer),
             self._sigma2,
             self._likelihood,
         )
@@ -245,7 +269,7 @@ class Closely:
         self._table("calibration_variances", found.variances)
 
     def _manifold(self) -> None:
-        latents = posteriors(self._model, self._of.closer.batches(self._model.latent)).mu
+        latents = posteriors(self._model, self._batches(self._of.closer)).mu
         self._metrics["test/smoothness"] = smoothness(self._model, latents)
         shown = self._of.settings.pictures
         if not shown:
@@ -272,17 +296,18 @@ class Closely:
                 self._picture(f"samples{suffix}", grid(images[:shown]))
             self._compare(images[:n], GENERATED[generator], measured)
         if measured:
-            batches = list(self._of.compared.batches(self._model.latent))
-            self._compare(reconstruct(self._model, batches), "rec", measured)
-            means = posteriors(self._model, batches).mu
+            self._compare(
+                reconstruct(self._model, self._batches(self._of.compared)), "rec", measured
+            )
+            means = posteriors(self._model, self._batches(self._of.compared)).mu
             self._compare(midpoints(self._model, means, n), "interpolation", measured)
             text = json.dumps(measured, indent=2, sort_keys=True)
             self._files["distances"] = ("distances.json", text.encode())
 
     def _compare(self, images: Tensor, what: str, measured: dict[str, Any]) -> None:
         for name, gauge in self._of.gauges.items():
-            self._check()
-            for distance, value in distances(gauge.features, gauge.test, images).items():
+            blocks = checked(torch.split(images, BLOCK), self._check)
+            for distance, value in distances(gauge.features, gauge.test, blocks).items():
                 metric = gauge.metric(distance, what)
                 self._metrics[metric] = measured[name]["values"][metric] = value
 
@@ -290,7 +315,8 @@ class Closely:
         """``count`` latents to decode, from what the generator has learned."""
         if generator == "prior":
             return prior_latents(self._model, count, SAMPLING_SEED)
-        aggregate = posteriors(self._model, training_images(self._of.training, self._model.shape))
+        images = training_images(self._of.training, self._model.shape)
+        aggregate = posteriors(self._model, checked(images, self._check))
         if generator == "mixture":
             mixture = fit_mixture(aggregate, self._of.settings.mixture, SAMPLING_SEED)
             return mixture.sample(count, SAMPLING_SEED)
@@ -309,6 +335,9 @@ class Closely:
         torch.save(stage.state_dict(), weights)
         self._files["second_stage"] = ("second_stage.pt", weights.getvalue())
         return stage.sample(count, SAMPLING_SEED)
+
+    def _batches(self, images: EvaluationSet) -> Iterator[Batch]:
+        return checked(images.batches(self._model.latent), self._check)
 
     def _gaussian(self) -> float | None:
         """The noise variance of the scalar Gaussian; None: the decoder predicts its own."""

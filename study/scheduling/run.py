@@ -13,7 +13,7 @@ from study.journal import trial_folder
 from study.scheduling import checkpoints
 from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.fence import Fence
-from study.scheduling.measuring import Closely, Evaluation, Files, scores
+from study.scheduling.measuring import Closely, Evaluation, Files, never_mind, scores
 from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank, Member, Segment
 from vae_core.evaluation import Measurement, measure
@@ -152,8 +152,8 @@ class Run:
         Args:
             evaluation: what to measure, and on what.
             watch: takes the time.
-            check: called every now and then while the end is measured closely, which may take
-                long; may raise to put it off. The training is safe in a checkpoint by then.
+            check: called every now and then while the end is measured; may raise to put it off.
+                The training is safe in a checkpoint by then.
 
         Raises:
             TroubleError: it cannot be saved.
@@ -169,6 +169,7 @@ class Run:
                     report["metrics"] |= self._validated(model, fitted, evaluation)
                 if report["step"] == self.request["settings"]["training"]["reports"]:
                     self._pending = report
+                    self._save(self.reports)  # the end may take long to measure
                     end = self._end(model, fitted, evaluation, watch, check)
                     report = {**report, "end": end}
         except Exception:
@@ -268,8 +269,9 @@ class Run:
     def _validated(
         self, model: VAE, fitted: Measurement, evaluation: Evaluation
     ) -> dict[str, float]:
-        found = scores(model, fitted, evaluation.validation, self._likelihood)
-        return {**found, **evaluation.objective_on("validation", model)}
+        validation, likelihood = evaluation.validation, self._likelihood
+        found = scores(model, fitted, validation, likelihood, never_mind)
+        return {**found, **evaluation.objective_on("validation", model, never_mind)}
 
     def _end(
         self,
@@ -280,18 +282,17 @@ class Run:
         check: Callable[[], None],
     ) -> dict[str, Any]:
         """How the trial ends that came to its last report."""
-        metrics = scores(model, fitted, evaluation.test, self._likelihood)
+        metrics = scores(model, fitted, evaluation.test, self._likelihood, check)
         confirmed = self.request["phase"] == "confirm"
         files: Files = {}
         if confirmed or evaluation.settings.trials == "all":
-            self._save(self.reports)  # the close measurements may take long
             found = Closely(
                 evaluation, model, fitted, self._likelihood, self.request["seed"], watch.lap, check
             ).result()
             metrics |= found.metrics
             files = found.files
         else:
-            metrics |= evaluation.objective_on("test", model)
+            metrics |= evaluation.objective_on("test", model, check)
         artifacts = self._write(files) if confirmed else {}
         return {"state": "complete", "metrics": metrics, "artifacts": artifacts}
 
