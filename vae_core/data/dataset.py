@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vae_core.data import store as arrow
+from vae_core.data.files import locked
 from vae_core.data.source import SPLITS, DataRoot, Labels, Pixels, Source, build_source
 from vae_core.data.splits import Rows, hold_out
 from vae_core.errors import DataError
@@ -84,7 +83,7 @@ def prepare(
             where=str(root.path),
             remedy="correct the data root, or name none to have published datasets downloaded",
         )
-    with _lock(store, label):
+    with locked(store, label):
         headers = _ready(files, request)
         if headers is None:
             headers = _make(source, name, files, root, description, request)
@@ -139,7 +138,7 @@ class Dataset:
             DataError: a file is missing, damaged or another one, or ``validation`` leaves one
                 of the two parts empty.
         """
-        train, test = (_opened(prepared, split, verify) for split in SPLITS)
+        train, test = (open_split(prepared, split, verify=verify) for split in SPLITS)
         n = len(train.labels)
         kept, held = hold_out(n, validation_count(n, validation))
         return cls(
@@ -164,23 +163,6 @@ def validation_count(n: int, validation: int | float) -> int:
             remedy=f"give a number from 1 to {n - 1:,}, or a share between 0 and 1",
         )
     return count
-
-
-@contextmanager
-def _lock(store: Path, label: str) -> Iterator[None]:
-    """Hold the store's lock on one dataset; it goes with the process, however that ends."""
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        lock = (store / f".{label}.lock").open("wb")
-    except OSError as error:
-        raise DataError(
-            f"cannot write the prepared images: {error.strerror}",
-            where=str(store),
-            remedy="choose a home folder that can be written",
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _ready(files: Mapping[str, Path], request: str) -> dict[str, arrow.Header] | None:
@@ -227,7 +209,12 @@ def _make(
     return headers
 
 
-def _opened(prepared: PreparedData, split: str, verify: bool) -> arrow.Stored:
+def open_split(prepared: PreparedData, split: str, *, verify: bool = True) -> arrow.Stored:
+    """Memory-map all of "train" (validation included) or "test".
+
+    Raises:
+        DataError: the file is missing, damaged or another one.
+    """
     path = prepared.files[split]
     stored = arrow.read(Path(path), verify=verify)
     if stored.header.sha256 != prepared.sha256[split]:

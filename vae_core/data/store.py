@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vae_core.data.files import disk, whole
 from vae_core.data.source import Chunk, Labels, Pixels
 from vae_core.errors import ContractError, DataError
 from vae_core.geometry import ImageShape
@@ -73,7 +72,7 @@ def write(
     shape: ImageShape | None = None
     labels: list[Labels] = []
     content = hashlib.sha256()
-    with _disk(path):
+    with disk(path.parent):
         raw = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (closed by the next line)
     with raw:
         for chunk in chunks:
@@ -82,7 +81,7 @@ def write(
             flat = np.ascontiguousarray(images).reshape(-1)
             content.update(flat.data)
             labels.append(chunk_labels.astype("<i8"))
-            with _disk(path):
+            with disk(path.parent):
                 raw.write(flat.data)
         count = sum(map(len, labels))
         if shape is None or count == 0:
@@ -96,7 +95,7 @@ def write(
                 where=f"{where} ({source})",
                 remedy="the files are not the published dataset: delete them and fetch them again",
             )
-        with _disk(path):
+        with disk(path.parent):
             raw.flush()
             pixels = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
             _write_arrow(path, header, pa.py_buffer(pixels), all_labels)
@@ -169,35 +168,8 @@ def _write_arrow(path: Path, header: Header, pixels: Any, labels: Labels) -> Non
         schema.field("image").type, header.count, [None, pixels]
     )
     batch = pa.record_batch([images, pa.array(labels)], schema=schema)
-    # Callers hold the store's lock, so one fixed name is enough and a killed writer's is reused.
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            with pa.ipc.new_file(file, schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Turn a failure of the disk under ``path`` into an error for people."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write the prepared images: {error.strerror or error}",
-            where=str(path.parent),
-            remedy="free some space there, or choose another folder that can be written",
-        ) from error
+    with whole(path) as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_batch(batch)
 
 
 def _checked(chunk: object, shape: ImageShape | None, where: str) -> ImageShape:

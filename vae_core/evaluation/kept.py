@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from vae_core.errors import DataError
+from vae_core.data.files import disk, locked, whole
 
 T = TypeVar("T")
 
@@ -42,37 +39,14 @@ def kept(path: Path, make: Callable[[], bytes], load: Callable[[bytes], T]) -> T
     """
     found = _found(path, load)
     if found is None:
-        with _locked(path):
+        with locked(path.parent, path.name):
             found = _found(path, load)
             if found is None:
                 content = make()
-                _write(path, content)
+                with disk(path.parent), whole(path) as file:
+                    file.write(_head(content) + b"\n" + content)
                 found = (load(content),)
     return found[0]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock on ``path``; it goes with the process, however that ends."""
-    with _disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("wb")
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Turn a failure of the disk under ``path`` into an error for people."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(path),
-            remedy="free some space there, or choose another home folder that can be written",
-        ) from error
 
 
 def _found(path: Path, load: Callable[[bytes], T]) -> tuple[T] | None:
@@ -92,18 +66,3 @@ def _found(path: Path, load: Callable[[bytes], T]) -> tuple[T] | None:
 
 def _head(body: bytes) -> bytes:
     return _MAGIC + hashlib.sha256(body).hexdigest().encode()
-
-
-def _write(path: Path, body: bytes) -> None:
-    # The lock is held, so one fixed name is enough and a killed writer's is written over.
-    partial = path.with_name(f".{path.name}.partial")
-    with _disk(path):
-        try:
-            with partial.open("wb") as file:
-                file.write(_head(body) + b"\n")
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)

@@ -176,7 +176,7 @@ def test_content_of_another_hash_than_the_pinned_is_refused(tmp_path):
 
 
 def test_a_folder_that_is_not_there_cannot_be_written(tmp_path):
-    with pytest.raises(DataError, match="cannot write the prepared images: No such file"):
+    with pytest.raises(DataError, match="cannot write to the data store: No such file"):
         write(tmp_path / "none" / "made.arrow", chunks(), **ABOUT)
 
 

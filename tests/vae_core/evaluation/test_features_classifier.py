@@ -213,5 +213,5 @@ def test_images_that_are_not_what_was_prepared_are_refused(digits, tmp_path):
 def test_a_store_that_cannot_be_written_is_an_error_for_people(digits, tmp_path):
     blocked = tmp_path / "store"
     blocked.write_text("a file")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot write to the data store"):
         classifier(digits, blocked, "cpu")

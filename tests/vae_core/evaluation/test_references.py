@@ -125,7 +125,7 @@ def test_a_kept_thing_is_found_where_nothing_can_be_written(tmp_path):
     path.with_name(".thing.lock").mkdir()  # opening it would fail
     assert kept(path, lambda: b"again", bytes.decode) == "made"
     path.unlink()
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot write to the data store"):
         kept(path, lambda: b"again", bytes.decode)
 
 

@@ -23,7 +23,8 @@ from torch.nn.functional import cross_entropy
 
 from vae_core.batches import LEVELS, byte_tensor
 from vae_core.data import PreparedData
-from vae_core.data.store import REMEDY, Stored, read
+from vae_core.data.dataset import open_split
+from vae_core.data.store import Stored
 from vae_core.errors import DataError
 from vae_core.evaluation.features.contract import in_blocks
 from vae_core.evaluation.kept import kept
@@ -173,7 +174,7 @@ def classifier(prepared: PreparedData, store: Path, device: torch.device | str) 
 
 def _trained(prepared: PreparedData, shape: ImageShape) -> bytes:
     """The file of a classifier trained on ``prepared``."""
-    train, test = _opened(prepared, "train"), _opened(prepared, "test")
+    train, test = (open_split(prepared, split, verify=False) for split in ("train", "test"))
     known, labels = np.unique(train.labels, return_inverse=True)
     if len(known) < 2 or len(labels) < LEAST_PER_CLASS * len(known):
         raise DataError(
@@ -220,15 +221,6 @@ def _fit(network: Network, images: Tensor, labels: Tensor) -> None:
             torch.autograd.backward(cross_entropy(network(images[rows]), labels[rows]))
             optimiser.step()
             cycle.step()
-
-
-def _opened(prepared: PreparedData, split: str) -> Stored:
-    stored = read(Path(prepared.files[split]), verify=False)
-    if stored.header.sha256 != prepared.sha256[split]:
-        raise DataError(
-            "not the images it was prepared as", where=prepared.files[split], remedy=REMEDY
-        )
-    return stored
 
 
 def _images(stored: Stored, shape: ImageShape) -> Tensor:
