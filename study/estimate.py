@@ -47,7 +47,7 @@ class Estimate:
     """Of all banks together, without activations."""
     disk_bytes: int
     seconds: float
-    """With every slot busy and nothing pruned."""
+    """Of training, with every slot busy and nothing pruned."""
 
     def __str__(self) -> str:
         trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
@@ -62,7 +62,7 @@ class Estimate:
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
-            "with every slot busy and nothing pruned",
+            "with every slot busy, nothing pruned and without evaluation",
             *self._caps(images),
         ]
         return "\n".join(lines)
