@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -44,6 +45,7 @@ from vae_core.evaluation.distances import Reference, Statistics, distances, frec
 from vae_core.evaluation.features import Features, classifier, inception
 from vae_core.evaluation.references import References
 from vae_core.generation import (
+    Posteriors,
     SecondStageSettings,
     decode_all,
     fit_mixture,
@@ -83,13 +85,13 @@ class Gauge:
     validation: Reference
     test: Reference
 
-    def metric(self, distance: str, what: str, split: str = "test") -> str:
-        """The name of a distance of ``what``; FID and KID are Inception's alone."""
+    def metric(self, distance: str, what: str) -> str:
+        """The name of a distance of ``what`` on test; FID and KID are Inception's alone."""
         if self.features.name == "inception":
             named = {"frechet": "fid", "kid": "kid"}.get(distance, f"{distance}_inception")
         else:
             named = f"{distance}_{self.features.name}"
-        return f"{split}/{named}_{what}"
+        return f"test/{named}_{what}"
 
     def seen(self, images: Tensor, check: Callable[[], None]) -> Tensor:
         """Features [n, F] of images [n, C, H, W]."""
@@ -315,11 +317,10 @@ class Closely:
         """``count`` latents to decode, from what the generator has learned."""
         if generator == "prior":
             return prior_latents(self._model, count, SAMPLING_SEED)
-        images = training_images(self._of.training, self._model.shape)
-        aggregate = posteriors(self._model, checked(images, self._check))
         if generator == "mixture":
-            mixture = fit_mixture(aggregate, self._of.settings.mixture, SAMPLING_SEED)
+            mixture = fit_mixture(self._aggregate, self._of.settings.mixture, SAMPLING_SEED)
             return mixture.sample(count, SAMPLING_SEED)
+        aggregate = self._aggregate
         self._lap("evaluation")
 
         def check() -> None:
@@ -335,6 +336,12 @@ class Closely:
         torch.save(stage.state_dict(), weights)
         self._files["second_stage"] = ("second_stage.pt", weights.getvalue())
         return stage.sample(count, SAMPLING_SEED)
+
+    @cached_property
+    def _aggregate(self) -> Posteriors:
+        """The posteriors of all training images."""
+        images = training_images(self._of.training, self._model.shape)
+        return posteriors(self._model, checked(images, self._check))
 
     def _batches(self, images: EvaluationSet) -> Iterator[Batch]:
         return checked(images.batches(self._model.latent), self._check)
