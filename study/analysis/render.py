@@ -10,7 +10,7 @@ from typing import TextIO
 
 from study.analysis.report import Report
 from study.analysis.statistics import Interval
-from study.analysis.verdict import Objective
+from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective
 from study.costs import PURPOSES, USES
 
 NONE = "-"
@@ -155,14 +155,20 @@ def _settings(report: Report) -> TextTable:
 
 
 def _beside(report: Report) -> TextTable:
+    shown = {report.objective, report.second}
+    also = [other for other in (CALIBRATED_ELBO, BITS_PER_DIM) if other not in shown]
     return TextTable(
-        "Beside it, on test: means over the confirm runs; to 1 %: images until the objective on "
-        "validation stayed within 1 % of its final value, to the nearest report",
-        ["arm", f"{report.second.short}, 95 %", "MSE", "R (nats)", "active units", "to 1 %"],
+        "Beside it, on test: means over the confirm runs; active: latents in use; to 1 %: images until "
+        "the objective on validation stayed within 1 % of its final value, to the nearest report",
+        [
+            *("arm", f"{report.second.short}, 95 %", *(other.short for other in also)),
+            *("MSE", "R (nats)", "active", "to 1 %"),
+        ],
         [
             [
                 arm.arm,
                 _mean(report.second, arm.second),
+                *(other.number(arm.means.get(other.name)) for other in also),
                 NONE if arm.mse is None else f"{arm.mse:.5f}",
                 NONE if arm.rate is None else f"{arm.rate:.2f}",
                 NONE if arm.active_units is None else f"{arm.active_units:.1f}",
