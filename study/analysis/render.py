@@ -158,8 +158,9 @@ def _beside(report: Report) -> TextTable:
     shown = {report.objective, report.second}
     also = [other for other in (CALIBRATED_ELBO, BITS_PER_DIM) if other not in shown]
     return TextTable(
-        "Beside it, on test: means over the confirm runs; active: latents in use; to 1 %: images until "
-        "the objective on validation stayed within 1 % of its final value, to the nearest report",
+        "Beside it, on test: means over the confirm runs; active: latents in use; to 1 %: images "
+        "until the objective on validation stayed within 1 % of its final value, to the nearest "
+        "report",
         [
             *("arm", f"{report.second.short}, 95 %", *(other.short for other in also)),
             *("MSE", "R (nats)", "active", "to 1 %"),
