@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -212,14 +213,18 @@ class Search(Phase):
         return derive(self.replicate, "search", number)
 
     def ask(self, number: int) -> optuna.Trial:
-        """Draw under a seed of the trial's own, so that a resumed search repeats its draws."""
-        seed = derive(0, "sampler", self.spec.name, self.arm, self.replicate)
-        if self.search.sampler.name not in SEED_PER_REPLICATE:
-            seed = derive(seed, number)
-        self._study.sampler = make_sampler(self.search.sampler, seed)
+        """Draw with a sampler of the trial's own, so that a resumed search repeats its draws."""
+        self._study.sampler = self.sampler(number)
         if self._grid is not None:
             self._study.enqueue_trial(self._grid[number])
         return self._study.ask(self._distributions)
+
+    def sampler(self, number: int) -> BaseSampler:
+        """The sampler that draws trial ``number``, under a seed that depends on nothing else."""
+        seed = derive(0, "sampler", self.spec.name, self.arm, self.replicate)
+        if self.search.sampler.name not in SEED_PER_REPLICATE:
+            seed = derive(seed, number)
+        return make_sampler(self.search.sampler, seed)
 
     def repeat(self, params: dict[str, Any]) -> optuna.Trial:
         """Nothing is drawn: the sampler is one that leaves given values alone."""
