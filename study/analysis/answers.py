@@ -47,7 +47,7 @@ class CostCurve:
 
     @property
     def trials(self) -> Sequence[int]:
-        """n = 1, 2, ..., as many as the arm has."""
+        """Every n, from 1."""
         return range(1, len(self.value) + 1)
 
 
@@ -57,8 +57,8 @@ class Count:
 
     Attributes:
         value: The estimate; None: not within ``within`` trials.
-        lower: Of the interval, None where there is none.
-        upper: Of the interval; None where there is none or it is censored (see ``lower``).
+        lower: Of the interval, None where there is none; ``within`` + 1: not within them.
+        upper: Of the interval; None where there is none, and with a ``lower``: not within them.
         within: How many trials there were to tell.
         why: Why there is no interval, or "".
     """
@@ -135,7 +135,7 @@ class Tunability:
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """Is the automatic arm no worse than the hand-tuned one, by more than a margin?
+    """Whether the automatic arm is worse than the hand-tuned one by less than a margin.
 
     ``difference`` is automatic minus hand-tuned on test, paired over seeds. ``shown`` is None where
     nothing can be said. ``improvement`` is the probability that on a fresh seed the automatic

@@ -7,12 +7,27 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from study import costs
+from study.analysis.answers import (
+    BreakEven,
+    CostCurve,
+    Narrowed,
+    NonInferiority,
+    Plane,
+    Tunability,
+)
 from study.analysis.arms import ArmResult, arm_results
+from study.analysis.break_even import Level, break_even, narrowed
+from study.analysis.cost_curves import cost_curve, tunability
+from study.analysis.non_inferiority import non_inferiority
 from study.analysis.notes import ended_by, notes
+from study.analysis.plane import plane
+from study.analysis.prices import Price
 from study.analysis.records import study_facts
+from study.analysis.searches import ArmSearches, arm_searches
 from study.analysis.statistics import paired_difference
 from study.analysis.verdict import (
     OBJECTIVES,
@@ -28,10 +43,22 @@ from study.analysis.verdict import (
 class Report:
     """All a study's report holds; :mod:`study.analysis.render` writes it as text.
 
-    ``capped`` says how a cap ended it before it was finished, "" where none did.
-    ``verdict`` is one to three sentences, the answer first. ``ratios`` are costs to one model in
-    images and ``standard_ratios`` in standard device seconds, as multiples of the arm
-    ``ratio_to``'s, the cheapest automatic one ("" without one).
+    Attributes:
+        capped: How a cap ended the study before it was finished, "" where none did.
+        verdict: The answer in a sentence and, where a search can break even, when in another.
+        remarks: What follows it: who was chosen, the other arms, the second objective.
+        comparisons: Every hand-tuned arm against every automatic one.
+        second_comparisons: Likewise by the second objective; settings were chosen by the first.
+        ratio_to: The cheapest automatic arm, "" without one; ``ratios`` are costs to one model as
+            multiples of its in images, ``standard_ratios`` in standard device seconds.
+        curves: What searching found against its cost, an arm each; of automatic arms, the best of
+            their seeds.
+        break_even: Every hand-tuned arm that searches against every automatic one.
+        second_break_even: Likewise, chosen and scored by the second objective, where the trials of
+            searches were measured by it.
+        targets: What every arm takes to reach a quality of the user's own, if asked for.
+        narrowed: Break-even against the automatic arm best on validation, by the prior's width.
+        price: What device time costs, if asked for.
     """
 
     name: str
@@ -41,12 +68,23 @@ class Report:
     objective: Objective
     second: Objective
     verdict: Sequence[str]
+    remarks: Sequence[str]
     comparisons: Sequence[Comparison]
+    second_comparisons: Sequence[Comparison]
     arms: Sequence[ArmResult]
     ratio_to: str
     ratios: Mapping[str, float | None]
     standard_ratios: Mapping[str, float | None]
     paid: costs.Paid
+    curves: Sequence[CostCurve]
+    break_even: Sequence[BreakEven]
+    second_break_even: Sequence[BreakEven]
+    targets: Sequence[BreakEven]
+    narrowed: Sequence[Narrowed]
+    tunability: Sequence[Tunability]
+    non_inferiority: Sequence[NonInferiority]
+    plane: Plane
+    price: Price | None
     notes: Sequence[str]
 
 
@@ -54,6 +92,9 @@ def build_report(
     tables: Mapping[str, pa.Table],
     spec: Mapping[str, Any] | None = None,
     warnings: Iterable[str] = (),
+    *,
+    target: float | None = None,
+    price: Price | None = None,
 ) -> Report:
     """The report of a study, finished or not.
 
@@ -61,6 +102,8 @@ def build_report(
         tables: "records" and "trials", as :func:`study.analysis.load` gives them.
         spec: The study's spec as a dict; by default the one in the tables' metadata.
         warnings: Where the spec breaks a rule of fairness, in sentences.
+        target: A value of the objective on test whose cost is asked for.
+        price: What device time costs.
     """
     trials, facts = tables["trials"], study_facts(tables["trials"])
     spec = facts["spec"] if spec is None else spec
@@ -69,14 +112,19 @@ def build_report(
     second = second_objective(name, spec.get("evaluation", {}).get("features", ()))
     arms = arm_results(tables, spec, objective.name, second.name)
     automatic = [arm for arm in arms if arm.automatic]
-    hand = _best([arm for arm in arms if not arm.automatic])
-    comparisons = [_compare(hand, arm, objective) for arm in automatic] if hand else []
+    pairs = [(hand, arm) for hand in arms if not hand.automatic for arm in automatic]
+    comparisons = [_compare(hand, arm, objective) for hand, arm in pairs]
+    searches = arm_searches(trials, spec, objective.name)
+    curves = {name: c for name, arm in searches.items() if (c := cost_curve(arm)) is not None}
+    breaks = _break_even(searches, curves, arms, objective)
+    hand, best = _best([arm for arm in arms if not arm.automatic]), _best(automatic)
     cheapest = _cheapest(automatic)
     engines = [costs.EngineTime(**engine) for engine in facts.get("engines", ())]
     paid = costs.paid(trials, list(spec["arms"]), engines)
     finished, cap = bool(facts.get("finished")), facts.get("capped")
     capped = ended_by(cap, arms) if cap else ""
     unfinished = "" if finished else capped or "the study is not finished"
+    second_comparisons = [_compare_second(hand, arm, second) for hand, arm in pairs]
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),
@@ -84,13 +132,26 @@ def build_report(
         capped=capped,
         objective=objective,
         second=second,
-        verdict=_verdict(arms, hand, comparisons, unfinished),
+        verdict=_verdict(arms, hand, best, comparisons, breaks, unfinished),
+        remarks=_remarks(arms, hand, best, comparisons, second_comparisons),
         comparisons=comparisons,
+        second_comparisons=second_comparisons,
         arms=arms,
         ratio_to=cheapest.arm if cheapest else "",
         ratios=_ratios(arms, cheapest, "images"),
         standard_ratios=_ratios(arms, cheapest, "standard"),
         paid=paid,
+        curves=list(curves.values()),
+        break_even=breaks,
+        second_break_even=_second_break_even(trials, spec, arms, second),
+        targets=[] if target is None else _targets(searches, curves, target, objective),
+        narrowed=_narrowed(searches, best),
+        tunability=[tunability(arm) for arm in searches.values() if arm.searched],
+        non_inferiority=[
+            non_inferiority(hand, arm, spec.get("margin"), objective) for hand, arm in pairs
+        ],
+        plane=plane(trials, spec, arms),
+        price=price,
         notes=[*warnings, *notes(trials, facts, arms, paid, objective, second)],
     )
 
@@ -141,50 +202,144 @@ def _compare(hand: ArmResult, automatic: ArmResult, objective: Objective) -> Com
         automatic.arm,
         objective,
         difference=paired_difference(hand.by_seed, automatic.by_seed),
-        second=paired_difference(hand.second_by_seed, automatic.second_by_seed),
         ratio_images=costs.ratio(hand.cost, automatic.cost),
         ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
     )
 
 
+def _compare_second(hand: ArmResult, automatic: ArmResult, second: Objective) -> Comparison:
+    return compare(
+        hand.arm,
+        automatic.arm,
+        second,
+        difference=paired_difference(hand.second_by_seed, automatic.second_by_seed),
+        ratio_images=costs.ratio(hand.cost, automatic.cost),
+        ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
+    )
+
+
+def _break_even(
+    searches: Mapping[str, ArmSearches],
+    curves: Mapping[str, CostCurve],
+    arms: Sequence[ArmResult],
+    objective: Objective,
+    *,
+    second: bool = False,
+) -> list[BreakEven]:
+    found = [
+        break_even(
+            searches[hand.arm],
+            curves[hand.arm],
+            Level(arm.arm, list((arm.second_by_seed if second else arm.by_seed).values())),
+            objective,
+            None if searches[arm.arm].searched else curves.get(arm.arm),
+        )
+        for hand in arms
+        if not hand.automatic and hand.arm in curves and searches[hand.arm].searched
+        for arm in arms
+        if arm.automatic
+    ]
+    return [one for one in found if one is not None]
+
+
+def _second_break_even(
+    trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult], second: Objective
+) -> list[BreakEven]:
+    """By the second objective, which searches then select on too."""
+    searches = {
+        name: arm
+        for name, arm in arm_searches(trials, spec, second.name).items()
+        if any(np.isfinite(search.test).any() for search in arm.searches)
+    }
+    curves = {name: c for name, arm in searches.items() if (c := cost_curve(arm)) is not None}
+    there = [arm for arm in arms if arm.arm in searches]
+    return _break_even(searches, curves, there, second, second=True)
+
+
+def _targets(
+    searches: Mapping[str, ArmSearches],
+    curves: Mapping[str, CostCurve],
+    target: float,
+    objective: Objective,
+) -> list[BreakEven]:
+    found = [
+        break_even(searches[name], curve, Level("", [target]), objective)
+        for name, curve in curves.items()
+    ]
+    return [one for one in found if one is not None]
+
+
+def _narrowed(searches: Mapping[str, ArmSearches], best: ArmResult | None) -> list[Narrowed]:
+    if best is None or not best.by_seed:
+        return []
+    level = Level(best.arm, list(best.by_seed.values()))
+    return [
+        one
+        for arm in searches.values()
+        if not arm.automatic and arm.searched
+        for one in narrowed(arm, level, best.effective_beta)
+    ]
+
+
 def _verdict(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
+    best: ArmResult | None,
     comparisons: Sequence[Comparison],
+    breaks: Sequence[BreakEven],
     unfinished: str,
 ) -> list[str]:
-    sentences = [_first_sentence(arms, hand, comparisons)]
+    first = _first_sentence(arms, hand, best, comparisons)
     if unfinished:
-        sentence = sentences[0]
-        sentences = [f"So far ({unfinished}): {sentence[0].lower()}{sentence[1:]}"]
-    hands = [arm for arm in arms if not arm.automatic]
-    automatic = [arm for arm in arms if arm.automatic]
-    best = _best(automatic)
+        first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
-        return sentences
-    if len(hands) + len(automatic) > 2:
-        sentences.append(
-            f"Chosen on validation: {hand.arm} among {len(hands)} hand-tuned, {best.arm} among "
-            f"{len(automatic)} automatic."
+        return [first]
+    when = [b.sentence for b in breaks if (b.arm, b.against) == (hand.arm, best.arm)]
+    return [first, *(f"Deploying the best trial found, {sentence}." for sentence in when)]
+
+
+def _remarks(
+    arms: Sequence[ArmResult],
+    hand: ArmResult | None,
+    best: ArmResult | None,
+    comparisons: Sequence[Comparison],
+    second_comparisons: Sequence[Comparison],
+) -> list[str]:
+    if hand is None or best is None:
+        return []
+    found = []
+    automatic = [arm for arm in arms if arm.automatic]
+    if len(arms) > 2:
+        found.append(
+            f"Chosen on validation: {hand.arm} among {len(arms) - len(automatic)} hand-tuned, "
+            f"{best.arm} among {len(automatic)} automatic."
         )
-    if len(comparisons) > 1:
-        sentences.append(f"Against each automatic arm, searching {_tally(comparisons)}.")
-    return sentences
+    if len(automatic) > 1:
+        ours = [c for c in comparisons if c.hand == hand.arm]
+        found.append(f"Against each automatic arm, searching {_tally(ours)}.")
+    found += [
+        f"A second opinion: {c.finding}."
+        for c in second_comparisons
+        if (c.hand, c.automatic) == (hand.arm, best.arm) and c.difference.mean is not None
+    ]
+    return found
 
 
 def _first_sentence(
-    arms: Sequence[ArmResult], hand: ArmResult | None, comparisons: Sequence[Comparison]
+    arms: Sequence[ArmResult],
+    hand: ArmResult | None,
+    best: ArmResult | None,
+    comparisons: Sequence[Comparison],
 ) -> str:
     unknown = "Whether searching pays can't be told"
     automatic = [arm for arm in arms if arm.automatic]
     for kind, there in (("hand-tuned", len(automatic) < len(arms)), ("automatic", bool(automatic))):
         if not there:
             return f"{unknown}: the study has no {kind} arm."
-    best = _best(automatic)
     if hand is None or best is None:
         waiting = "hand-tuned" if hand is None else "automatic"
         return f"{unknown}: no {waiting} arm has a complete confirm run yet."
-    return next(c for c in comparisons if c.automatic == best.arm).sentence
+    return next(c.sentence for c in comparisons if (c.hand, c.automatic) == (hand.arm, best.arm))
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:

@@ -90,17 +90,19 @@ def second_objective(first: str, features: Sequence[str]) -> Objective:
 class Comparison:
     """One hand-tuned arm against one automatic arm.
 
-    ``difference`` and ``second`` are hand-tuned minus automatic on test, in the units of the
-    objective and of the second one; the ratios are costs to one model, hand-tuned over automatic.
+    ``difference`` is hand-tuned minus automatic on test, in the objective's unit; the ratios are
+    costs to one model, hand-tuned over automatic. ``finding`` says the difference in words, and
+    ``sentence`` all of it.
     """
 
     hand: str
     automatic: str
+    objective: Objective
     difference: Interval
-    second: Interval
     ratio_images: float | None
     ratio_standard: float | None
     outcome: Outcome
+    finding: str
     sentence: str
 
 
@@ -110,13 +112,12 @@ def compare(
     objective: Objective,
     *,
     difference: Interval,
-    second: Interval,
     ratio_images: float | None,
     ratio_standard: float | None,
 ) -> Comparison:
     """The verdict of ``hand`` against ``automatic``, with its sentence."""
     outcome = _outcome(difference, ratio_images)
-    finding = _finding(hand, automatic, objective, difference)
+    finding = f"by {objective.heading} on test, {_finding(hand, automatic, objective, difference)}"
     if ratio_images is None:
         price = "what a model costs is not known yet for both"
     else:
@@ -124,12 +125,13 @@ def compare(
     return Comparison(
         hand,
         automatic,
+        objective,
         difference,
-        second,
         ratio_images,
         ratio_standard,
         outcome,
-        f"{_headline(outcome, ratio_images)}: by {objective.heading} on test, {finding}; {price}.",
+        finding,
+        f"{_headline(outcome, ratio_images)}: {finding}; {price}.",
     )
 
 

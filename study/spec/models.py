@@ -108,6 +108,12 @@ class StudySpec(Section):
     objective: Objective = Field(
         default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}"
     )
+    # Set before the study runs: one set afterwards would prove whatever is wanted.
+    margin: Number | None = Field(
+        default=None,
+        gt=0,
+        description="how much worse, in the objective's unit, still counts as no worse, above 0",
+    )
     seeds: list[Whole] = Field(
         default=[0, 1, 2, 3, 4], description="a list of whole numbers, one a confirming trial"
     )
