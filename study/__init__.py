@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.api import (
         clean,
+        export,
         fork,
         launch,
         load,
+        replay,
         report,
         resume,
         retry,
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "clean",
+    "export",
     "fork",
     "launch",
     "load",
+    "replay",
     "report",
     "resume",
     "retry",

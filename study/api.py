@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from study.agreement import Verification
     from study.cleaning import Cleaning
     from study.estimate import Estimate
+    from study.replayed import Replay
+    from study.exporting import Exported
 
 PathLike = Path | str
 
@@ -204,6 +206,39 @@ def verify(
     from study.verification import verify as verify_home
 
     return verify_home(find(name, home), trial, say)
+
+
+def export(name: str, arm: str, folder: PathLike, *, home: PathLike | None = None) -> Exported:
+    """Write the best model of ``arm`` of study ``name`` into ``folder``, to be used elsewhere.
+
+    What is in it, and errors: :func:`study.exporting.export`. :func:`vae_core.export.load` reads
+    it.
+    """
+    from study.exporting import export as export_model
+
+    return export_model(find(name, home), arm, Path(folder))
+
+
+def replay(
+    name: str,
+    sampler: str | Mapping[str, Any],
+    pruner: str | Mapping[str, Any] | None = None,
+    *,
+    arm: str | None = None,
+    trials: int | None = None,
+    batch: int | None = None,
+    repeats: int = 200,
+    home: PathLike | None = None,
+) -> Replay:
+    """What a sampler and a pruner would have come to on what study ``name`` has recorded.
+
+    Nothing is trained. Arguments and errors as for :func:`study.replay.replay`.
+    """
+    from study.replay import replay as replay_home
+
+    found = find(name, home)
+    policy = {"arm": arm, "trials": trials, "batch": batch, "repeats": repeats}
+    return replay_home(found, frozen_spec(found), sampler, pruner, **policy)
 
 
 def storage(name: str, *, home: PathLike | None = None) -> JournalStorage:

@@ -212,6 +212,18 @@ def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
 
 @main.command()
 @click.argument("name")
+@click.argument("arm")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_home
+def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
+    """Write the best model of ARM of study NAME into DIR, to be used elsewhere."""
+    from study import api
+
+    click.echo(str(api.export(name, arm, folder, home=home)))
+
+
+@main.command()
+@click.argument("name")
 @_home
 def status(name: str, home: Path | None) -> None:
     """Say how far study NAME is."""
@@ -247,6 +259,24 @@ def report(name: str, form: str, home: Path | None) -> None:
         click.echo(json.dumps(summary(found), indent=2))
     else:
         render(found, sys.stdout)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--sampler", required=True, help="As in a study file: a name, or {name: ..., ...}.")
+@click.option("--pruner", help="Likewise. [none]")
+@click.option("--arm", help="On whose recorded search. [the hand-tuned arm that can answer]")
+@click.option("--trials", type=int, help="Trials of a search. [a fourth of those recorded]")
+@click.option("--batch", type=int, help="How many are asked together. [as in a study file]")
+@click.option("--repeats", default=200, show_default=True, help="How many searches.")
+@_format
+@_home
+def replay(name: str, form: str, **policy: Any) -> None:
+    """Try a sampler and a pruner on the recorded trials of study NAME; trains nothing."""
+    from study import api
+
+    found = api.replay(name, **policy)
+    click.echo(json.dumps(found.to_dict(), indent=2) if form == "json" else str(found))
 
 
 @main.group()

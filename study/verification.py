@@ -32,6 +32,7 @@ from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.weights import recorded_weights
 from vae_core.data import Dataset, PreparedData
 from vae_core.errors import UserError
+from vae_core.export import ExportError, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -325,18 +326,11 @@ def _data(home: StudyHome, recorded: Mapping[str, Any]) -> PreparedData:
 
 def _weights_file(home: StudyHome, trial: TrialHistory) -> Path | None:
     """The weights that a trial has left in the study's home, if they are there."""
-    if WEIGHTS not in trial.artifacts:
-        return None
-    file = (home.path / trial.artifacts[WEIGHTS]).resolve()
-    return file if file.is_relative_to(home.path.resolve()) and file.is_file() else None
+    return home.artifact(trial.artifacts[WEIGHTS]) if WEIGHTS in trial.artifacts else None
 
 
 def _load(file: Path) -> dict[str, Tensor]:
     try:
-        # Tensors only: weights from elsewhere cannot run code.
-        found: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpicklers raise anything
-        raise VerificationFailedError(
-            f"these are no weights: {error}", where=str(file), remedy="restore the file from a copy"
-        ) from error
-    return found
+        return read_tensors(file)
+    except ExportError as error:
+        raise VerificationFailedError(error.what, where=error.where, remedy=error.remedy) from error

@@ -36,6 +36,10 @@ class Registry(Generic[T]):
         """Names of the built-in entries and of the installed entry points, sorted."""
         return sorted({*self._entries, *(point.name for point in entry_points(group=self.group))})
 
+    def built_in(self, name: str) -> bool:
+        """Whether ``name`` is a built-in entry's: to look it up runs nobody else's code."""
+        return name in self._entries
+
     def get(self, name: str) -> T:
         """The entry called ``name``.
 

@@ -98,6 +98,11 @@ class StudyHome:
         """A trial's folder: checkpoints while it trains, a confirm run's weights and pictures."""
         return trial_folder(self.path, name)
 
+    def artifact(self, relative: str) -> Path | None:
+        """The file that a journal names so; None where it is gone, or lies outside this home."""
+        file = (self.path / relative).resolve()
+        return file if file.is_relative_to(self.path.resolve()) and file.is_file() else None
+
     def make(self) -> None:
         """Create the folder.
 
