@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from study.agreement import Verification
     from study.cleaning import Cleaning
     from study.estimate import Estimate
-    from study.replayed import Replay
     from study.exporting import Exported
+    from study.replayed import Replay
 
 PathLike = Path | str
 

@@ -302,9 +302,9 @@ class _Records:
         yield from ("", "## On test", "", "| metric | value | unit |", "|---|---|---|")
         for name, value in record["test"].items():
             yield f"| {name} | {value:.6g} | {UNITS.get(name, '')} |"
-        for name, descriptions in self._history.features.items():
-            n, sha256 = (descriptions[-1].get(key, "not recorded") for key in ("n", "sha256"))
-            yield f"\nDistances by {name}: in its features (SHA-256 `{sha256}`), of {n} test images."
+        for name, seen in self._history.features.items():
+            n, sha256 = (seen[-1].get(key, "not recorded") for key in ("n", "sha256"))
+            yield f"\nDistances by {name}: of {n} test images, in its features (`{sha256}`)."
         yield from ("", "## What it cost", "", "| | images | device seconds | standard seconds |")
         yield "|---|---|---|---|"
         cost = record["cost"]
