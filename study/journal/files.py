@@ -9,7 +9,6 @@ another had taken over lies beyond the accepted bytes, and counts for nothing.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterator
@@ -66,55 +65,67 @@ class Reader:
     Args:
         home: the study's folder.
         epoch: which launch's file.
-        events: those of the files before it; what is read is added.
+        count: how many events the files before it hold.
+        accepted: how many of its bytes a later launch went on from; None: it is the newest.
     """
 
-    def __init__(self, home: Path, epoch: int, events: list[Event]) -> None:
-        self.path, self.epoch, self.events = journal_file(home, epoch), epoch, events
+    def __init__(self, home: Path, epoch: int, count: int, accepted: int | None) -> None:
+        self.path, self.epoch, self.count = journal_file(home, epoch), epoch, count
+        self._accepted = accepted
         self.end = 0
-        """Byte after the last whole group."""
+        """Byte after the last whole group; ``count`` is of events up to there."""
         self.lines = 0
         """Lines up to there."""
         self.cut = 0
         """Bytes after it: an unfinished or damaged tail."""
-        self.damaged = 0
-        """The first line of the tail that is not whole; 0 if all are."""
 
-    def read(self, limit: int | None = None) -> None:
-        """Add what follows, up to the last whole group (of the file's first ``limit`` bytes).
+    def groups(self) -> Iterator[list[Event]]:
+        """What follows, up to the last whole group, or all that was accepted; read it to the end.
 
         Raises:
-            JournalError: a damaged line with intact ones after it, or lines in the wrong order.
+            JournalError: a damaged line with intact ones after it, lines in the wrong order, or
+                less than was accepted.
         """
         with self.path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            limit = size if self._accepted is None else self._accepted
+            if size < limit:
+                raise JournalError(
+                    f"has {size} bytes, and a later launch went on from its first {limit}",
+                    where=str(self.path),
+                    remedy=_RESTORE,
+                )
             file.seek(self.end)
-            data = file.read() if limit is None else file.read(limit - self.end)
-        group: list[Event] = []
-        offset, number, damaged = self.end, self.lines, 0
-        for raw in io.BytesIO(data):
-            offset += len(raw)
-            number += 1
-            line = decode(raw)
-            if line is None:
-                damaged = damaged or number
-                continue
-            if damaged:
-                raise corrupt(self.path, damaged, "is damaged and intact lines follow it")
-            self._check(line, number, group)
-            if line.event.sequence != CONTROL:
-                group.append(line.event)
-            if line.last:
-                self.events += group
-                group.clear()
-                self.end, self.lines = offset, number
-        self.cut, self.damaged = offset - self.end, damaged
+            group: list[Event] = []
+            offset, number, damaged = self.end, self.lines, 0
+            # No further than it was long: a line written meanwhile would be read in two halves.
+            while offset < limit and (raw := file.readline(limit - offset)):
+                offset += len(raw)
+                number += 1
+                line = decode(raw)
+                if line is None:
+                    damaged = damaged or number
+                    continue
+                if damaged:
+                    raise corrupt(self.path, damaged, "is damaged and intact lines follow it")
+                self._check(line, number, len(group))
+                if line.event.sequence != CONTROL:
+                    group.append(line.event)
+                if line.last:
+                    self.end, self.lines, self.count = offset, number, self.count + len(group)
+                    yield group
+                    group = []
+        self.cut = offset - self.end
+        if self._accepted is not None and self.end != limit:
+            fault = "is damaged, and a later launch went on from it"
+            raise corrupt(self.path, damaged or self.lines + 1, fault)
 
-    def _check(self, line: Line, number: int, group: list[Event]) -> None:
+    def _check(self, line: Line, number: int, pending: int) -> None:
         if line.epoch != self.epoch:
             raise corrupt(self.path, number, f"is of launch {line.epoch}, not of {self.epoch}")
-        if line.event.sequence == CONTROL and not group:
+        if line.event.sequence == CONTROL and not pending:
             return
-        expected = len(self.events) + len(group)
+        expected = self.count + pending
         if line.event.sequence != expected:
             fault = f"has sequence number {line.event.sequence}, expected {expected}"
             raise corrupt(self.path, number, fault)
@@ -136,24 +147,23 @@ def scan(home: Path, below: int | None = None) -> Scan:
     Raises:
         JournalError: damage anywhere but at the newest file's tail, with file and line.
     """
-    chain = _chain(home, [epoch for epoch in epochs(home) if below is None or epoch < below])
     events: list[Event] = []
     newest = None
-    for position, (epoch, accept) in enumerate(chain):
-        if accept.events != len(events):
-            fault = f"goes on from {accept.events} events, and {len(events)} are there"
-            raise corrupt(journal_file(home, epoch), 2, fault)
-        newest = Reader(home, epoch, events)
-        if position + 1 < len(chain):
-            _read_accepted(newest, chain[position + 1][1].bytes)
-        else:
-            newest.read()
+    for newest in _readers(home, below):
+        for group in newest.groups():
+            events += group
     return Scan(events, newest)
 
 
 def read_events(home: Path) -> Iterator[Event]:
-    """Committed events of the study in ``home``, without taking its lease."""
-    yield from scan(home).events
+    """Committed events of the study in ``home``, without taking its lease; none is kept here.
+
+    Raises:
+        JournalError: as :func:`scan`, but only when it comes to the damage.
+    """
+    for reader in _readers(home):
+        for group in reader.groups():
+            yield from group
 
 
 def has_events(home: Path) -> bool:
@@ -177,7 +187,8 @@ class Follower:
     def __init__(self, home: Path) -> None:
         self._home = home
         found = scan(home)
-        self.events, self._newest = list(found.events), found.newest
+        self.events, self._newest = found.events, found.newest
+        self._unshown: list[Event] = []
 
     def poll(self) -> None:
         """Read what has been committed since.
@@ -189,10 +200,12 @@ class Follower:
         if newest is None or self._gone_on(newest.epoch):
             self._rescan()
             return
-        newest.read()
+        for group in newest.groups():
+            self._unshown += group
         # What was read before any other launch is there will be accepted by all that follow.
         if not superseded(self._home, newest.epoch):
-            self.events += newest.events[len(self.events) :]
+            self.events += self._unshown
+            self._unshown = []
 
     def _gone_on(self, epoch: int) -> bool:
         """Whether a launch after that of ``epoch`` has said what it goes on from."""
@@ -213,7 +226,7 @@ class Follower:
                 remedy="open it again",
             )
         self.events += found.events[shown:]
-        self._newest = found.newest
+        self._newest, self._unshown = found.newest, []
 
 
 def first_line(path: Path) -> Line | None:
@@ -234,6 +247,20 @@ def last_line(path: Path, reach: int = 4096) -> Line | None:
 def corrupt(path: Path, number: int, fault: str) -> JournalError:
     """The error of a line that cannot be read."""
     return JournalError(f"line {number} {fault}", where=str(path), remedy=_RESTORE)
+
+
+def _readers(home: Path, below: int | None = None) -> Iterator[Reader]:
+    """A reader a file that counts; each is to be read to its end before the next is asked for."""
+    chain = _chain(home, [epoch for epoch in epochs(home) if below is None or epoch < below])
+    accepted = [*(accept.bytes for _, accept in chain[1:]), None]  # the newest is read to its end
+    count = 0
+    for (epoch, accept), limit in zip(chain, accepted, strict=False):
+        if accept.events != count:
+            fault = f"goes on from {accept.events} events, and {count} are there"
+            raise corrupt(journal_file(home, epoch), 2, fault)
+        reader = Reader(home, epoch, count, limit)
+        yield reader
+        count = reader.count
 
 
 def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
@@ -277,18 +304,3 @@ def _accept(path: Path, epoch: int) -> Accept | None:
     except TypeError:
         pass
     raise corrupt(path, 2, "does not say what it goes on from")
-
-
-def _read_accepted(reader: Reader, limit: int) -> None:
-    """Read exactly the bytes that a later launch accepted."""
-    size = reader.path.stat().st_size
-    if size < limit:
-        raise JournalError(
-            f"has {size} bytes, and a later launch went on from its first {limit}",
-            where=str(reader.path),
-            remedy=_RESTORE,
-        )
-    reader.read(limit)
-    if reader.end != limit:
-        number = reader.damaged or reader.lines + 1
-        raise corrupt(reader.path, number, "is damaged, and a later launch went on from it")

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vae_core.errors import UserError
 
@@ -25,8 +24,7 @@ class JournalError(UserError):
     exit_code = 1
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened in a study."""
 
     sequence: int
@@ -36,8 +34,7 @@ class Event:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """An event with what the file adds to it."""
 
     epoch: int
@@ -69,7 +66,7 @@ def decode(raw: bytes) -> Line | None:
     if raw[:8] != b"%08x" % zlib.crc32(body):  # as text: no other spelling of it is ours
         return None
     try:
-        epoch, sequence, time, kind, data, last = json.loads(body)
+        epoch, sequence, time, kind, data, last = json.loads(str(body, "utf-8"))
     except (ValueError, TypeError, RecursionError):
         return None
     if not (
