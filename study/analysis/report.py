@@ -54,8 +54,8 @@ class Report:
         curves: What searching found against its cost, an arm each; of automatic arms, the best of
             their seeds.
         break_even: Every hand-tuned arm that searches against every automatic one.
-        second_break_even: Likewise, chosen and scored by the second objective, where the trials of
-            searches were measured by it.
+        second_curves: The curves chosen and scored by the second objective, where the trials of
+            searches were measured by it; ``second_break_even`` likewise.
         targets: What every arm takes to reach a quality of the user's own, if asked for.
         narrowed: Break-even against the automatic arm best on validation, by the prior's width.
         price: What device time costs, if asked for.
@@ -78,6 +78,7 @@ class Report:
     paid: costs.Paid
     curves: Sequence[CostCurve]
     break_even: Sequence[BreakEven]
+    second_curves: Sequence[CostCurve]
     second_break_even: Sequence[BreakEven]
     targets: Sequence[BreakEven]
     narrowed: Sequence[Narrowed]
@@ -115,7 +116,9 @@ def build_report(
     pairs = [(hand, arm) for hand in arms if not hand.automatic for arm in automatic]
     comparisons = [_compare(hand, arm, objective) for hand, arm in pairs]
     searches = arm_searches(trials, spec, objective.name)
-    curves = {name: c for name, arm in searches.items() if (c := cost_curve(arm)) is not None}
+    curves = _curves(searches)
+    second_searches = _measured(arm_searches(trials, spec, second.name))
+    second_curves = _curves(second_searches)
     breaks = _break_even(searches, curves, arms, objective)
     hand, best = _best([arm for arm in arms if not arm.automatic]), _best(automatic)
     cheapest = _cheapest(automatic)
@@ -143,7 +146,8 @@ def build_report(
         paid=paid,
         curves=list(curves.values()),
         break_even=breaks,
-        second_break_even=_second_break_even(trials, spec, arms, second),
+        second_curves=list(second_curves.values()),
+        second_break_even=_break_even(second_searches, second_curves, arms, second, second=True),
         targets=[] if target is None else _targets(searches, curves, target, objective),
         narrowed=_narrowed(searches, best),
         tunability=[tunability(arm) for arm in searches.values() if arm.searched],
@@ -152,7 +156,11 @@ def build_report(
         ],
         plane=plane(trials, spec, arms),
         price=price,
-        notes=[*warnings, *notes(trials, facts, arms, paid, objective, second)],
+        notes=[
+            *warnings,
+            *notes(trials, facts, arms, paid, objective, second),
+            *(f"{c.why}." for c in curves.values() if c.why and not c.automatic),
+        ],
     )
 
 
@@ -218,6 +226,19 @@ def _compare_second(hand: ArmResult, automatic: ArmResult, second: Objective) ->
     )
 
 
+def _curves(searches: Mapping[str, ArmSearches]) -> dict[str, CostCurve]:
+    return {name: c for name, arm in searches.items() if (c := cost_curve(arm)) is not None}
+
+
+def _measured(searches: Mapping[str, ArmSearches]) -> dict[str, ArmSearches]:
+    """Those whose trials have a score at all: not every objective is measured in a search."""
+    return {
+        name: arm
+        for name, arm in searches.items()
+        if any(np.isfinite(search.test).any() for search in arm.searches)
+    }
+
+
 def _break_even(
     searches: Mapping[str, ArmSearches],
     curves: Mapping[str, CostCurve],
@@ -237,23 +258,9 @@ def _break_even(
         for hand in arms
         if not hand.automatic and hand.arm in curves and searches[hand.arm].searched
         for arm in arms
-        if arm.automatic
+        if arm.automatic and arm.arm in searches
     ]
     return [one for one in found if one is not None]
-
-
-def _second_break_even(
-    trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult], second: Objective
-) -> list[BreakEven]:
-    """By the second objective, which searches then select on too."""
-    searches = {
-        name: arm
-        for name, arm in arm_searches(trials, spec, second.name).items()
-        if any(np.isfinite(search.test).any() for search in arm.searches)
-    }
-    curves = {name: c for name, arm in searches.items() if (c := cost_curve(arm)) is not None}
-    there = [arm for arm in arms if arm.arm in searches]
-    return _break_even(searches, curves, there, second, second=True)
 
 
 def _targets(

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from study.analysis import Report, as_text, build_report, build_tables, load, summary, write_records
-from study.analysis.render import TextTable, tables
+from study.analysis.tables import TextTable, tables
 
 Make = Callable[..., Any]
 
