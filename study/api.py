@@ -167,9 +167,9 @@ def report(name: str, *, home: PathLike | None = None) -> Report:
     from study.driver import write_report
 
     found = find(name, home)
-    written = [*found.report.glob("*"), *found.path.glob(".*.partial")]
+    written = [*found.report.rglob("*"), *found.path.glob(".*.partial")]
     _refuse_links(found.report, *written)
-    return write_report(frozen_spec(found), list(read_events(found.path)), found)
+    return write_report(frozen_spec(found), read_events(found.path), found)
 
 
 def load(

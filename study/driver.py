@@ -241,27 +241,32 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
     return report
 
 
-def write_report(spec: StudySpec, events: list[Event], home: StudyHome) -> Report:
-    """Write tables, report and figure into the study's home."""
+def write_report(spec: StudySpec, events: Iterable[Event], home: StudyHome) -> Report:
+    """Write tables, report and figures into the study's home."""
+    from study.analysis.figures import figures  # and Altair with it
+    from study.analysis.html import as_html
+
     tables = write_records(events, home.path)
     report = build_report(tables, spec.to_dict(), spec.warnings())
-    home.report.mkdir(exist_ok=True)
+    drawn = figures(report, tables, home.path)
+    home.figures.mkdir(parents=True, exist_ok=True)
+    for figure in drawn:
+        figure.write(home.figures)
+    page = as_html(report, drawn, tables["trials"], home.path)
+    home.page.write_text(page, encoding="utf-8")
     (home.report / "report.txt").write_text(as_text(report))
-    draw_search(report, tables["trials"], home.report / "search.png")
-    draw_calibration(tables["trials"], spec.arms, home.path, home.report / "calibration.png")
     return report
 
 
 def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
     files = {
         "report/report.txt": home.report / "report.txt",
-        "report/search.png": home.report / "search.png",
+        "report/report.html": home.page,
+        **{f"report/figures/{path.name}": path for path in sorted(home.figures.iterdir())},
         "records.parquet": home.path / "records.parquet",
         "trials.parquet": home.path / "trials.parquet",
         "spec.yaml": home.spec,
     }
-    if (calibration := home.report / "calibration.png").exists():
-        files["report/calibration.png"] = calibration
     writer.finish_study(files, "\n\n".join(report.verdict))
     unsent = writer.close(MLFLOW_PATIENCE)
     if unsent:
