@@ -237,7 +237,7 @@ def replay(
     from study.replay import replay as replay_home
 
     found = find(name, home)
-    policy = {"arm": arm, "trials": trials, "batch": batch, "repeats": repeats}
+    policy: dict[str, Any] = {"arm": arm, "trials": trials, "batch": batch, "repeats": repeats}
     return replay_home(found, frozen_spec(found), sampler, pruner, **policy)
 
 
