@@ -17,6 +17,8 @@ from vae_core.errors import UserError
 CONTROL = -1
 Control = Literal["lease", "accept", "released"]
 
+_parse = json.JSONDecoder().raw_decode  # a body has no space around it to be looked for
+
 
 class JournalError(UserError):
     """A journal that cannot be read, or written, as it stands."""
@@ -66,11 +68,12 @@ def decode(raw: bytes) -> Line | None:
     if raw[:8] != b"%08x" % zlib.crc32(body):  # as text: no other spelling of it is ours
         return None
     try:
-        epoch, sequence, time, kind, data, last = json.loads(str(body, "utf-8"))
+        (epoch, sequence, time, kind, data, last), end = _parse(text := str(body, "utf-8"))
     except (ValueError, TypeError, RecursionError):
         return None
     if not (
-        type(epoch) is int
+        end == len(text)
+        and type(epoch) is int
         and type(sequence) is int
         and isinstance(time, (int, float))
         and isinstance(kind, str)
