@@ -32,6 +32,8 @@ class ArmResult:
             better than itself the winner of the search looked.
         test: Objective over seeds (replicates of a seed averaged first); ``second`` likewise.
         by_seed: Seed -> test objective; what differences are paired over.
+        bits_by_seed: Seed -> bits per dimension on test, the likelihood that compares over
+            datasets; ``validation_bits`` likewise, the mean over the confirm runs.
         means: Every test metric the confirm runs have, their mean, by its name.
         images_to_final: Mean over the confirm runs of the images after which the validation
             objective stayed within 1 % of its final value.
@@ -57,6 +59,8 @@ class ArmResult:
     cost: costs.CostToOneModel
     by_seed: Mapping[int, float]
     second_by_seed: Mapping[int, float]
+    bits_by_seed: Mapping[int, float]
+    validation_bits: float | None
     means: Mapping[str, float]
     images_to_final: float | None
 
@@ -129,6 +133,8 @@ def _arm(
         cost=costs.cost_to_one_model(trials, name),
         by_seed=by_seed,
         second_by_seed=second_by_seed,
+        bits_by_seed=_by_seed(confirmed, "test_bits_per_dim"),
+        validation_bits=_mean(row["validation_bits_per_dim"] for row in confirmed),
         means=_means(confirmed),
         images_to_final=_mean(arrived.get(row["trial"]) for row in confirmed),
     )

@@ -44,6 +44,7 @@ class Report:
     """All a study's report holds; :mod:`study.analysis.render` writes it as text.
 
     Attributes:
+        data: The dataset's name.
         capped: How a cap ended the study before it was finished, "" where none did.
         verdict: The answer in a sentence and, where a search can break even, when in another.
         remarks: What follows it: who was chosen, the other arms, the second objective.
@@ -63,6 +64,7 @@ class Report:
 
     name: str
     question: str
+    data: str
     finished: bool
     capped: str
     objective: Objective
@@ -131,6 +133,7 @@ def build_report(
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),
+        data=spec.get("data", {}).get("name", ""),
         finished=finished,
         capped=capped,
         objective=objective,
