@@ -68,7 +68,7 @@ def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
     found = []
     for row in trials.select(columns).to_pylist():
         if row["arm"] in arms and row["state"] == "complete":
-            beta = json.loads(row["settings"])["balancer"]["beta"]
+            beta = json.loads(row["settings"]).get("balancer", {}).get("beta")
             point = (row["test_R"], row["test_S"], beta)
             if all(value is not None and isfinite(value) for value in point):
                 found.append(point)

@@ -58,9 +58,6 @@ def _fill(text: str, file: TextIO, bullet: str = "") -> None:
 
 
 def _aligned(table: TextTable) -> Iterator[str]:
-    if not table.rows:
-        yield "  nothing to compare"
-        return
     lines = [table.columns, *table.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -118,11 +118,14 @@ def build_report(
     pairs = [(hand, arm) for hand in arms if not hand.automatic for arm in automatic]
     comparisons = [_compare(hand, arm, objective) for hand, arm in pairs]
     searches = arm_searches(trials, spec, objective.name)
+    second_searches = arm_searches(trials, spec, second.name)
     curves = _curves(searches)
-    second_searches = _measured(arm_searches(trials, spec, second.name))
     second_curves = _curves(second_searches)
     breaks = _break_even(searches, curves, arms, objective)
-    hand, best = _best([arm for arm in arms if not arm.automatic]), _best(automatic)
+    hand, best = (
+        best_on_validation([arm for arm in arms if not arm.automatic]),
+        best_on_validation(automatic),
+    )
     cheapest = _cheapest(automatic)
     engines = [costs.EngineTime(**engine) for engine in facts.get("engines", ())]
     paid = costs.paid(trials, list(spec["arms"]), engines)
@@ -186,7 +189,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _best(arms: Sequence[ArmResult]) -> ArmResult | None:
+def best_on_validation(arms: Sequence[ArmResult]) -> ArmResult | None:
     """The arm with the lowest validation objective over its confirm runs; test stays unseen."""
     scored = [
         (a.confirm_validation, i) for i, a in enumerate(arms) if a.confirm_validation is not None
@@ -230,15 +233,12 @@ def _compare_second(hand: ArmResult, automatic: ArmResult, second: Objective) ->
 
 
 def _curves(searches: Mapping[str, ArmSearches]) -> dict[str, CostCurve]:
-    return {name: c for name, arm in searches.items() if (c := cost_curve(arm)) is not None}
-
-
-def _measured(searches: Mapping[str, ArmSearches]) -> dict[str, ArmSearches]:
-    """Those whose trials have a score at all: not every objective is measured in a search."""
+    """By arm, where any trial has a score: not every objective is measured in a search."""
     return {
-        name: arm
+        name: curve
         for name, arm in searches.items()
         if any(np.isfinite(search.test).any() for search in arm.searches)
+        and (curve := cost_curve(arm)) is not None
     }
 
 
@@ -261,7 +261,7 @@ def _break_even(
         for hand in arms
         if not hand.automatic and hand.arm in curves and searches[hand.arm].searched
         for arm in arms
-        if arm.automatic and arm.arm in searches
+        if arm.automatic
     ]
     return [one for one in found if one is not None]
 

@@ -46,9 +46,8 @@ class Search:
     def found(self) -> Floats:
         """What the best trial so far on validation scores on test, after each trial."""
         best = np.minimum.accumulate(self.validation)
-        first = np.maximum.accumulate(
-            np.where(np.diff(best, prepend=inf) < 0, np.arange(len(self)), 0)
-        )
+        better = best < np.append(inf, best[:-1])
+        first = np.maximum.accumulate(np.where(better, np.arange(len(self)), 0))
         return np.where(np.isfinite(best), self.test[first], inf)
 
     def inside(self, low: float, high: float) -> Search:
@@ -164,8 +163,8 @@ def _prior(
     space = search.get("space", {}).get("beta")
     if not isinstance(space, Mapping) or not space.get("log") or not rows:
         return None
-    given = json.loads(rows[0]["params"])["beta"]
-    factor = json.loads(rows[0]["settings"])["balancer"]["beta"] / given
+    settings, params = (json.loads(rows[0][name]) for name in ("settings", "params"))
+    factor = settings["balancer"]["beta"] / params["beta"]
     return factor * space["low"], factor * space["high"]
 
 

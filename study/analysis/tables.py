@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from study.analysis.answers import BreakEven, CostCurve, Count
 from study.analysis.report import Report
 from study.analysis.statistics import Interval
-from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective
+from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective, Outcome
 from study.costs import PURPOSES, USES
 
 NONE = "-"
@@ -19,6 +19,12 @@ _NAMES = {
     "pilot": "pilots",
     "idle_slots": "idle slots",
     "waiting": "idle engines",
+}
+_PAYS = {
+    Outcome.PAYS: "yes",
+    Outcome.DOES_NOT_PAY: "no",
+    Outcome.NOT_SHOWN: "not shown",
+    Outcome.UNKNOWN: "can't tell",
 }
 _WHAT = {
     "rec": "REC",
@@ -69,6 +75,7 @@ def tables(report: Report) -> list[TextTable]:
         _break_even(report, report.break_even, report.objective),
         _targets(report),
         _cost_curves(report),
+        _expected(report),
         _settings(report),
         _beside(report),
         *_closely(report),
@@ -184,9 +191,8 @@ def _closely(report: Report) -> Iterator[TextTable]:
 def _against(report: Report) -> TextTable:
     return TextTable(
         "Each hand-tuned arm minus each automatic one, on test over n paired seeds; x: its cost as "
-        "a multiple of that arm's, in images and in standard device seconds",
-        ["arm", "against", f"{report.objective.short} [95 %]", "n", "x images", "x std s",
-         "searching"],
+        "a multiple of that arm's, in images and in standard device seconds; whether searching pays",
+        ["arm", "against", f"{report.objective.short} [95 %]", "n", "x", "x", "pays"],
         [
             [
                 c.hand,
@@ -197,12 +203,12 @@ def _against(report: Report) -> TextTable:
                 str(c.difference.n),
                 _times(c.ratio_images),
                 _times(c.ratio_standard),
-                c.outcome,
+                _PAYS[c.outcome],
             ]
             for c in report.comparisons
         ],
         left=2,
-    )  # fmt: skip
+    )
 
 
 def _no_worse(report: Report) -> TextTable:
@@ -264,32 +270,45 @@ def _targets(report: Report) -> TextTable:
 
 
 def _cost_curves(report: Report) -> TextTable:
+    number = report.objective.number
     values = [value for curve in report.curves for value in curve.value if value is not None]
     scale = (min(values), max(values)) if values else (0.0, 0.0)
-    rows = []
-    for curve in report.curves:
-        count = len(curve.value)
-        places = dict.fromkeys((1, max(1, count // 4), max(1, count // 2), count))
-        rows.append(
+    return TextTable(
+        f"{report.objective.heading} on test of the best trial found after n of N trials (low is "
+        "good). Of independent trials the median, with an exact band for all n together; of other "
+        "searches the mean over replicates, with t intervals from 5 replicates on; of automatic "
+        "arms the mean best of n seeds",
+        ["arm", "N", "1 .. N", "n = 1", "n = N/4 [95 %]", "n = N"],
+        [
             [
                 curve.arm,
-                f"{curve.estimand} of seeds" if curve.automatic else curve.estimand,
+                str(len(curve.value)),
                 sparkline(curve.value, scale),
-                *(
-                    f"n={n}: {_at(report.objective, curve, n)}"
-                    for n in list(places)[:1] + list(places)[-1:]
-                ),
-                _expected(report.objective, curve),
+                number(curve.value[0]),
+                _at(report.objective, curve, max(1, len(curve.value) // 4)),
+                number(curve.value[-1]),
             ]
-        )
+            for curve in report.curves
+        ],
+    )
+
+
+def _expected(report: Report) -> TextTable:
     return TextTable(
-        f"{report.objective.heading} on test of the best trial found, against the trials made (low "
-        "is good), with its 95 % band: of independent trials the median and an exact band at all "
-        "n, of other searches the mean over replicates and t intervals; expected: the mean at a "
-        "quarter of the trials, beyond which it has no honest interval",
-        ["arm", "what", "n = 1 .. N", "first", "last", "expected"],
-        rows,
-        left=3,
+        "Expected best of n independent trials, up to a quarter of them, beyond which no interval "
+        "is honest; these cover 94 % or more, measured on known distributions",
+        ["arm", "N", "n", f"{report.objective.short} [95 %]"],
+        [
+            [
+                curve.arm,
+                str(len(curve.value)),
+                str(n),
+                report.objective.difference(curve.expected[n - 1], unit=False),
+            ]
+            for curve in report.curves
+            for n in sorted({2, len(curve.expected) // 2, len(curve.expected)})
+            if 2 <= n <= len(curve.expected) and curve.expected[n - 1].half_width is not None
+        ],
     )
 
 
@@ -442,9 +461,9 @@ def _times(value: float | None) -> str:
 
 
 def sparkline(values: Sequence[float | None], scale: tuple[float, float]) -> str:
-    """``values`` as blocks whose height is their place in ``scale``, at most 24 of them."""
+    """``values`` as blocks whose height is their place in ``scale``, at most 12 of them."""
     low, high = scale
-    step = max(1, -(-len(values) // 24))
+    step = max(1, -(-len(values) // 12))
     return "".join(
         " "
         if value is None
@@ -469,12 +488,6 @@ def _at(objective: Objective, curve: CostCurve, n: int) -> str:
 def _open(lower: float | None, upper: float | None) -> tuple[float | None, float | None]:
     """Both ends of a band or none: one alone reads like an interval that it is not."""
     return (lower, upper) if lower is not None and upper is not None else (None, None)
-
-
-def _expected(objective: Objective, curve: CostCurve) -> str:
-    if not curve.expected or curve.expected[-1].half_width is None:
-        return NONE
-    return f"n={len(curve.expected)}: {objective.difference(curve.expected[-1], unit=False)}"
 
 
 def _triples(report: Report, one: BreakEven) -> list[str]:

@@ -36,6 +36,7 @@ class Stream:
     objective: str = "calibrated_elbo"
     pilot: bool = True
     evaluation: Mapping[str, Any] | None = None
+    margin: float | None = None
     lines: list[Line] = field(default_factory=list)
     engine: str = "e1.0"
 
@@ -46,6 +47,7 @@ class Stream:
             "objective": self.objective,
             "seeds": list(self.seeds),
             "arms": {k: dict(v) for k, v in self.arms.items()},
+            "margin": self.margin,
         }
         if self.evaluation is not None:  # journals of old say nothing of it
             spec["evaluation"] = dict(self.evaluation)
@@ -85,7 +87,7 @@ class Stream:
             trial = f"{trial}.retry{1 + retry_of.count('.retry')}"
         self.emit(
             "trial", trial=trial, arm=arm, phase=phase, replicate=replicate, number=number,
-            seed=seed, params=dict(params), settings={"z": 1, "a": 2}, chosen_from=chosen_from,
+            seed=seed, params=dict(params), settings={"model": {"z": 1}, "balancer": dict(params)}, chosen_from=chosen_from,
             retry_of=retry_of,
         )  # fmt: skip
         return trial
@@ -129,18 +131,23 @@ class Stream:
                 self.report(trial, 2, value)
         self.end(trial, state, value, test, closely)
 
-    def search(self, arm: str, values: Sequence[float | None], replicate: int = 0) -> None:
-        """A whole search: a value per trial, None for one that failed, 1e6 more for a pruned."""
+    def search(
+        self, arm: str, values: Sequence[float | None], replicate: int = 0,
+        tests: Sequence[float] | None = None, betas: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
+        """A whole search: a value per trial, None for one that failed, 1e6 more for a pruned.
+
+        ``tests`` are what the trials score on test, ``betas`` what they tried.
+        """
         for number, value in enumerate(values):
-            trial = self.ask(
-                arm, "search", number, 7000 + number, {"beta": 0.5 + number}, replicate
-            )
+            beta = 0.5 + number if betas is None else betas[number]
+            trial = self.ask(arm, "search", number, 7000 + number, {"beta": beta}, replicate)
             if value is None:
                 self.train(trial, "failed", None)
             elif value >= 1e6:
                 self.train(trial, "pruned", value - 1e6)
             else:
-                self.train(trial, "complete", value)
+                self.train(trial, "complete", value, tests[number] if tests else None)
         whole = [(v, n) for n, v in enumerate(values) if v is not None and v < 1e6]
         if whole:
             value, number = min(whole)
@@ -167,7 +174,8 @@ class Stream:
 
 HAND = {
     "balancer": {"name": "fixed_beta", "reduction": "half_sum"},
-    "search": {"space": {"beta": {}}, "trials": 4, "replicates": 1},
+    "search": {"space": {"beta": {"low": 0.5, "high": 50.0, "log": True}}, "trials": 4,
+               "replicates": 1, "sampler": {"name": "tpe"}, "pruner": {"name": "median"}},
 }
 AUTOMATIC = {"balancer": {"name": "learned_sigma", "reduction": "half_sum", "k": 1.0},
              "search": None}  # fmt: skip

@@ -66,8 +66,9 @@ def test_the_distance_of_samples_stands_beside_the_objective(measured: Any) -> N
         ["tpe", f"7.00 +- {half:.2f}"],
         ["sigma", f"3.00 +- {half:.2f}"],
     ]
-    (comparison,) = report.comparisons
-    assert comparison.second.mean == pytest.approx(4.0)
+    (second,) = report.second_comparisons
+    assert second.difference.mean == pytest.approx(4.0)
+    assert "A second opinion: by Frechet distance" in report.remarks[-1]
     assert "Bits per dimension" not in " ".join(report.notes), "they are not shown as a second one"
 
 

@@ -37,7 +37,7 @@ def test_a_row_per_report_and_per_trial_in_spec_order(whole: Any) -> None:
     assert records["step"].to_pylist() == [1, 2, 1] + [1, 2] * 7
     first = trials.slice(0, 1).to_pylist()[0]
     assert json.loads(first["params"]) == {"beta": 0.5}
-    assert first["settings"] == '{"a": 2, "z": 1}'
+    assert first["settings"] == '{"balancer": {"beta": 0.5}, "model": {"z": 1}}'
     assert first["objective"] == 10.0
     assert first["validation_calibrated_elbo"] == 10.0
     assert first["standard_seconds"] == 1.0

@@ -20,7 +20,7 @@ from study.spec import OBJECTIVES as OF_THE_SPEC
 
 def judge(difference: Interval, ratio: float | None = 13.0) -> Comparison:
     return compare(
-        "tpe", "sigma", CALIBRATED_ELBO, difference=difference, second=difference,
+        "tpe", "sigma", CALIBRATED_ELBO, difference=difference,
         ratio_images=ratio, ratio_standard=ratio,
     )  # fmt: skip
 
