@@ -247,7 +247,13 @@ def show(name: str, trial: str, home: Path | None) -> None:
 
 @main.command()
 @click.argument("name")
-@_format
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "html"]),
+    default="text",
+    help="html: the path of the page with figures, which is written in any case.",
+)
 @_home
 def report(name: str, form: str, home: Path | None) -> None:
     """Answer the question of study NAME from its records."""
@@ -257,6 +263,8 @@ def report(name: str, form: str, home: Path | None) -> None:
     found = api.report(name, home=home)
     if form == "json":
         click.echo(json.dumps(summary(found), indent=2))
+    elif form == "html":
+        click.echo(api.find(name, home).page)
     else:
         render(found, sys.stdout)
 

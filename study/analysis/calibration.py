@@ -1,14 +1,17 @@
-"""How honest predicted uncertainty is: the calibration tables of confirm runs, as a figure."""
+"""How honest predicted uncertainty is: the calibration tables of confirm runs, as figures."""
 
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pyarrow as pa
+
+from study.analysis.artifacts import standing_files
+from study.analysis.figure import Figure, Looks, layers, movable, part
 
 Table = dict[str, np.ndarray]
 
@@ -27,65 +30,93 @@ def calibration_tables(
         keys: The columns wanted.
     """
     found: dict[str, list[Table]] = {}
-    for row in trials.select(["arm", "phase", "chosen", "artifacts"]).to_pylist():
-        relative = json.loads(row["artifacts"]).get(name)
-        if row["phase"] != "confirm" or not row["chosen"] or relative is None:
-            continue
-        table = _read((home / relative).resolve(), home.resolve(), keys)
+    for trial, path in standing_files(trials, home, name):
+        table = _read(path, keys)
         if table is not None:
-            found.setdefault(row["arm"], []).append(table)
+            found.setdefault(trial["arm"], []).append(table)
     return found
 
 
-def draw_calibration(trials: pa.Table, arms: Iterable[str], home: Path, file: Path) -> bool:
-    """Draw, to ``file`` (PNG), expected against observed errors; False where there is none.
-
-    Left, the share of test pixels below their own predictive quantile, less the quantile's level:
-    0 everywhere for an honest prediction. Right, predicted variance against the squared error that
-    was observed, by quantile of the predicted variance, for arms that predict more than one. A
-    line is an arm's mean over its confirm runs, a point one run's.
-    """
-    levels = calibration_tables(trials, home, "calibration_quantiles", ("expected", "observed"))
-    spreads = calibration_tables(trials, home, "calibration_variances", ("predicted", "observed"))
-    if not levels:
-        return False
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for i, arm in enumerate(arms):
-        colour, runs = f"C{i % 10}", levels.get(arm, [])
-        if not runs:
-            continue
+def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
+    """Shares of test pixels below their own predictive quantile, less the quantile's level."""
+    name, title = "calibration", "Calibration: are predicted errors honest?"
+    tables = calibration_tables(trials, home, "calibration_quantiles", ("expected", "observed"))
+    rows = []
+    for arm, runs in tables.items():
         expected = max((run["expected"] for run in runs), key=len)
         whole = [run["observed"] for run in runs if np.array_equal(run["expected"], expected)]
         observed = np.mean(whole, axis=0)  # not of a table that was cut short
-        style = "-" if i < 10 else "--"  # there are ten colours
-        left.plot(expected, observed - expected, color=colour, linestyle=style, label=arm)
-        for run in spreads.get(arm, []):
-            marker = "o" if len(run["predicted"]) > 1 else "x"
-            right.plot(
-                run["predicted"], run["observed"], marker, color=colour, markersize=4, alpha=0.6
-            )
-    left.axhline(0, color="0.6", linewidth=1)
-    left.set_xlabel("level of the predictive quantile")
-    left.set_ylabel("share of test pixels below it, less the level")
-    predicted = [run["predicted"] for runs in spreads.values() for run in runs]
-    if predicted:
-        middle = float(np.median(np.concatenate(predicted)))
-        right.axline((middle, middle), slope=1, color="0.6", linewidth=1)
-    right.set_xscale("log")
-    right.set_yscale("log")
-    right.set_xlabel("predicted variance")
-    right.set_ylabel("squared error observed")
-    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
-    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
-    return True
+        for level, share in zip(expected.tolist(), observed.tolist(), strict=True):
+            row = {"part": "gap", "arm": arm, "level": level, "share": share, "gap": share - level}
+            rows.append(row | {"runs": len(whole)})
+    if not rows:
+        return Figure(name, title, "", None, [], "no confirm run has left a table of calibration")
+    line = part("gap").mark_line(strokeWidth=1.8, clip=True)
+    gaps = line.encode(
+        x=alt.X("level:Q", title="level of the predictive quantile").axis(format="~%"),
+        y=alt.Y("gap:Q", title="share of test pixels below it, less the level").axis(format="+~%"),
+        color=looks.colour(rows, symbol="stroke"),
+        strokeDash=looks.dash(rows),
+        opacity=looks.opacity(),
+        tooltip=[
+            alt.Tooltip("arm:N"),
+            alt.Tooltip("level:Q", format=".1%"),
+            alt.Tooltip("share:Q", format=".1%", title="share below it"),
+        ],
+    )
+    zero = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5)
+    chart = layers(movable(gaps).add_params(looks.picked), zero.encode(y=alt.datum(0)))
+    caption = (
+        "An honest prediction lies on 0 everywhere: of the test pixels, as many are below their "
+        "predictive quantile as its level says. A line is an arm's mean over its confirm runs. "
+        "High on the left and low on the right: the spread predicted is too small."
+    )
+    return Figure(name, title, caption, chart.properties(height=260), rows)
 
 
-def _read(path: Path, home: Path, keys: tuple[str, str]) -> Table | None:
-    if not path.is_relative_to(home):
-        return None
+def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
+    """Predicted variance against the squared error that was observed."""
+    name, title = "variances", "Predicted variance and squared error"
+    keys = ("predicted", "observed")
+    rows = [
+        {"part": "group", "arm": arm, "run": number, "predicted": predicted, "observed": observed}
+        for arm, runs in calibration_tables(trials, home, "calibration_variances", keys).items()
+        for number, run in enumerate(runs)
+        for predicted, observed in zip(*(run[key].tolist() for key in keys), strict=True)
+        if predicted > 0 and observed > 0
+    ]
+    if not rows:
+        return Figure(name, title, "", None, [], "no confirm run has left a table of variances")
+    ends = [row[key] for row in rows for key in keys]
+    scale = alt.Scale(type="log", nice=False, domain=[min(ends) / 1.5, max(ends) * 1.5])
+    axis = alt.Axis(format=".0e", tickCount=4, grid=False)
+    groups = part("group").mark_point(size=30, filled=True, clip=True)
+    points = groups.encode(
+        x=alt.X("predicted:Q", title="predicted variance", scale=scale, axis=axis),
+        y=alt.Y("observed:Q", title="squared error observed", scale=scale, axis=axis),
+        color=looks.colour(rows),
+        shape=looks.shape(rows),
+        opacity=looks.opacity(),
+        tooltip=[
+            "arm:N",
+            alt.Tooltip("run:Q"),
+            *(alt.Tooltip(f"{k}:Q", format=".3~e") for k in keys),
+        ],
+    )
+    low, high = alt.datum(min(ends) / 1.5), alt.datum(max(ends) * 1.5)
+    rule = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5, clip=True)
+    chart = layers(
+        movable(points).add_params(looks.picked), rule.encode(x=low, y=low, x2=high, y2=high)
+    )
+    caption = (
+        "An honest prediction lies on the diagonal, an over-confident one above it. A point is a "
+        "group of test pixels of one confirm run, by their predicted variance; arms with one "
+        "variance for all have one point a run."
+    )
+    return Figure(name, title, caption, chart.properties(height=300), rows)
+
+
+def _read(path: Path, keys: tuple[str, str]) -> Table | None:
     try:
         with path.open(newline="") as file:
             rows: list[Mapping[str, str]] = list(csv.DictReader(file))

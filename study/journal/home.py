@@ -90,6 +90,16 @@ class StudyHome:
         return self.path / "report"
 
     @property
+    def figures(self) -> Path:
+        """The folder of the report's figures and their data."""
+        return self.report / "figures"
+
+    @property
+    def page(self) -> Path:
+        """The report as an HTML page."""
+        return self.report / "report.html"
+
+    @property
     def data(self) -> Path:
         """Prepared images, shared by all studies."""
         return self.studies / "data"
