@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.analysis import Report, as_text, build_report, write_records
-from study.analysis.calibration import draw_calibration
-from study.analysis.figures import draw_search
 from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, StudyHome, has_events
 from study.journal.orders import waiting
