@@ -232,9 +232,9 @@ def replay(
 ) -> Replay:
     """What a sampler and a pruner would have come to on what study ``name`` has recorded.
 
-    Nothing is trained. Arguments and errors as for :func:`study.replay.replay`.
+    Nothing is trained. Arguments and errors as for :func:`study.replaying.replay`.
     """
-    from study.replay import replay as replay_home
+    from study.replaying import replay as replay_home
 
     found = find(name, home)
     policy: dict[str, Any] = {"arm": arm, "trials": trials, "batch": batch, "repeats": repeats}

@@ -150,11 +150,13 @@ def _lines(replay: Replay) -> Iterator[str]:
     yield ""
     yield _filled(
         f"{objective.heading} on test of the best of n trials on validation, mean over the "
-        f"repeats: +- the policy's luck on these {replay.pool} trials, [the luck of the trials "
-        "too]; drawn: n of them drawn at random. Images and standard device seconds by then"
+        f"repeats: +- the policy's luck on these {replay.pool} trials"
+        f"{', [the luck of the trials too]' if replay.halves else ''}; drawn: n of them drawn at "
+        "random. Images and standard device seconds by then"
     )
     heading = f"{objective.short}, 95 %"
-    yield f"{'n':>5} {heading:>20} {'':>20} {'drawn':>10} {'images':>12} {'std s':>9}"
+    width = 20 if replay.halves else 0
+    yield f"{'n':>5} {heading:>20} {'':>{width}} {'drawn':>10} {'images':>12} {'std s':>9}"
     for point in replay.curve:
         half, pool = point.score.half_width, ""
         score = objective.number(point.score.mean)
@@ -164,7 +166,7 @@ def _lines(replay: Replay) -> Iterator[str]:
             pool = f"[{objective.number(point.pool.lower)}, {objective.number(point.pool.upper)}]"
         seconds = "-" if point.seconds is None else f"{point.seconds:,.1f}"
         yield (
-            f"{point.n:>5} {score:>20} {pool:>20} {objective.number(point.drawn):>10} "
+            f"{point.n:>5} {score:>20} {pool:>{width}} {objective.number(point.drawn):>10} "
             f"{point.images:>12,.0f} {seconds:>9}"
         )
     if replay.levels:
@@ -183,7 +185,7 @@ def _reached(level: Level, curve: Sequence[Point]) -> str:
     if level.n is None:
         return f"not reached within {len(curve)} trials"
     images = curve[level.n - 1].images
-    return f"the policy's mean is not above it from {level.n} trials on ({images:,.0f} images)"
+    return f"the policy's mean is not above it from n = {level.n} on ({images:,.0f} images)"
 
 
 def _policy(policy: Mapping[str, Any]) -> str:

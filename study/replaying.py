@@ -1,6 +1,6 @@
 """A search policy tried on what a study has recorded, over and over, with nothing trained.
 
-Every trial of a search is one that was trained: see :mod:`study.search.replaying`. That answers
+Every trial of a search is one that was trained: see :mod:`study.search.recorded`. That answers
 what another sampler or pruner would have come to, as long as the recorded trials are spread as the
 space is and were trained to their ends; what they can't answer is refused.
 """
@@ -24,7 +24,7 @@ from study.analysis.estimators import chosen_weights, first_below
 from study.analysis.statistics import Interval, mean_interval
 from study.journal import StudyHome, read_events
 from study.replayed import SHARE, Floats, Level, Point, Replay, lucky, pool_interval
-from study.search.replaying import Played, Pool, Recorded, ReplayedSearch
+from study.search.recorded import Played, Pool, Recorded, ReplayedSearch
 from study.spec import Choice, Distribution, SearchSpec, StudySpec
 from study.spec.errors import Source, spec_error
 from study.spec.options import ADAPTIVE_SAMPLERS
@@ -307,7 +307,10 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
     curves = _curves(tables["records"], f"validation_{spec.objective}")
     return [
         Recorded(
-            params=json.loads(row["params"]),
+            params={
+                key: _within(search.space[key], value)
+                for key, value in json.loads(row["params"]).items()
+            },
             complete=row["state"] == "complete",
             curve=[value for _, value in curves.get(row["trial"], ())],
             images=[images for images, _ in curves.get(row["trial"], ())],
@@ -328,6 +331,11 @@ def _curves(records: pa.Table, column: str) -> dict[str, list[tuple[int, float |
         known = value is not None and math.isfinite(value)
         curves.setdefault(trial, []).append((images, value if known else None))
     return curves
+
+
+def _within(found: Distribution, value: Any) -> Any:
+    """A value that was searched; a grid's ends may be a rounding error outside of their range."""
+    return value if isinstance(found, Choice) else min(max(value, found.low), found.high)
 
 
 def _rate(row: Mapping[str, Any]) -> float | None:

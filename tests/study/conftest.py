@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +97,29 @@ def told_spec() -> StudySpec:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> StudyHome:
+def tell() -> Callable[[Mapping[str, Any], Path], StudyHome]:
+    """Runs a study whole, from reports made up here, and returns its home."""
+
+    def tell(data: Mapping[str, Any], studies: Path) -> StudyHome:
+        spec = StudySpec.from_dict(data)
+        home = StudyHome(studies, spec.name)
+        journal = begin(spec, home)
+        conductor = Conductor(spec, journal, dims=64, slots=1)
+        follow(conductor)
+        assert conductor.finished
+        conductor.note("finish", {})
+        journal.close()
+        return home
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def told(
+    tell: Callable[[Mapping[str, Any], Path], StudyHome], tmp_path_factory: pytest.TempPathFactory
+) -> StudyHome:
     """A finished study: 3 search trials, one of them crashed, and 2 confirm runs an arm."""
-    spec = StudySpec.from_dict(TOLD)
-    home = StudyHome(tmp_path_factory.mktemp("studies"), spec.name)
-    journal = begin(spec, home)
-    conductor = Conductor(spec, journal, dims=64, slots=1)
-    follow(conductor)
-    assert conductor.finished
-    conductor.note("finish", {})
-    journal.close()
-    return home
+    return tell(TOLD, tmp_path_factory.mktemp("studies"))
 
 
 @pytest.fixture
