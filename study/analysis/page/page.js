@@ -44,7 +44,7 @@ function saveData(name) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-const NUMBER = /^([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)([kMG]?)(?![\w.])/;
+const NUMBER = /^>?([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)([kMG]?)(?![\w.])/;
 const SCALE = { "": 1, k: 1e3, M: 1e6, G: 1e9 };
 
 function number(text) {
