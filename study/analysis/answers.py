@@ -22,8 +22,8 @@ class CostCurve:
     Attributes:
         arm: The arm searched.
         automatic: Whether it is an automatic arm, whose "trials" are runs of other seeds.
-        estimand: "median" of independent trials (random search, seeds), or "mean" of replicates.
-        images: Images trained on by then, on average over replicates.
+        estimand: The "median" search, or the "mean" best of n seeds.
+        images: Images trained on by then, on average over searches.
         seconds: Standard device seconds by then, None where a rate is not known.
         value: The estimate; None while no trial has come to an end.
         lower: Of the 95 % band, None where there is none.

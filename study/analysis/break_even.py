@@ -3,24 +3,23 @@
 The estimand is *deploy the trial found*: after n trials, the one best on validation is deployed as
 it is, and scored on test. The level is the automatic arm's mean on test over its seeds, and its
 uncertainty is part of the interval. Nothing is extrapolated: beyond the trials that were run the
-answer is "not within them".
+answer is "not within them". Of both, random searches and replicates of others, it is the median
+search that has to be at the level; their means have tails that no interval of theirs covers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isinf
+from math import inf, isinf
 
 import numpy as np
-from scipy.special import stdtrit
 
 from study.analysis import estimators
 from study.analysis.answers import BreakEven, CostCurve, Count, Narrowed
-from study.analysis.cost_curves import REPLICATES, replicate_curves
-from study.analysis.estimators import Floats
+from study.analysis.cost_curves import REPLICATES, replicate_curves, too_few
 from study.analysis.searches import ArmSearches
-from study.analysis.statistics import CONFIDENCE, Interval, mean_interval
+from study.analysis.statistics import Interval, mean_interval
 from study.analysis.verdict import Objective
 
 
@@ -98,17 +97,16 @@ def trials_to(arm: ArmSearches, level: Level) -> Count:
         return _count(value, ends, len(pool))
     curves = replicate_curves(arm.searches)
     R, within = curves.shape
-    value = estimators.first_below(curves.mean(axis=0).tolist(), known.mean)
+    value = estimators.first_below(np.median(curves, axis=0).tolist(), known.mean)
     if R < REPLICATES:
-        searched = "once" if R == 1 else f"{R} times"
-        why = f"{arm.arm} ({arm.how}) was searched {searched}: an interval takes {REPLICATES}"
-        return Count(value, None, None, within, why)
-    if known.lower is None:
+        return Count(value, None, None, within, too_few(arm))
+    if known.lower is None or known.upper is None:
         return Count(value, None, None, within, known.why)
-    lower, upper = _welch(curves, level)
-    first = next((n for n, low in enumerate(lower, 1) if low <= 0), within + 1)
-    last = estimators.first_below(upper.tolist(), 0.0)
-    return _count(value, (first, np.inf if last is None else last), within)
+    lower, upper = estimators.median_bounds(curves)
+    reached = np.flatnonzero(lower <= known.upper)
+    first = float(reached[0] + 1) if len(reached) else inf
+    last = estimators.first_below(upper.tolist(), known.lower)
+    return _count(value, (first, inf if last is None else float(last)), within)
 
 
 def narrowed(arm: ArmSearches, level: Level, centre: float | None) -> list[Narrowed]:
@@ -137,23 +135,6 @@ def narrowed(arm: ArmSearches, level: Level, centre: float | None) -> list[Narro
         )
         found.append(Narrowed(arm.arm, level.name, centre, float(width), float(high - low), trials))
     return found
-
-
-def _welch(curves: Floats, level: Level) -> tuple[Floats, Floats]:
-    """At each n, the 95 % interval of the searches' mean less the level (Welch's t)."""
-    R = len(curves)
-    with np.errstate(invalid="ignore"):
-        difference = curves.mean(axis=0) - np.mean(level.values)
-        ours = curves.var(axis=0, ddof=1) / R
-    seeds = len(level.values)
-    theirs = float(np.var(level.values, ddof=1)) / seeds if level.name else 0.0
-    freedom = np.full(len(ours), float(R - 1))
-    if theirs > 0:
-        parts = ours**2 / (R - 1) + theirs**2 / (seeds - 1)
-        freedom = (ours + theirs) ** 2 / parts
-    half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(ours + theirs)
-    whole = np.isfinite(difference)  # a search that has found nothing yet is anywhere
-    return np.where(whole, difference - half, np.inf), np.where(whole, difference + half, np.inf)
 
 
 def _count(value: int | None, ends: tuple[float, float], within: int) -> Count:

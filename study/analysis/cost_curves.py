@@ -11,7 +11,7 @@ from study.analysis import estimators
 from study.analysis.answers import CostCurve, Tunability
 from study.analysis.estimators import Floats
 from study.analysis.searches import ArmSearches, Search
-from study.analysis.statistics import Interval, mean_interval
+from study.analysis.statistics import mean_interval
 
 REPLICATES = 5
 """Replicates from which on a search that is not of independent trials has a band."""
@@ -83,28 +83,34 @@ def _of_independent(arm: ArmSearches, pool: Search) -> CostCurve:
 
 
 def _of_replicates(arm: ArmSearches, searches: Sequence[Search]) -> CostCurve:
-    found, R = replicate_curves(searches), len(searches)
-    intervals = [_interval(found[:, i]) for i in range(found.shape[1])]
-    banded = R >= REPLICATES
-    searched = "once" if R == 1 else f"{R} times"
+    found = replicate_curves(searches)
+    R, count = found.shape
+    none: list[float | None] = [None] * count
+    lower, upper = none, none
+    if R >= REPLICATES:
+        lower, upper = (list(map(_finite, ends)) for ends in estimators.median_bounds(found))
     return CostCurve(
         arm=arm.arm,
         automatic=arm.automatic,
-        estimand="mean",
-        images=list(_mean_cumulative([s.images for s in searches], found.shape[1])),
-        seconds=[
-            _finite(value)
-            for value in _mean_cumulative([s.seconds for s in searches], found.shape[1])
-        ],
-        value=[interval.mean for interval in intervals],
-        lower=[interval.lower if banded else None for interval in intervals],
-        upper=[interval.upper if banded else None for interval in intervals],
+        estimand="median",
+        images=list(_mean_cumulative([s.images for s in searches], count)),
+        seconds=list(map(_finite, _mean_cumulative([s.seconds for s in searches], count))),
+        value=list(map(_finite, np.median(found, axis=0))),
+        lower=lower,
+        upper=upper,
         simultaneous=False,
-        why=""
-        if banded
-        else f"{arm.arm} ({arm.how}) was searched {searched}, and its trials are not independent "
-        f"of each other: a band takes replicates: {REPLICATES} or more",
+        why="" if R >= REPLICATES else too_few(arm),
         expected=[],
+    )
+
+
+def too_few(arm: ArmSearches) -> str:
+    """Why ``arm``, whose trials depend on each other, has no band and no intervals."""
+    times = len(arm.searches)
+    return (
+        f"{arm.arm} ({arm.how}) was searched {'once' if times == 1 else f'{times} times'}, and its "
+        f"trials are not independent of each other: an interval takes replicates: {REPLICATES} or "
+        "more"
     )
 
 
@@ -124,11 +130,6 @@ def _of_seeds(arm: ArmSearches, runs: Search) -> CostCurve:
         why=f"the best of several seeds of {arm.arm} has no interval: {len(runs)} runs are too few",
         expected=[],
     )
-
-
-def _interval(values: Floats) -> Interval:
-    """The t interval over replicates; without a mean while one of them has found nothing."""
-    return mean_interval(values.tolist())
 
 
 def _mean_cumulative(costs: Sequence[Floats], count: int) -> Floats:

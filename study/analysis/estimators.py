@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import ceil, inf, log
+from math import ceil, comb, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 
 #: Nominal level of the expected best's interval.
 _EXPECTED = 0.985
+
+#: How many trials the expected best's interval takes.
+_ENOUGH = 20
 
 #: Up to how many trials the tight band is computed; its levels take a simulation of seconds.
 _TIGHT = 100
@@ -57,13 +60,14 @@ def expected_best_interval(scores: Floats, n: int) -> Interval:
     With N trials there are floor(N/n) independent draws of n in them, hence floor(N/n) - 1 degrees
     of freedom. The nominal level is above 95 % because scores with heavy tails need it: what it
     really covers is in docs/statistics.md. There is no interval at n > N/4, where nothing covers
-    (a bootstrap at n = N: 55 %), nor at n = 1, a mean that one diverged trial decides.
+    (a bootstrap at n = N: 55 %), nor at n = 1, a mean that one diverged trial decides, nor for
+    fewer than 20 trials.
     """
     count = len(scores)
     if not np.isfinite(scores).all():
         return Interval(None, None, None, count, "a trial came to nothing")
     mean = expected_best(scores, n)
-    if n == 1 or n > count // 4:
+    if n == 1 or n > count // 4 or count < _ENOUGH:
         return Interval(mean, None, None, count, f"none is honest at {n} of {count} trials")
     weights = chosen_weights(count - 1, n)
     before = np.append(0.0, np.cumsum(weights * scores[:-1]))
@@ -161,6 +165,27 @@ def trials_to_level_bounds(scores: Floats, level: tuple[float, float]) -> tuple[
         trials_to_success(proportion_bounds(reached, len(scores), error)[1]),
         trials_to_success(proportion_bounds(leading, len(scores), error)[0]),
     )
+
+
+def median_bounds(values: Floats) -> tuple[Floats, Floats]:
+    """Order statistics that hold the median of what ``values`` are drawn from.
+
+    Distribution-free (the sign test inverted): at least 95 %, and 93.75 % of 5 values, whose range
+    it is.
+
+    Args:
+        values: (R, ...), R >= 5 independent draws; each column is a quantity of its own.
+
+    Returns:
+        Lower and upper bounds, each (...).
+    """
+    R = len(values)
+    place, below = 0, 0.5**R  # chance that no value is below the median
+    while below + comb(R, place + 1) * 0.5**R <= (1 - CONFIDENCE) / 2:
+        place += 1
+        below += comb(R, place) * 0.5**R
+    ordered = np.sort(values, axis=0)
+    return ordered[place], ordered[R - 1 - place]
 
 
 def trials_to_success(chance: float) -> float:

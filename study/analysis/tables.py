@@ -191,7 +191,7 @@ def _closely(report: Report) -> Iterator[TextTable]:
 def _against(report: Report) -> TextTable:
     return TextTable(
         "Each hand-tuned arm minus each automatic one, on test over n paired seeds; x: its cost as "
-        "a multiple of that arm's, in images and in standard device seconds; whether searching pays",
+        "a multiple of that arm's, in images and in standard device seconds; and whether it pays",
         ["arm", "against", f"{report.objective.short} [95 %]", "n", "x", "x", "pays"],
         [
             [
@@ -275,9 +275,9 @@ def _cost_curves(report: Report) -> TextTable:
     scale = (min(values), max(values)) if values else (0.0, 0.0)
     return TextTable(
         f"{report.objective.heading} on test of the best trial found after n of N trials (low is "
-        "good). Of independent trials the median, with an exact band for all n together; of other "
-        "searches the mean over replicates, with t intervals from 5 replicates on; of automatic "
-        "arms the mean best of n seeds",
+        "good): the median search, of independent trials with an exact band for all n together, of "
+        "other searches with exact intervals from 5 replicates on; of automatic arms the mean best "
+        "of n seeds",
         ["arm", "N", "1 .. N", "n = 1", "n = N/4 [95 %]", "n = N"],
         [
             [
