@@ -38,3 +38,12 @@ def test_every_trial_of_the_overhead_study_ends() -> None:
     trials, reports, slots, seconds, _ = table_of("benchmarks.tune_overhead")[-1]
     assert (trials, reports, slots) == ("8", "10", "2")
     assert float(seconds) > 0
+
+
+def test_a_made_up_study_is_reported_whole_and_the_report_is_measured() -> None:
+    rows = {name: (measured, target) for name, measured, _, target in table_of("benchmarks.report")}
+    for judged in ("seconds", "MiB at the peak", "MiB of its page"):
+        measured, target = rows[judged]
+        assert float(measured) > 0
+        assert target.startswith("<=")
+    assert float(rows["MiB of journal"][0]) > 0
