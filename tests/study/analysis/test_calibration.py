@@ -1,4 +1,4 @@
-"""Tables of calibration that trials left, good and bad, and the figure that is made of them."""
+"""Tables of calibration that trials left, good and bad, and the figures that are made of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
 
 from study.analysis import build_tables
-from study.analysis.calibration import calibration_tables, draw_calibration
+from study.analysis.calibration import calibration_tables, quantiles, variances
+from study.analysis.figure import Figure, Looks
 
 QUANTILES, VARIANCES = "calibration_quantiles", "calibration_variances"
 LEVELS = ("expected", "observed")
@@ -59,12 +58,14 @@ class Study:
             for arm, tables in found.items()
         }
 
-    def draw(self) -> bool:
-        return draw_calibration(self.trials, ["tpe", "sigma"], self.home, self.file)
+    def figures(self) -> tuple[Figure, Figure]:
+        looks = Looks(["tpe", "sigma"])
+        return tuple(draw(self.trials, self.home, looks) for draw in (quantiles, variances))
 
     @property
-    def file(self) -> Path:
-        return self.home / "calibration.png"
+    def gaps(self) -> list[float]:
+        """Of the one arm that has any."""
+        return [row["gap"] for row in self.figures()[0].rows]
 
 
 @pytest.fixture
@@ -95,52 +96,30 @@ def test_tables_of_standing_confirm_runs_by_arm(study: Study) -> None:
     assert set(found["sigma"][0]) == {"predicted", "observed"}
 
 
-def drawn(study: Study, monkeypatch: pytest.MonkeyPatch) -> Figure:
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
-        figures.append(figure)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    assert study.draw()
-    (figure,) = figures
-    return figure
-
-
-def test_the_figure_shows_the_mean_gap_and_each_run_s_variances(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_figures_show_the_mean_gap_and_each_run_s_variances(study: Study) -> None:
     study.confirm("sigma", 0, calibration_quantiles=text(GOOD), calibration_variances=text(SPREAD))
     study.confirm("sigma", 1, calibration_quantiles=text(OTHER), calibration_variances=text(SPREAD))
-    left, right = drawn(study, monkeypatch).axes
-    gaps = {str(line.get_label()): line for line in left.lines}
-    assert [label for label in gaps if not label.startswith("_")] == ["sigma"]
-    np.testing.assert_allclose(gaps["sigma"].get_xdata(), [0.25, 0.5, 0.75])
-    np.testing.assert_allclose(gaps["sigma"].get_ydata(), [0.125, 0.25, 0.0])
-    points = [line for line in right.lines if line.get_marker() == "o"]
-    assert len(points) == 2
-    np.testing.assert_allclose(points[0].get_xdata(), [0.01, 0.1])
-    np.testing.assert_allclose(points[0].get_ydata(), [0.02, 0.1])
-    with Image.open(study.file) as picture:
-        assert picture.size == (1500, 750)
+    levels, spreads = study.figures()
+    assert {row["arm"] for row in levels.rows} == {"sigma"}
+    np.testing.assert_allclose([row["level"] for row in levels.rows], [0.25, 0.5, 0.75])
+    np.testing.assert_allclose([row["gap"] for row in levels.rows], [0.125, 0.25, 0.0])
+    points = [(row["run"], row["predicted"], row["observed"]) for row in spreads.rows]
+    assert points == [(0, 0.01, 0.02), (0, 0.1, 0.1), (1, 0.01, 0.02), (1, 0.1, 0.1)]
+    assert all(figure.png().startswith(b"\x89PNG") for figure in (levels, spreads))
 
 
-def test_the_same_tables_give_the_same_file(study: Study) -> None:
-    study.confirm("sigma", 0, calibration_quantiles=text(GOOD))
-    assert study.draw()
-    before = study.file.read_bytes()
-    assert study.draw()
-    assert study.file.read_bytes() == before
-
-
-def test_where_there_is_nothing_no_file_is_made(study: Study) -> None:
-    assert not study.draw()
+def test_where_there_is_nothing_no_figure_is_made(study: Study) -> None:
     study.stream.search("tpe", [9.0])
     study.confirm("tpe", 0, chosen_from=0)
-    assert not study.draw()
-    assert not study.file.exists()
+    for figure in study.figures():
+        assert figure.chart is None
+        assert "no confirm run has left" in figure.why
+
+
+def test_variances_of_zero_have_no_place_on_a_logarithmic_axis(study: Study) -> None:
+    spread = {"predicted": [0.0, 0.1], "observed": [0.02, 0.1]}
+    study.confirm("sigma", 0, calibration_variances=text(spread))
+    assert [row["predicted"] for row in study.figures()[1].rows] == [0.1]
 
 
 BAD = {
@@ -160,10 +139,8 @@ BAD = {
 def test_a_damaged_table_is_passed_over(study: Study, content: str) -> None:
     study.confirm("sigma", 0, calibration_quantiles=content)
     assert study.levels() == {}
-    assert not study.draw()
     study.confirm("sigma", 1, calibration_quantiles=text(GOOD))
     assert study.levels() == {"sigma": [GOOD]}
-    assert study.draw()
 
 
 def test_bytes_that_are_no_text_are_passed_over(study: Study) -> None:
@@ -173,16 +150,12 @@ def test_bytes_that_are_no_text_are_passed_over(study: Study) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1])
-def test_a_table_cut_at_a_line_s_end_does_not_stop_the_figure(
-    study: Study, monkeypatch: pytest.MonkeyPatch, cut: int
-) -> None:
+def test_a_table_cut_at_a_line_s_end_does_not_stop_the_figure(study: Study, cut: int) -> None:
     """It reads as a table, of fewer levels: it is not averaged with the others."""
     for number in range(2):
         content = "expected,observed\n0.25,0.9\n" if number == cut else text(GOOD)
         study.confirm("sigma", number, calibration_quantiles=content)
-    left, _ = drawn(study, monkeypatch).axes
-    (line,) = [line for line in left.lines if line.get_label() == "sigma"]
-    np.testing.assert_allclose(line.get_ydata(), [0.0, 0.125, 0.0])
+    np.testing.assert_allclose(study.gaps, [0.0, 0.125, 0.0])
 
 
 @pytest.mark.parametrize("how", ["absolute", "upwards", "by a link"])
@@ -194,7 +167,6 @@ def test_files_outside_the_study_are_not_read(study: Study, tmp_path: Path, how:
     os.symlink(outside, study.home / "link")
     study.end(study.stream.ask("sigma", "confirm", 0, 101, {}), {QUANTILES: path[how]})
     assert study.levels() == {}
-    assert not study.draw()
 
 
 def test_a_file_that_is_gone_or_a_folder_is_passed_over(study: Study) -> None:
@@ -202,4 +174,3 @@ def test_a_file_that_is_gone_or_a_folder_is_passed_over(study: Study) -> None:
         name = study.stream.ask("sigma", "confirm", number, number, {})
         study.end(name, {QUANTILES: path})
     assert study.levels() == {}
-    assert not study.draw()
