@@ -65,7 +65,7 @@ def test_report_writes_tables_report_and_figure(told):
     assert [arm.arm for arm in found.arms] == ["random", "optimal"]
     text = (told.report / "report.txt").read_text()
     assert "What does a reader see?" in text
-    assert (told.report / "search.png").read_bytes().startswith(b"\x89PNG")
+    assert (told.figures / "search.png").read_bytes().startswith(b"\x89PNG")
     stored = pd.read_parquet(told.path / "trials.parquet")
     pd.testing.assert_frame_equal(stored, study.load("told", home=told.studies)["trials"])
 

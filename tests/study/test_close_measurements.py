@@ -96,5 +96,5 @@ def test_a_driver_killed_while_a_trial_is_measured_changes_nothing(tmp_path: Pat
     (described,) = study_facts(tables["trials"])["features"]["classifier"]
     assert described["n"] == 100
     assert f"SHA-256 {described['sha256'][:12]}" in " ".join(text.split())
-    assert (home / harness.NAME / "report" / "calibration.png").stat().st_size > 1000
+    assert (home / harness.NAME / "report" / "figures" / "calibration.png").stat().st_size > 1000
     assert json.loads(tables["trials"]["artifacts"][-1].as_py())["second_stage"]

@@ -25,7 +25,7 @@ def test_a_study_runs_to_its_verdict(reference: Path) -> None:
     assert "Look further" in log
     inside = {path.name for path in (reference / "small").iterdir()}
     assert {"spec.yaml", "journal", "records.parquet", "trials.parquet", "report"} <= inside
-    assert (reference / "small" / "report" / "search.png").stat().st_size > 1000
+    assert (reference / "small" / "report" / "figures" / "search.png").stat().st_size > 1000
     assert {"mlflow.db", "mlartifacts", "data", "small"} <= {p.name for p in reference.iterdir()}
     records = load("small", home=reference)["records"]
     assert not records.duplicated(["trial", "step"]).any()
