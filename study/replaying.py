@@ -440,8 +440,15 @@ def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
             f"There is no interval for the luck of the trials: the points of {answer.recorded} "
             "are no random sample, and the luck of their seeds can't be told from the records."
         )
+    search = _recorded_search(spec, answer.arm)
+    planned = search.trials * search.replicates
+    if count < planned:
+        yield (
+            f"{planned - count} of the search's {planned} trials have not ended; where trials "
+            "differ in length, those that are missing are the long ones."
+        )
     if answer.moved:
-        space = _recorded_search(spec, answer.arm).space
+        space = search.space
         far = ", ".join(
             f"{key} {amount:.2g} {_unit(space[key])}" for key, amount in answer.moved.items()
         )

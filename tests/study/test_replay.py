@@ -333,6 +333,14 @@ class TestReplay:
         assert found.pool == 16
         assert "failed" not in str(found)
 
+    def test_a_search_that_is_not_over(self, tell, tmp_path):
+        home = tell(study_of(hand={"trials": 16}), tmp_path)
+        more = StudySpec.from_dict(study_of(hand={"trials": 20}))
+        home.spec.write_text(json.dumps(more.to_dict()))  # JSON is YAML
+        found = study.replay("whole", "tpe", repeats=2, home=home.studies)
+        assert found.pool == 16
+        assert any(note.startswith("4 of the search's 20 trials") for note in found.notes)
+
     def test_the_command(self, studies):
         asked = ["replay", "whole", "--home", str(studies), "--repeats", "20", "--trials", "8"]
         policy = ["--sampler", "{name: tpe, n_startup_trials: 4}", "--pruner", "median"]
