@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from study.analysis import Report, build_tables
+from study.analysis import Report, SeveralReport, build_tables, combine
 from study.journal import HomeError, StudyHome, has_events, read_events, studies_home
 from study.spec import StudySpec, load_spec
 from study.spec.errors import Source
@@ -170,6 +170,14 @@ def report(name: str, *, home: PathLike | None = None) -> Report:
     written = [*found.report.rglob("*"), *found.path.glob(".*.partial")]
     _refuse_links(found.report, *written)
     return write_report(frozen_spec(found), read_events(found.path), found)
+
+
+def together(
+    names: Sequence[str], *, home: PathLike | None = None
+) -> tuple[list[Report], SeveralReport]:
+    """The reports of several studies, as :func:`report` writes them, and their joint answer."""
+    reports = [report(name, home=home) for name in names]
+    return reports, combine(reports)
 
 
 def load(

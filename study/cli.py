@@ -246,7 +246,7 @@ def show(name: str, trial: str, home: Path | None) -> None:
 
 
 @main.command()
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option(
     "--format",
     "form",
@@ -255,18 +255,30 @@ def show(name: str, trial: str, home: Path | None) -> None:
     help="html: the path of the page with figures, which is written in any case.",
 )
 @_home
-def report(name: str, form: str, home: Path | None) -> None:
-    """Answer the question of study NAME from its records."""
+def report(names: tuple[str, ...], form: str, home: Path | None) -> None:
+    """Answer the question of study NAME from its records; of several, also all together."""
     from study import api
-    from study.analysis import render, summary
+    from study.analysis import render, several_summary, summary
 
-    found = api.report(name, home=home)
-    if form == "json":
-        click.echo(json.dumps(summary(found), indent=2))
-    elif form == "html":
-        click.echo(api.find(name, home).page)
+    if len(names) == 1:
+        reports, together = [api.report(names[0], home=home)], None
     else:
-        render(found, sys.stdout)
+        reports, together = api.together(names, home=home)
+    if form == "json" and together is None:
+        click.echo(json.dumps(summary(reports[0]), indent=2))
+    elif form == "json" and together is not None:
+        values = {"studies": list(map(summary, reports)), "together": several_summary(together)}
+        click.echo(json.dumps(values, indent=2))
+    elif form == "html":
+        for name in names:
+            click.echo(api.find(name, home).page)
+    elif together is None:
+        render(reports[0], sys.stdout)
+    else:
+        for found in reports:
+            click.echo(f"{found.name}: {' '.join(found.verdict)}\n")
+    if together is not None and form != "json":
+        render(together, sys.stdout)
 
 
 @main.command()

@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TextIO
 
 from study.analysis.report import Report
+from study.analysis.several import SeveralReport, several_tables
 from study.analysis.tables import TextTable, tables
 
 WIDTH = 80
 """Characters a line of prose has in a file; tables of arms with short names fit as well."""
 
 
-def render(report: Report, file: TextIO) -> None:
+@dataclass(frozen=True)
+class _Page:
+    """What is written of a report, from top to bottom."""
+
+    title: str
+    verdict: Sequence[str]
+    remarks: Sequence[str]
+    tables: Sequence[TextTable]
+    notes: Sequence[str]
+
+
+def render(report: Report | SeveralReport, file: TextIO) -> None:
     """Write ``report`` to ``file``: drawn tables if it is a terminal, plain lines if not."""
+    page = _page(report)
     if file.isatty():
-        _draw(report, file)
+        _draw(page, file)
         return
-    _fill(_title(report), file)
+    _fill(page.title, file)
     print(file=file)
-    for sentence in (*report.verdict, *report.remarks):
+    for sentence in (*page.verdict, *page.remarks):
         _fill(sentence, file)
-    for table in tables(report):
+    for table in page.tables:
         print(file=file)
         _fill(table.title, file)
         for line in _aligned(table):
             print(line, file=file)
-    if report.notes:
+    if page.notes:
         print("\nNotes", file=file)
-    for note in report.notes:
+    for note in page.notes:
         _fill(note, file, bullet="- ")
 
 
-def as_text(report: Report) -> str:
+def as_text(report: Report | SeveralReport) -> str:
     """The report as plain lines, as kept in a study's home."""
     text = io.StringIO()
     render(report, text)
     return text.getvalue()
 
 
-def _title(report: Report) -> str:
-    return f"{report.name}: {report.question}" if report.question else report.name
+def _page(report: Report | SeveralReport) -> _Page:
+    if isinstance(report, SeveralReport):
+        title = f"{', '.join(report.studies)}, together"
+        return _Page(title, report.verdict, [], several_tables(report), report.notes)
+    title = f"{report.name}: {report.question}" if report.question else report.name
+    return _Page(title, report.verdict, report.remarks, tables(report), report.notes)
 
 
 def _fill(text: str, file: TextIO, bullet: str = "") -> None:
@@ -68,7 +86,7 @@ def _aligned(table: TextTable) -> Iterator[str]:
         yield f"  {'  '.join(cells)}".rstrip()
 
 
-def _draw(report: Report, file: TextIO) -> None:
+def _draw(page: _Page, file: TextIO) -> None:
     from rich import box
     from rich.console import Console
     from rich.panel import Panel
@@ -76,11 +94,11 @@ def _draw(report: Report, file: TextIO) -> None:
     from rich.text import Text
 
     console = Console(file=file, highlight=False)
-    console.print(Text(_title(report)))
-    console.print(Panel(Text("\n".join(report.verdict))))
-    for remark in report.remarks:
+    console.print(Text(page.title))
+    console.print(Panel(Text("\n".join(page.verdict))))
+    for remark in page.remarks:
         console.print(Text(remark))
-    for table in tables(report):
+    for table in page.tables:
         drawn = Table(
             title=Text(table.title),
             title_justify="left",
@@ -98,5 +116,5 @@ def _draw(report: Report, file: TextIO) -> None:
         for row in table.rows:
             drawn.add_row(*map(Text, row))
         console.print(drawn)
-    for note in report.notes:
+    for note in page.notes:
         console.print(Text(f"- {note}"))
