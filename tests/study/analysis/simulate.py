@@ -144,11 +144,13 @@ def non_inferiority_level(rng: np.random.Generator, studies: int) -> Iterator[Ro
             yield Row("false no worse", name, f"{n} seeds", wrong / studies, studies)
 
 
-def curves(rng: np.random.Generator, studies: int) -> Iterator[Row]:
+def curves(
+    rng: np.random.Generator, studies: int, lengths: tuple[int, ...] = (12, 24, 72)
+) -> Iterator[Row]:
     """The exact band of random search at all n together, and the expected best."""
     for name in TRIALS:
         for noise in NOISE:
-            for count in (12, 24, 72):
+            for count in lengths:
                 truth = world(name, noise)
                 medians = np.median(truth.found[:, :count], axis=0)
                 expected = truth.found[:, : count // 4].mean(axis=0)
@@ -171,11 +173,22 @@ def curves(rng: np.random.Generator, studies: int) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Bias:
-    """How an estimate of break-even lies about the truth."""
+    """How the estimate of break-even lies about the truth.
+
+    The estimate is a count's: with N trials it can be N/2 or not within N, and nothing between.
+    It is median-unbiased as far as that lets it be if neither share is above one half.
+
+    Attributes:
+        below: Share of studies whose estimate is below ``floor``, the value next to the truth
+            that the estimate can have, from below.
+        above: Share of studies whose estimate is above the truth; that it is not within N is
+            right, if it isn't.
+    """
 
     world: str
     trials: int
     truth: float
+    floor: float
     estimate: float
     below: float
     above: float
@@ -207,13 +220,18 @@ def break_evens(
                     yield Row("break-even", label, shape, held / studies, studies)
                     yield Row("target", label, shape, known / studies, studies)
                     if bias is not None:
-                        got = np.array(values)
-                        bias.append(
-                            Bias(
-                                label, count, n, median(values),
-                                float((got < n).mean()), float((got > n).mean()),
-                            )
-                        )  # fmt: skip
+                        got, floor = np.array(values), _floor(count, n)
+                        below, above = float((got < floor).mean()), float((got > n).mean())
+                        if n > count:
+                            above = 0.0
+                        bias.append(Bias(label, count, n, floor, median(values), below, above))
+
+
+def _floor(count: int, n: float) -> float:
+    """The largest break-even at or below ``n`` that some number of successes is estimated by."""
+    ranks = np.arange(count)
+    values = [estimators.trials_to_level(ranks, k) for k in range(count)]
+    return max(value for value in values if value is not None and value <= n)
 
 
 def _holds(count: object, n: float) -> bool:
@@ -278,10 +296,10 @@ def main() -> None:
     print("\n| test | distribution | shape | wrongly |\n|---|---|---|---|")
     for row in non_inferiority_level(rng, studies):
         print(f"| {row.what} | {row.world} | {row.shape} | {row.covered:.3f} |")
-    print("\n| distribution | trials | n* | median estimate | below | above |")
-    print("|---|---|---|---|---|---|")
+    print("\n| distribution | trials | n* | next value | median | below | above |")
+    print("|---|---|---|---|---|---|---|")
     for b in bias:
-        print(f"| {b.world} | {b.trials} | {b.truth:g} | {b.estimate:g} "
+        print(f"| {b.world} | {b.trials} | {b.truth:g} | {b.floor:g} | {b.estimate:g} "
               f"| {b.below:.3f} | {b.above:.3f} |")  # fmt: skip
 
 
