@@ -8,7 +8,7 @@ from math import isfinite
 
 from vae_core.errors import UserError
 
-_PRICE = re.compile(r"\s*([^\d\s.]*)\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\d\s/]*)\s*/\s*(h|hour)\s*")
+_PRICE = re.compile(r"\s*([^\d\s.,+-]*)\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\d\s/]*)\s*/\s*(h|hour)\s*")
 
 
 @dataclass(frozen=True)
