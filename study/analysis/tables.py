@@ -20,7 +20,7 @@ _NAMES = {
     "idle_slots": "idle slots",
     "waiting": "idle engines",
 }
-_PAYS = {
+PAYS = {
     Outcome.PAYS: "yes",
     Outcome.DOES_NOT_PAY: "no",
     Outcome.NOT_SHOWN: "not shown",
@@ -203,7 +203,7 @@ def _against(report: Report) -> TextTable:
                 str(c.difference.n),
                 _times(c.ratio_images),
                 _times(c.ratio_standard),
-                _PAYS[c.outcome],
+                PAYS[c.outcome],
             ]
             for c in report.comparisons
         ],
