@@ -162,21 +162,41 @@ def retry(name: str, trial: str, *, home: PathLike | None = None) -> str:
     return retry_trial(find(name, home), trial)
 
 
-def report(name: str, *, home: PathLike | None = None) -> Report:
-    """Write the tables and the report of study ``name`` anew from its journal, and return it."""
-    from study.driver import write_report
+def report(
+    name: str,
+    *,
+    home: PathLike | None = None,
+    target: float | None = None,
+    price: str | None = None,
+) -> Report:
+    """Write the tables and the report of study ``name`` anew from its journal, and return it.
 
+    Args:
+        name: the study's name.
+        home: the studies' home; by default $STUDY_HOME, or ``./studies``.
+        target: a value of the objective on test: the report then says what it costs to reach.
+        price: of device time, as in "2.5/h" or "2.5 EUR/h": costs are then in money too.
+    """
+    from study.analysis.prices import Price
+    from study.reporting import write_report
+
+    money = None if price is None else Price.read(price)
     found = find(name, home)
     written = [*found.report.rglob("*"), *found.path.glob(".*.partial")]
     _refuse_links(found.report, *written)
-    return write_report(frozen_spec(found), read_events(found.path), found)
+    events = read_events(found.path)
+    return write_report(frozen_spec(found), events, found, target=target, price=money)
 
 
 def together(
-    names: Sequence[str], *, home: PathLike | None = None
+    names: Sequence[str],
+    *,
+    home: PathLike | None = None,
+    target: float | None = None,
+    price: str | None = None,
 ) -> tuple[list[Report], SeveralReport]:
     """The reports of several studies, as :func:`report` writes them, and their joint answer."""
-    reports = [report(name, home=home) for name in names]
+    reports = [report(name, home=home, target=target, price=price) for name in names]
     return reports, combine(reports)
 
 

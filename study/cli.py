@@ -254,16 +254,26 @@ def show(name: str, trial: str, home: Path | None) -> None:
     default="text",
     help="html: the path of the page with figures, which is written in any case.",
 )
+@click.option(
+    "--target", type=float, metavar="VALUE", help="Say what reaching this on test costs."
+)
+@click.option("--price", metavar="MONEY/h", help="Of device time, as in 2.5/h: costs in money.")
 @_home
-def report(names: tuple[str, ...], form: str, home: Path | None) -> None:
+def report(
+    names: tuple[str, ...],
+    form: str,
+    target: float | None,
+    price: str | None,
+    home: Path | None,
+) -> None:
     """Answer the question of study NAME from its records; of several, also all together."""
     from study import api
     from study.analysis import render, several_summary, summary
 
     if len(names) == 1:
-        reports, together = [api.report(names[0], home=home)], None
+        reports, together = [api.report(names[0], home=home, target=target, price=price)], None
     else:
-        reports, together = api.together(names, home=home)
+        reports, together = api.together(names, home=home, target=target, price=price)
     if form == "json" and together is None:
         click.echo(json.dumps(summary(reports[0]), indent=2))
     elif form == "json" and together is not None:
