@@ -112,7 +112,13 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
 @contextmanager
 def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWriter]:
     """The MLflow writer, told all of the journal."""
-    writer = MlflowWriter(uri, home.path, held=journal.held)
+
+    def pack(trial: str, folder: Path) -> None:
+        from study.exporting import pack  # and torch with it: in the writer's thread, at the end
+
+        pack(home, trial, folder)
+
+    writer = MlflowWriter(uri, home.path, journal.held, pack)
     try:
         for event in journal.events:
             writer.send(event)

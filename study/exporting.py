@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -122,6 +123,8 @@ def pack(home: StudyHome, trial: str, folder: Path) -> None:
     """
     import mlflow.pytorch
 
+    # It warns that pickles run code when they are loaded, which is said above and to the reader.
+    logging.getLogger("mlflow.pytorch").setLevel(logging.ERROR)
     records = _Records(home)
     with tempfile.TemporaryDirectory() as scratch:
         exported = Path(scratch) / "exported"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+Pack = Callable[[str, Path], None]
+"""Makes a new folder an MLflow model of a trial."""
 
 STUDY = "study"  # key of the study's own run
 
@@ -58,11 +61,11 @@ class Run(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model to register: the artifact folder ``folder`` of the run ``run`` (a key)."""
+    """A model to register: that of the trial ``trial``, whose run's key is ``run``."""
 
     name: str
     run: str
-    folder: str
+    trial: str
     about: str
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.tracking.changes import Change, Model, NotHeldError, Run
+from study.tracking.changes import Change, Model, NotHeldError, Pack, Run
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ _REFUSALS = {
 _MARK = "study.last_event"
 _STRAYED = "study.told_of_lost_events"
 _NOTHING = (-1, 0.0)
+_MODEL = "model"  # folder of an MLflow model in its run
 
 
 class Sink:
@@ -42,10 +45,11 @@ class Sink:
     Args:
         uri: the store.
         held: whether the study is still this driver's; looked at right before every write.
+        pack: makes an MLflow model of a trial.
     """
 
-    def __init__(self, uri: str, held: Callable[[], bool]) -> None:
-        self._client, self._held = MlflowClient(uri), held
+    def __init__(self, uri: str, held: Callable[[], bool], pack: Pack) -> None:
+        self._client, self._held, self._pack = MlflowClient(uri), held, pack
         self._experiment = ""
         self._created = ""
         self._runs: dict[str, str] = {}  # run key -> run id
@@ -234,19 +238,34 @@ class Sink:
 
     def _register(self, model: Model, describe: Callable[[str], Run]) -> None:
         client, run = self._client, self._run(model.run, describe)
-        try:
-            self._writable.create_registered_model(model.name)
-        except MlflowException as error:
-            if not self.refused(error):
-                raise  # else it is there, from an earlier finish
         versions = client.search_model_versions(f"name = '{model.name}'")
-        version = next((v.version for v in versions if v.run_id == run), None)
+        mine = (v for v in versions if v.run_id == run and v.source.endswith(f"/{_MODEL}"))
+        version = next((v.version for v in mine), None)
         if version is None:
-            source = f"{client.get_run(run).info.artifact_uri}/{model.folder}"
+            if not self._log_model(model, run):
+                return
+            try:
+                self._writable.create_registered_model(model.name)
+            except MlflowException as error:
+                if not self.refused(error):
+                    raise  # else it is there, from an earlier finish
+            source = f"{client.get_run(run).info.artifact_uri}/{_MODEL}"
             version = self._writable.create_model_version(
                 model.name, source, run, description=model.about, await_creation_for=0
             ).version
         self._writable.set_registered_model_alias(model.name, "best", version)
+
+    def _log_model(self, model: Model, run: str) -> bool:
+        """Make ``model`` an artifact of its run; False where it cannot be made."""
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch, _MODEL)
+            try:
+                self._pack(model.trial, folder)
+            except Exception as error:  # a model of one's own may raise any, and would again
+                log.warning("not in MLflow as a model: %s: %s", model.trial, error)
+                return False
+            self._writable.log_artifacts(run, str(folder), _MODEL)
+        return True
 
 
 def _metrics(change: Change) -> list[Metric]:

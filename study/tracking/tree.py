@@ -21,7 +21,6 @@ from study.tracking.changes import (
     trial_key,
 )
 from study.tracking.trials import (
-    CHECKPOINT,
     Trial,
     best_confirmed,
     best_so_far,
@@ -300,7 +299,7 @@ class Tree:
             f"{self.study['spec'].get('objective', 'objective')} on validation, {trial.value:.6g}"
         )
         name = f"{self.study['name']}-{arm}"
-        return Model(name, trial_key(trial.data["trial"]), CHECKPOINT, about)
+        return Model(name, trial_key(trial.data["trial"]), trial.data["trial"], about)
 
 
 def created_tag(time: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from study.tracking.changes import Event, NotHeldError
+from study.tracking.changes import Event, NotHeldError, Pack
 from study.tracking.store import artifact_location, prepare
 from study.tracking.tree import Tree, created_tag
 
@@ -42,10 +42,11 @@ class MlflowWriter:
         home: the study's home; artifacts named in events lie in it. Its parent holds the
             embedded store.
         held: whether the study is still this driver's; looked at right before every write.
+        pack: makes an MLflow model of a trial; called in the thread, for each arm's best.
     """
 
-    def __init__(self, uri: str, home: Path, held: Callable[[], bool]) -> None:
-        self._uri, self._home, self._held = uri, home.resolve(), held
+    def __init__(self, uri: str, home: Path, held: Callable[[], bool], pack: Pack) -> None:
+        self._uri, self._home, self._held, self._pack = uri, home.resolve(), held, pack
         self._tree = Tree(self._home)
         self._queue: deque[Item] = deque()
         self._wake = threading.Condition()
@@ -186,7 +187,7 @@ class MlflowWriter:
         prepare(self._uri)
         from study.tracking.sink import Sink
 
-        return Sink(self._uri, self._held)
+        return Sink(self._uri, self._held, self._pack)
 
     def _insist(self, action: Callable[[], T]) -> T | None:
         """Do ``action``, again and again until it works; None when ``close`` ran out of time."""

@@ -19,6 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study.tracking import MlflowWriter, TrackingError, check
+from study.tracking.changes import Pack
 from study.tracking.store import prepare, tracking_uri
 
 
@@ -143,6 +144,11 @@ class Journal:
             artifacts[name] = str(path.relative_to(self.home))
         return artifacts
 
+    def pack(self, trial: str, folder: Path) -> None:
+        """Makes a folder such as the driver's writer logs as a model."""
+        folder.mkdir()
+        (folder / "MLmodel").write_text(trial)
+
 
 class Store:
     """An MLflow store: filled by writers, read back by a client."""
@@ -151,9 +157,9 @@ class Store:
         self.uri = uri
         self.client = MlflowClient(uri)
 
-    def write(self, home: Path, events: Iterable[Any]) -> None:
+    def write(self, home: Path, events: Iterable[Any], pack: Pack | None = None) -> None:
         """One driver's life: a writer that gets ``events`` and is closed."""
-        writer = MlflowWriter(self.uri, home, held=lambda: True)
+        writer = MlflowWriter(self.uri, home, lambda: True, pack or Journal(home).pack)
         for event in events:
             writer.send(event)
         assert writer.close(60) == 0, writer.problem

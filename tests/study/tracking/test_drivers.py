@@ -26,7 +26,11 @@ from study.tracking import MlflowWriter
 
 home, uri = Path(sys.argv[1]), sys.argv[2]
 journal = Journal(home, take_over=True)
-writer = MlflowWriter(uri, home, held=journal.held)
+def pack(trial, folder):
+    folder.mkdir()
+    (folder / "MLmodel").write_text(trial)
+
+writer = MlflowWriter(uri, home, journal.held, pack)
 for event in journal.events:
     writer.send(event)
 journal.observe(writer.send)

@@ -44,7 +44,7 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
     journal.add("finish")
 
     server.wait()
-    writer = MlflowWriter(server.uri, journal.home, held=lambda: True)
+    writer = MlflowWriter(server.uri, journal.home, lambda: True, journal.pack)
     for event in journal.events[:before]:
         writer.send(event)
     until(lambda: writer.unsent == 0)
@@ -66,7 +66,7 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
         assert store.steps(run)["validation/calibrated_elbo"] == expected
         assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
     run = found[f"trial/{confirm}"]
-    assert len(store.artifacts(run)) == 3
+    assert len(store.artifacts(run)) == 4
     version = store.client.get_model_version_by_alias("digits-beta-tpe", "best")
     assert version.run_id == run.info.run_id
 
@@ -85,7 +85,7 @@ def test_closing_without_a_server_says_what_is_left(journal: Journal) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         writer = MlflowWriter(
-            f"http://127.0.0.1:{unused.getsockname()[1]}", journal.home, held=lambda: True
+            f"http://127.0.0.1:{unused.getsockname()[1]}", journal.home, lambda: True, journal.pack
         )
         journal.begin()
         journal.train(journal.ask(0))
@@ -125,7 +125,7 @@ def test_what_waits_for_a_server_is_in_the_journal_not_in_memory(
             raise OSError("the store is away")
         return True
 
-    there = MlflowWriter(store.uri, journal.home, held)
+    there = MlflowWriter(store.uri, journal.home, held, journal.pack)
     for event in journal.events:
         there.send(event)
     until(lambda: refused >= 60)

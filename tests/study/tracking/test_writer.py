@@ -183,7 +183,7 @@ def test_artifacts_history_and_dataset(journal: Journal, store: Store, tmp_path:
     assert store.artifacts(found[f"trial/{confirmed}"]) == {
         f"{name}/{confirmed}.{name}.{suffix}": f"{name} of {confirmed}"
         for name, suffix in (("checkpoint", "pt"), ("samples", "png"), ("reconstructions", "png"))
-    }
+    } | {"model/MLmodel": confirmed}
     assert store.artifacts(found[f"trial/{trial}"]) == {}
     assert store.artifacts(found["study"]) == {"spec.yaml": "name: digits-beta\n"}
     lines = store.artifacts(found["arm/tpe"])["search_history.csv"].splitlines()
@@ -215,17 +215,31 @@ def test_the_best_confirmed_model_of_each_arm_is_registered_once(
         name = f"digits-beta-{arm}"
         version = client.get_model_version_by_alias(name, "best")
         assert version.run_id == found[f"trial/{best}"].info.run_id
-        assert [path.name for path in Path(version.source.removeprefix("file://")).iterdir()] == [
-            f"{best}.checkpoint.pt"
-        ]
+        model = Path(version.source.removeprefix("file://"))
+        assert {path.name: path.read_text() for path in model.iterdir()} == {"MLmodel": best}
         assert len(client.search_model_versions(f"name = '{name}'")) == versions
         assert found[f"trial/{best}"].info.run_name in version.description
+
+
+def test_a_model_that_cannot_be_made_keeps_nothing_else_from_mlflow(
+    journal: Journal, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def pack(trial: str, folder: Path) -> None:
+        if trial.startswith("auto"):
+            raise ModuleNotFoundError("No module named 'my_vae'")
+        journal.pack(trial, folder)
+
+    two_arms(journal)
+    store.write(journal.home, journal.events, pack)
+    assert [m.name for m in store.client.search_registered_models()] == ["digits-beta-tpe"]
+    assert store.runs()["arm/auto"].info.status == "FINISHED"
+    assert "auto.confirm.r0.0000: No module named 'my_vae'" in caplog.text
 
 
 def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Path) -> None:
     journal.begin()
     (tmp_path / "report.txt").write_text("it does not pay")
-    writer = MlflowWriter(store.uri, journal.home, held=lambda: True)
+    writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
     for event in [*journal.events, journal.add("finish")]:
         writer.send(event)
     writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4")
@@ -460,7 +474,7 @@ def test_a_driver_that_lost_the_study_writes_nothing(journal: Journal, store: St
     journal.report(trial, 2)
     store.write(journal.home, journal.events)
     before = {key: run.to_dictionary() for key, run in store.runs().items()}
-    writer = MlflowWriter(store.uri, journal.home, held=lambda: False)
+    writer = MlflowWriter(store.uri, journal.home, lambda: False, journal.pack)
     journal.end(trial, 2)
     journal.train(journal.ask(1))
     journal.add("finish")
@@ -499,7 +513,7 @@ def test_the_lease_is_looked_at_right_before_every_write(
         return True
 
     two_arms(journal)
-    writer = MlflowWriter(store.uri, journal.home, held)
+    writer = MlflowWriter(store.uri, journal.home, held, journal.pack)
     for event in journal.events:
         writer.send(event)
     assert writer.close(60) == 0
@@ -516,7 +530,9 @@ def test_once_lost_nothing_more_is_written_and_the_next_driver_goes_on(
 ) -> None:
     two_arms(journal)
     left = iter(range(looks))
-    writer = MlflowWriter(store.uri, journal.home, held=lambda: next(left, None) is not None)
+    writer = MlflowWriter(
+        store.uri, journal.home, lambda: next(left, None) is not None, journal.pack
+    )
     for event in journal.events:
         writer.send(event)
     assert writer.close(60) > 0
