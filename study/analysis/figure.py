@@ -36,7 +36,7 @@ _CONFIG = {
         "domainColor": "rgb(128, 128, 128)",
         "tickColor": "rgb(128, 128, 128)",
         "labelFontSize": 11,
-        "titleFontSize": 12,
+        "titleFontSize": 11,
         "labelLimit": 160,
     },
     "axisX": {"titlePadding": 8},

@@ -76,6 +76,7 @@ def confirm_runs(arms: Sequence[ArmResult], objective: Objective, looks: Looks) 
         "color": looks.colour(rows, symbol=""),
     }
     x = alt.X("value:Q", title=f"{objective.heading} on test").scale(zero=False)
+    x = x.axis(titleAnchor="end")
     number = f".{objective.digits}f"
     seeds = part("seed").mark_point(size=45, strokeOpacity=0.6, clip=True)
     seeds = seeds.encode(
@@ -438,7 +439,7 @@ def device_seconds(paid: Paid) -> Figure:
     purposes = sorted(known, key=known.__getitem__)
     bars = part("seconds").mark_bar(clip=True)
     bars = bars.encode(
-        x=alt.X("seconds:Q", title="device seconds").axis(format=",", tickCount=6).stack("zero"),
+        x=alt.X("seconds:Q", title="device seconds").axis(format=",f", tickCount=6).stack("zero"),
         y=alt.Y("arm:N", title=None, sort=[*(arm for arm, _ in spent), nobody]),
         color=alt.Color("purpose:N").scale(
             domain=purposes, range=[_PURPOSES[known[purpose]] for purpose in purposes]
