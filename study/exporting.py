@@ -146,12 +146,11 @@ class _Records:
 
     def __init__(self, home: StudyHome) -> None:
         self._home = home
-        self._events = list(read_events(home.path))
-        self._history = History(self._events)
+        self._history = History(read_events(home.path))
 
     @cached_property
     def _trials(self) -> Any:
-        return build_tables(self._events)["trials"]
+        return build_tables(read_events(self._home.path))["trials"]
 
     def best(self, arm: str) -> TrialHistory:
         """The standing confirm run of lowest objective on validation."""
