@@ -29,6 +29,7 @@ def warnings(spec: StudySpec) -> list[str]:
         *_seeds(spec),
         *_replicates(spec),
         *_narrow_beta(spec),
+        *_idle_pruners(spec),
     ]
 
 
@@ -77,7 +78,7 @@ def _replicates(spec: StudySpec) -> Iterator[str]:
         if search and search.sampler.name in ADAPTIVE_SAMPLERS and search.replicates == 1:
             yield (
                 f"arm '{name}' runs its adaptive sampler '{search.sampler.name}' once, and one "
-                "search cannot tell skill from luck: give replicates: 3 or more."
+                "search cannot tell skill from luck: intervals take replicates: 5 or more."
             )
 
 
@@ -98,4 +99,20 @@ def _narrow_beta(spec: StudySpec) -> Iterator[str]:
             yield (
                 f"arm '{name}' searches beta uniformly, so nine draws in ten fall in its highest "
                 "decade: give log: true."
+            )
+
+
+def _idle_pruners(spec: StudySpec) -> Iterator[str]:
+    for name, arm in spec.arms.items():
+        search = arm.search
+        if search is None or search.pruner is None or search.pruner.synchronous:
+            continue
+        waits = search.pruner.name in {"median", "percentile"} or (
+            search.pruner.name == "hyperband" and "max_resource" not in search.pruner.extras
+        )
+        if waits and search.batch_size == search.trials:
+            yield (
+                f"arm '{name}' asks all its trials in one batch, and none of them is told before "
+                f"all have ended: pruner '{search.pruner.name}', which learns from trials that "
+                "have ended, prunes none. Give a batch, e.g. batch: 4."
             )
