@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.analysis import Report, as_text, build_report, write_records
+from study.analysis.answers_by_arm import arm_answers
 from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, StudyHome, has_events
 from study.journal.orders import waiting
@@ -271,7 +272,8 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         "trials.parquet": home.path / "trials.parquet",
         "spec.yaml": home.spec,
     }
-    writer.finish_study(files, "\n\n".join(report.verdict))
+    said = "\n\n".join((*report.verdict, *report.remarks))
+    writer.finish_study(files, said, arm_answers(report))
     unsent = writer.close(MLFLOW_PATIENCE)
     if unsent:
         print(

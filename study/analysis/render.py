@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from study.analysis.report import Report
-from study.analysis.several import SeveralReport, several_tables
+from study.analysis.several import SeveralReport
+from study.analysis.several_tables import several_tables
 from study.analysis.tables import TextTable, tables
 
 WIDTH = 80

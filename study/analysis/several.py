@@ -31,7 +31,7 @@ from study.analysis.aggregates import (
 )
 from study.analysis.arms import ArmResult
 from study.analysis.report import Report
-from study.analysis.tables import NONE, TextTable
+from study.analysis.tables import NONE
 from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective, Outcome
 from vae_core.errors import UserError
 
@@ -336,13 +336,13 @@ def _verdict(
 def _answer(pair: PairOver, score: Objective, over: str) -> str:
     hand, automatic = pair.hand, pair.automatic
     interval, ratio = pair.difference.interval, pair.ratios
-    times = NONE if ratio is None else _times(*ratio)
+    multiple = NONE if ratio is None else times(*ratio)
     headline = {
         Outcome.UNKNOWN: f"Whether searching pays {over} can't be told yet",
         Outcome.NOT_SHOWN: f"Searching is not shown to pay {over}",
         Outcome.DOES_NOT_PAY: f"Searching does not pay {over}",
         Outcome.PAYS: f"Searching pays {over}"
-        + (f" where the gain is worth {times} the training" if ratio and ratio[1] > 1 else ""),
+        + (f" where the gain is worth {multiple} the training" if ratio and ratio[1] > 1 else ""),
     }[pair.outcome]
     signed = interval if interval.lower is None or interval.lower > 0 else -interval
     if interval.mean is None:
@@ -366,7 +366,7 @@ def _answer(pair: PairOver, score: Objective, over: str) -> str:
     price = (
         "what a model costs is not known yet for both"
         if ratio is None
-        else f"{hand} costs {times} the images of {automatic} to one model"
+        else f"{hand} costs {multiple} the images of {automatic} to one model"
     )
     return f"{headline}: by {score.heading} on test, {finding}; {price}."
 
@@ -378,7 +378,7 @@ def _beside(pair: PairOver, datasets: int) -> str:
     else:
         first = (
             f"A run of {pair.automatic} is better than one of {pair.hand} with probability "
-            f"{_share(chance.mean, chance.lower, chance.upper)}"
+            f"{share(chance.mean, chance.lower, chance.upper)}"
         )
     if not pair.margins:
         return f"{first}; no study sets a margin by which automatic may be worse."
@@ -391,108 +391,6 @@ def _beside(pair: PairOver, datasets: int) -> str:
     return (
         f"{first}; {pair.automatic} is shown to be no worse by the study's margin on "
         f"{len(pair.no_worse)} of {datasets} datasets{beyond}."
-    )
-
-
-def several_tables(report: SeveralReport) -> list[TextTable]:
-    """The report's tables, in the order they are read; none without rows."""
-    every = [_arms(report), _by_dataset(report), _pairs(report), _chances(report), _shares(report)]
-    return [table for table in every if table.rows]
-
-
-def _arms(report: SeveralReport) -> TextTable:
-    return TextTable(
-        f"Regret over all datasets: {report.score.heading} on test above the level of the "
-        "dataset, interquartile mean of n runs with an interval meant for 95 %, and what it covers",
-        ["arm", "kind", f"{report.score.short} [95 %]", "covers", "n"],
-        [
-            [
-                arm.arm,
-                "auto" if arm.automatic else "hand",
-                report.score.difference(arm.regret.interval, unit=False),
-                covers(arm.regret.coverage),
-                str(arm.regret.interval.n),
-            ]
-            for arm in report.arms
-        ],
-        left=2,
-    )
-
-
-def _by_dataset(report: SeveralReport) -> TextTable:
-    return TextTable(
-        f"Mean regret by dataset, on test, and over all of them on validation: "
-        f"{report.score.heading}",
-        ["arm", *report.datasets, "validation"],
-        [
-            [
-                arm.arm,
-                *(report.score.number(value) for value in arm.by_dataset),
-                report.score.number(arm.validation),
-            ]
-            for arm in report.arms
-        ],
-    )
-
-
-def _pairs(report: SeveralReport) -> TextTable:
-    return TextTable(
-        "Hand-tuned minus automatic, on test: interquartile mean over n runs paired by seed; x: "
-        "images to one model as a multiple of the automatic arm's, over the studies",
-        ["hand", "automatic", f"{report.score.short} [95 %]", "covers", "n", "x", "searching"],
-        [
-            [
-                pair.hand,
-                pair.automatic,
-                report.score.difference(pair.difference.interval, unit=False),
-                covers(pair.difference.coverage),
-                str(pair.difference.interval.n),
-                NONE if pair.ratios is None else _times(*pair.ratios).rstrip("x"),
-                pair.outcome,
-            ]
-            for pair in report.pairs
-        ],
-        left=2,
-    )
-
-
-def _chances(report: SeveralReport) -> TextTable:
-    return TextTable(
-        "Probability that a run of the automatic arm is the better one, mean over datasets, and on "
-        "how many datasets it is shown to be no worse by the study's margin",
-        ["hand", "automatic", "probability [95 %]", "covers", "no worse"],
-        [
-            [
-                pair.hand,
-                pair.automatic,
-                _interval(pair.improvement),
-                covers(pair.improvement.coverage),
-                f"{len(pair.no_worse)}/{len(report.studies)}" if pair.margins else NONE,
-            ]
-            for pair in report.pairs
-        ],
-        left=2,
-    )
-
-
-def _shares(report: SeveralReport) -> TextTable:
-    """Profiles at the quarters of all regrets."""
-    if not report.profiles:
-        return TextTable("", [], [])
-    tau = report.profiles[0].tau
-    places = [len(tau) // 4, len(tau) // 2, 3 * len(tau) // 4]
-    return TextTable(
-        "Share of an arm's runs, over all datasets, with a regret of at most tau; the band holds "
-        "at each tau on its own",
-        ["arm", *(f"{report.score.number(tau[i])} [95 %]" for i in places), "covers"],
-        [
-            [
-                one.arm,
-                *(_share(one.share[i], one.lower[i], one.upper[i]) for i in places),
-                covers(one.coverage),
-            ]
-            for one in report.profiles
-        ],
     )
 
 
@@ -548,17 +446,14 @@ def covers(coverage: Coverage | None) -> str:
     return f"{least} %" if least == usual else f"{least}-{usual} %"
 
 
-def _times(least: float, most: float) -> str:
+def times(least: float, most: float) -> str:
+    """Multiples as "9.0-13.0x"."""
     low, high = f"{least:.1f}", f"{most:.1f}"
     return f"{low}x" if low == high else f"{low}-{high}x"
 
 
-def _interval(found: Aggregate) -> str:
-    interval = found.interval
-    return _share(interval.mean, interval.lower, interval.upper)
-
-
-def _share(value: float | None, lower: float | None, upper: float | None) -> str:
+def share(value: float | None, lower: float | None, upper: float | None) -> str:
+    """A share with its interval, or a dash."""
     if value is None or lower is None or upper is None:
         return NONE
     return f"{value:.2f} [{lower:.2f}, {upper:.2f}]"

@@ -13,6 +13,8 @@ Pack = Callable[[str, Path], None]
 """Makes a new folder an MLflow model of a trial."""
 
 STUDY = "study"  # key of the study's own run
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
+ANSWERED = "study.answers_of"  # the tag that names the conclusion whose answers a run holds
 
 
 def arm_key(arm: str) -> str:
@@ -83,6 +85,7 @@ class Change:
     items: set[int] = field(default_factory=set)
     params: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
+    answers: list[Point] = field(default_factory=list)  # of one conclusion: all of step 0
     tags: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)  # folder in the run -> files
     texts: dict[str, str] = field(default_factory=dict)  # file in the run -> its text

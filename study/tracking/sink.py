@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.tracking.changes import Change, Model, NotHeldError, Pack, Run
+from study.tracking.changes import ANSWERED, Change, Model, NotHeldError, Pack, Point, Run
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ class Sink:
         self._marks: dict[str, tuple[int, float]] = {}
         self._strayed: set[str] = set()
         self._unsure: dict[str, dict[str, set[int]]] = {}  # run key -> metric -> steps it holds
+        self._answers: dict[str, set[str]] = {}  # run key -> metrics an earlier conclusion left
         self.written: dict[str, int] = {}
+        self.answered: dict[str, str] = {}  # run key -> the conclusion whose answers it holds
 
     @property
     def _writable(self) -> MlflowClient:
@@ -142,7 +145,9 @@ class Sink:
             self._writable.log_batch(run, metrics=_metrics(change), synchronous=True)
             del change.points[:_METRICS]
         self._set_status(key, run, change)
-        # Last and in one call: what says that all of this has arrived.
+        self._outdate(change)
+        # Last and in one call: what says that all of this has arrived. Answers have a mark of
+        # their own, so no step of theirs is one that an event now lost had.
         tags = dict(change.tags)
         if key in self._strayed:
             tags[_STRAYED] = "true"
@@ -150,11 +155,12 @@ class Sink:
             tags[_MARK] = f"{change.sequence} {change.time!r}"
         self._writable.log_batch(
             run,
-            metrics=_metrics(change),
+            metrics=[*_metrics(change), *(Metric(*point) for point in change.answers)],
             params=params,
             tags=[RunTag(name, value[:_TAG_LENGTH]) for name, value in tags.items()],
             synchronous=True,
         )
+        self.answered[key] = tags.get(ANSWERED, self.answered.get(key, ""))
         self.written[key] = max(change.sequence, self.written.get(key, -1))
         self._marks[key] = max((change.sequence, change.time), self._marks.get(key, _NOTHING))
 
@@ -165,6 +171,13 @@ class Sink:
             history = self._client.get_metric_history(run, name)
             held[name] = {metric.step for metric in history}
         change.points = [point for point in change.points if point.step not in held[point.name]]
+
+    def _outdate(self, change: Change) -> None:
+        """Let no answer stand that the newer answers in ``change`` can't give any more."""
+        if change.answers:
+            time, told = change.answers[0].time, {point.name for point in change.answers}
+            for name in sorted(self._answers.get(change.key, set()) - told):
+                change.answers.append(Point(name, math.nan, time, 0))
 
     def tidy(self) -> None:
         """Delete runs that came to be twice because the answer to their creation was lost.
@@ -223,6 +236,8 @@ class Sink:
         if _STRAYED in run.data.tags:
             self._strayed.add(key)
         self._status[key] = run.info.status
+        self.answered[key] = run.data.tags.get(ANSWERED, "")
+        self._answers[key] = {name for name in run.data.metrics if name.startswith("answer/")}
         self._marks[key] = max(mark, self._marks.get(key, _NOTHING))
 
     def _set_status(self, key: str, run: str, change: Change) -> None:

@@ -8,8 +8,6 @@ import json
 import os
 import socket
 import sqlite3
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,7 +19,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
 _PATIENCE = 4.0  # seconds a server has to answer at start
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REMEDY = "start it, correct MLFLOW_TRACKING_URI, or unset that to use the embedded store"
 
@@ -32,7 +30,7 @@ class TrackingError(UserError):
 
 def tracking_uri(studies_home: Path) -> str:
     """Address of the store: ``MLFLOW_TRACKING_URI``, or else a database in the studies' home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + str(studies_home.resolve() / DATABASE)
+    return os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + str(studies_home.resolve() / DATABASE)
 
 
 def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:
@@ -65,7 +63,7 @@ def check(uri: str) -> None:
 
 def sqlite_path(uri: str) -> Path:
     """The database file an ``sqlite:///`` address names."""
-    return Path(uri.removeprefix(_SQLITE))
+    return Path(uri.removeprefix(SQLITE))
 
 
 def prepare(uri: str) -> None:
@@ -84,7 +82,7 @@ def prepare(uri: str) -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
-    if not uri.startswith(_SQLITE):
+    if not uri.startswith(SQLITE):
         return
     path = sqlite_path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,64 +91,10 @@ def prepare(uri: str) -> None:
         MlflowClient(uri).search_experiments(max_results=1)
 
 
-def ui(studies_home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
-    """Serve MLflow's pages for the studies in ``studies_home`` until interrupted.
-
-    Returns:
-        The server's exit code; 0 when it was ended by Ctrl-C, or when the store is a server that
-        has pages of its own.
-
-    Raises:
-        TrackingError: no study was launched there yet, or the port is taken.
-    """
-    uri = tracking_uri(studies_home)
-    if urlsplit(uri).scheme in {"http", "https", "databricks"}:
-        print(f"MLflow has its pages at {uri}")
-        return 0
-    check(uri)
-    if uri.startswith(_SQLITE) and not sqlite_path(uri).exists():
-        raise TrackingError(
-            "there is nothing to show",
-            where=str(sqlite_path(uri)),
-            remedy="launch a study first, or name its folder with --home",
-        )
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise TrackingError(
-                f"cannot listen on {host}:{port} ({error.strerror})",
-                where="--port",
-                remedy="name a free port with --port",
-            ) from error
-    artifacts = studies_home.resolve() / ARTIFACTS
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--artifacts-destination", str(artifacts), "--workers", "1"]
-    command += ["--host", host, "--port", str(port)]
-    # The job runner is for MLflow's language model tools: three more processes, of no use here.
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    print(
-        f"MLflow's pages: http://{host}:{port} - each study is an experiment; if they open on "
-        'GenAI, choose "Model training" at the top left',
-        flush=True,
-    )
-    server = subprocess.Popen(command, env=quiet | dict(os.environ))
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
-        return 0
-    finally:
-        if server.poll() is None:
-            server.terminate()
-
-
 def _check_server(uri: str) -> None:
     request = urllib.request.Request(
         f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1",
-        headers=_credentials(),
+        headers=credentials(),
     )
     try:
         with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
@@ -163,7 +107,8 @@ def _check_server(uri: str) -> None:
         raise _unreachable(uri, getattr(error, "reason", None) or error) from error
 
 
-def _credentials() -> dict[str, str]:
+def credentials() -> dict[str, str]:
+    """Headers that say to a server who asks, as MLflow's own variables have it."""
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")

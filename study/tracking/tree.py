@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.tracking.changes import (
+    ANSWERED,
+    NOTE,
     STUDY,
     Change,
     Event,
@@ -20,16 +22,29 @@ from study.tracking.changes import (
     points,
     trial_key,
 )
+from study.tracking.guide import study_note
 from study.tracking.trials import (
     Trial,
+    arm_name,
     best_confirmed,
     best_so_far,
     confirm_mean,
     search_history,
 )
 
+if TYPE_CHECKING:
+    from study.analysis.answers_by_arm import ArmAnswer
+
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 HISTORY = "search_history.csv"
+
+
+class Findings(NamedTuple):
+    """What a study came to: its run's files, by their paths there, and text; its arms' answers."""
+
+    files: Mapping[str, Path]
+    text: str
+    answers: Mapping[str, ArmAnswer]
 
 
 class Tree:
@@ -44,11 +59,13 @@ class Tree:
         self.study: Mapping[str, Any] = {}
         self.created = 0.0
         self.written: Mapping[str, int] = {}
+        self.answered: Mapping[str, str] = {}  # run key -> mark of the conclusion it holds
         self.pending: dict[str, Change] = {}
         self._trials: dict[str, Trial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._choices: dict[tuple[str, int], int] = {}
         self._reasoned: set[str] = set()  # keys of runs that say why they ended
+        self._concluded: Event | None = None  # the last that ended the study
         self._handlers: dict[str, Callable[[Event], None]] = {
             "study": self._on_study,
             "launch": self._on_launch,
@@ -76,14 +93,33 @@ class Tree:
         if handler := self._handlers.get(event.kind):
             handler(event)
 
-    def attach(self, files: Mapping[str, Path], text: str) -> None:
-        """Files and a description for the study's run; nothing to do with events."""
-        change = self.pending.setdefault(STUDY, Change(STUDY))
-        change.items.add(-1)
-        for name, path in files.items():
+    def attach(self, findings: Findings) -> None:
+        """Take in what stands in no event: what the study came to."""
+        change = self._aside(STUDY)
+        for name, path in findings.files.items():
             folder = name.rpartition("/")[0]
             change.files.setdefault(folder, []).append(path)
-        change.tags["mlflow.note.content"] = "\n\n".join(filter(None, (self.question, text)))
+        change.tags[NOTE] = study_note(self.question, findings.text)
+        for arm, answer in findings.answers.items():
+            if arm in self._arms:  # else it never began, and has no run
+                self._answer(self._aside(arm_key(arm)), answer)
+
+    def _answer(self, change: Change, answer: ArmAnswer) -> None:
+        change.tags |= answer.tags
+        change.tags[NOTE] = answer.text
+        if (event := self._concluded) is None:
+            return
+        # A report made anew of the same end says nothing new: one value for every conclusion.
+        mark = f"{event.sequence} {event.time!r}"
+        if self.answered.get(change.key) != mark:
+            change.answers = points(answer.metrics, event.time, 0)
+            change.tags[ANSWERED] = mark
+
+    def _aside(self, key: str) -> Change:
+        """The change of a run that is told something that is in no event."""
+        change = self.pending.setdefault(key, Change(key))
+        change.items.add(-1)
+        return change
 
     def describe(self, key: str) -> Run:
         """What the run of ``key`` is made with."""
@@ -101,7 +137,8 @@ class Tree:
         tags["study.kind"] = kind
         if kind == "arm":
             tags["study.arm"] = name
-            return Run(name, STUDY, tags, milliseconds(self._arms[name]))
+            run_name = arm_name(name, self.study["spec"]["arms"][name])
+            return Run(run_name, STUDY, tags, milliseconds(self._arms[name]))
         trial = self._trials[name]
         for field_name in ("trial", "arm", "phase", "replicate", "number", "seed"):
             tags[f"study.{field_name}"] = str(trial.data[field_name])
@@ -129,7 +166,7 @@ class Tree:
         change.tags["study.code_version"] = str(event.data["code_version"])
         self._reopen(change)
         change.inputs = True
-        change.tags["mlflow.note.content"] = self.question
+        change.tags[NOTE] = study_note(self.question)
         if (spec := self.home / "spec.yaml").is_file():
             change.files.setdefault("", []).append(spec)
 
@@ -261,6 +298,7 @@ class Tree:
         self._conclude(event, "capped", f"{event.data['cap']}: {spent} of {limit}")
 
     def _conclude(self, event: Event, state: str, reason: str = "") -> None:
+        self._concluded = event
         for arm in self._arms:
             change = self._change(arm_key(arm), event)
             change.model = self._best(arm)

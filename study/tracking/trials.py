@@ -57,6 +57,11 @@ class Trial:
             change.tags["study.engine_deaths"] = str(self.deaths)
 
 
+def arm_name(arm: str, spec: Mapping[str, Any]) -> str:
+    """What people read as the name of an arm's run: no trial's begins so."""
+    return f"{arm} ({'hand-tuned' if spec['balancer']['name'] == 'fixed_beta' else 'automatic'})"
+
+
 def best_so_far(trials: Iterable[Trial], replicate: int) -> tuple[int, float | None]:
     """How many trials of a replicate's search have ended, and the lowest objective of theirs."""
     ended = [

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from study.tracking.changes import Event, NotHeldError, Pack
 from study.tracking.store import artifact_location, prepare
-from study.tracking.tree import Tree, created_tag
+from study.tracking.tree import Findings, Tree, created_tag
 
 if TYPE_CHECKING:
+    from study.analysis.answers_by_arm import ArmAnswer
     from study.tracking.sink import Sink
 
-Item: TypeAlias = "Event | tuple[Mapping[str, Path], str]"
+Item: TypeAlias = Event | Findings
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,17 @@ class MlflowWriter:
         """Hand over one journal event; returns at once."""
         self._put(event)
 
-    def finish_study(self, files: Mapping[str, Path], text: str) -> None:
-        """Log report, figures, tables and a description on the study's run.
+    def finish_study(
+        self, files: Mapping[str, Path], text: str, answers: Mapping[str, ArmAnswer]
+    ) -> None:
+        """Log report, figures, tables and a description on the study's run, answers on its arms'.
 
-        ``files`` maps the path in the run to the file, both of one file name. May be called
-        before or after the ``finish`` event, and again with newer files. Returns at once; the
-        files must stay until ``close``.
+        ``files`` maps the path in the run to the file, both of one file name; ``answers`` have
+        the arms' names. To be called after the event that ended the study, whose time the
+        answers' metrics have, once for each such event; all else may come again, newer. Returns
+        at once; the files must stay until ``close``.
         """
-        self._put((dict(files), text))
+        self._put(Findings(files, text, answers))
 
     @property
     def unsent(self) -> int:
@@ -138,8 +142,8 @@ class MlflowWriter:
         return self._taken
 
     def _follow(self, sink: Sink, item: Item) -> None:
-        if isinstance(item, tuple):
-            self._tree.attach(*item)
+        if isinstance(item, Findings):
+            self._tree.attach(item)
             return
         if item.kind == "study" and not self._tree.study:
             self._open(sink, item)
@@ -154,9 +158,11 @@ class MlflowWriter:
         question = str(study.data["spec"].get("question", ""))
         self._insist(lambda: sink.open(name, question, created, artifacts))
         with self._wake:
-            known = [item for item in (*self._taken, *self._queue) if not isinstance(item, tuple)]
+            known = [
+                item for item in (*self._taken, *self._queue) if not isinstance(item, Findings)
+            ]
         sink.trust({event.sequence: event.time for event in known})
-        self._tree.written = sink.written
+        self._tree.written, self._tree.answered = sink.written, sink.answered
 
     def _flush(self, sink: Sink) -> bool:
         """Write every pending change once; whether some have to be tried again."""

@@ -11,24 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from study.journal import Event
 from study.tracking import MlflowWriter, TrackingError, check
 from study.tracking.changes import Pack
 from study.tracking.store import prepare, tracking_uri
 
-
-@dataclass(frozen=True)
-class Event:
-    sequence: int
-    time: float
-    kind: str
-    data: Mapping[str, Any]
+_ARMS = {
+    "tpe": {"balancer": {"name": "fixed_beta"}},
+    "auto": {"balancer": {"name": "learned_sigma"}},
+}
 
 
 class Journal:
@@ -53,7 +50,7 @@ class Journal:
         self.add(
             "study",
             name="digits-beta",
-            spec={"question": "does a search pay?", **spec},
+            spec={"question": "does a search pay?", "arms": _ARMS, **spec},
             spec_hash="5e" * 32,
             code_version="0.1.0",
             data={

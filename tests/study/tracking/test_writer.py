@@ -242,11 +242,12 @@ def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Pa
     writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
     for event in [*journal.events, journal.add("finish")]:
         writer.send(event)
-    writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4")
+    writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4", {})
     assert writer.close(60) == 0
     study = store.runs()["study"]
     assert study.info.status == "FINISHED"
-    assert study.data.tags["mlflow.note.content"] == "does a search pay?\n\nauto: 1.0, tpe: 12.4"
+    note = study.data.tags["mlflow.note.content"]
+    assert note.startswith("does a search pay?\n\nauto: 1.0, tpe: 12.4\n\n**How to read")
     experiment = store.client.get_experiment(study.info.experiment_id)
     assert experiment.tags["mlflow.note.content"] == "does a search pay?"
     assert store.artifacts(study)["report/report.txt"] == "it does not pay"
