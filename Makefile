@@ -41,9 +41,10 @@ format: $(STAMP)  ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Time the bank and Tune's side (see benchmarks/README.md).
+bench: $(STAMP)  ## Time the bank, Tune's side and a report (see benchmarks/README.md).
 	$(BIN)/python -m benchmarks.bank
 	$(BIN)/python -m benchmarks.tune_overhead
+	$(BIN)/python -m benchmarks.report
 
 clean:  ## Remove .venv and caches; studies stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
