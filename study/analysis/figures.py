@@ -332,12 +332,17 @@ def plane(plane: Plane, looks: Looks) -> Figure:
     if not landings:
         return Figure(name, title, "", None, [], plane.why or "no confirm run is complete yet")
     rows += landings
-    x = alt.X("rate:Q", title="rate R on test (nats per image)").scale(
-        zero=False, domain=list(bulk(row["rate"] for row in rows))
-    )
-    y = alt.Y("distortion:Q", title="distortion S on test (squared error per image)").scale(
-        zero=False, domain=list(bulk(row["distortion"] for row in rows))
-    )
+    left, right = bulk(row["rate"] for row in rows)
+    low, high = bulk(row["distortion"] for row in rows)
+    outside = [
+        row["arm"]
+        for row in landings
+        if not (left <= row["rate"] <= right and low <= row["distortion"] <= high)
+    ]
+    x = alt.X("rate:Q", title="rate R on test (nats per image)")
+    x = x.scale(zero=False, domain=[left, right])
+    y = alt.Y("distortion:Q", title="distortion S on test (squared error per image)")
+    y = y.scale(zero=False, domain=[low, high])
     told = [
         alt.Tooltip("rate:Q", format=".2f"),
         alt.Tooltip("distortion:Q", format=".2f"),
@@ -371,6 +376,7 @@ def plane(plane: Plane, looks: Looks) -> Figure:
                 if plane.sweep
                 else "",
                 f"Without a frontier: {plane.why}." if plane.why else "",
+                _beyond("arms", outside),
             ],
         )
     )

@@ -478,6 +478,24 @@ class TestLooking:
         assert (found["name"], found["finished"]) == ("told", True)
         assert [arm["arm"] for arm in found["arms"]] == ["random", "optimal"]
 
+    def test_report_as_html_is_a_file(self, told):
+        result = study("report", "told", "--format", "html", "--home", told.studies)
+        assert (result.exit_code, result.stdout) == (0, f"{told.page}\n")
+        assert "What does a reader see?" in told.page.read_text(encoding="utf-8")
+
+    def test_a_link_among_the_figures_is_refused(self, told, tmp_path):
+        study("report", "told", "--home", told.studies)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.write_text("not to be written to")
+        picture = told.figures / "search.png"
+        picture.unlink(missing_ok=True)
+        picture.symlink_to(elsewhere)
+        try:
+            assert "this is a link" in refusal("report", "told", "--home", told.studies)
+        finally:
+            picture.unlink()
+        assert elsewhere.read_text() == "not to be written to"
+
     def test_data(self, place):
         sources = "sources: celeba, cifar10, digits, fashion_mnist, folder, mnist, parquet"
         result = study("data", "list")
