@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from study.analysis import Report, as_text, build_report, write_records
+from study.analysis import Report
 from study.analysis.answers_by_arm import arm_answers
 from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, StudyHome, has_events
 from study.journal.orders import waiting
 from study.progress import Progress
+from study.reporting import write_report
 from study.scheduling import checkpoints, heartbeats
 from study.scheduling.weights import shared_weights
 from study.spec import SpecError, StudySpec, check_images, difference
@@ -243,23 +244,6 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
     """Report, in the study's home and in MLflow."""
     report = write_report(spec, journal.events, home)
     _log_report(report, home, writer)
-    return report
-
-
-def write_report(spec: StudySpec, events: Iterable[Event], home: StudyHome) -> Report:
-    """Write tables, report and figures into the study's home."""
-    from study.analysis.figures import figures  # and Altair with it
-    from study.analysis.html import as_html
-
-    tables = write_records(events, home.path)
-    report = build_report(tables, spec.to_dict(), spec.warnings())
-    drawn = figures(report, tables, home.path)
-    home.figures.mkdir(parents=True, exist_ok=True)
-    for figure in drawn:
-        figure.write(home.figures)
-    page = as_html(report, drawn, tables["trials"], home.path)
-    home.page.write_text(page, encoding="utf-8")
-    (home.report / "report.txt").write_text(as_text(report))
     return report
 
 
