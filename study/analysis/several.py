@@ -342,7 +342,7 @@ def _answer(pair: PairOver, score: Objective, over: str) -> str:
         Outcome.NOT_SHOWN: f"Searching is not shown to pay {over}",
         Outcome.DOES_NOT_PAY: f"Searching does not pay {over}",
         Outcome.PAYS: f"Searching pays {over}"
-        + (f" where the gain is worth {multiple} the training" if ratio and ratio[1] > 1 else ""),
+        + (f" where the gain is worth {multiple}x the training" if ratio and ratio[1] > 1 else ""),
     }[pair.outcome]
     signed = interval if interval.lower is None or interval.lower > 0 else -interval
     if interval.mean is None:
@@ -366,7 +366,7 @@ def _answer(pair: PairOver, score: Objective, over: str) -> str:
     price = (
         "what a model costs is not known yet for both"
         if ratio is None
-        else f"{hand} costs {multiple} the images of {automatic} to one model"
+        else f"{hand} costs {multiple}x the images of {automatic} to one model"
     )
     return f"{headline}: by {score.heading} on test, {finding}; {price}."
 
@@ -447,9 +447,9 @@ def covers(coverage: Coverage | None) -> str:
 
 
 def times(least: float, most: float) -> str:
-    """Multiples as "9.0-13.0x"."""
+    """Multiples as "9.0-13.0", or "13.0" where they are one."""
     low, high = f"{least:.1f}", f"{most:.1f}"
-    return f"{low}x" if low == high else f"{low}-{high}x"
+    return low if low == high else f"{low}-{high}"
 
 
 def share(value: float | None, lower: float | None, upper: float | None) -> str:

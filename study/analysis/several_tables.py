@@ -60,7 +60,7 @@ def _pairs(report: SeveralReport) -> TextTable:
                 report.score.difference(pair.difference.interval, unit=False),
                 covers(pair.difference.coverage),
                 str(pair.difference.interval.n),
-                NONE if pair.ratios is None else times(*pair.ratios).rstrip("x"),
+                NONE if pair.ratios is None else times(*pair.ratios),
                 PAYS[pair.outcome],
             ]
             for pair in report.pairs
