@@ -42,6 +42,7 @@ VERBS = [
     ["stop", "evil", "--arm", "evil"],
     ["stop", "evil"],
     ["retry", "evil", TRIAL],
+    ["export", "evil", "evil", "../../exported"],
     ["data", "list"],
 ]
 
