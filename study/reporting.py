@@ -23,16 +23,17 @@ def write_report(
 
     ``target`` and ``price`` as for :func:`study.analysis.build_report`.
     """
+    from study.analysis import drawing
     from study.analysis.figures import figures  # and Altair with it
     from study.analysis.html import as_html
 
+    drawing.prepare()
     tables = write_records(events, home.path)
     report = build_report(tables, spec.to_dict(), spec.warnings(), target=target, price=price)
     drawn = figures(report, tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
-    for figure in drawn:
-        figure.write(home.figures)
-    page = as_html(report, drawn, tables["trials"], home.path, run_links(home))
-    home.page.write_text(page, encoding="utf-8")
+    with drawing.writing(drawn, home.figures):
+        page = as_html(report, drawn, tables["trials"], home.path, run_links(home))
+        home.page.write_text(page, encoding="utf-8")
     (home.report / "report.txt").write_text(as_text(report), encoding="utf-8")
     return report

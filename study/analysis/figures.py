@@ -415,10 +415,13 @@ def learning(tables: Mapping[str, pa.Table], objective: Objective, looks: Looks)
         fillOpacity=looks.opacity(0.12),
         **common,
     )
-    chart = layers(movable(lines).add_params(looks.picked), ranges)
+    # Drawn, what lies far beyond the axis would take longer than all else in the picture.
+    near = alt.datum.highest <= high + 2 * (high - low)
+    drawn = layers(movable(lines).add_params(looks.picked), ranges)
+    chart = drawn.transform_filter(near)
     caption = (
         "Lower is better. A line is an arm's mean over its confirm runs, shaded from the lowest to "
-        "the highest of them; far values at the start lie beyond the axis."
+        "the highest of them; far values at the start are in the data only."
     )
     return Figure(name, title, caption, chart.properties(height=320), rows)
 

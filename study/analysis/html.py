@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import vl_convert
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from study.analysis import drawing
 from study.analysis.artifacts import standing_files
 from study.analysis.figure import Figure
 from study.analysis.records import study_facts
@@ -51,7 +51,7 @@ def as_html(
     """
     facts = study_facts(trials)
     galleries, left_out = _galleries(report, trials, home)
-    vega, script = _vega(), _source("page.js")
+    vega, script = drawing.vega(), _source("page.js")
     sections = {
         "answer": "Answer",
         "figures": "Figures",
@@ -158,14 +158,6 @@ def _policy(*scripts: str) -> str:
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _vega() -> str:
-    """Vega, Vega-Lite and vega-embed as one script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace(
-        "</script", "<\\/script"
     )
 
 

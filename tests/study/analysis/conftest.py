@@ -87,8 +87,8 @@ class Stream:
             trial = f"{trial}.retry{1 + retry_of.count('.retry')}"
         self.emit(
             "trial", trial=trial, arm=arm, phase=phase, replicate=replicate, number=number,
-            seed=seed, params=dict(params), settings={"model": {"z": 1}, "balancer": dict(params)}, chosen_from=chosen_from,
-            retry_of=retry_of,
+            seed=seed, params=dict(params), settings={"model": {"z": 1}, "balancer": dict(params)},
+            chosen_from=chosen_from, retry_of=retry_of,
         )  # fmt: skip
         return trial
 
@@ -174,8 +174,13 @@ class Stream:
 
 HAND = {
     "balancer": {"name": "fixed_beta", "reduction": "half_sum"},
-    "search": {"space": {"beta": {"low": 0.5, "high": 50.0, "log": True}}, "trials": 4,
-               "replicates": 1, "sampler": {"name": "tpe"}, "pruner": {"name": "median"}},
+    "search": {
+        "space": {"beta": {"low": 0.5, "high": 50.0, "log": True}},
+        "trials": 4,
+        "replicates": 1,
+        "sampler": {"name": "tpe"},
+        "pruner": {"name": "median"},
+    },
 }
 AUTOMATIC = {"balancer": {"name": "learned_sigma", "reduction": "half_sum", "k": 1.0},
              "search": None}  # fmt: skip
