@@ -254,9 +254,7 @@ def show(name: str, trial: str, home: Path | None) -> None:
     default="text",
     help="html: the path of the page with figures, which is written in any case.",
 )
-@click.option(
-    "--target", type=float, metavar="VALUE", help="Say what reaching this on test costs."
-)
+@click.option("--target", type=float, metavar="VALUE", help="Say what reaching this on test costs.")
 @click.option("--price", metavar="MONEY/h", help="Of device time, as in 2.5/h: costs in money.")
 @_home
 def report(
