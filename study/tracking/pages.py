@@ -8,9 +8,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,7 +33,8 @@ HOST, PORT = "127.0.0.1", 5000
 """Where `study ui` serves the pages."""
 
 _PATIENCE = 4.0  # seconds a server has for an answer
-_PAGE = 1000  # runs an answer
+_ALTOGETHER = 10.0  # seconds for all of a study's runs; a server sends some 300 a second
+_PAGE = 250  # runs an answer
 _SEARCH = "api/2.0/mlflow/runs/search"
 _EXPERIMENT = "api/2.0/mlflow/experiments/get-by-name"
 
@@ -40,8 +43,8 @@ def run_links(home: StudyHome) -> dict[str, str]:
     """Where MLflow's pages show the trials of the study in ``home``, by the trials' names.
 
     Of the embedded store that is where `study ui` serves them. Empty where the store is away, does
-    not know the study, or is a database on a server. Takes no longer than asking takes: what
-    links are for can do without.
+    not know the study, or is a database on a server. What links are for can do without: a server
+    that takes long is asked for ten seconds, and gives those of the latest trials.
     """
     uri = tracking_uri(home.studies)
     first = next((event for event in read_events(home.path) if event.kind == "study"), None)
@@ -54,8 +57,8 @@ def run_links(home: StudyHome) -> dict[str, str]:
         else:
             return {}
         return {trial: _address(base, experiment, run) for trial, experiment, run in runs}
-    except (OSError, ValueError, KeyError, sqlite3.Error):
-        return {}
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, sqlite3.Error):
+        return {}  # whatever it is that answers, it is no MLflow that can be read
 
 
 def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
@@ -156,7 +159,8 @@ def _on_server(uri: str, study: str, created: str) -> Iterator[tuple[str, str, s
         "filter": f"tags.`study.created` = '{created}' and tags.`study.kind` = 'trial'",
         "max_results": _PAGE,
     }
-    while True:
+    end = time.monotonic() + _ALTOGETHER
+    while time.monotonic() < end:
         page = _ask(f"{uri}/{_SEARCH}", wanted)
         for run in page.get("runs", ()):
             tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
