@@ -371,8 +371,8 @@ def plane(plane: Plane, looks: Looks) -> Figure:
             None,
             [
                 "A filled mark is where an arm's confirm runs land on average.",
-                "Rings are trials of the beta sweep, the line joins those that no other beats in "
-                "both: a mark on it could as well have been had by setting beta."
+                "Rings are trials of the beta sweep, the line is their lower convex hull: a mark "
+                "on it could as well have been had by setting beta."
                 if plane.sweep
                 else "",
                 f"Without a frontier: {plane.why}." if plane.why else "",
