@@ -132,7 +132,7 @@ def build_report(
     finished, cap = bool(facts.get("finished")), facts.get("capped")
     capped = ended_by(cap, arms) if cap else ""
     unfinished = "" if finished else capped or "the study is not finished"
-    second_comparisons = [_compare_second(hand, arm, second) for hand, arm in pairs]
+    second_comparisons = [_compare(hand, arm, second, second=True) for hand, arm in pairs]
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),
@@ -210,23 +210,15 @@ def _ratios(
     }
 
 
-def _compare(hand: ArmResult, automatic: ArmResult, objective: Objective) -> Comparison:
+def _compare(
+    hand: ArmResult, automatic: ArmResult, objective: Objective, *, second: bool = False
+) -> Comparison:
+    one, other = (a.second_by_seed if second else a.by_seed for a in (hand, automatic))
     return compare(
         hand.arm,
         automatic.arm,
         objective,
-        difference=paired_difference(hand.by_seed, automatic.by_seed),
-        ratio_images=costs.ratio(hand.cost, automatic.cost),
-        ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
-    )
-
-
-def _compare_second(hand: ArmResult, automatic: ArmResult, second: Objective) -> Comparison:
-    return compare(
-        hand.arm,
-        automatic.arm,
-        second,
-        difference=paired_difference(hand.second_by_seed, automatic.second_by_seed),
+        difference=paired_difference(one, other),
         ratio_images=costs.ratio(hand.cost, automatic.cost),
         ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
     )
