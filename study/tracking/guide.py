@@ -9,7 +9,7 @@ _GUIDE = """\
   are the trials: "#3 ..." is trial 3 of a search, "seed 101 ..." the chosen setting trained anew.
 - **The report** is under *Artifacts*: `report/report.html` and `report/report.txt`, every figure
   with its numbers in `report/figures`, all records as Parquet.
-- **To compare the arms**, open this run in the list of runs with its **+**, tick the arms and press
+- **To compare the arms**, open this run in the list of runs with its **+**, tick its arms and press
   *Compare*; or look at the section *answer* of the list's charts.
 - `answer/test_..._mean` of an arm is what its models score on test (lower is better), `_lower` and
   `_upper` the 95 % interval over seeds. `answer/cost_images` is what one model takes with the
