@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.baselines.models import loss_of, plain_model
 from benchmarks.paired import alternate, row, table_head
 from vae_core.bank import Bank, Member
 from vae_core.batches import TrainingImages
@@ -74,73 +75,13 @@ class Images:
         self.index = np.arange(count)
 
 
-class PlainMLP(nn.Module):
-    """The ``mlp`` as one would write it in a script."""
-
-    def __init__(self, dims: int, width: int, latent: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Linear(dims, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, 2 * latent),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, dims),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mu, logvar = self.encoder(x).chunk(2, dim=1)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        return self.decoder(z), mu, logvar
-
-
-class PlainConv(nn.Module):
-    """The ``conv`` for 28x28 grey images, likewise."""
-
-    def __init__(self, width: int, latent: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(1, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2 * width * 49, 2 * latent),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, 2 * width * 49),
-            nn.Unflatten(1, (2 * width, 7, 7)),
-            nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mu, logvar = self.encoder(x).chunk(2, dim=1)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        return self.decoder(z), mu, logvar
-
-
 def plain_loop(case: Case, images: Images) -> Callable[[int], None]:
     """A script's training loop over float images in memory; call it with a number of steps."""
     torch.manual_seed(0)
     data = (torch.from_numpy(images.pixels).float() + 0.5) / 256
-    settings = case.model
-    model: nn.Module
-    if settings["name"] == "mlp":
-        model = PlainMLP(case.shape.dims, settings["width"], settings["latent"])
-    else:
-        model = PlainConv(settings["width"], settings["latent"])
+    if case.model["name"] == "conv":
         data = data.view(-1, *case.shape.chw)
+    model = plain_model(case.model, case.shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
 
     def batches() -> Iterator[Tensor]:
@@ -153,11 +94,7 @@ def plain_loop(case: Case, images: Images) -> Callable[[int], None]:
 
     def train(steps: int) -> None:
         for _ in range(steps):
-            x = next(stream)
-            xhat, mu, logvar = model(x)
-            error = (x - xhat).square().sum() / len(x)
-            kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum() / len(x)
-            loss = error / 2 + BETA * kl
+            loss = loss_of(model, next(stream), BETA)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

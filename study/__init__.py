@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         retry,
         stop,
         storage,
+        together,
         verify,
     )
 
@@ -36,6 +37,7 @@ __all__ = [
     "retry",
     "stop",
     "storage",
+    "together",
     "verify",
 ]
 
