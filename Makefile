@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 DATA_ROOT ?= $(HOME)/.cache/study-data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-data chaos lint format bench clean
+.PHONY: help setup quickstart test test-data chaos lint format bench bench-studies clean
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Make .venv with the pinned versions.
 
@@ -45,6 +45,10 @@ bench: $(STAMP)  ## Time the bank, Tune's side and a report (see benchmarks/READ
 	$(BIN)/python -m benchmarks.bank
 	$(BIN)/python -m benchmarks.tune_overhead
 	$(BIN)/python -m benchmarks.report
+
+bench-studies: $(STAMP)  ## Time whole studies beside programs written by hand (half an hour or more).
+	for work in digits fashion-mlp fashion-conv; do \
+	  $(BIN)/python -m benchmarks.studies --work $$work --data-root $(DATA_ROOT) || exit 1; done
 
 clean:  ## Remove .venv and caches; studies stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from benchmarks.baselines.models import plain_model
+from benchmarks.baselines.works import WORKS, Work
+from study.spec import StudySpec
+from vae_core.data import Dataset, prepare
+from vae_core.models import build
+
 ROOT = Path(__file__).parent.parent
 
 
-def table_of(module: str) -> list[list[str]]:
-    """Rows of the tables ``python -m module --toy`` prints, as cells."""
+def toy(module: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """What became of ``python -m module --toy``."""
     done = subprocess.run(
-        [sys.executable, "-m", module, "--toy"],
+        [sys.executable, "-m", module, "--toy", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -20,7 +31,16 @@ def table_of(module: str) -> list[list[str]]:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    return done
+
+
+def table_of(module: str) -> list[list[str]]:
+    """Rows of the tables ``python -m module --toy`` prints, as cells."""
+    return cells(toy(module).stdout)
+
+
+def cells(output: str) -> list[list[str]]:
+    lines = [line for line in output.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -47,3 +67,50 @@ def test_a_made_up_study_is_reported_whole_and_the_report_is_measured() -> None:
         assert float(measured) > 0
         assert target.startswith("<=")
     assert float(rows["MiB of journal"][0]) > 0
+
+
+def counts(model) -> list[int]:
+    return sorted(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("work", WORKS.values(), ids=list(WORKS))
+def test_a_study_and_its_baselines_train_the_same(work: Work) -> None:
+    spec = StudySpec.from_dict(work.study())
+    assert counts(plain_model(work.model, work.shape)) == counts(
+        build(spec.model.settings, work.shape)
+    )
+    search = spec.arms["random-beta"].search
+    assert search.trials + len(spec.seeds) == work.trials == len(work.betas())
+    assert work.validation <= spec.evaluation.images
+
+
+def test_a_baseline_sees_the_images_of_a_study(tmp_path: Path) -> None:
+    work = WORKS["digits"]
+    settings = StudySpec.from_dict(work.study()).data
+    data = Dataset.open(prepare(settings.settings, tmp_path), settings.validation)
+    for split, images in zip((data.train, data.validation), work.images(tmp_path), strict=True):
+        assert np.array_equal(split.pixels[split.index], images.reshape(len(images), -1))
+    assert len(data.train) % work.batch_size == 0
+
+
+def test_the_loop_makes_every_report() -> None:
+    done = json.loads(toy("benchmarks.baselines.loop").stdout)
+    assert (done["trials"], done["reports"]) == (4, 4)
+    assert done["best"] > 0
+
+
+@pytest.mark.data
+def test_the_loop_reads_fashion_mnist() -> None:
+    if "STUDY_DATA_ROOT" not in os.environ:
+        pytest.skip("STUDY_DATA_ROOT does not name the folder of the real datasets")
+    root = ("--data-root", os.environ["STUDY_DATA_ROOT"])
+    done = json.loads(toy("benchmarks.baselines.loop", "--work", "fashion-mlp", *root).stdout)
+    assert (done["trials"], done["reports"]) == (4, 4)
+
+
+@pytest.mark.slow
+def test_whole_studies_are_timed_beside_what_one_would_write() -> None:
+    done = toy("benchmarks.studies")
+    names = [row[0] for row in cells(done.stdout)][2:]
+    left_out = "pythae is left out" in done.stderr
+    assert names == ["study launch", "loop", *([] if left_out else ["pythae"]), "stock"]
