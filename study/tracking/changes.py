@@ -85,7 +85,9 @@ class Change:
     items: set[int] = field(default_factory=set)
     params: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    answers: list[Point] = field(default_factory=list)  # of one conclusion: all of step 0
+    answers: list[Point] = field(
+        default_factory=list
+    )  # of one conclusion, whose number is their step
     tags: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)  # folder in the run -> files
     texts: dict[str, str] = field(default_factory=dict)  # file in the run -> its text

@@ -122,16 +122,17 @@ def _address(base: str, experiment: str, run: str = "") -> str:
 
 
 def _experiments(uri: str) -> dict[str, str]:
-    """The ids of the studies' experiments by their names; of the embedded store only."""
+    """The ids of the studies' experiments by their names; none of a store that says none."""
     if not uri.startswith(SQLITE):
         return {}
-    return dict(
-        _rows(
-            uri,
-            "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
-            " AND experiment_id <> 0 ORDER BY name",
-        )
+    query = (
+        "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
+        " AND experiment_id <> 0 ORDER BY name"
     )
+    try:
+        return dict(_rows(uri, query))
+    except sqlite3.Error:  # an empty file is a store whose tables the server will make
+        return {}
 
 
 def _in_database(uri: str, created: str) -> Iterator[tuple[str, str, str]]:

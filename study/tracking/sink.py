@@ -175,9 +175,9 @@ class Sink:
     def _outdate(self, change: Change) -> None:
         """Let no answer stand that the newer answers in ``change`` can't give any more."""
         if change.answers:
-            time, told = change.answers[0].time, {point.name for point in change.answers}
+            first, told = change.answers[0], {point.name for point in change.answers}
             for name in sorted(self._answers.get(change.key, set()) - told):
-                change.answers.append(Point(name, math.nan, time, 0))
+                change.answers.append(Point(name, math.nan, first.time, first.step))
 
     def tidy(self) -> None:
         """Delete runs that came to be twice because the answer to their creation was lost.

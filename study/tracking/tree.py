@@ -65,7 +65,7 @@ class Tree:
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._choices: dict[tuple[str, int], int] = {}
         self._reasoned: set[str] = set()  # keys of runs that say why they ended
-        self._concluded: Event | None = None  # the last that ended the study
+        self._concluded: list[Event] = []  # what ended the study, each time it was gone on with
         self._handlers: dict[str, Callable[[Event], None]] = {
             "study": self._on_study,
             "launch": self._on_launch,
@@ -107,12 +107,13 @@ class Tree:
     def _answer(self, change: Change, answer: ArmAnswer) -> None:
         change.tags |= answer.tags
         change.tags[NOTE] = answer.text
-        if (event := self._concluded) is None:
+        if not self._concluded:
             return
+        event, step = self._concluded[-1], len(self._concluded) - 1
         # A report made anew of the same end says nothing new: one value for every conclusion.
         mark = f"{event.sequence} {event.time!r}"
         if self.answered.get(change.key) != mark:
-            change.answers = points(answer.metrics, event.time, 0)
+            change.answers = points(answer.metrics, event.time, step)
             change.tags[ANSWERED] = mark
 
     def _aside(self, key: str) -> Change:
@@ -298,7 +299,7 @@ class Tree:
         self._conclude(event, "capped", f"{event.data['cap']}: {spent} of {limit}")
 
     def _conclude(self, event: Event, state: str, reason: str = "") -> None:
-        self._concluded = event
+        self._concluded.append(event)
         for arm in self._arms:
             change = self._change(arm_key(arm), event)
             change.model = self._best(arm)
