@@ -2,9 +2,8 @@
 
     python -m benchmarks.baselines.loop --work digits
 
-Images in memory as floats, no DataLoader, Adam(fused=True), and what else pays on the machine it was
-measured on: one thread for each of the models, bfloat16 for those of 28x28. Nothing is logged,
-nothing survives a crash.
+Images in memory as floats, no DataLoader, Adam(fused=True), and what pays on the machine it was
+made on: one thread, and bfloat16 for 28x28. Nothing is logged, nothing survives a crash.
 """
 
 from __future__ import annotations
