@@ -48,7 +48,7 @@ def ended(home: Path, reason: str) -> set[str]:
 @pytest.mark.timeout(600)
 def test_orders_reach_a_live_study_and_caps_end_it_with_a_report(home: Path) -> None:
     spec = {**copy.deepcopy(SPEC), "arms": ARMS}
-    spec["training"] |= {"epochs": 60}
+    spec["training"] |= {"epochs": 180}  # long enough for two orders to arrive
     run = Launch(home, "--set", "engines.count=2", spec=spec)
     run.reports(1)
     said(home, "stop", "small", "--trial", STOPPED)
