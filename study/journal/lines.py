@@ -12,12 +12,12 @@ import json
 import zlib
 from typing import Any, Literal, NamedTuple
 
+import orjson
+
 from vae_core.errors import UserError
 
 CONTROL = -1
 Control = Literal["lease", "accept", "released"]
-
-_parse = json.JSONDecoder().raw_decode  # a body has no space around it to be looked for
 
 
 class JournalError(UserError):
@@ -60,6 +60,13 @@ def control(epoch: int, time: float, kind: Control, data: dict[str, Any]) -> byt
     return Line(epoch, Event(CONTROL, time, kind, data), True).encode()
 
 
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)  # several times as fast
+    except orjson.JSONDecodeError:
+        return json.loads(body)  # what Python writes beyond JSON: NaN, infinities, lone surrogates
+
+
 def decode(raw: bytes) -> Line | None:
     """The line that ``raw`` encodes, or None where it is torn or damaged."""
     if len(raw) < 10 or raw[8:9] != b" " or not raw.endswith(b"\n"):
@@ -68,12 +75,11 @@ def decode(raw: bytes) -> Line | None:
     if raw[:8] != b"%08x" % zlib.crc32(body):  # as text: no other spelling of it is ours
         return None
     try:
-        (epoch, sequence, time, kind, data, last), end = _parse(text := str(body, "utf-8"))
+        epoch, sequence, time, kind, data, last = _parse(body)
     except (ValueError, TypeError, RecursionError):
         return None
     if not (
-        end == len(text)
-        and type(epoch) is int
+        type(epoch) is int
         and type(sequence) is int
         and isinstance(time, (int, float))
         and isinstance(kind, str)
