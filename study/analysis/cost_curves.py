@@ -109,8 +109,7 @@ def too_few(arm: ArmSearches) -> str:
     times = len(arm.searches)
     return (
         f"{arm.arm} ({arm.how}) was searched {'once' if times == 1 else f'{times} times'}, and its "
-        f"trials are not independent of each other: an interval takes replicates: {REPLICATES} or "
-        "more"
+        f"trials are no independent draws: an interval takes replicates: {REPLICATES} or more"
     )
 
 
