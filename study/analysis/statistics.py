@@ -6,7 +6,7 @@ covers 95 %: hence t throughout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import fsum, isfinite, sqrt
 
@@ -93,14 +93,3 @@ def win_interval(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
     lower = proportion_bounds(wins, len(seeds), error)[0]
     upper = proportion_bounds(wins + ties, len(seeds), error)[1]
     return Interval((wins + ties / 2) / len(seeds), lower, upper, len(seeds))
-
-
-def best_so_far(values: Sequence[float | None]) -> list[float | None]:
-    """The lowest of the values up to each place; None before the first value."""
-    best: float | None = None
-    lowest = []
-    for value in values:
-        if value is not None and (best is None or value < best):
-            best = value
-        lowest.append(best)
-    return lowest

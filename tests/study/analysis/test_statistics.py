@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analysis.statistics import best_so_far, mean_interval, paired_difference
+from study.analysis.statistics import mean_interval, paired_difference
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12).filter(
     lambda v: np.std(v) > 1e-6 * (1 + np.max(np.abs(v)))
@@ -68,7 +68,3 @@ def test_equal_values_give_a_point_with_a_warning() -> None:
 
 def test_no_common_seed() -> None:
     assert paired_difference({1: 1.0}, {2: 1.0}).why == "they have no finished seed in common"
-
-
-def test_best_so_far() -> None:
-    assert best_so_far([None, 3.0, 4.0, None, 1.0]) == [None, 3.0, 3.0, 3.0, 1.0]

@@ -117,7 +117,7 @@ class TestResolving:
         ("reduction", "factor"), [("half_sum", 1.0), ("sum", 0.5), ("mean", 64 / 2)]
     )
     def test_beta_is_sigma_squared_whatever_the_reduction(self, searching, reduction, factor):
-        """science.md, section 0: a loss c S + beta R has sigma^2 = beta / (2 c)."""
+        """A loss c S + beta R has sigma^2 = beta / (2 c)."""
         balancer = {"name": "fixed_beta", "reduction": reduction}
         spec = StudySpec.from_dict(searching({"beta": {"low": 0.1, "high": 1}}, balancer))
         resolved = spec.resolve("a", {"beta": 0.3}, dims=64)
