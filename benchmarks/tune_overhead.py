@@ -1,19 +1,17 @@
-"""What a trial costs beside its training: searcher, scheduler, relay, pool and journal.
+"""What a trial costs beside its training: searcher, scheduler, relay and journal.
 
     python -m benchmarks.tune_overhead --trials 100
 
 A whole study on two slots, all of it real but the engines, which make every report at once
 instead of training. A trial makes ten reports and each is relayed on its own, as in a study whose
 reports are seconds apart. Counted is the time between the first and the last trial's end in the
-journal, and no trial begins before every slot has one: starting Ray, Tune and the trials'
-processes is left out.
+journal: starting Ray and Tune is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +22,7 @@ import ray
 from benchmarks.paired import table_head, table_line
 from study.cluster import ray_up
 from study.journal import Event, Journal
-from study.scheduling.pool import Pool
+from study.scheduling.relay import Relay
 from study.scheduling.tuning import tune_trials
 from study.search import Conductor
 from study.spec import StudySpec
@@ -40,14 +38,8 @@ TARGET = 0.1
 class InstantEngine:
     """The face of :class:`study.scheduling.engine_actor.EngineActor`, with nothing behind it."""
 
-    def __init__(self) -> None:
-        self._begun = threading.Event()
-        self._all_here = threading.Barrier(SLOTS, action=self._begun.set)
-
     def admit(self, request: dict[str, Any]) -> None:
-        """Wait until a trial's process is up for every slot."""
-        if not self._begun.is_set():
-            self._all_here.wait()
+        """Nothing is trained."""
 
     def reports(self, trial: str, after: int) -> list[dict[str, Any]]:
         """The next report of ``trial``, alone."""
@@ -75,19 +67,16 @@ class InstantEngine:
 
 
 class InstantFleet:
-    """What :func:`tune_trials` needs of a fleet: a pool by name, and a way to free slots."""
+    """What :func:`tune_trials` needs of a fleet: the relay, and a way to free slots."""
 
-    def __init__(self, pool_name: str) -> None:
-        self.pool_name = pool_name
-        self._pool = (
-            ray.remote(Pool).options(name=pool_name, num_cpus=0, max_concurrency=1000).remote()
-        )
+    def __init__(self) -> None:
+        self.relay = ray.remote(Relay).options(num_cpus=0).remote()
         engine = ray.remote(InstantEngine).options(max_concurrency=8).remote()
-        ray.get(self._pool.add.remote("instant", engine, SLOTS))
+        ray.get(self.relay.add.remote("instant", engine, SLOTS))
 
     def release(self, trial: str) -> None:
         """Free a trial's slot without waiting."""
-        self._pool.release.remote(trial)
+        self.relay.release.remote(trial)
 
     def isolate(self, trial: str, alone: bool) -> None:
         """No engine dies here, and nothing is suspected of it."""
@@ -138,7 +127,7 @@ def main() -> None:
         journal = Journal(Path(folder))
         stack.callback(journal.close)
         conductor = Conductor(spec, journal, DIMS, slots=SLOTS)
-        tune_trials(conductor, cast("Fleet", InstantFleet("tune-overhead-pool")))
+        tune_trials(conductor, cast("Fleet", InstantFleet()))
         ended = sum(event.kind == "end" for event in journal.events)
         found = seconds_per_trial(journal.events)
     print(table_head(["trials", "reports each", "slots", "seconds a trial", "target"]))

@@ -164,7 +164,7 @@ def _conduct(
     conductor.check_caps(time.time())
     if conductor.startable and conductor.cap is None:
         template = plan.config(spec, home.path, width, journal.epoch, weights)
-        fleet = Fleet(template, plan.count, pool=f"{spec.name}-pool-{journal.epoch}")
+        fleet = Fleet(template, plan.count)
         signals.hand_over(conductor.interrupt)
         _run_trials(spec, data, conductor, fleet, home, signals)
     if conductor.complete:
@@ -198,9 +198,8 @@ def _run_trials(
         with Progress(conductor, spec) as progress:
             journal.observe(progress.tell)
             journal.observe(lambda event: _retire(spec, [event], home))
-            together = conductor.startable
             opened = (data.to_dict(), spec.data.validation, note, conductor.running)
-            fleet.open(*opened, together=together)
+            fleet.open(*opened)
             progress.begin()
             with Steering(conductor, fleet, home.path, signals), signals.abandonable():
                 tune_trials(conductor, fleet)

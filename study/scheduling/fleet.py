@@ -17,12 +17,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.scheduling.engine_actor import EngineActor, EngineConfig
 from study.scheduling.heartbeats import closing, last_account
-from study.scheduling.pool import Pool
+from study.scheduling.relay import Relay
 from vae_core.errors import UserError
 
 Note = Callable[[str, dict[str, Any]], None]
 SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
+RELAY_CALLS = 1000
+"""Calls the relay serves at once beside those of trials."""
 LOOK = 2.0
 """Seconds between looks at Ray, and that an engine has for an answer."""
 ATTEMPTS = 3
@@ -53,32 +55,32 @@ class _Held:
 
 
 class Fleet:
-    """``count`` engines and the pool that lends their slots.
+    """``count`` engines and the relay, which lends their slots.
 
-    Engines are made by the driver, outside any trial's placement group, and named with an epoch:
-    a dead actor's name stays taken for a while. The pool is where the driver is: no other node's
-    death reaches it.
+    Engines are named with an epoch: a dead actor's name stays taken for a while. The relay is
+    where the driver is: no other node's death reaches it.
 
     Args:
         template: configuration of every engine; each gets a name of its own.
         count: engines to keep alive.
-        pool: the pool's name as an actor.
+
+    Attributes:
+        relay: the relay's handle.
     """
 
-    def __init__(self, template: EngineConfig, count: int, pool: str) -> None:
-        self._template, self.pool_name = template, pool
+    def __init__(self, template: EngineConfig, count: int) -> None:
+        self._template = template
         self._here, self._looked = ray.get_runtime_context().get_node_id(), 0.0
         here = NodeAffinitySchedulingStrategy(self._here, soft=False)
         options = {
-            "name": pool,
             "num_cpus": 0,
-            "max_concurrency": 1000,
+            "max_concurrency": count * template.width + RELAY_CALLS,
             "scheduling_strategy": here,
             "max_restarts": -1,
             "max_task_retries": -1,
         }
-        self._pool = ray.remote(Pool).options(**options).remote()
-        self._serving = self._watch_pool()
+        self.relay = ray.remote(Relay).options(**options).remote()
+        self._serving = self._watch_relay()
         self._isolated: set[str] = set()
         self._idle: set[str] = set()  # in a slot though not running, when last looked
         self._epoch = 0
@@ -95,23 +97,19 @@ class Fleet:
         validation: float,
         note: Note,
         running: Callable[[], set[str]],
-        *,
-        together: int,
     ) -> None:
-        """Give the engines their data; each joins the pool as soon as it is ready.
+        """Give the engines their data; each joins the relay as soon as it is ready.
 
         Args:
             data: the prepared images, as a mapping.
             validation: how they are split.
             note: records what becomes of engines.
             running: the trials that may hold slots.
-            together: how many of the first trials start together (see :class:`Pool`).
 
         Raises:
             EngineError: an engine cannot begin.
         """
         self._data, self._note, self._running = (data, validation), note, running
-        self._pool.gather.remote(together)
         preparing = {self._prepare(held): held for held in self._engines}
         for attempt in range(ATTEMPTS):
             first = ray.wait(list(preparing), num_returns=1)[0][0]
@@ -133,13 +131,13 @@ class Fleet:
 
     def release(self, trial: str) -> None:
         """Free a trial's slot without waiting."""
-        self._pool.release.remote(trial)
+        self.relay.release.remote(trial)
 
     def isolate(self, trial: str, alone: bool) -> None:
         """Let ``trial`` share an engine with no other, or with others again."""
         if alone != (trial in self._isolated):
             self._isolated ^= {trial}
-            ray.get(self._pool.isolate.remote(list(self._isolated)))
+            ray.get(self.relay.isolate.remote(list(self._isolated)))
 
     def died_with_its_node(self, engine: str) -> bool:
         """Whether the node of a dead engine is gone too: then it was not for anything it ran."""
@@ -168,7 +166,7 @@ class Fleet:
             By engine and trial, device seconds trained since the trial's last report.
         """
         self._stopping.set()  # an engine that dies from now on needs no successor
-        self._close_pool()
+        self._close_relay()
         asked = {
             held.config.name: held.actor.suspend.remote()
             for held in self._engines
@@ -188,12 +186,12 @@ class Fleet:
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join(PATIENCE)
-        self._close_pool()
+        self._close_relay()
         for held in self._engines:
             if self._note is not None and held.node is not None:
                 self._close(held, self._note)
             ray.kill(held.actor)
-        ray.kill(self._pool)
+        ray.kill(self.relay)
 
     def _make(self, index: int) -> _Held:
         config = replace(self._template, name=f"{self._template.name}-{index}-{self._epoch}")
@@ -206,12 +204,12 @@ class Fleet:
         actor = ray.remote(EngineActor).options(**options).remote(config)
         return _Held(config, actor, actor.serve.remote())
 
-    def _close_pool(self) -> None:
+    def _close_relay(self) -> None:
         with suppress(*_GONE):  # with Ray itself
-            ray.get(self._pool.close.remote(), timeout=10)
+            ray.get(self.relay.close.remote(), timeout=10)
 
-    def _watch_pool(self) -> Any:
-        return self._pool.serve.options(max_task_retries=0).remote()
+    def _watch_relay(self) -> Any:
+        return self.relay.serve.options(max_task_retries=0).remote()
 
     def _prepare(self, held: _Held) -> Any:
         assert self._data is not None
@@ -221,11 +219,11 @@ class Fleet:
         assert self._note is not None
         held.node = self._nodes[held.config.name] = info["node"]
         self._note("engine", {**info, "state": "started"})
-        ray.get(self._pool.add.remote(held.config.name, held.actor, held.config.width))
+        ray.get(self.relay.add.remote(held.config.name, held.actor, held.config.width))
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
         """Bring engines in as they get ready; replace those that die."""
-        with suppress(*_GONE):  # the pool is, and with it Ray: `check` says so
+        with suppress(*_GONE):  # the relay is, and with it Ray: `check` says so
             self._keep(preparing)
 
     def _keep(self, preparing: dict[Any, _Held]) -> None:
@@ -249,24 +247,24 @@ class Fleet:
                         continue  # its `alive` says the same
 
     def _rejoin(self) -> None:
-        """Tell a pool that was started anew what the old one knew."""
-        self._serving = self._watch_pool()
-        ray.get(self._pool.isolate.remote(list(self._isolated)))
+        """Tell a relay that was started anew what the old one knew."""
+        self._serving = self._watch_relay()
+        ray.get(self.relay.isolate.remote(list(self._isolated)))
         self._sweep()
 
     def _sweep(self) -> None:
-        """See that the pool has every engine, and free slots of trials that are not running.
+        """See that the relay has every engine, and free slots of trials that are not running.
 
         Their release was lost with a process if they are seen twice; once, it may be on its way.
         """
         aboard = [(held, set(trials)) for held, trials in self._aboard()]
-        for held, trials in aboard:  # known to the pool already, but for one just started anew
+        for held, trials in aboard:  # known to it already, but for one just started anew
             seat = (held.config.name, held.actor, held.config.width, list(trials))
-            ray.get(self._pool.add.remote(*seat))
-        there = set(ray.get(self._pool.seated.remote())).union(*(trials for _, trials in aboard))
+            ray.get(self.relay.add.remote(*seat))
+        there = set(ray.get(self.relay.seated.remote())).union(*(trials for _, trials in aboard))
         idle = there - self._running()
         for trial in idle & self._idle:
-            self._pool.release.remote(trial)
+            self.relay.release.remote(trial)
             for held, trials in aboard:
                 if trial in trials:
                     held.actor.release.remote(trial)
@@ -283,7 +281,7 @@ class Fleet:
         assert self._note is not None
         index = next(i for i, held in enumerate(self._engines) if held.alive == alive)
         dead = self._engines[index].config
-        ray.get(self._pool.lost.remote(dead.name))
+        ray.get(self.relay.lost.remote(dead.name))
         cause = "node" if self.died_with_its_node(dead.name) else "process"
         self._note("engine", closing(last_account(Path(dead.home), dead.name), "lost", cause))
         self._epoch += 1

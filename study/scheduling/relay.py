@@ -1,4 +1,4 @@
-"""The Trainable: a thin process that holds a trial's place in Tune while an engine trains it.
+"""The relay: one light process through which every trial hears of its engine.
 
 It imports neither torch nor the core. An engine's death is no failure here: the study hears of it,
 and the trial takes another slot and goes on from its checkpoint.
@@ -6,110 +6,112 @@ and the trial takes another slot and goes on from its checkpoint.
 
 from __future__ import annotations
 
-import json
-import time
+import asyncio
+from dataclasses import dataclass
 from typing import Any
 
-import ray
-from ray import tune
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+
+from study.scheduling.pool import Pool
 
 PAUSE = 1.0
 """Seconds before an engine that cannot be reached just now is asked again."""
 
 
-LOST = 60.0
-"""Seconds after which a call that the pool answers much sooner is lost."""
+@dataclass
+class _Stay:
+    """How far a trial is that is being followed."""
+
+    after: int
+    """Its last report that was passed on."""
+    engine: str = ""
+    handle: Any = None
+    """Where it has a slot; None: nowhere."""
+    taken: int | None = None
+    """Deliverables taken from that engine; None: it has not admitted the trial yet."""
 
 
-class TrialRelay(tune.Trainable):
-    """Relays the reports of one trial, then, the process being reused, of the next."""
+class Relay(Pool):
+    """The pool, and what holds a trial's place in Tune while an engine trains it.
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take over a trial: ``request`` as JSON, and the name of the ``pool``."""
-        self._request = json.loads(config["request"])
-        self._trial = self._request["trial"]
-        self._pool = ray.get_actor(config["pool"])
-        self._engine: tuple[str, Any] | None = None
-        self._taken: int | None = None  # reports taken from this engine; None: not admitted yet
+    Its one process serves all slots of a study. What it knows of a trial it is told with every
+    call, so that a call repeated after its death, by the process that follows it, does no harm:
+    the study takes a report it has already for what it is.
+    """
 
-    def step(self) -> dict[str, Any]:
-        """Wait for the trial's next reports; ``over`` with the last, or when the study stops.
+    def __init__(self) -> None:
+        super().__init__()
+        self._stays: dict[str, _Stay] = {}
 
-        ``died`` names the engine whose death ended the wait.
+    async def follow(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Wait for the next reports of a trial (see :class:`study.search.Request`).
+
+        Returns:
+            ``trial``; its ``reports``; ``over``, with the last of them, or when the study ends;
+            ``died``, the engine whose death ended the wait, if one did.
         """
-        while True:
-            try:
-                return self._relay()
-            except ActorUnavailableError:  # of the network, perhaps: it may be there again
-                time.sleep(PAUSE)
-            except RayActorError:
-                if self._engine is None:  # the pool itself: the driver has gone
-                    raise
-                engine, self._engine = self._engine[0], None
-                ray.get(self._pool.lost.remote(engine))
-                return self._result(died=engine)
+        trial = request["trial"]
+        stay = self._stays.setdefault(trial, _Stay(request["after"]))
+        reports: list[dict[str, Any]] = []
+        over, died = False, ""
+        try:
+            if await self._admitted(request, stay):
+                reports = await self._reports(trial, stay)
+                over = _ends(reports, request["until"])
+            else:
+                over = True
+        except RayActorError:
+            died, stay.handle = stay.engine, None
+            await self.lost(died)
+        except RayTaskError as error:
+            reports, over = [_crashed(stay, str(error))], True
+        if over:
+            await self.release(trial)
+        return {"trial": trial, "reports": reports, "over": over, "died": died}
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Give the old trial's slot back, take the new trial over."""
-        self.cleanup()
-        self.setup(new_config)
+    async def release(self, trial: str) -> None:
+        """Free the slot ``trial`` holds, and follow it no further."""
+        self._stays.pop(trial, None)
+        await super().release(trial)
+
+    async def _admitted(self, request: dict[str, Any], stay: _Stay) -> bool:
+        """See that an engine trains the trial; False once the study ends."""
+        if stay.handle is None:
+            found = await self.acquire(request["trial"])
+            if found is None:
+                return False
+            (stay.engine, stay.handle), stay.taken = found, None
+        if stay.taken is None:
+            await _reached(stay.handle.admit, {**request, "after": stay.after})
+            stay.taken = 0
         return True
 
-    def cleanup(self) -> None:
-        """Give the slot back; it may have been taken back already."""
-        if self._engine is not None:
-            self._pool.release.remote(self._trial)
-            self._engine = None
+    async def _reports(self, trial: str, stay: _Stay) -> list[dict[str, Any]]:
+        assert stay.taken is not None
+        reports: list[dict[str, Any]]
+        reports = await _reached(stay.handle.reports, trial, stay.taken)
+        stay.taken += len(reports)
+        stay.after = max([stay.after, *(r["step"] for r in reports if "step" in r)])
+        return reports
 
-    def _relay(self) -> dict[str, Any]:
+
+async def _reached(method: Any, *arguments: Any) -> Any:
+    """Call an engine, again and again while it is out of reach: it may be there again."""
+    while True:
         try:
-            if self._engine is None:
-                found = self._acquire()
-                if found is None:
-                    return self._result(over=True)
-                self._engine, self._taken = found, None
-            engine = self._engine[1]
-            if self._taken is None:
-                ray.get(engine.admit.remote(self._request))
-                self._taken = 0
-            reports = ray.get(engine.reports.remote(self._trial, self._taken))
-        except RayTaskError as error:
-            reports = [self._crashed(str(error))]
-        self._taken = (self._taken or 0) + len(reports)
-        steps = [report["step"] for report in reports if "step" in report]
-        self._request["after"] = max([self._request["after"], *steps])
-        last = reports[-1] if reports else {"end": None}
-        over = "step" not in last or "end" in last or last["step"] == self._request["until"]
-        if over:
-            self.cleanup()
-        return self._result(reports, over=over)
+            return await method.remote(*arguments)
+        except ActorUnavailableError:
+            await asyncio.sleep(PAUSE)
 
-    def _acquire(self) -> tuple[str, Any] | None:
-        """A slot, or None once the study ends."""
-        while True:
-            try:
-                found: tuple[str, Any] | None
-                found = ray.get(self._pool.acquire.remote(self._trial), timeout=LOST)
-            except GetTimeoutError:
-                continue
-            if found is None or found[0]:
-                return found
 
-    def _result(
-        self, reports: list[dict[str, Any]] | None = None, *, over: bool = False, died: str = ""
-    ) -> dict[str, Any]:
-        return {"trial": self._trial, "reports": reports or [], "over": over, "died": died}
+def _ends(reports: list[dict[str, Any]], until: int | None) -> bool:
+    """Whether a trial's stay ends with ``reports``: none means that it has left its slot."""
+    last = reports[-1] if reports else {}
+    return "step" not in last or "end" in last or last["step"] == until
 
-    def _crashed(self, traceback: str) -> dict[str, Any]:
-        """A report for a trial that an engine could not even take in."""
-        end = {"state": "failed", "reason": "crashed", "traceback": traceback}
-        nothing = {"images": 0, "metrics": {}, "seconds": {"training": 0.0, "evaluation": 0.0}}
-        maker = self._engine[0] if self._engine else ""
-        return {"step": self._request["after"] + 1, **nothing, "engine": maker, "end": end}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing is kept here: engines write the checkpoints, the driver the journal."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Likewise."""
+def _crashed(stay: _Stay, traceback: str) -> dict[str, Any]:
+    """A report for a trial that an engine could not even take in."""
+    end = {"state": "failed", "reason": "crashed", "traceback": traceback}
+    nothing = {"images": 0, "metrics": {}, "seconds": {"training": 0.0, "evaluation": 0.0}}
+    return {"step": stay.after + 1, **nothing, "engine": stay.engine, "end": end}

@@ -40,12 +40,6 @@ class StudySearcher(Searcher):
         self._conductor, self._fleet = conductor, fleet
         self._names: dict[str, str] = {}
 
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """The study has its own objective; Tune's settings are not used."""
-        return True
-
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, None to wait, or FINISHED."""
         request = None
@@ -56,7 +50,7 @@ class StudySearcher(Searcher):
         if request is None:
             return Searcher.FINISHED if self._conductor.finished else None
         self._names[trial_id] = request.trial
-        return {"request": json.dumps(asdict(request)), "pool": self._fleet.pool_name}
+        return {"request": json.dumps(asdict(request))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

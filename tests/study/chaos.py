@@ -31,10 +31,9 @@ from study import load
 
 VICTIMS = {
     "engine": 30,
-    "trainable": 24,
     "driver": 12,
     "machine": 8,
-    "pool": 6,
+    "relay": 30,
     "raylet": 5,
     "gcs": 4,
     "interrupt": 6,
@@ -47,7 +46,7 @@ VICTIMS = {
 to the driver.
 """
 ENDS_DRIVER = {"driver", "machine", "interrupt", "terminate"}
-MAY_END_DRIVER = {"pool", "raylet", "gcs"}
+MAY_END_DRIVER = {"relay", "raylet", "gcs"}
 STALL = 150.0
 """Seconds without a new report, while a driver runs, that count as hanging."""
 IDLE = 12

@@ -289,8 +289,7 @@ def _histories(journal: list[Event]) -> dict[tuple[str, str], list[tuple[int, fl
 
 TITLES = {
     "engine": "EngineActor",
-    "trainable": "ray::(Resource)?Trainable|ray::TrialRelay",
-    "pool": "ray::Pool",
+    "relay": "ray::Relay",
     "raylet": "/raylet/raylet",
     "gcs": "/gcs/gcs_server",
 }

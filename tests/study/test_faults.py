@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_to_kills_at_random_moments(tmp_path: Path, reference: Path) -> None:
-    victims = {"engine": 10, "trainable": 8, "driver": 2, "machine": 1, "pool": 1, "raylet": 1}
+    victims = {"engine": 10, "relay": 9, "driver": 2, "machine": 1, "raylet": 1}
     campaign = Campaign(
         tmp_path, 23, seed=5, spec=SPEC, reference=reference, victims=victims, engines=(2, 1)
     )

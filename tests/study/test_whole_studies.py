@@ -64,10 +64,10 @@ def test_trials_run_on_both_nodes_of_a_cluster_and_go_on_when_one_is_removed(
         run = Launch(home, "--address", cluster.address, "--set", "engines.count=auto")
         run.until(lambda: len(engines(run, "started")) == 2, "both engines")
         run.reports(4)
-        relays = harness.processes(home, harness.TITLES["trainable"])
+        relays = harness.processes(home, harness.TITLES["relay"])
         maps = [Path(f"/proc/{relay.pid}/maps").read_text() for relay in relays]
         assert maps
-        assert not any("libtorch" in found for found in maps)  # Trainables stay light
+        assert not any("libtorch" in found for found in maps)  # it stays light
         cluster.remove_node(node, allow_graceful=False)
         assert run.end() == 0, run.text()
         lost = engines(run, "lost")

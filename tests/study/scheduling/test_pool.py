@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from study.scheduling import pool as pool_module
 from study.scheduling.pool import Pool
 
 
@@ -131,6 +128,23 @@ def test_a_pool_started_anew_is_told_who_is_where() -> None:
     asyncio.run(play())
 
 
+def test_an_engine_that_has_fewer_slots_by_now_takes_no_more_until_it_is_below() -> None:
+    async def play() -> None:
+        pool, engine = Pool(), Handle()
+        await pool.add("a", engine, 2)
+        await pool.acquire("t0")
+        await pool.acquire("t1")
+        await pool.add("a", engine, 1)
+        late = await waits(pool, "t2")
+        await pool.release("t0")
+        await asyncio.sleep(0.01)
+        assert not late.done()
+        await pool.release("t1")
+        assert await late == ("a", engine)
+
+    asyncio.run(play())
+
+
 def test_closing_lets_everybody_go() -> None:
     async def play() -> None:
         pool = Pool()
@@ -138,20 +152,4 @@ def test_closing_lets_everybody_go() -> None:
         await pool.close()
         assert await waiting is None
 
-    asyncio.run(play())
-
-
-def test_the_first_trials_start_together_or_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def play() -> None:
-        pool, handle = Pool(), Handle()
-        await pool.gather(2)
-        await pool.add("a", handle, 2)
-        first = await waits(pool, "t0")
-        assert await pool.acquire("t1") == await first
-        late = Pool()
-        await late.gather(2)
-        await late.add("a", handle, 2)
-        assert await asyncio.wait_for(late.acquire("alone"), 5) == ("a", handle)
-
-    monkeypatch.setattr(pool_module, "PATIENCE", 0.2)
     asyncio.run(play())

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+
+from study.scheduling import relay as relay_module
+from study.scheduling.relay import Relay
+
+REQUEST = {"trial": "t", "after": 2, "until": None}
+
+
+class Engine:
+    """Stands for an engine's handle: answers ``reports`` from a list; an exception is raised."""
+
+    def __init__(self, *answers: list[dict[str, Any]] | Exception) -> None:
+        self.answers = list(answers)
+        self.admitted: list[dict[str, Any]] = []
+        self.asked: list[int] = []
+        self.released: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        found: Callable[..., Any] = {
+            "admit": self._admit,
+            "reports": self._reports,
+            "release": self.released.append,
+        }[name]
+
+        class Method:
+            remote = staticmethod(found)
+
+        return Method
+
+    async def _admit(self, request: dict[str, Any]) -> None:
+        self.admitted.append(request)
+
+    async def _reports(self, trial: str, after: int) -> list[dict[str, Any]]:
+        self.asked.append(after)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def report(step: int, **more: Any) -> dict[str, Any]:
+    return {"step": step, **more}
+
+
+def test_reports_are_passed_on_until_the_last_which_frees_the_slot() -> None:
+    async def play() -> None:
+        relay, engine = Relay(), Engine([report(3), report(4)], [report(5, end={})])
+        await relay.add("a", engine, 1)
+        first = await relay.follow(REQUEST)
+        assert first == {"trial": "t", "reports": [report(3), report(4)], "over": False, "died": ""}
+        assert (await relay.follow(REQUEST))["over"]
+        assert (engine.asked, engine.admitted) == ([0, 2], [REQUEST])
+        assert (await relay.seated(), engine.released) == ([], ["t"])
+
+    asyncio.run(play())
+
+
+def test_a_trial_is_let_go_at_the_report_it_was_asked_for() -> None:
+    async def play() -> None:
+        relay, engine = Relay(), Engine([report(3)])
+        await relay.add("a", engine, 1)
+        assert (await relay.follow({**REQUEST, "until": 3}))["over"]
+
+    asyncio.run(play())
+
+
+def test_a_trial_whose_engine_dies_goes_on_in_another_after_what_was_heard() -> None:
+    async def play() -> None:
+        relay, alive = Relay(), Engine([report(4)])
+        await relay.add("dead", Engine([report(3)], ActorDiedError()), 1)
+        await relay.follow(REQUEST)
+        lost = await relay.follow(REQUEST)
+        assert lost == {"trial": "t", "reports": [], "over": False, "died": "dead"}
+        await relay.add("alive", alive, 1)
+        assert (await relay.follow(REQUEST))["reports"] == [report(4)]
+        assert alive.admitted == [{**REQUEST, "after": 3}]
+
+    asyncio.run(play())
+
+
+def test_an_engine_out_of_reach_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        relay = Relay()
+        engine = Engine(ActorUnavailableError("away", b"1" * 16), [report(3)])
+        await relay.add("a", engine, 1)
+        assert (await relay.follow(REQUEST))["reports"] == [report(3)]
+
+    monkeypatch.setattr(relay_module, "PAUSE", 0.01)
+    asyncio.run(play())
+
+
+def test_a_trial_that_an_engine_cannot_take_in_has_crashed_with_the_traceback() -> None:
+    async def play() -> None:
+        relay = Relay()
+        await relay.add("a", Engine(RayTaskError("reports", "Traceback: no such model", None)), 1)
+        found = await relay.follow(REQUEST)
+        assert found["over"]
+        [crashed] = found["reports"]
+        assert (crashed["step"], crashed["end"]["reason"]) == (3, "crashed")
+        assert "no such model" in crashed["end"]["traceback"]
+
+    asyncio.run(play())
+
+
+def test_a_relay_started_anew_asks_an_engine_for_all_it_made() -> None:
+    async def play() -> None:
+        engine = Engine([report(3)], [report(3), report(4)])
+        old, new = Relay(), Relay()
+        await old.add("a", engine, 1)
+        await old.follow(REQUEST)
+        await new.add("a", engine, 1, ["t"])
+        assert (await new.follow(REQUEST))["reports"] == [report(3), report(4)]
+
+    asyncio.run(play())
+
+
+def test_a_study_that_ends_lets_trials_go_that_wait_for_a_slot() -> None:
+    async def play() -> None:
+        relay = Relay()
+        waiting = asyncio.create_task(relay.follow(REQUEST))
+        await asyncio.sleep(0.01)
+        await relay.close()
+        assert (await waiting)["over"]
+
+    asyncio.run(play())
