@@ -146,4 +146,6 @@ class Family:
         return {name: self._pick(stack) for name, stack in stacks.items()}
 
     def _terms(self, terms: Terms) -> Terms:
-        return terms if len(self.rows) == self._width else terms.rows(self.index)
+        # Selected even where all rows are the family's: the gradients that come back would lie
+        # otherwise in memory, and convolutions round by where they lie.
+        return terms if self._width == 1 else terms.rows(self.index)
