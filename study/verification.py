@@ -169,6 +169,7 @@ class _Verifier:
             epoch=1,
             keep="all",
             weights=None if weights is None else str(weights),
+            precision=trial.key["dtype"],
         )
         self._data = _data(home, history.study["data"])
         Dataset.open(self._data, self._validation)  # reads all of it and checks it, engines do not

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from vae_core.geometry import ImageShape
 from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
 from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
+from vae_core.precision import Precision
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
@@ -96,6 +98,7 @@ class Bank:
         batch_size: B, images a member sees a step.
         dequantize: add uniform noise one grey level wide to every training image.
         head: the decoders' head, the same in every row; None: balancers set the noise variance.
+        precision: of matrix products and convolutions in training.
     """
 
     def __init__(
@@ -108,10 +111,12 @@ class Bank:
         batch_size: int,
         dequantize: bool = False,
         head: Head | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.shape, self.width, self.batch_size, self.head = shape, width, batch_size, head
         self.device = images.device
         self._images = images
+        self._multiplying = _multiplying(self.device, precision)
         self._module = build(model, shape, head).to(self.device).train()
         self._evaluated = build(model, shape, head).to(self.device).eval()
         self._fresh = build(model, shape, head)  # stays on the CPU: one start for every device
@@ -269,7 +274,9 @@ class Bank:
         """
         if any(not held.step % held.halving for held in map(self._row, rows)):
             self._reschedule()
-        terms = self._forward(self._batch(rows))
+        x = self._batch(rows)
+        with self._multiplying:
+            terms = self._forward(x)
         losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
         # Every member's gradient starts from a 1 of its own, so none meets another.
@@ -400,6 +407,14 @@ def _stack(value: Tensor, width: int) -> Tensor:
 def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, leaf = name.rpartition(".")
     return module.get_submodule(path), leaf
+
+
+def _multiplying(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Where a forward pass multiplies in ``precision``; its backward pass does then as well."""
+    if precision == "float32":
+        return nullcontext()
+    # Without the cache, which is for weights that are used more than once a step.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def _synchronise(device: torch.device) -> None:

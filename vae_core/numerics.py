@@ -7,15 +7,19 @@ from pathlib import Path
 
 import torch
 
+from vae_core.precision import Precision
 
-def numerics_key(device: torch.device, width: int) -> dict[str, str | int | bool]:
+
+def numerics_key(
+    device: torch.device, width: int, precision: Precision
+) -> dict[str, str | int | bool]:
     """The key of a bank of ``width`` rows on ``device`` in this process."""
     return {
         "device": _device_kind(device),
         "torch": str(
             torch.__version__
         ),  # a plain string: its own class would need torch to be read
-        "dtype": "float32",
+        "dtype": precision,
         "compiled": False,
         "threads": torch.get_num_threads(),
         "width": width,

@@ -334,6 +334,7 @@ class Engine:
                 batch_size=settings["training"]["batch_size"],
                 dequantize=settings["training"]["dequantize"],
                 head=run.head,
+                precision=self.config.precision,
             )
             if key not in self._pilots:
                 start = time.perf_counter()
@@ -447,7 +448,7 @@ class Engine:
         return {
             "engine": self.config.name,
             "shape": shape,
-            "key": numerics_key(self._device, self.config.width),
+            "key": numerics_key(self._device, self.config.width, self.config.precision),
             "seconds_per_image": self._pilots.get(shape),
         }
 

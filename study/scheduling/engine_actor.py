@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vae_core.precision import Precision
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -31,6 +33,8 @@ class EngineConfig:
     """Checkpoints that stay while a trial runs: ``all``, else the last two."""
     weights: str | None
     """The file of the Inception network's weights, if the study asks for its features."""
+    precision: Precision = "float32"
+    """Of matrix products and convolutions in training."""
 
 
 class EngineActor:

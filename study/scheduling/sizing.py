@@ -48,6 +48,7 @@ class EnginePlan:
             epoch=epoch,
             keep=spec.checkpoints.keep,
             weights=None if weights is None else str(weights),
+            precision=spec.engines.precision,
         )
 
 
@@ -120,5 +121,6 @@ def time_images(
         width=width,
         batch_size=training["batch_size"],
         dequantize=training["dequantize"],
+        precision=spec["engines"]["precision"],
     )
     return bank.seconds_per_image(Member(0, training["lr"], "learned_sigma", {}), steps)

@@ -87,6 +87,9 @@ class EnginesSpec(Section):
     slots: Annotated[Whole, Field(ge=1)] | Literal["auto"] = Field(
         default="auto", description="auto, or slots an engine, 1 or more"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="float32 or bfloat16: what training multiplies in"
+    )
 
 
 class CheckpointsSpec(Section):

@@ -17,6 +17,7 @@ from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE, build, initialise
+from vae_core.precision import Precision
 
 DIGITS = ImageShape(1, 8, 8)
 MLP = {"name": "mlp", "latent": 4, "width": 24, "depth": 1}
@@ -46,6 +47,8 @@ def bank(width: int, kind: str = "mlp", **settings: object) -> Bank:
         "mlp": (MLP, digits, DIGITS),
         "conv": (CONV, pictures, CONV_SHAPE),
         "norm": ({"name": f"{__name__}:Normalised", "latent": 3}, digits, DIGITS),
+        "wae": ({"name": "wae", "latent": 3, "width": 2}, pictures, CONV_SHAPE),
+        "residual": ({"name": "residual", "latent": 3, "width": 4, "dense": 8}, digits, DIGITS),
     }[kind]
     return Bank(model, images(), shape, width=width, batch_size=BATCH, **settings)  # type: ignore[arg-type]
 
@@ -79,6 +82,10 @@ NEIGHBOURS = [
 ]
 
 
+FAMILY = [replace(ONE, seed=seed) for seed in (2, 3, 4)]
+PRECISIONS = ["float32", "bfloat16"]
+
+
 def state(found: Bank, row: int) -> dict[str, Tensor]:
     return found.checkpoint(row)
 
@@ -88,11 +95,15 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "norm"])
-def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(kind: str) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["mlp", "conv", "norm", "wae", "residual"])
+def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(
+    kind: str, precision: Precision
+) -> None:
+    """Nor on whether all of the bank has one balancer."""
     steps, results = 6, []
-    for others in ([], NEIGHBOURS[:2], NEIGHBOURS[1:4]):
-        found = bank(4, kind)
+    for others in ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], FAMILY):
+        found = bank(4, kind, precision=precision)
         for member in others:
             found.admit(member)
         row = found.admit(ONE)
@@ -103,8 +114,10 @@ def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(kind: str) ->
         assert segment == results[0][1]
 
 
-def test_a_neighbour_going_to_nan_changes_nothing() -> None:
-    calm, wild = bank(3), bank(3)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precision) -> None:
+    calm, wild = (bank(3, kind, precision=precision) for _ in range(2))
     divergent = replace(ONE, seed=2, lr=1e30)  # the same balancer: the same loss computes both
     for found, neighbour in ((calm, replace(divergent, lr=1e-3)), (wild, divergent)):
         found.admit(neighbour)
@@ -129,15 +142,18 @@ def test_members_may_come_and_go_while_another_trains() -> None:
     assert alone.segment(row) == shared.segment(kept)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("member", [ONE, *NEIGHBOURS], ids=lambda m: m.balancer)
-def test_a_checkpoint_goes_on_as_if_nothing_had_happened(width: int, member: Member) -> None:
-    whole = bank(width)
+def test_a_checkpoint_goes_on_as_if_nothing_had_happened(
+    width: int, member: Member, precision: Precision
+) -> None:
+    whole = bank(width, precision=precision)
     row = whole.admit(member)
     whole.train(4)
     saved = whole.checkpoint(row)
     whole.train(5)
-    again = bank(width)
+    again = bank(width, precision=precision)
     if width > 1:
         again.admit(NEIGHBOURS[0])
     resumed = again.admit(member, saved)
@@ -348,14 +364,46 @@ def test_a_learned_scalar_moves_at_its_own_rate_as_torchs_adam_moves_it() -> Non
     )
 
 
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "norm", "wae", "residual"])
+def test_bfloat16_rounds_products_and_nothing_else(kind: str, width: int) -> None:
+    """S and R of a first step are float32's to the rounding of 8 bits, but not to float32's."""
+    found, reference = (bank(width, kind, precision=p) for p in ("bfloat16", "float32"))
+    for each in (found, reference):
+        each.admit(NEIGHBOURS[0])
+        each.train(1)
+    a, b = (each.checkpoint(0)["history"] for each in (found, reference))
+    torch.testing.assert_close(a, b, rtol=0.02, atol=0)
+    assert not torch.isclose(a, b, rtol=1e-6).all()
+    assert {v.dtype for n, v in found.checkpoint(0).items() if n.startswith(("param", "exp"))} == {
+        torch.float32
+    }
+    model, x = found.model(0), torch.rand(3, *found.shape.chw)
+    evaluated = model(x, torch.zeros(3, found.latent)).xhat
+    assert not torch.equal(evaluated, evaluated.bfloat16().float())
+
+
+def test_training_in_bfloat16_comes_to_about_the_same_loss() -> None:
+    found, reference = (bank(1, precision=p) for p in ("bfloat16", "float32"))
+    ends = []
+    for each in (found, reference):
+        row = each.admit(replace(NEIGHBOURS[0], lr=3e-3))
+        each.train(280)
+        each.segment(row)
+        each.train(20)
+        ends.append(each.segment(row).loss)
+    assert ends[0] == pytest.approx(ends[1], rel=0.02)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", BALANCERS.names())
-def test_every_family_learns_digits(name: str) -> None:
+def test_every_family_learns_digits(name: str, precision: Precision) -> None:
     hyper = {"beta": 0.02} if name == "fixed_beta" else {}
     averages = {"running_average", "running_minimum", "asperti_trentin"}
     hyper |= {"decay": 0.9} if name in averages else {}
     hyper |= {"sigma_lr": 0.03} if name == "learned_sigma" else {}
     hyper |= {"scale_lr": 0.01} if name == "laplace_scale" else {}
-    found = bank(1, head=BALANCERS.get(name).head)
+    found = bank(1, head=BALANCERS.get(name).head, precision=precision)
     row = found.admit(Member(0, 3e-3, name, hyper))
     found.train(20)
     early = found.segment(row)

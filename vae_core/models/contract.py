@@ -78,13 +78,16 @@ class VAE(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no head")
 
     def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
-        """Encode images [B, C, H, W], decode z = mu + exp(logvar/2) * noise, noise [B, Z]."""
-        mu, logvar = self.encode(x)
+        """Encode images [B, C, H, W], decode z = mu + exp(logvar/2) * noise, noise [B, Z].
+
+        All in float32, even where the layers in between multiply in bfloat16.
+        """
+        mu, logvar = (value.float() for value in self.encode(x))
         z = torch.addcmul(mu, noise, (0.5 * logvar).exp())
         if self.head is None:
-            return Reconstruction(self.decode(z), mu, logvar)
+            return Reconstruction(self.decode(z).float(), mu, logvar)
         xhat, log_sigma2 = self.decode_spread(z)
-        return Reconstruction(xhat, mu, logvar, log_sigma2)
+        return Reconstruction(xhat.float(), mu, logvar, log_sigma2.float())
 
 
 def positive_int(key: str, value: Any) -> int:

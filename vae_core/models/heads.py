@@ -25,6 +25,7 @@ def soft_clip(raw: Tensor) -> Tensor:
     the rest (its vectors and its remainder do not agree), and a member's last bits would depend on
     its row.
     """
+    raw = raw.float()
     clipped = torch.log(torch.exp(raw.clamp(max=20.0)) + math.exp(LOG_SIGMA_MIN))
     return 2 * torch.where(raw > 20.0, raw, clipped)
 

@@ -30,7 +30,8 @@ class Sigmoid(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values in (0, 1), in the shape of x."""
+        """Values in (0, 1), float32, in the shape of x."""
+        x = x.float()
         if x.numel() % VECTOR:
             return torch.reciprocal(1 + torch.exp(-x))
         return torch.sigmoid(x)

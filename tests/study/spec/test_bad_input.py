@@ -227,6 +227,7 @@ def test_a_wrong_key_or_value(refused, where, old, new, line, key, what, remedy)
         ({"training": {"epochs": 1, "reports": 0}}, "training.reports", "0 should", "1 or more"),
         ({"engines": {"device": "tpu"}}, "engines.device", "'tpu' should", "auto, cpu or cuda"),
         ({"engines": {"slots": 0}}, "engines.slots", "0 should", "auto, or slots"),
+        ({"engines": {"precision": "half"}}, "engines.precision", "half", "float32 or bfloat16"),
         ({"max_hours": 0}, "max_hours", "0 should be greater than 0", "hours the study may run"),
         ({"max_hours": "soon"}, "max_hours", "'soon' should be", "above 0, or leave it out"),
         ({"max_images": 0.5}, "max_images", "0.5 should be", "1 or more, or leave it out"),

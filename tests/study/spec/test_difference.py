@@ -38,6 +38,10 @@ def test_no_change(compare):
         ),
         (lambda new: new.update(question="why?"), "question: '' -> 'why?'"),
         (lambda new: new["engines"].update(slots=4), "engines.slots: 'auto' -> 4"),
+        (
+            lambda new: new["engines"].update(precision="bfloat16"),
+            "engines.precision: 'float32' -> 'bfloat16'",
+        ),
         (lambda new: new.update(max_images=5), "max_images: nothing -> 5"),
         (lambda new: new.update(max_hours=0.5), "max_hours: nothing -> 0.5"),
         (lambda new: new.update(max_device_hours=2), "max_device_hours: nothing -> 2.0"),
