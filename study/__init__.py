@@ -1,7 +1,7 @@
 """Studies of what tuning beta costs against balancers that set it themselves.
 
-The functions are the command line's verbs. They are imported on first use: the processes that only
-relay a trial's reports stay light.
+The functions are the command line's verbs. They are imported on first use: the process that only
+relays reports stays light.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from study.analysis import Report, SeveralReport, build_tables, combine
 from study.journal import HomeError, StudyHome, has_events, read_events, studies_home
 from study.spec import StudySpec, load_spec
 from study.spec.errors import Source
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.storages import JournalStorage
 
     from study.agreement import Verification
+    from study.analysis import Report, SeveralReport
     from study.cleaning import Cleaning
     from study.estimate import Estimate
     from study.exporting import Exported
@@ -196,6 +196,8 @@ def together(
     price: str | None = None,
 ) -> tuple[list[Report], SeveralReport]:
     """The reports of several studies, as :func:`report` writes them, and their joint answer."""
+    from study.analysis import combine
+
     reports = [report(name, home=home, target=target, price=price) for name in names]
     return reports, combine(reports)
 
@@ -204,6 +206,8 @@ def load(
     name: str, *, home: PathLike | None = None, arrow: bool = False
 ) -> dict[str, pd.DataFrame] | dict[str, pa.Table]:
     """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow."""
+    from study.analysis import build_tables
+
     tables = build_tables(read_events(find(name, home).path))
     return tables if arrow else {key: table.to_pandas() for key, table in tables.items()}
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted and resumable.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -376,6 +377,7 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
             again = f"study resume {forked.name}{at}"
         click.echo(f"interrupted; nothing is lost. Go on with: {again}", err=True)
         sys.exit(INTERRUPTED)
+    gc.freeze()  # the process ends: to look through all it has loaded takes a second
     render(found, sys.stdout)
     click.echo(
         f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "

@@ -14,17 +14,15 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from study.analysis import Report
-from study.analysis.answers_by_arm import arm_answers
 from study.cluster import check_address, ray_up
 from study.journal import Event, Journal, StudyHome, has_events
 from study.journal.orders import waiting
 from study.progress import Progress
-from study.reporting import write_report
 from study.scheduling import checkpoints, heartbeats
 from study.scheduling.weights import shared_weights
 from study.spec import SpecError, StudySpec, check_images, difference
@@ -34,6 +32,7 @@ from vae_core.data import PreparedData, prepare
 from vae_core.errors import UserError
 
 if TYPE_CHECKING:
+    from study.analysis import Report
     from study.scheduling.fleet import Fleet
     from study.search import Conductor
 
@@ -77,10 +76,13 @@ def run(spec: StudySpec, options: Options) -> Report:
         if _nothing_left(spec, journal, home):
             with _tracking(uri, home, journal) as writer:
                 return _conclude(spec, journal, home, writer)
-        with ThreadPoolExecutor(2) as aside:  # Ray comes up while data and Optuna are made ready
+        started = stack.enter_context(ExitStack())
+        # Ray comes up, which is mostly waiting, while all else is made ready.
+        Thread(target=import_module, args=("study.tracking.sink",), daemon=True).start()
+        with ThreadPoolExecutor(2) as aside:
             preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
             aside.submit(import_module, "study.search")
-            ray_up(options.address, spec, stack)
+            ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it comes up
         data = preparing.result()
         check_images(spec, data)
@@ -88,7 +90,11 @@ def run(spec: StudySpec, options: Options) -> Report:
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:
             _conduct(spec, data, weights, journal, home, signals)
-            return _conclude(spec, journal, home, writer)
+            with ThreadPoolExecutor(1) as aside:
+                ending = aside.submit(started.close)
+                report = _conclude(spec, journal, home, writer)
+                ending.result()
+            return report
 
 
 @contextmanager
@@ -241,12 +247,16 @@ def _retire(spec: StudySpec, events: Iterable[Event], home: StudyHome) -> None:
 
 def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter) -> Report:
     """Report, in the study's home and in MLflow."""
+    from study.reporting import write_report  # and statistics with it, which take long to load
+
     report = write_report(spec, journal.events, home)
     _log_report(report, home, writer)
     return report
 
 
 def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
+    from study.analysis.answers_by_arm import arm_answers
+
     files = {
         "report/report.txt": home.report / "report.txt",
         "report/report.html": home.page,
