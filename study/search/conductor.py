@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
-
-from optuna.storages import JournalStorage
 
 from study.journal import Event, Journal
 from study.journal.backend import JournalBackend
 from study.search.caps import Cap, Spending
+from study.search.optuna_parts import StudyStorage
 from study.search.phases import Ask, Chosen, Confirm, Phase, Search
+from study.search.roster import SUSPECT, Roster, Trial
 from study.spec import StudySpec
 from vae_core.errors import UserError
 
-SUSPECT = 2
 FATAL = 5
 BY_HAND = "stopped by hand"
 _FATAL = (
@@ -50,36 +48,6 @@ class Request:
     """Report after which the engine lets the trial go, to be decided on; None: train to the end."""
     alone: bool
     """It may have taken engines down: no other trial may share one with it."""
-
-
-@dataclass
-class Trial:
-    """A trial the study has asked."""
-
-    ask: Ask
-    phase: Phase
-    settings: dict[str, dict[str, Any]]
-    step: int = 0
-    """Last report in the journal."""
-    value: float | None = None
-    """The objective at that report, on validation."""
-    state: str | None = None
-    """How it ended; None while it has not."""
-    running: bool = False
-    """Handed out and not back."""
-    engine: str = ""
-    """Where it last trained, in this launch."""
-    held: bool = False
-    """At a report where its whole batch is to be decided on."""
-    made: set[tuple[str, int]] = field(default_factory=set)
-    """(engine, step) of every report that is in the journal."""
-    deaths: int = 0
-    """Engines that died under it since its last report."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether it is suspected of taking engines down."""
-        return self.deaths >= SUSPECT
 
 
 @dataclass(frozen=True)
@@ -114,14 +82,13 @@ class Conductor:
 
     def __init__(self, spec: StudySpec, journal: Journal, dims: int, slots: int) -> None:
         self.spec, self.journal, self.slots = spec, journal, slots
-        self.trials: dict[str, Trial] = {}
         self.interrupted = False
         self.cap: Cap | None = None
         self.failure: Exception | None = None
         self._dims = dims
-        self._storage = JournalStorage(JournalBackend(journal))
+        self._storage = StudyStorage(JournalBackend(journal))
         self._phases: dict[str, Phase] = {}
-        self._members: dict[str, list[Trial]] = {}
+        self._roster = Roster()
         self._pilots: set[str] = set()
         self._choices: dict[str, int | None] = {}
         self._stopped_arms: set[str] = set()
@@ -134,13 +101,18 @@ class Conductor:
                 self._advance(phase)
             journal.commit()
 
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """All trials asked so far, by name, in the order they were asked."""
+        return self._roster.trials
+
     # -- what the scheduler asks ----------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
         """Nothing is left to hand out, and nothing is running."""
         with self._lock:
-            return not self._running() and (self.interrupted or not any(self._ready()))
+            return not self._roster.running and (self.interrupted or not self._roster.ready)
 
     @property
     def complete(self) -> bool:
@@ -151,24 +123,23 @@ class Conductor:
     def running(self) -> set[str]:
         """The trials that were handed out and are not back."""
         with self._lock:
-            return {name for name, trial in self.trials.items() if trial.running}
+            return set(self._roster.running)
 
     @property
     def startable(self) -> int:
         """How many trials could be running at once now."""
         with self._lock:
-            return min(self.slots, self._running() + sum(1 for _ in self._ready()))
+            return min(self.slots, len(self._roster.running) + self._roster.ready)
 
     def next(self) -> Request | None:
         """A trial to start now, or None while all slots are taken or batches are incomplete."""
         with self._lock:
-            if self.interrupted or self._running() >= self.slots:
+            if self.interrupted or len(self._roster.running) >= self.slots:
                 return None
-            # The arm with most batches ahead of it first: the others fill the slots it leaves.
-            trial = max(self._ready(), key=lambda t: t.phase.batches_left(), default=None)
+            trial = self._roster.first()
             if trial is None:
                 return None
-            trial.running = True
+            self._roster.hand_out(trial)
             return Request(
                 trial=trial.ask.trial,
                 phase=trial.ask.phase,
@@ -264,8 +235,8 @@ class Conductor:
             if old.state not in {"failed", "pruned"}:
                 state = old.state or "not over"
                 raise UserError(f"trial '{name}' is {state}", where=self.spec.name)
-            members = self._members[old.phase.name]
-            attempts = [other for other in members if other.ask.number == old.ask.number]
+            tried = self._roster.of(old.phase)
+            attempts = [other for other in tried if other.ask.number == old.ask.number]
             if attempts[-1] is not old:
                 where = f"retried already, as '{attempts[-1].ask.trial}'"
                 raise UserError(f"trial '{name}' was {where}", where=self.spec.name)
@@ -298,7 +269,7 @@ class Conductor:
         Only now may another take its place: Tune then has the trial's process free to use again.
         """
         with self._lock:
-            self.trials[name].running = False
+            self._roster.take_back(self.trials[name])
 
     def standings(self) -> list[Standing]:
         """How far every arm is, in the spec's order."""
@@ -354,7 +325,7 @@ class Conductor:
         if "end" in report:
             self._end(trial, report["end"])
         elif trial.phase.synchronous:
-            trial.held = True
+            self._roster.hold(trial)
         elif trial.phase.should_prune(trial.ask.optuna):
             self._end(trial, {"state": "pruned"})
         self._decide(trial.phase)
@@ -368,10 +339,9 @@ class Conductor:
         self.journal.append("report", {"trial": trial.ask.trial, **fields, **again})
 
     def _end(self, trial: Trial, end: dict[str, Any]) -> None:
-        trial.state, trial.held = end["state"], False
-        if trial.state == "complete" and not _finite(trial.value):
-            trial.state = "failed"
+        if end["state"] == "complete" and not _finite(trial.value):
             end = {**end, "state": "failed", "reason": f"diverged at report {trial.step}"}
+        self._roster.end(trial, end["state"])
         filled = {"reason": "", "metrics": {}, "seconds": {}, "artifacts": {}, "traceback": ""}
         value = trial.value if trial.state == "complete" else None
         fixed = {"trial": trial.ask.trial, "step": trial.step, "value": value}
@@ -389,16 +359,17 @@ class Conductor:
         """
         if not phase.synchronous:
             return
-        living = [trial for trial in self._open(phase) if trial.state is None]
-        if not living or not all(trial.held for trial in living):
+        batch = self._roster.batch(phase)
+        if not batch.reached:
             return
+        living = [trial for trial in batch.trials if trial.state is None]
         step = min(trial.step for trial in living)
         decided = [trial for trial in living if trial.step == step]
         for trial in decided:
             self._report_to_optuna(trial)
         pruned = [trial for trial in decided if phase.should_prune(trial.ask.optuna)]
         for trial in decided:
-            trial.held = False
+            self._roster.hold(trial, False)
         for trial in pruned:
             self._end(trial, {"state": "pruned"})
 
@@ -406,12 +377,13 @@ class Conductor:
 
     def _advance(self, phase: Phase) -> None:
         """Tell a batch that has ended, and ask what follows it."""
-        batch = self._open(phase)
-        if any(trial.state is None for trial in batch):
+        batch = self._roster.batch(phase)
+        if not batch.over:
             return
-        for trial in batch:
+        for trial in batch.trials:
             assert trial.state is not None
             phase.tell(trial.ask.optuna, trial.state, trial.value)
+        batch.trials.clear()
         if phase.arm in self._stopped_arms:
             return
         asked = phase.ask_batch()
@@ -442,7 +414,6 @@ class Conductor:
     def _confirm(self, search: Search, chosen: Chosen) -> Confirm:
         confirm = Confirm(self._storage, self.spec, search.arm, search.replicate, chosen)
         self._phases[confirm.name] = confirm
-        self._members.setdefault(confirm.name, [])
         return confirm
 
     def _restore(self) -> None:
@@ -454,16 +425,15 @@ class Conductor:
                 else:
                     phase = Confirm(self._storage, self.spec, arm, replicate, None)
                 self._phases[phase.name] = phase
-        self._members = {name: [] for name in self._phases}
         for event in self.journal.events:
             self._replay(event)
             self._spending.follow(event)
-        for trial in self.trials.values():
-            trial.held = (
-                trial.state is None
-                and trial.phase.synchronous
-                and trial.step > trial.phase.reported(trial.ask.optuna)
-            )
+        for phase in self._phases.values():
+            batch = self._roster.batch(phase)
+            batch.trials = [t for t in batch.trials if not phase.told(t.ask.optuna)]
+            for trial in batch.trials:
+                if trial.state is None and phase.synchronous:
+                    self._roster.hold(trial, trial.step > phase.reported(trial.ask.optuna))
 
     def _replay(self, event: Event) -> None:
         data = event.data
@@ -472,13 +442,13 @@ class Conductor:
             assert isinstance(search, Search)
             self._choices[search.name] = data["number"]
             if data["number"] is not None:
-                tried = self._members[search.name]
+                tried = self._roster.of(search)
                 params = next(t.ask.params for t in tried if t.ask.number == data["number"])
                 self._confirm(search, Chosen(data["number"], params, data["value"]))
         elif event.kind == "trial":
             fields = {key: data[key] for key in Ask.__dataclass_fields__}
             ask = Ask(**fields)
-            self._add(Trial(ask, self._phases[ask.of], data["settings"]))
+            self._roster.add(Trial(ask, self._phases[ask.of], data["settings"]))
         elif event.kind == "report":
             trial = self.trials[data["trial"]]
             trial.made.add((data["engine"], data["step"]))
@@ -493,11 +463,11 @@ class Conductor:
         elif event.kind == "stop" and "arm" in data:
             self._stopped_arms.add(data["arm"])
         elif event.kind == "end":
-            self.trials[data["trial"]].state = data["state"]
+            self._roster.end(self.trials[data["trial"]], data["state"])
 
     def _ask(self, ask: Ask, phase: Phase) -> None:
         settings = self.spec.resolve(ask.arm, ask.params, self._dims)
-        self._add(Trial(ask, phase, settings))
+        self._roster.add(Trial(ask, phase, settings))
         self.journal.append("trial", {**asdict(ask), "settings": settings})
 
     def _known(self, name: str) -> Trial:
@@ -507,22 +477,6 @@ class Conductor:
 
     def _of(self, arm: str) -> list[Trial]:
         return [trial for trial in self.trials.values() if trial.ask.arm == arm]
-
-    def _add(self, trial: Trial) -> None:
-        self.trials[trial.ask.trial] = trial
-        self._members[trial.phase.name].append(trial)
-
-    def _open(self, phase: Phase) -> list[Trial]:
-        """The batch that has been asked and not told, in order."""
-        return [t for t in self._members[phase.name] if not phase.told(t.ask.optuna)]
-
-    def _ready(self) -> Iterator[Trial]:
-        for trial in self.trials.values():
-            if trial.state is None and not trial.running and not trial.held:
-                yield trial
-
-    def _running(self) -> int:
-        return sum(trial.running for trial in self.trials.values())
 
 
 def _finite(value: float | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Container
 from typing import Any
 
 import optuna
@@ -16,6 +17,9 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial, TrialState
 
 from study.spec import Choice, Distribution, FloatRange, PrunerSpec, SamplerSpec, SearchSpec
 
@@ -43,6 +47,38 @@ _QUIET: dict[str, dict[str, Any]] = {
     "gp": {"warn_independent_sampling": False},
     "cmaes": {"warn_independent_sampling": False},
 }
+
+
+class StudyStorage(JournalStorage):
+    """Optuna's journal storage, but that an ask does not look through all trials before it.
+
+    At every ask Optuna goes through the study's trials for those that wait to run with parameters
+    that were given. Here those are given right before the ask, and are in one group of the
+    journal's lines with it: none but the newest can wait.
+    """
+
+    def __init__(self, backend: BaseJournalBackend) -> None:
+        super().__init__(backend)
+        self._newest: dict[int, int] = {}  # study -> trial created last, by this process
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Create a trial; return its id."""
+        made: int = super().create_new_trial(study_id, template_trial)
+        self._newest[study_id] = made
+        return made
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """A study's trials, or those in ``states``."""
+        if states != (TrialState.WAITING,):
+            found: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy, states)
+            return found
+        newest = [self.get_trial(self._newest[study_id])] if study_id in self._newest else []
+        return [trial for trial in newest if trial.state is TrialState.WAITING]
 
 
 def make_sampler(spec: SamplerSpec, seed: int) -> BaseSampler:

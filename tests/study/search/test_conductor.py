@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,49 @@ def test_no_more_than_the_slots_are_handed_out_and_nothing_after_an_interrupt(
         conductor.returned(request.trial)
     assert conductor.finished
     assert conductor.next() is None
+
+
+def train(conductor: Conductor, trials: int) -> None:
+    """Run so many trials to their ends, one after the other."""
+    for _ in range(trials):
+        request = conductor.next()
+        assert request is not None
+        for step in range(1, REPORTS + 1):
+            conductor.report(request.trial, outcome(request, step))
+        conductor.returned(request.trial)
+
+
+def lines(conductor: Conductor, trials: int) -> int:
+    """How many lines of Python that takes."""
+    count = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        train(conductor, trials)
+    finally:
+        sys.settrace(former)
+    return count
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"batch": 5},
+        {"batch": 5, "sampler": "grid", "space": {"beta": [1 + i / 1000 for i in range(230)]}},
+        {"pruner": {"name": "threshold", "upper": 1e9, "synchronous": True}, "batch": 1},
+    ],
+    ids=["random", "grid", "synchronous"],
+)
+def test_a_trial_takes_no_more_steps_after_many_others(tmp_path: Path, search: Any) -> None:
+    arms = {"hand": hand(**{"sampler": "random", "trials": 230, **search})}
+    conductor = Conductor(spec(arms), Journal(tmp_path / "j"), 64, slots=2)
+    train(conductor, 5)
+    early = lines(conductor, 10)
+    train(conductor, 200)
+    assert lines(conductor, 10) < 1.1 * early
