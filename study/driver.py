@@ -34,6 +34,7 @@ from vae_core.errors import UserError
 if TYPE_CHECKING:
     from study.analysis import Report
     from study.scheduling.fleet import Fleet
+    from study.scheduling.sizing import EnginePlan
     from study.search import Conductor
 
 MLFLOW_PATIENCE = 60.0
@@ -159,20 +160,20 @@ def _conduct(
     import optuna
 
     from study.scheduling.fleet import Fleet
-    from study.scheduling.sizing import engine_plan, frozen_width
+    from study.scheduling.sizing import engine_plan, widths_to_try
     from study.search import Conductor
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _settle(spec, journal, home)
     plan = engine_plan(spec.engines)
-    width = frozen_width(spec, plan.device, data, journal)
-    conductor = Conductor(spec, journal, _dims(data), slots=plan.count * width)
+    widths = widths_to_try(spec, plan.device, plan.count, journal.events)
+    conductor = Conductor(spec, journal, _dims(data), slots=plan.count * widths[-1])
     conductor.check_caps(time.time())
     if conductor.startable and conductor.cap is None:
-        template = plan.config(spec, home.path, width, journal.epoch, weights)
-        fleet = Fleet(template, plan.count)
+        template = plan.config(spec, home.path, journal.epoch, weights)
+        fleet = Fleet(template, plan.count, widths[-1])
         signals.hand_over(conductor.interrupt)
-        _run_trials(spec, data, conductor, fleet, home, signals)
+        _run_trials(spec, data, plan, conductor, fleet, home, signals)
     if conductor.complete:
         conductor.note("finish", {})
     else:
@@ -184,12 +185,14 @@ def _conduct(
 def _run_trials(
     spec: StudySpec,
     data: PreparedData,
+    plan: EnginePlan,
     conductor: Conductor,
     fleet: Fleet,
     home: StudyHome,
     signals: Signals,
 ) -> None:
     """Run trials to the last, or to a cap; whatever else ends it early, the journal says so."""
+    from study.scheduling.sizing import frozen_width
     from study.scheduling.tuning import tune_trials
 
     def note(kind: str, data: dict[str, Any]) -> None:
@@ -204,8 +207,9 @@ def _run_trials(
         with Progress(conductor, spec) as progress:
             journal.observe(progress.tell)
             journal.observe(lambda event: _retire(spec, [event], home))
-            opened = (data.to_dict(), spec.data.validation, note, conductor.running)
-            fleet.open(*opened)
+            width = frozen_width(spec, plan, fleet, data, journal)
+            conductor.slots = plan.count * width
+            fleet.open(data.to_dict(), spec.data.validation, width, note, conductor.running)
             progress.begin()
             with Steering(conductor, fleet, home.path, signals), signals.abandonable():
                 tune_trials(conductor, fleet)

@@ -10,7 +10,8 @@ import torch
 
 from study.progress import duration
 from study.scheduling.checkpoints import KEPT
-from study.scheduling.sizing import time_images
+from study.scheduling.sizing import best_width, widths_to_try
+from study.scheduling.timing import time_widths
 from study.spec import SpecError, StudySpec, check_images, training_steps
 from study.words import size
 from vae_core.data import Dataset, prepare
@@ -94,7 +95,12 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
-    slots = 1 if spec.engines.slots == "auto" else spec.engines.slots
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as an engine would
+    widths = widths_to_try(spec, device, engines, ())
+    seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
+    torch.set_num_threads(threads)
+    slots = best_width(spec, engines, seconds_per_image)
     per_trial = _images(spec, len(opened.train))
     arms = [_plan(spec, arm, per_trial) for arm in spec.arms]
     parameters = sum(
@@ -109,10 +115,6 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         "last": running + trials,
         "all": trials * spec.training.reports,
     }[spec.checkpoints.keep]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as an engine would
-    seconds_per_image = time_images(spec.to_dict(), data.to_dict(), device, slots)
-    torch.set_num_threads(threads)
     return Estimate(
         spec=spec,
         arms=arms,
@@ -123,7 +125,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         disk_bytes=row * checkpoints
         + confirmed * parameters * FLOAT_BYTES
         + trials * spec.training.reports * REPORT_BYTES,
-        seconds=sum(arm.images for arm in arms) * seconds_per_image / engines,
+        seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
     )
 
 

@@ -163,7 +163,6 @@ class _Verifier:
             name="verify",
             home="",
             device=self._device(),
-            width=self.width,
             evaluation={**spec["evaluation"], "pictures": 0},
             objective=spec["objective"],
             epoch=1,
@@ -241,7 +240,7 @@ class _Verifier:
         """The trial's reports later than ``after``, trained in the row after ``before``'s."""
         home.mkdir(exist_ok=True)
         engine = Engine(replace(self._config, home=str(home)))
-        engine.prepare(self._data.to_dict(), self._validation)
+        engine.prepare(self._data.to_dict(), self._validation, self.width)
         name = self._trial.trial
         mine = _request(name, self._trial.seed, self._trial.settings, self._trial.phase, after)
         try:

@@ -11,7 +11,7 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from study.scheduling.engine_actor import EngineConfig
 from study.scheduling.fence import Fence, FencedError
 from study.scheduling.measuring import Evaluation
 from study.scheduling.run import Report, Run, Stopwatch, TroubleError
+from study.scheduling.timing import time_widths
 from study.spec import training_steps
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
@@ -62,7 +63,7 @@ class Engine:
         self._born = time.perf_counter()
         torch.set_num_threads(1)
         self.config = config
-        self._device = torch.device(config.device)
+        self._device, self._width = torch.device(config.device), 1
         self._fence = Fence(Path(config.home), config.epoch)
         self._heartbeat = Path(config.home) / "engines" / f"{config.name}.json"
         self._change = threading.Condition()
@@ -89,13 +90,24 @@ class Engine:
             threading.Thread(target=self._beat, daemon=True, name="heartbeat"),
         ]
 
-    def prepare(self, data: Mapping[str, Any], validation: float) -> dict[str, Any]:
-        """Open the data and begin; return what the engine is."""
+    def time_widths(
+        self, spec: Mapping[str, Any], data: Mapping[str, Any], widths: Sequence[int]
+    ) -> dict[int, float]:
+        """Seconds per image in banks of ``widths`` rows; nothing if the model cannot be trained."""
+        torch.set_num_threads(1)  # of this thread
+        try:
+            return time_widths(spec, data, self.config.device, widths)
+        except Exception:  # a model of the user's own may raise anything
+            return {}
+
+    def prepare(self, data: Mapping[str, Any], validation: float, width: int) -> dict[str, Any]:
+        """Open the data and begin, with ``width`` slots; return what the engine is."""
         home = Path(self.config.home)
         if not home.is_dir():
             raise FileNotFoundError(
                 f"{home} is not there on this node: the studies' home must be on shared storage"
             )
+        self._width = width
         prepared = PreparedData.from_dict(data)
         self._data = Dataset.open(prepared, validation, verify=False)
         self._images = TrainingImages(self._data.train, self._device)
@@ -330,7 +342,7 @@ class Engine:
                 settings["model"],
                 self._images,
                 self._data.shape,
-                width=self.config.width,
+                width=self._width,
                 batch_size=settings["training"]["batch_size"],
                 dequantize=settings["training"]["dequantize"],
                 head=run.head,
@@ -448,7 +460,7 @@ class Engine:
         return {
             "engine": self.config.name,
             "shape": shape,
-            "key": numerics_key(self._device, self.config.width, self.config.precision),
+            "key": numerics_key(self._device, self._width, self.config.precision),
             "seconds_per_image": self._pilots.get(shape),
         }
 
@@ -475,7 +487,7 @@ class Engine:
         return {
             "engine": self.config.name,
             "device": self.config.device,
-            "width": self.config.width,
+            "width": self._width,
             "startup_seconds": self._seconds["start_up"],
         }
 

@@ -7,7 +7,7 @@ process included. The engine itself, and torch with it, is imported only where i
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,6 @@ class EngineConfig:
     home: str
     """The study's folder, on storage that every node sees."""
     device: str
-    width: int
-    """K, the rows of each of its banks, and the trials it trains at once."""
     evaluation: Mapping[str, Any]
     """The spec's section."""
     objective: str
@@ -45,12 +43,18 @@ class EngineActor:
 
         self._engine = Engine(config)
 
-    def prepare(self, data: Mapping[str, Any], validation: float) -> dict[str, Any]:
+    def time_widths(
+        self, spec: Mapping[str, Any], data: Mapping[str, Any], widths: Sequence[int]
+    ) -> dict[int, float]:
+        """See :meth:`Engine.time_widths`."""
+        return self._engine.time_widths(spec, data, widths)
+
+    def prepare(self, data: Mapping[str, Any], validation: float, width: int) -> dict[str, Any]:
         """See :meth:`Engine.prepare`; with the ``node`` it is on."""
         import ray
 
         node = ray.get_runtime_context().get_node_id()
-        return {**self._engine.prepare(data, validation), "node": node}
+        return {**self._engine.prepare(data, validation, width), "node": node}
 
     def admit(self, request: dict[str, Any]) -> None:
         """See :meth:`Engine.admit`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,18 +63,19 @@ class Fleet:
     Args:
         template: configuration of every engine; each gets a name of its own.
         count: engines to keep alive.
+        widest: the most slots an engine may come to have.
 
     Attributes:
         relay: the relay's handle.
     """
 
-    def __init__(self, template: EngineConfig, count: int) -> None:
-        self._template = template
+    def __init__(self, template: EngineConfig, count: int, widest: int) -> None:
+        self._template, self._widest = template, widest
         self._here, self._looked = ray.get_runtime_context().get_node_id(), 0.0
         here = NodeAffinitySchedulingStrategy(self._here, soft=False)
         options = {
             "num_cpus": 0,
-            "max_concurrency": count * template.width + RELAY_CALLS,
+            "max_concurrency": count * widest + RELAY_CALLS,
             "scheduling_strategy": here,
             "max_restarts": -1,
             "max_task_retries": -1,
@@ -89,12 +90,23 @@ class Fleet:
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
         self._note: Note | None = None
-        self._data: tuple[Mapping[str, Any], float] | None = None
+        self._data: tuple[Mapping[str, Any], float, int] | None = None
+
+    def time_widths(
+        self, spec: Mapping[str, Any], data: Mapping[str, Any], widths: Sequence[int]
+    ) -> dict[int, float]:
+        """Seconds per image in banks of ``widths`` rows; nothing where an engine cannot say."""
+        with suppress(RayActorError):  # its `alive` says the same
+            found: dict[int, float]
+            found = ray.get(self._engines[0].actor.time_widths.remote(spec, data, widths))
+            return found
+        return {}
 
     def open(
         self,
         data: Mapping[str, Any],
         validation: float,
+        width: int,
         note: Note,
         running: Callable[[], set[str]],
     ) -> None:
@@ -103,13 +115,14 @@ class Fleet:
         Args:
             data: the prepared images, as a mapping.
             validation: how they are split.
+            width: slots an engine.
             note: records what becomes of engines.
             running: the trials that may hold slots.
 
         Raises:
             EngineError: an engine cannot begin.
         """
-        self._data, self._note, self._running = (data, validation), note, running
+        self._data, self._note, self._running = (data, validation, width), note, running
         preparing = {self._prepare(held): held for held in self._engines}
         for attempt in range(ATTEMPTS):
             first = ray.wait(list(preparing), num_returns=1)[0][0]
@@ -199,7 +212,7 @@ class Fleet:
             "name": config.name,
             "num_cpus": 1,
             "num_gpus": 1 if config.device == "cuda" else 0,
-            "max_concurrency": config.width + SPARE_CALLS,
+            "max_concurrency": self._widest + SPARE_CALLS,
         }
         actor = ray.remote(EngineActor).options(**options).remote(config)
         return _Held(config, actor, actor.serve.remote())
@@ -219,7 +232,7 @@ class Fleet:
         assert self._note is not None
         held.node = self._nodes[held.config.name] = info["node"]
         self._note("engine", {**info, "state": "started"})
-        ray.get(self.relay.add.remote(held.config.name, held.actor, held.config.width))
+        ray.get(self.relay.add.remote(held.config.name, held.actor, info["width"]))
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
         """Bring engines in as they get ready; replace those that die."""
@@ -258,8 +271,10 @@ class Fleet:
         Their release was lost with a process if they are seen twice; once, it may be on its way.
         """
         aboard = [(held, set(trials)) for held, trials in self._aboard()]
+        assert self._data is not None
+        *_, width = self._data
         for held, trials in aboard:  # known to it already, but for one just started anew
-            seat = (held.config.name, held.actor, held.config.width, list(trials))
+            seat = (held.config.name, held.actor, width, list(trials))
             ray.get(self.relay.add.remote(*seat))
         there = set(ray.get(self.relay.seated.remote())).union(*(trials for _, trials in aboard))
         idle = there - self._running()

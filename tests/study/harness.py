@@ -35,7 +35,7 @@ SPEC: dict[str, Any] = {
     "training": {"epochs": 50, "batch_size": 64, "lr": 3e-3, "reports": 12},
     "seeds": [0, 1],
     "evaluation": {"images": 200, "pictures": 4},
-    "engines": {"device": "cpu", "count": 1},
+    "engines": {"device": "cpu", "count": 1, "slots": 1},
     "arms": {
         "random": {
             "balancer": "fixed_beta",

@@ -76,9 +76,9 @@ def run(home: StudyHome, width: int) -> list[Event]:
     data = prepare(spec.data.settings, home.data)
     evaluation, objective = spec.evaluation.model_dump(mode="json"), spec.objective
     engine = Engine(
-        EngineConfig("e1", str(home.path), "cpu", width, evaluation, objective, 1, "all", None)
+        EngineConfig("e1", str(home.path), "cpu", evaluation, objective, 1, "all", None)
     )
-    info = engine.prepare(data.to_dict(), 220)
+    info = engine.prepare(data.to_dict(), 220, width)
     described = {"name": spec.name, "spec": spec.to_dict(), "spec_hash": spec.hash}
     events: list[Event] = [
         ("study", {**described, "code_version": "1", "data": data.to_dict()}),

@@ -49,6 +49,20 @@ def test_mlflow_holds_one_run_a_trial_and_each_step_once(reference: Path) -> Non
         assert [metric.step for metric in steps] == list(range(1, len(steps) + 1))
 
 
+def test_slots_left_open_are_timed_once_and_every_trial_has_them(tmp_path: Path) -> None:
+    spec = {**SPEC, "engines": {"device": "cpu", "count": 1}, "seeds": [0, 1, 2, 3, 4, 5]}
+    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    home = tmp_path / "studies"
+    harness.finish(home, spec=spec)
+    harness.finish(home, spec={**spec, "seeds": [*range(9)]})
+    (slots,) = (event.data for event in events(home) if event.kind == "slots")
+    assert set(slots["seconds_per_image"]) == {"1", "6"}
+    widths = [event.data["key"]["width"] for event in events(home) if event.kind == "start"]
+    assert widths == [slots["width"]] * 9
+    assert {row["state"] for row in table(home)} == {"complete"}
+    harness.end_all(home)
+
+
 @pytest.mark.timeout(600)
 def test_trials_run_on_both_nodes_of_a_cluster_and_go_on_when_one_is_removed(
     tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,14 +15,12 @@ REPORTS, STEPS = 4, 40
 
 
 def config(
-    name: str, home: Path, width: int = 1, epoch: int = 1, keep: str = "none", **evaluation: Any
+    name: str, home: Path, epoch: int = 1, keep: str = "none", **evaluation: Any
 ) -> EngineConfig:
     """An engine's configuration, with few images to evaluate."""
     evaluation = {"images": 300, "pictures": 4, "objective": "calibrated_elbo"} | evaluation
     objective = evaluation.pop("objective")
-    return EngineConfig(
-        name, str(home), "cpu", width, evaluation, objective, epoch, keep, weights=None
-    )
+    return EngineConfig(name, str(home), "cpu", evaluation, objective, epoch, keep, weights=None)
 
 
 class Bench:
@@ -35,8 +33,8 @@ class Bench:
         self, width: int = 1, epoch: int = 1, keep: str = "none", **evaluation: Any
     ) -> Engine:
         name = f"engine-{len(self.engines)}"
-        engine = Engine(config(name, self.home, width, epoch, keep, **evaluation))
-        engine.prepare(self.data.to_dict(), 220)
+        engine = Engine(config(name, self.home, epoch, keep, **evaluation))
+        engine.prepare(self.data.to_dict(), 220, width)
         self.engines.append(engine)
         return engine
 

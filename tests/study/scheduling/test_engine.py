@@ -157,4 +157,4 @@ def test_an_engines_seconds_are_accounted_for(bench: Bench) -> None:
 def test_a_home_that_is_not_there_is_told(digits: PreparedData, tmp_path: Path) -> None:
     engine = Engine(config("e", tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="shared storage"):
-        engine.prepare(digits.to_dict(), 220)
+        engine.prepare(digits.to_dict(), 220, 1)
