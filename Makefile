@@ -41,10 +41,11 @@ format: $(STAMP)  ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Time the bank, Tune's side and a report (see benchmarks/README.md).
+bench: $(STAMP)  ## Time the bank, Tune's side, a report and 500 trials on a cluster (see benchmarks/README.md).
 	$(BIN)/python -m benchmarks.bank
 	$(BIN)/python -m benchmarks.tune_overhead
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.scale --trials 500
 
 bench-studies: $(STAMP)  ## Time whole studies beside programs written by hand (half an hour or more).
 	for work in digits fashion-mlp fashion-conv; do \

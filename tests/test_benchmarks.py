@@ -60,6 +60,15 @@ def test_every_trial_of_the_overhead_study_ends() -> None:
     assert float(seconds) > 0
 
 
+def test_a_study_on_a_cluster_is_launched_and_gone_on_with() -> None:
+    rows = {row[0]: row[1:] for row in table_of("benchmarks.scale")}
+    assert rows["trials that MLflow holds at the end"][0] == "16 of 16"
+    for judged in ("trials/s", "driver's MiB at the peak", "seconds to resume"):
+        measured, target = rows[judged]
+        assert float(measured) > 0
+        assert target.split()[-1] in {"met", "MISSED"}
+
+
 def test_a_made_up_study_is_reported_whole_and_the_report_is_measured() -> None:
     rows = {name: (measured, target) for name, measured, _, target in table_of("benchmarks.report")}
     for judged in ("seconds", "MiB at the peak", "MiB of its page"):
