@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA_ROOT ?= $(HOME)/.cache/study-data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-data chaos lint format bench bench-studies clean
+.PHONY: help setup quickstart test test-data chaos lint format bench bench-gpu bench-studies clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: $(STAMP)  ## Time the bank, Tune's side, a report and 500 trials on a clu
 	$(BIN)/python -m benchmarks.tune_overhead
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.scale --trials 500
+
+bench-gpu:  ## Time many members on one GPU; PYTHON needs torch alone.
+	$(PYTHON) -m benchmarks.gpu
 
 bench-studies: $(STAMP)  ## Time whole studies beside programs written by hand (half an hour or more).
 	for work in digits fashion-mlp fashion-conv; do \

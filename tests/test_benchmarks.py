@@ -60,6 +60,12 @@ def test_every_trial_of_the_overhead_study_ends() -> None:
     assert float(seconds) > 0
 
 
+def test_members_on_one_device_are_timed_beside_a_loop() -> None:
+    rows = table_of("benchmarks.gpu")[2:]
+    assert [row[1:3] for row in rows] == [[p, k] for p in ("float32", "bfloat16") for k in "14"]
+    assert [row[-1].split()[:2] for row in rows] == [[], [">=", "10"]] * 2
+
+
 def test_a_study_on_a_cluster_is_launched_and_gone_on_with() -> None:
     rows = {row[0]: row[1:] for row in table_of("benchmarks.scale")}
     assert rows["trials that MLflow holds at the end"][0] == "16 of 16"

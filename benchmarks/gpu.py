@@ -1,0 +1,203 @@
+"""Many members on one GPU, beside the same number trained one after another by hand.
+
+    python -m benchmarks.gpu
+
+Needs torch and a GPU alone; Ray, Optuna and MLflow may be absent, and what a study adds is not in
+these figures. Random images that lie on the device, for either side; seconds are the wall clock's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.paired import table_head, table_line
+from vae_core.bank import Bank, Member
+from vae_core.batches import TrainingImages
+from vae_core.geometry import ImageShape
+from vae_core.likelihoods import gaussian_kl, squared_error
+from vae_core.models import build
+from vae_core.precision import Precision
+
+LR, BETA, IMAGES = 1e-3, 0.01, 16_384
+
+
+@dataclass(frozen=True)
+class Case:
+    """Members of one model, and how much faster than the loop they are to train together."""
+
+    name: str
+    model: dict[str, Any]
+    shape: ImageShape
+    members: int
+    batch_size: int
+    steps: int
+    """Of each member in a round."""
+    target: float
+
+
+CASES = [
+    Case(
+        "28x28 mlp 784-256-256-16",
+        {"name": "mlp", "latent": 16, "width": 256},
+        ImageShape(1, 28, 28),
+        members=32,
+        batch_size=128,
+        steps=100,
+        target=10,
+    ),
+    Case(
+        "28x28 conv 32-64-16",
+        {"name": "conv", "latent": 16, "width": 32},
+        ImageShape(1, 28, 28),
+        members=32,
+        batch_size=128,
+        steps=50,
+        target=5,
+    ),
+    Case(
+        "32x32 residual (5.2 M)",
+        {"name": "residual", "latent": 64},
+        ImageShape(3, 32, 32),
+        members=8,
+        batch_size=100,
+        steps=20,
+        target=1.3,
+    ),
+]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
+
+class Images:
+    """Random bytes, as :class:`vae_core.batches.ImageRows` wants them."""
+
+    def __init__(self, dims: int) -> None:
+        self.pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, dims), dtype=np.uint8)
+        self.index = np.arange(IMAGES)
+
+
+def loop(case: Case, images: Tensor, precision: Precision, *, compiled: bool) -> Callable[[], None]:
+    """A round of one trial by hand: images as floats on the device, fused Adam, autocast."""
+    device = images.device
+    model = build(case.model, case.shape).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
+
+    def loss_of(x: Tensor) -> Tensor:
+        out = model(x, torch.randn(len(x), model.latent, device=device))
+        error, kl = squared_error(x, out.xhat), gaussian_kl(out.mu, out.logvar).sum(dim=1)
+        return (error / 2 + BETA * kl).mean()
+
+    measured = torch.compile(loss_of, mode="reduce-overhead") if compiled else loss_of
+
+    def train() -> None:
+        for _ in range(case.steps):
+            rows = torch.randint(len(images), (case.batch_size,), device=device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = measured(images[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def full_bank(case: Case, images: TrainingImages, precision: Precision, width: int) -> Bank:
+    """A bank with a member in every row, each of another seed."""
+    bank = Bank(
+        case.model,
+        images,
+        case.shape,
+        width=width,
+        batch_size=case.batch_size,
+        precision=precision,
+    )
+    for seed in range(width):
+        bank.admit(Member(seed, lr=LR, balancer="fixed_beta", hyper={"beta": BETA}))
+    return bank
+
+
+def seconds(work: Callable[[], None], device: torch.device) -> float:
+    """Wall-clock seconds of ``work``, to its end on the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def compare(case: Case, precision: Precision, device: torch.device, rounds: int) -> list[str]:
+    """A line of the table for each width of the bank."""
+    data = Images(case.shape.dims)
+    resident = TrainingImages(data, device)
+    floats = ((resident.pixels.float() + 0.5) / 256).view(-1, *case.shape.chw)
+    by_hand = {c: loop(case, floats, precision, compiled=c) for c in (False, device.type == "cuda")}
+    lines = []
+    for width in sorted({1, case.members // 4, case.members}):
+        bank = full_bank(case, resident, precision, width)
+        sides: dict[object, Callable[[], None]] = {
+            "bank": lambda bank=bank: bank.train(case.steps),  # type: ignore[misc]
+            **by_hand,
+        }
+        for work in sides.values():  # kernels are chosen, and graphs captured, outside the timing
+            work()
+        found: dict[object, list[float]] = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, work in sides.items():
+                found[name].append(seconds(work, device))
+        best = min(by_hand, key=lambda compiled: statistics.median(found[compiled]))
+        ratios = sorted(width * b / a for a, b in zip(found["bank"], found[best], strict=True))
+        middle = statistics.median(ratios)
+        work_done = case.steps * case.batch_size
+        verdict = f">= {case.target:g} {'met' if middle >= case.target else 'MISSED'}"
+        lines.append(
+            table_line(
+                case.name,
+                precision,
+                str(width),
+                f"{width * work_done / statistics.median(found['bank']):,.0f}",
+                f"{work_done / statistics.median(found[best]):,.0f}{' compiled' if best else ''}",
+                f"{middle:.2f}",
+                f"{ratios[0]:.2f}-{ratios[-1]:.2f}",
+                verdict if width == case.members else "",
+            )
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=10, help="timings of each side (default 10)")
+    parser.add_argument("--toy", action="store_true", help="a few steps, on a CPU if need be")
+    options = parser.parse_args()
+    cases, rounds = CASES, options.rounds
+    if options.toy:
+        small = {"name": "mlp", "latent": 4, "width": 16}
+        cases, rounds = [replace(CASES[0], model=small, members=4, steps=2)], 1
+    elif not torch.cuda.is_available():
+        raise SystemExit("no GPU is here: nothing was measured (--toy runs on a CPU)")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if find_spec("ray") is None:
+        print("Ray is not here: the bank alone is measured, in this process", file=sys.stderr)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    print(f"{where}, torch {torch.__version__}\n")
+    rates = ["bank, images/s", "loop, images/s", "ratio", "range", "target"]
+    print(table_head(["model", "precision", "K", *rates]))
+    for case in cases:
+        for precision in PRECISIONS:
+            print("\n".join(compare(case, precision, device, rounds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
