@@ -53,10 +53,10 @@ class StandIn:
             self._begun.pop(trial, None)
             self._change.notify_all()
 
-    def aboard(self) -> list[str]:
-        """The trials that were admitted and not released."""
+    def aboard(self) -> tuple[int, list[str]]:
+        """Its slots, and the trials that were admitted and not released."""
         with self._change:
-            return list(self._begun)
+            return self.width, list(self._begun)
 
     def _report(self, request: dict[str, Any], step: int) -> dict[str, Any]:
         names = [f"{split}/{name}" for split in ("train", "validation") for name in "SRLMA"]

@@ -121,6 +121,7 @@ class History:
         isolated: trials that were trained alone, for engines had died with them aboard.
         features: networks that distances were measured with, by name: every different
             description that an engine gave of one.
+        numerics_keys: every different numerics key that a trial trained under.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -135,6 +136,7 @@ class History:
         self.stopped: list[str] = []
         self.isolated: list[str] = []
         self.features: dict[str, list[Mapping[str, Any]]] = {}
+        self.numerics_keys: list[Mapping[str, Any]] = []
         handlers: dict[str, Callable[[float, Mapping[str, Any]], None]] = {
             "study": self._on_study,
             "launch": self._on_pause,
@@ -222,6 +224,8 @@ class History:
         if trial.finished:  # it ended while an engine still made ready for it
             return
         trial.engine, trial.shape, trial.key = data["engine"], data["shape"], data["key"]
+        if trial.key not in self.numerics_keys:
+            self.numerics_keys.append(trial.key)
         trial.started = time if trial.started is None else trial.started
         trial.state = "running"
 

@@ -8,7 +8,6 @@ from math import fsum
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from study.analysis.arms import ArmResult
 from study.analysis.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective
@@ -54,7 +53,7 @@ def notes(
         *_capped(facts, arms),
         *_missing(arms),
         *_by_hand(trials, facts),
-        *_numerics(trials),
+        *_numerics(facts),
         *_features(facts),
         *_faults(facts, paid),
         *_accounts(paid),
@@ -128,16 +127,15 @@ def _by_hand(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _numerics(trials: pa.Table) -> list[str]:
-    texts = pc.unique(trials["numerics_key"]).to_pylist()
-    keys = [key for key in map(json.loads, texts) if key]
+def _numerics(facts: Mapping[str, Any]) -> list[str]:
+    keys = facts.get("numerics_keys") or []
     fields = sorted({name for key in keys for name in key})
     differ = [name for name in fields if len({json.dumps(key.get(name)) for key in keys}) > 1]
     if not differ:
         return []
     return [
         f"Trials ran under {len(keys)} numerics keys (different: {', '.join(differ)}): equal "
-        "seeds then agree to rounding, not to the last bit."
+        "seeds then agree to rounding, not to the last bit; `study verify` says by how much."
     ]
 
 

@@ -122,8 +122,8 @@ def load(home: Path) -> dict[str, pa.Table]:
 def study_facts(trials: pa.Table) -> dict[str, Any]:
     """What the table's metadata tells of its study.
 
-    Keys: name, spec, spec_hash, code_version, finished; capped, stopped, isolated and features
-    (see :class:`study.analysis.history.History`); engines (a list of the fields of
+    Keys: name, spec, spec_hash, code_version, finished; capped, stopped, isolated, features and
+    numerics_keys (see :class:`study.analysis.history.History`); engines (a list of the fields of
     :class:`study.costs.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
@@ -147,6 +147,7 @@ def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
         "stopped": history.stopped,
         "isolated": history.isolated,
         "features": history.features,
+        "numerics_keys": history.numerics_keys,
         "engines": [asdict(time) for time in history.engine_times],
     }
     metadata = {"study": json.dumps(facts)}

@@ -57,6 +57,9 @@ class Engine:
     An exception of a bank with several members is none of theirs until it comes again: all go
     back to their newest checkpoints, and each is trained alone up to its next report. Whoever
     raises alone has crashed.
+
+    Where memory is short, all go on from their newest checkpoints in banks of half the width,
+    those that find no row after the others; with one row a bank, somebody is to blame.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -129,10 +132,10 @@ class Engine:
             self._waiting.append(run)
             self._change.notify_all()
 
-    def aboard(self) -> list[str]:
-        """The trials that were admitted and not released."""
+    def aboard(self) -> tuple[int, list[str]]:
+        """How many slots there are, and the trials that were admitted and not released."""
         with self._change:
-            return list(self._runs)
+            return self._width, list(self._runs)
 
     def reports(self, trial: str, after: int) -> list[dict[str, Any]]:
         """What there is to hear of ``trial`` since its admission, less the first ``after``.
@@ -150,7 +153,7 @@ class Engine:
             if run is None or not self._holds(run):
                 return []
             start, run.heard = self._start(run), max(run.heard, len(run.deliverables))
-            return [{**report, "start": start} for report in run.deliverables[after:]]
+            return [{"start": start, **report} for report in run.deliverables[after:]]
 
     def release(self, trial: str) -> None:
         """Take ``trial`` out of its slot; nothing happens if it is not here."""
@@ -364,11 +367,17 @@ class Engine:
         """Find out whose fault an exception is that came while ``runs`` were at work."""
         self._check_device(error)
         crowd, banks = runs, {id(run.bank) for run in runs}
-        if isinstance(error, torch.OutOfMemoryError):  # all that the device holds had a part in it
+        memory = isinstance(error, torch.OutOfMemoryError)
+        if memory:  # all that the device holds had a part in it
             crowd = [*self._occupants, *(run for run in runs if run not in self._occupants)]
             banks = {id(held.bank) for held in self._banks.values()}
         own = {id(run.bank) for run in runs}
-        if len(crowd) == 1 and banks <= own:
+        narrower = memory and self._width > 1
+        if narrower:
+            with self._change:
+                self._width //= 2
+            self._pilots.clear()  # they are of the width that was
+        elif len(crowd) == 1 and banks <= own:
             crashed = crowd[0].crashed("".join(traceback.format_exception(error)))
             with self._change:
                 self._publish(crowd[0], crashed)
@@ -378,7 +387,7 @@ class Engine:
         with self._change:
             for run in crowd:
                 run.put_back()
-                run.suspect = True
+                run.suspect = run.suspect or not narrower
                 self._line_up(run)
 
     def _acquit(self, run: Run) -> None:
@@ -444,7 +453,7 @@ class Engine:
         self._change.notify_all()
 
     def _publish(self, run: Run, report: Report) -> None:
-        run.publish(report)
+        run.publish(report, self._start(run))
         self._change.notify_all()
 
     def _settle(self, run: Run) -> None:

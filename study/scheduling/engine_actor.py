@@ -68,7 +68,7 @@ class EngineActor:
         """See :meth:`Engine.release`."""
         self._engine.release(trial)
 
-    def aboard(self) -> list[str]:
+    def aboard(self) -> tuple[int, list[str]]:
         """See :meth:`Engine.aboard`."""
         return self._engine.aboard()
 

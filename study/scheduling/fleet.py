@@ -268,14 +268,13 @@ class Fleet:
     def _sweep(self) -> None:
         """See that the relay has every engine, and free slots of trials that are not running.
 
+        It knows them already, but for one just started anew, or how many slots one has by now.
         Their release was lost with a process if they are seen twice; once, it may be on its way.
         """
-        aboard = [(held, set(trials)) for held, trials in self._aboard()]
-        assert self._data is not None
-        *_, width = self._data
-        for held, trials in aboard:  # known to it already, but for one just started anew
-            seat = (held.config.name, held.actor, width, list(trials))
-            ray.get(self.relay.add.remote(*seat))
+        aboard = []
+        for held, slots, names in self._aboard():
+            ray.get(self.relay.add.remote(held.config.name, held.actor, slots, names))
+            aboard.append((held, set(names)))
         there = set(ray.get(self.relay.seated.remote())).union(*(trials for _, trials in aboard))
         idle = there - self._running()
         for trial in idle & self._idle:
@@ -285,12 +284,12 @@ class Fleet:
                     held.actor.release.remote(trial)
         self._idle = idle
 
-    def _aboard(self) -> Iterator[tuple[_Held, list[str]]]:
-        """Engines that can say it, and the trials in them."""
+    def _aboard(self) -> Iterator[tuple[_Held, int, list[str]]]:
+        """Engines that can say it, their slots, and the trials in them."""
         for held in self._engines:
             if held.node is not None:
                 with suppress(*_GONE):  # its `alive` says the same
-                    yield held, ray.get(held.actor.aboard.remote(), timeout=LOOK)
+                    yield held, *ray.get(held.actor.aboard.remote(), timeout=LOOK)
 
     def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
         assert self._note is not None

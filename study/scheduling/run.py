@@ -192,10 +192,10 @@ class Run:
             "end": {"state": "failed", "reason": "crashed", "traceback": traceback},
         }
 
-    def publish(self, report: Report) -> None:
-        """Let others hear of a report: only now, when it is whole and saved."""
+    def publish(self, report: Report, start: dict[str, Any]) -> None:
+        """Let others hear of a report, and where it was made: it is whole, and saved."""
         self.reports = [*self.reports, report]
-        self.deliverables = [*self.deliverables, report]
+        self.deliverables = [*self.deliverables, {**report, "start": start}]
         self.unreported = dict.fromkeys(self.unreported, 0.0)
         self.over = self._ended()
 

@@ -298,10 +298,10 @@ class Conductor:
         )
 
     def _place(self, trial: Trial, start: dict[str, Any]) -> None:
-        """Record a new place of training, and the first timing of a new shape."""
-        if trial.engine == start["engine"]:
+        """Record a new place of training, or numerics key, and the first timing of a new shape."""
+        if (trial.engine, trial.key) == (start["engine"], start["key"]):
             return
-        trial.engine, shape = start["engine"], start["shape"]
+        trial.engine, trial.key, shape = start["engine"], start["key"], start["shape"]
         place = {key: start[key] for key in ("engine", "shape", "key")}
         self.journal.append("start", {"trial": trial.ask.trial, **place})
         if shape not in self._pilots:

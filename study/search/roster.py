@@ -35,6 +35,8 @@ class Trial:
     """Handed out and not back."""
     engine: str = ""
     """Where it last trained, in this launch."""
+    key: dict[str, Any] = field(default_factory=dict)
+    """The numerics key it last trained under, in this launch."""
     held: bool = False
     """At a report where its whole batch is to be decided on."""
     made: set[tuple[str, int]] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""A trial that takes engines down, among others that share them."""
+"""Trials that ask too much of an engine: it dies, or its memory does not suffice."""
 
 from __future__ import annotations
 
@@ -70,3 +70,65 @@ def test_the_trial_that_takes_engines_down_is_found_out_and_its_neighbours_finis
     traceback = next(e.data["traceback"] for e in events(home) if e.data.get("traceback"))
     assert f"died {FATAL} times running" in traceback
     assert not harness.left_over(home)
+
+
+MEMORY = '''
+"""A model on a device whose memory, after some steps, holds two rows of it."""
+
+import torch
+from vae_core.models.mlp import MLP
+
+
+class Row(torch.autograd.Function):
+    seen = 0
+
+    @staticmethod
+    def forward(x):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+    @staticmethod
+    def vmap(info, dims, x):
+        Row.seen += 1
+        if Row.seen > 200 and info.batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x.clone(), dims[0]
+
+
+class Roomy(MLP):
+    def decode(self, z):
+        return super().decode(Row.apply(z))
+'''
+
+
+@pytest.mark.timeout(600)
+def test_where_memory_is_short_a_study_goes_on_in_narrower_banks(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "roomy.py").write_text(MEMORY)
+    spec = copy.deepcopy(SPEC)
+    spec["model"]["name"] = "roomy:Roomy"
+    spec["training"]["epochs"] = 20
+    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    spec["engines"] |= {"slots": 5}
+    spec["seeds"] = [*range(7)]
+    run = Launch(home, spec=spec, environment={"PYTHONPATH": str(tmp_path)})
+    assert run.end() == 0, run.text()
+    assert Counter(row["state"] for row in table(home)) == {"complete": 7}
+    journal = events(home)
+    assert sum(event.kind == "report" for event in journal) == 7 * spec["training"]["reports"]
+    assert not any(event.data.get("redone") for event in journal)
+    widths: dict[str, list[int]] = {}
+    for event in journal:
+        if event.kind == "start":
+            widths.setdefault(event.data["trial"], []).append(event.data["key"]["width"])
+    assert Counter(map(tuple, widths.values())) == {(5, 2): 5, (2,): 2}
+    assert [e.data["width"] for e in journal if e.kind == "engine"] == [5, 2]
+    assert "Trials ran under 2 numerics keys (different: width)" in run.text()

@@ -181,7 +181,7 @@ def test_a_suspect_may_be_released_or_put_down_while_another_is_tried(bench: Ben
             assert numbers(found[trials["c"]]) == expected
         else:
             seconds = engine.suspend()
-            assert set(seconds) | {t for t in trials.values() if t in engine.aboard()} == set(
+            assert set(seconds) | {t for t in trials.values() if t in engine.aboard()[1]} == set(
                 trials.values()
             )
             found = {trials["c"]: follow(bench.engine(width=3), fused(trials["c"], 3))}
@@ -230,11 +230,11 @@ def test_trials_that_do_not_fit_beside_each_other_take_turns(bench: Bench) -> No
     }
     expected = {}
     for trial, wanted in asked.items():
-        expected[trial] = alone(bench, wanted, 2)
+        expected[trial] = alone(bench, wanted, 1)
         bench.engines.clear()
         while Hungry.alive:  # the engine's threads are about to end
             gc.collect()
-    engine = bench.engine(width=2)
+    engine = bench.engine(width=1)
     for wanted in asked.values():
         engine.admit(wanted)
     found = gather(engine, *asked)

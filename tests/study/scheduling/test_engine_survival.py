@@ -114,9 +114,9 @@ def test_what_is_in_a_checkpoint_is_heard_before_a_row_is_free(bench: Bench) -> 
     engine.admit(request("endless", training={"epochs": 10_000}))
     engine.admit(request("cut", until=2, after=1))
     assert numbers(hear(engine, "cut", 1)) == numbers(told[1:])
-    assert engine.aboard() == ["endless", "cut"]
+    assert engine.aboard() == (1, ["endless", "cut"])
     engine.release("cut")
-    assert engine.aboard() == ["endless"]
+    assert engine.aboard() == (1, ["endless"])
 
 
 def test_a_trial_asked_up_to_a_report_it_has_passed_trains_no_further(bench: Bench) -> None:
@@ -189,7 +189,7 @@ def test_trials_put_down_anywhere_go_on_to_the_same_end(
             charged += sum(seconds.values())
             assert set(seconds) <= set(left)
             assert all(engine.reports(name, 0) == [] for name in seconds)
-            assert not set(engine.aboard()) & set(seconds)
+            assert not set(engine.aboard()[1]) & set(seconds)
         else:
             heard_now = {name: follow(engine, asked[name] | at(heard[name])) for name in left}
         for name, reports in heard_now.items():

@@ -192,3 +192,16 @@ def test_a_trial_takes_no_more_steps_after_many_others(tmp_path: Path, search: A
     early = lines(conductor, 10)
     train(conductor, 200)
     assert lines(conductor, 10) < 1.1 * early
+
+
+def test_a_changed_numerics_key_is_recorded_once_a_trial_and_launch(tmp_path: Path) -> None:
+    conductor = Conductor(spec({"auto": ARMS["auto"]}), Journal(tmp_path / "j"), 64, slots=1)
+    request = conductor.next()
+    assert request is not None
+    for step, width in ((1, 8), (2, 8), (3, 4)):
+        report = outcome(request, step)
+        report["start"]["key"] = {"width": width}
+        conductor.report(request.trial, report)
+    starts = [event.data for event in conductor.journal.events if event.kind == "start"]
+    assert [start["key"] for start in starts] == [{"width": 8}, {"width": 4}]
+    assert len({start["engine"] for start in starts}) == 1

@@ -53,7 +53,9 @@ def test_work_done_again_is_known_after_a_restart(tmp_path: Path) -> None:
     again = Conductor(ONE, Journal(tmp_path / "j", take_over=True), 64, slots=1)
     assert again.trials[request.trial].step == 1
     before = len(again.journal.events)
-    again.report(request.trial, {**outcome(request, 1, "first"), "start": {"engine": ""}})
+    heard = outcome(request, 1, "first")
+    del heard["start"]
+    again.report(request.trial, heard)
     assert [e.kind for e in again.journal.events[before:] if e.kind == "report"] == []
 
 
