@@ -82,12 +82,13 @@ class Sleeper(StandIn):
     """The face of an engine's actor to the fleet too; each report takes :data:`SLEEP` seconds."""
 
     def __init__(self, config: EngineConfig) -> None:
-        super().__init__(config.name, config.width, SLEEP)
+        super().__init__(config.name, 1, SLEEP)
         self._born = time.monotonic()
         self._end = threading.Event()
 
-    def prepare(self, data: Mapping[str, Any], validation: float) -> dict[str, Any]:
-        """What the engine is."""
+    def prepare(self, data: Mapping[str, Any], validation: float, width: int) -> dict[str, Any]:
+        """Begin with ``width`` slots; return what the engine is."""
+        self.width = width
         return {**self._identity(), "node": ray.get_runtime_context().get_node_id()}
 
     def serve(self) -> None:
