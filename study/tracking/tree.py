@@ -24,10 +24,10 @@ from study.tracking.changes import (
 )
 from study.tracking.guide import study_note
 from study.tracking.trials import (
+    SoFar,
     Trial,
     arm_name,
     best_confirmed,
-    best_so_far,
     confirm_mean,
     search_history,
 )
@@ -63,6 +63,7 @@ class Tree:
         self.pending: dict[str, Change] = {}
         self._trials: dict[str, Trial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
+        self._searches: dict[tuple[str, int], SoFar] = {}  # by arm and replicate
         self._choices: dict[tuple[str, int], int] = {}
         self._reasoned: set[str] = set()  # keys of runs that say why they ended
         self._concluded: list[Event] = []  # what ended the study, each time it was gone on with
@@ -260,7 +261,9 @@ class Tree:
         arm, replicate = trial.data["arm"], trial.data["replicate"]
         if trial.data["phase"] == "search":
             name = f"search/best_r{replicate}"
-            ended, value = best_so_far(self._of(arm), replicate)
+            so_far = self._searches.setdefault((arm, replicate), SoFar())
+            so_far.add(trial)
+            ended, value = so_far.ended, so_far.best
         else:
             name = "confirm/mean"
             ended, value = confirm_mean(self._of(arm), self._chosen(arm))

@@ -62,14 +62,19 @@ def arm_name(arm: str, spec: Mapping[str, Any]) -> str:
     return f"{arm} ({'hand-tuned' if spec['balancer']['name'] == 'fixed_beta' else 'automatic'})"
 
 
-def best_so_far(trials: Iterable[Trial], replicate: int) -> tuple[int, float | None]:
-    """How many trials of a replicate's search have ended, and the lowest objective of theirs."""
-    ended = [
-        trial
-        for trial in trials
-        if trial.end and trial.data["phase"] == "search" and trial.data["replicate"] == replicate
-    ]
-    return len(ended), min((t.value for t in ended if t.value is not None), default=None)
+@dataclass
+class SoFar:
+    """How far a replicate's search is."""
+
+    ended: int = 0
+    best: float | None = None
+    """The lowest objective of the trials that have ended."""
+
+    def add(self, trial: Trial) -> None:
+        """Take in a trial that has ended."""
+        self.ended += 1
+        if trial.value is not None:
+            self.best = trial.value if self.best is None else min(self.best, trial.value)
 
 
 def confirm_mean(trials: Iterable[Trial], choices: Mapping[int, int]) -> tuple[int, float | None]:
