@@ -121,7 +121,9 @@ class Bank:
         self._evaluated = build(model, shape, head).to(self.device).eval()
         self._fresh = build(model, shape, head)  # stays on the CPU: one start for every device
         self.latent = self._module.latent
-        self._params = {n: _stack(p, width) for n, p in self._module.named_parameters()}
+        self._params = {
+            n: _stack(p, width, self._layout(p)) for n, p in self._module.named_parameters()
+        }
         self._buffers = {n: _stack(b, width) for n, b in self._module.named_buffers()}
         self._leaves = self._make_leaves()
         self._adam = RowAdam(self._params)
@@ -348,10 +350,16 @@ class Bank:
             owner.register_buffer(leaf, stack[0])
         return leaves
 
+    def _layout(self, parameter: Tensor) -> torch.memory_format:
+        """How a row of a parameter's stack lies in memory; ``vmap`` lays out images by itself."""
+        last = self.width == 1 and self._module.channels_last and parameter.dim() == 4
+        return torch.channels_last if last else torch.contiguous_format
+
     def _by_row(self, gradient: Tensor) -> dict[int, Tensor]:
         # The optimiser's kernel reads memory in order, whatever the strides.
-        gradient = gradient.contiguous()
-        return {0: gradient} if self.width == 1 else dict(enumerate(gradient.unbind(0)))
+        if self.width == 1:
+            return {0: gradient.contiguous(memory_format=self._layout(gradient))}
+        return dict(enumerate(gradient.contiguous().unbind(0)))
 
     def _load_row(self, row: int, source: VAE) -> None:
         with torch.no_grad():
@@ -404,7 +412,11 @@ class Bank:
             family.schedule(shares)
 
 
-def _stack(value: Tensor, width: int) -> Tensor:
+def _stack(
+    value: Tensor, width: int, layout: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    if width == 1:
+        return torch.zeros_like(value, memory_format=layout).unsqueeze(0)
     return torch.zeros(width, *value.shape, dtype=value.dtype, device=value.device)
 
 

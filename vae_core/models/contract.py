@@ -51,10 +51,14 @@ class VAE(nn.Module, ABC):
 
     Attributes:
         heads: the heads it can be built with.
+        channels_last: whether weights [C_out, C_in, H, W] may lie channels last in memory, which
+            speeds convolutions up: what they give lies so too then, and ``view`` may refuse to
+            flatten it where ``reshape`` and ``nn.Flatten`` do not.
         head: the head it has; None: the balancer sets the noise variance.
     """
 
     heads: ClassVar[frozenset[Head]] = frozenset()
+    channels_last: ClassVar[bool] = False
 
     def __init__(self, shape: ImageShape, latent: int, head: Head | None = None) -> None:
         super().__init__()

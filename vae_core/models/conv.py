@@ -23,6 +23,7 @@ class Conv(VAE):
     """
 
     heads = frozenset[Head]({"image", "pixel"})
+    channels_last = True
 
     def __init__(
         self, shape: ImageShape, latent: int, width: int = 32, head: Head | None = None
@@ -45,10 +46,12 @@ class Conv(VAE):
         for outer, inner in pairwise(channels):
             down += [Halve(outer, inner), nn.ReLU(inplace=True)]
             up = [nn.ReLU(inplace=True), Double(inner, outer), *up]
-        self.encoder = nn.Sequential(*down, nn.Flatten(), Linear(features, 2 * latent))
-        self.decoder = nn.Sequential(
-            Linear(latent, features), nn.Unflatten(1, smallest), *up, Sigmoid()
-        )
+        # The innermost ReLUs see features flat: images lie otherwise in memory than their
+        # gradients would, and to walk through both at once is slow.
+        down[-1:] = [nn.Flatten(), down[-1]]
+        up[:1] = [up[0], nn.Unflatten(1, smallest)]
+        self.encoder = nn.Sequential(*down, Linear(features, 2 * latent))
+        self.decoder = nn.Sequential(Linear(latent, features), *up, Sigmoid())
         if head == "image":
             self.spread: nn.Module = ImageHead(width)
         elif head == "pixel":

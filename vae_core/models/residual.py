@@ -56,6 +56,7 @@ class Residual(VAE):
     """
 
     heads = frozenset[Head]({"image", "pixel"})
+    channels_last = True
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class Wae(VAE):
     """
 
     heads = frozenset[Head]({"image", "pixel"})
+    channels_last = True
 
     def __init__(
         self,

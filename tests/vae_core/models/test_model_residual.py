@@ -131,6 +131,18 @@ def test_convolutions_are_tensorflows_in_a_mirror(make, side, stride):
 
 
 @pytest.mark.parametrize("kernel", [3, 4, 5])
+def test_a_doubling_to_one_channel_is_a_transposed_convolution(kernel):
+    layer, x = Double(5, 1, kernel), torch.rand(2, 5, 4, 6, requires_grad=True)
+    torch.nn.init.normal_(layer.bias)
+    leaves = (x, layer.weight, layer.bias)
+    found, expected = layer(x), torch.nn.ConvTranspose2d.forward(layer, x)
+    torch.testing.assert_close(found, expected)
+    weights = torch.rand(expected.shape)
+    gradients = [torch.autograd.grad((y * weights).sum(), leaves) for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5])
 def test_transposed_convolutions_are_tensorflows_in_a_mirror(kernel):
     """TensorFlow's is the gradient of its convolution with regard to the input."""
     layer, x = Double(2, 3, kernel), torch.rand(2, 2, 4, 4)
