@@ -1,0 +1,75 @@
+"""The bank's promises on a GPU, bit for bit under each of its numerics keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_bank import BATCH, FAMILY, KINDS, NEIGHBOURS, ONE, PRECISIONS, Rows, assert_equal, state
+
+from vae_core.bank import Bank
+from vae_core.batches import TrainingImages
+from vae_core.precision import Precision
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.parametrize("precision", PRECISIONS),
+    pytest.mark.parametrize("kind", list(KINDS)),
+]
+
+
+def bank(width: int, kind: str, precision: Precision) -> Bank:
+    model, images, shape = KINDS[kind]
+    here = images()
+    there = TrainingImages(Rows(here.pixels.numpy(), here.index.numpy()), torch.device("cuda"))
+    return Bank(model, there, shape, width=width, batch_size=BATCH, precision=precision)
+
+
+def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(
+    kind: str, precision: Precision
+) -> None:
+    results = []
+    for others in ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], FAMILY):
+        found = bank(4, kind, precision)
+        for member in others:
+            found.admit(member)
+        row = found.admit(ONE)
+        found.train(6)
+        results.append((state(found, row), found.segment(row)))
+    for other, segment in results[1:]:
+        assert_equal(other, results[0][0])
+        assert segment == results[0][1]
+
+
+def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precision) -> None:
+    calm, wild = (bank(3, kind, precision) for _ in range(2))
+    divergent = replace(ONE, seed=2, lr=1e30)
+    for found, neighbour in ((calm, replace(divergent, lr=1e-3)), (wild, divergent)):
+        found.admit(neighbour)
+        found.admit(ONE)
+        found.train(12)
+    assert_equal(state(calm, 1), state(wild, 1))
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_checkpoint_goes_on_as_if_nothing_had_happened(
+    kind: str, precision: Precision, width: int
+) -> None:
+    whole, first, second = (bank(width, kind, precision) for _ in range(3))
+    whole.admit(ONE)
+    whole.train(8)
+    first.admit(ONE)
+    first.train(5)
+    second.admit(ONE, state(first, 0))
+    second.train(3)
+    assert_equal(state(whole, 0), state(second, 0))
+
+
+def test_a_member_starts_on_a_gpu_as_on_a_cpu(kind: str, precision: Precision) -> None:
+    there = bank(1, kind, precision)
+    model, images, shape = KINDS[kind]
+    here = Bank(model, images(), shape, width=1, batch_size=BATCH, precision=precision)
+    for found in (here, there):
+        found.admit(ONE)
+    assert_equal(state(here, 0), state(there, 0))
