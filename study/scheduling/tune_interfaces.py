@@ -93,6 +93,12 @@ class StudyScheduler(FIFOScheduler):
             self._fleet.release(result["trial"])
         return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
 
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Nobody in particular: Tune starts what is pending in the order it came.
+
+        To say the same, the scheduler this one is made from looks through all trials of the study.
+        """
+
     def _take(self, result: dict[str, Any]) -> bool:
         """Pass on what a trial's process has to say; return whether the trial's slot is over."""
         conductor, name, engine = self._conductor, result["trial"], result["died"]
