@@ -28,6 +28,7 @@ from study.spec import training_steps
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
+from vae_core.memory import keep_freed_memory
 from vae_core.numerics import numerics_key
 
 CHUNK_SECONDS = 0.5
@@ -65,6 +66,7 @@ class Engine:
     def __init__(self, config: EngineConfig) -> None:
         self._born = time.perf_counter()
         torch.set_num_threads(1)
+        keep_freed_memory()
         self.config = config
         self._device, self._width = torch.device(config.device), 1
         self._fence = Fence(Path(config.home), config.epoch)

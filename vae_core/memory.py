@@ -1,0 +1,22 @@
+"""What the process does with memory that tensors have freed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Keep up to 128 MB that tensors have freed, for the next ones; for the process, with glibc.
+
+    By default tensors of megabytes come and go at every step as fresh pages of the system, which
+    are zeroed when they are first touched: 5 to 10 % of the time of a small convolutional network.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 128 << 20)
