@@ -12,7 +12,7 @@ from typing import Any
 
 from study.journal.files import Scan, scan
 from study.journal.lease import BEAT, LAPSE, Lease
-from study.journal.lines import Event, JournalError, Line, control
+from study.journal.lines import Event, JournalError, Line, control, parse
 from vae_core.errors import UserError
 
 Observer = Callable[[Event], None]
@@ -69,7 +69,7 @@ class Journal:
 
         The event holds ``data`` as it will be read back: lists for tuples, text for keys.
         """
-        data = json.loads(json.dumps(data))
+        data = parse(json.dumps(data))
         with self._lock:
             event = Event(len(self.events) + len(self._group), time.time(), kind, data)
             self._group.append(event)

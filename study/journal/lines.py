@@ -60,7 +60,12 @@ def control(epoch: int, time: float, kind: Control, data: dict[str, Any]) -> byt
     return Line(epoch, Event(CONTROL, time, kind, data), True).encode()
 
 
-def _parse(body: bytes) -> Any:
+def parse(body: bytes | str) -> Any:
+    """What ``body`` says in JSON, as Python writes it; the keys of many share their memory.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
     try:
         return orjson.loads(body)  # several times as fast
     except orjson.JSONDecodeError:
@@ -75,7 +80,7 @@ def decode(raw: bytes) -> Line | None:
     if raw[:8] != b"%08x" % zlib.crc32(body):  # as text: no other spelling of it is ours
         return None
     try:
-        epoch, sequence, time, kind, data, last = _parse(body)
+        epoch, sequence, time, kind, data, last = parse(body)
     except (ValueError, TypeError, RecursionError):
         return None
     if not (
