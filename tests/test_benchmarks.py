@@ -47,10 +47,15 @@ def cells(output: str) -> list[list[str]]:
 def test_the_bank_is_timed_beside_a_loop_and_beside_itself() -> None:
     rows = table_of("benchmarks.bank")
     names = [row[0] for row in rows]
-    assert [name.split()[0] for name in names[2:5]] == ["digits", "28x28", "28x28"]
-    assert names[7:] == ["K = 2", "K = 4", "K = 8", "K = 16"]
+    cases = [(name.split()[0], name.split()[-1]) for name in names[2:8]]
+    assert cases == [
+        (case, precision)
+        for case in ("digits", "28x28", "28x28")
+        for precision in ("float32", "bfloat16")
+    ]
+    assert names[10:] == ["K = 2", "K = 4", "K = 8", "K = 16"]
     judged = {row[0]: row[-1].split()[:2] for row in rows if row[-1].startswith(">=")}
-    assert [judged[name] for name in names[2:5]] == [[">=", "0.95"]] * 3
+    assert [judged[name] for name in names[2:8]] == [[">=", "1.0"]] * 6
     assert judged["K = 8"] == [">=", "1.5"]
 
 
