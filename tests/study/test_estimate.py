@@ -81,6 +81,12 @@ def test_a_cap_that_will_be_hit_is_said(planned):
     assert "max_device_hours" not in text
 
 
+def test_slots_left_open_are_those_a_launch_would_time(planned):
+    found = planned(engines={"device": "cpu", "count": 3})
+    assert found.slots in {1, 4}  # 11 trials may run at once, on 3 engines
+    assert 0 < found.seconds < 3600
+
+
 def test_only_data_are_made(planned, tmp_path):
     planned()
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["data"]
