@@ -26,6 +26,7 @@ from study.spec import StudySpec
 from study.verification import VerificationError, VerificationFailedError
 from vae_core.data import prepare
 from vae_core.errors import DataError, UserError
+from vae_core.precision import Precision
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -69,14 +70,14 @@ def trials(spec: StudySpec) -> Iterator[dict[str, Any]]:
         }
 
 
-def run(home: StudyHome, width: int) -> list[Event]:
+def run(home: StudyHome, width: int, precision: Precision = "float32") -> list[Event]:
     """The events of the study, its trials trained on an engine of so many slots."""
     home.make()
     spec = StudySpec.from_dict(SPEC)
     data = prepare(spec.data.settings, home.data)
     evaluation, objective = spec.evaluation.model_dump(mode="json"), spec.objective
     engine = Engine(
-        EngineConfig("e1", str(home.path), "cpu", evaluation, objective, 1, "all", None)
+        EngineConfig("e1", str(home.path), "cpu", evaluation, objective, 1, "all", None, precision)
     )
     info = engine.prepare(data.to_dict(), 220, width)
     described = {"name": spec.name, "spec": spec.to_dict(), "spec_hash": spec.hash}
@@ -238,6 +239,16 @@ class TestAgreement:
         assert (result.exit_code, found["agrees"], found["failed"]) == (0, True, False)
         assert [training["differences"] for training in found["trainings"]] == [[], []]
         assert (found["trial"], found["slots"], found["keys"]) == (CONFIRM, width, {})
+
+
+def test_a_trial_is_trained_again_in_its_own_precision(tmp_path):
+    home = StudyHome(tmp_path, "small")
+    events = run(home, 1, "bfloat16")
+    write(home, events)
+    starts = [data for kind, data in events if kind == "start"]
+    assert {start["key"]["dtype"] for start in starts} == {"bfloat16"}
+    found = json.loads(verify(home, "--format", "json").stdout)
+    assert (found["agrees"], found["keys"]) == (True, {})
 
 
 class TestDifference:
