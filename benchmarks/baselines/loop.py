@@ -32,7 +32,7 @@ def trial(work: Work, beta: float, train: Tensor, validation: Tensor) -> list[fl
     reported = []
     for _ in range(work.epochs):
         for rows in torch.randperm(len(train)).split(work.batch_size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=work.data != "digits"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bfloat16"):
                 loss = loss_of(model, train[rows], beta)
             optimizer.zero_grad()
             loss.backward()

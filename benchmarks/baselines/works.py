@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from vae_core.data.splits import hold_out
 from vae_core.geometry import ImageShape
+from vae_core.precision import Precision
 
 Pixels = npt.NDArray[np.uint8]
 BETA = (1e-4, 10.0)
@@ -41,6 +42,8 @@ class Work:
     epochs: int
     batch_size: int
     lr: float
+    precision: Precision
+    """Of the study and the loop: the faster one here."""
 
     def study(self) -> dict[str, Any]:
         """The study file of this work: a random search for beta, and its confirm runs."""
@@ -56,7 +59,7 @@ class Work:
                 "reports": self.epochs,
             },
             "seeds": list(range(self.confirms)),
-            "engines": {"device": "cpu"},
+            "engines": {"device": "cpu", "precision": self.precision},
             "arms": {
                 "random-beta": {
                     "balancer": "fixed_beta",
@@ -101,6 +104,7 @@ WORKS = {
             epochs=10,
             batch_size=64,
             lr=3e-3,
+            precision="float32",
         ),
         Work(
             "fashion-mlp",
@@ -113,6 +117,7 @@ WORKS = {
             epochs=3,
             batch_size=128,
             lr=1e-3,
+            precision="bfloat16",
         ),
         Work(
             "fashion-conv",
@@ -125,6 +130,7 @@ WORKS = {
             epochs=1,
             batch_size=128,
             lr=1e-3,
+            precision="bfloat16",
         ),
     )
 }
