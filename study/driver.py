@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from study.scheduling.sizing import EnginePlan
     from study.search import Conductor
 
+MLFLOW_BACKLOG = 2000
+"""Events that MLflow takes within seconds: a person wants to know of more."""
 MLFLOW_PATIENCE = 60.0
-"""Seconds a finished study waits for MLflow; what is left goes out on the next launch."""
+"""Seconds a finished study waits while nothing arrives in MLflow; what is left then goes out on the
+next launch."""
 
 
 class StudyInterruptedError(Exception):
@@ -271,7 +274,10 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
     }
     said = "\n\n".join((*report.verdict, *report.remarks))
     writer.finish_study(files, said, arm_answers(report))
-    unsent = writer.close(MLFLOW_PATIENCE)
+    waiting_for = writer.unsent
+    if waiting_for > MLFLOW_BACKLOG:
+        print(f"the study is done; MLflow still gets {waiting_for:,} events", file=sys.stderr)
+    unsent = writer.close(MLFLOW_PATIENCE, drain=True)
     if unsent:
         print(
             f"MLflow did not take {unsent} events ({writer.problem}); "

@@ -54,6 +54,7 @@ class MlflowWriter:
         self._taken: list[Item] = []  # of this round
         self._pending = 0  # events that left the queue and are not in MLflow yet
         self._deadline: float | None = None  # set by close: when to give up
+        self._respite = 0.0  # likewise: seconds from each write that arrives until then
         self._problem: str | None = None
         # A daemon: a store that hangs must not keep a finished driver from exiting.
         self._thread = threading.Thread(target=self._serve, name="mlflow-writer", daemon=True)
@@ -86,16 +87,22 @@ class MlflowWriter:
         """Why the last attempt failed; None while all goes well."""
         return self._problem
 
-    def close(self, timeout: float) -> int:
+    def close(self, timeout: float, *, drain: bool = False) -> int:
         """Write what is left, for at most ``timeout`` seconds; what is sent afterwards stays here.
+
+        Args:
+            timeout: seconds until what is left is left out.
+            drain: count them anew whenever something has arrived: the store is slow, not away.
 
         Returns:
             How many events did not arrive. They are in the journal, and go out on the next launch.
         """
         with self._wake:
             self._deadline = time.monotonic() + timeout
+            self._respite = timeout if drain else 0.0
             self._wake.notify()
-        self._thread.join(timeout)
+        while self._thread.is_alive() and not self._out_of_time():
+            self._thread.join(max(0.0, self._deadline - time.monotonic()))
         return self.unsent
 
     def _put(self, item: Item) -> None:
@@ -182,6 +189,10 @@ class MlflowWriter:
                 tree.pending[key] = change  # at the end: one bad run must not hold up the others
                 failures += 1
                 self._note(error)
+                continue
+            with self._wake:
+                if self._deadline is not None and self._respite:
+                    self._deadline = time.monotonic() + self._respite
         if not failures and self._problem is not None:
             self._problem = None
             log.warning("MLflow is back")

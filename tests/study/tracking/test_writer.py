@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from mlflow import MlflowClient
 
 from study.analysis.answers_by_arm import ArmAnswer
 from study.tracking import MlflowWriter
+from study.tracking.sink import Sink
 
 if TYPE_CHECKING:
     from .conftest import Journal, Store
@@ -524,6 +526,30 @@ def test_the_lease_is_looked_at_right_before_every_write(
     assert {"log_artifact", "create_model_version", "log_inputs"} < written
     for before, name in itertools.pairwise(seen):
         assert name == "held" or before == "held", name
+
+
+@pytest.mark.parametrize("drain", [False, True])
+def test_a_store_that_is_slow_is_waited_for_if_wanted_and_one_that_is_away_is_not(
+    journal: Journal, store: Store, monkeypatch: pytest.MonkeyPatch, drain: bool
+) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("study.tracking.writer.time", clock)
+    two_arms(journal)
+    writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
+    write, calls = Sink.write, itertools.count()
+
+    def slow(self: Sink, *arguments: Any) -> None:
+        clock.now += 40  # seconds
+        if next(calls) > 5:
+            raise ConnectionError
+        write(self, *arguments)
+
+    monkeypatch.setattr(Sink, "write", slow)
+    for event in journal.events:
+        writer.send(event)
+    assert writer.close(60, drain=drain) > 0
+    assert (next(calls) > 5) == drain
+    assert clock.now < 400
 
 
 @pytest.mark.parametrize("looks", [3, 17, 40])
