@@ -77,6 +77,11 @@ class Launch:
         return self.memory[bisect(self.memory, (time, 0.0)) - 1][1]
 
     @property
+    def ended(self) -> float:
+        """When it was seen last."""
+        return self.memory[-1][0]
+
+    @property
     def peak(self) -> float:
         """The most it had, in MiB."""
         return max(resident for _, resident in self.memory)
@@ -171,6 +176,8 @@ def main() -> None:
         print(table_line(f"MiB of {DATABASE}", f"{mebibytes(database):.1f}", ""))
         held = f"{trials_in_mlflow(database):,} of {len(ends):,}"
         print(table_line("trials that MLflow holds at the end", held, ""))
+        after = f"{first.ended - ends[-1].time:.0f}"
+        print(table_line("seconds from the last trial to the driver's end", after, ""))
         again = launch(study_of(NAME, trials + slots, REPORTS, engines), studies, address)
         starts = [event.time for event in read_events(home.path) if event.kind == "start"]
         seconds = min(time for time in starts if time > again.begun) - again.begun
