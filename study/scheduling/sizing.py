@@ -83,13 +83,15 @@ def widths_to_try(
     """Slots an engine may have, fewest first: one number where the spec or a launch before says.
 
     Else 1 and what lets all trials that may run at once do so, halved again and again: so few
-    rows stay empty.
+    rows stay empty. Only 1 on a CPU where batches could cost a wider bank its last bits.
     """
     if spec.engines.slots != "auto":
         return (spec.engines.slots,)
     for event in events:
         if event.kind == "slots" and event.data["device"] == device:
             return (int(event.data["width"]),)
+    if device == "cpu" and not spec.rows_alike:
+        return (1,)
     most = math.ceil(_at_once(spec) / engines)
     halved = {math.ceil(most / 2**i) for i in range(most.bit_length())}
     wide = {width for width in halved if width >= NARROWEST or width == most}

@@ -30,6 +30,7 @@ def warnings(spec: StudySpec) -> list[str]:
         *_replicates(spec),
         *_narrow_beta(spec),
         *_idle_pruners(spec),
+        *_rows(spec),
     ]
 
 
@@ -116,3 +117,12 @@ def _idle_pruners(spec: StudySpec) -> Iterator[str]:
                 f"all have ended: pruner '{search.pruner.name}', which learns from trials that "
                 "have ended, prunes none. Give a batch, e.g. batch: 4."
             )
+
+
+def _rows(spec: StudySpec) -> Iterator[str]:
+    if spec.engines.slots not in ("auto", 1) and not spec.rows_alike:
+        yield (
+            f"engines.slots is {spec.engines.slots} and a batch is no multiple of 4 images: on a "
+            "CPU the last bits of a trial can then depend on its slot. Use batches of a multiple "
+            "of 4, or one slot."
+        )

@@ -245,6 +245,18 @@ class StudySpec(Section):
         """The settings of a trial: see :func:`study.spec.resolving.resolve`."""
         return resolving.resolve(self, arm, params, dims)
 
+    @property
+    def rows_alike(self) -> bool:
+        """Whether a wide bank on a CPU gives a trial the same last bits in every row.
+
+        In float32 it does where batches are multiples of 4 images: the matrix library rounds by
+        how a row lies in memory.
+        """
+        drawn = (a.search.space.get("training.batch_size") for a in self.arms.values() if a.search)
+        searched = [v for found in drawn if found for v in found.grid() or (1,)]
+        aligned = all(int(size) % 4 == 0 for size in (self.training.batch_size, *searched))
+        return aligned or self.engines.precision == "bfloat16"
+
     def warnings(self) -> list[str]:
         """What makes the comparison unfair or weak: see :mod:`study.spec.fairness`."""
         return fairness.warnings(self)

@@ -58,6 +58,16 @@ def test_widths_fill_their_rows_and_end_with_what_lets_all_trials_run_at_once() 
     assert widths_to_try(adaptive, "cpu", 2, ()) == (1, 4, 7, 13), "5 x 5 confirm runs at once"
 
 
+def test_batches_that_cost_a_wide_bank_its_last_bits_get_one_row_on_a_cpu() -> None:
+    odd = study(training={"epochs": 2, "batch_size": 10})
+    assert widths_to_try(odd, "cpu", 2, ()) == (1,)
+    assert len(widths_to_try(odd, "cuda", 2, ())) > 1
+    sizes = {"training.batch_size": [16, 30], "beta": BETA}
+    assert widths_to_try(study(search={"space": sizes}), "cpu", 2, ()) == (1,)
+    assert [w for w in study(4, training={"epochs": 2, "batch_size": 10}).warnings() if "slot" in w]
+    assert not [w for w in study(4).warnings() if "slot" in w]
+
+
 def test_what_the_spec_or_a_launch_before_says_is_not_timed_again(
     tmp_path: Path, digits: PreparedData
 ) -> None:
