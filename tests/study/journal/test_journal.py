@@ -364,3 +364,15 @@ class TestFollower:
         commit(Journal(tmp_path, take_over=True), "other", "events")
         with pytest.raises(JournalError, match="last events were not kept"):
             follower.poll()
+
+
+def test_events_in_memory_share_their_keys(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    made = [journal.append("report", {"validation/S": value}) for value in (1.0, 2.0)]
+    journal.commit()
+    journal.close()
+    read = Journal(tmp_path / "j")
+    keys = [key for event in (*made, *read.events) for key in event.data]
+    read.close()
+    assert len(keys) == 4
+    assert all(key is keys[0] for key in keys)
