@@ -3,7 +3,8 @@
     python -m benchmarks.baselines.loop --work digits
 
 Images in memory as floats, no DataLoader, Adam(fused=True), and what pays on the machine it was
-made on: one thread, and bfloat16 for 28x28. Nothing is logged, nothing survives a crash.
+made on: bfloat16 and both cores for 28x28, neither for digits. Nothing is logged, nothing
+survives a crash.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmarks.baselines.works import Pixels, Work, command
 
 def run(work: Work, root: Path, folder: Path) -> list[list[float]]:
     """All trials of ``work``."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(work.threads)
     train, validation = map(floats, work.images(root))
     return [trial(work, beta, train, validation) for beta in work.betas()]
 

@@ -44,6 +44,8 @@ class Work:
     lr: float
     precision: Precision
     """Of the study and the loop: the faster one here."""
+    threads: int
+    """Of the loop and pythae: the faster number here, of one and one a core."""
 
     def study(self) -> dict[str, Any]:
         """The study file of this work: a random search for beta, and its confirm runs."""
@@ -105,6 +107,7 @@ WORKS = {
             batch_size=64,
             lr=3e-3,
             precision="float32",
+            threads=1,
         ),
         Work(
             "fashion-mlp",
@@ -113,11 +116,12 @@ WORKS = {
             shape=GREY,
             model={"name": "mlp", "latent": 16, "width": 256},
             trials=16,
-            confirms=5,
+            confirms=4,
             epochs=3,
             batch_size=128,
             lr=1e-3,
             precision="bfloat16",
+            threads=2,
         ),
         Work(
             "fashion-conv",
@@ -126,11 +130,12 @@ WORKS = {
             shape=GREY,
             model={"name": "conv", "latent": 16, "width": 32},
             trials=8,
-            confirms=3,
+            confirms=2,
             epochs=1,
             batch_size=128,
             lr=1e-3,
             precision="bfloat16",
+            threads=2,
         ),
     )
 }
