@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -81,9 +80,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             with _tracking(uri, home, journal) as writer:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
-        # Ray comes up, which is mostly waiting, while all else is made ready.
-        Thread(target=import_module, args=("study.tracking.sink",), daemon=True).start()
-        with ThreadPoolExecutor(2) as aside:
+        with ThreadPoolExecutor(2) as aside:  # Ray comes up while data and Optuna are made ready
             preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
