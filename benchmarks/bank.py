@@ -105,25 +105,30 @@ def plain_loop(case: Case, images: Images, precision: Precision) -> Callable[[in
     return train
 
 
-def full_bank(case: Case, images: Images, width: int, precision: Precision = "float32") -> Bank:
-    """A bank with a member in every row, each of another seed and beta."""
+def full_bank(
+    case: Case, images: TrainingImages, width: int, precision: Precision = "float32"
+) -> Bank:
+    """A bank with a member in every row, each of another seed, with eight betas in turn."""
     bank = Bank(
         case.model,
-        TrainingImages(images, torch.device("cpu")),
+        images,
         case.shape,
         width=width,
         batch_size=case.batch_size,
         precision=precision,
     )
     for seed in range(width):
-        bank.admit(Member(seed, lr=LR, balancer="fixed_beta", hyper={"beta": BETA * 2**seed}))
+        bank.admit(
+            Member(seed, lr=LR, balancer="fixed_beta", hyper={"beta": BETA * 2 ** (seed % 8)})
+        )
     return bank
 
 
 def beside_loop(case: Case, precision: Precision, rounds: int) -> str:
     """One member in a bank against the loop, both in ``precision``."""
     data = Images(IMAGES, case.shape.dims)
-    bank, loop = full_bank(case, data, 1, precision), plain_loop(case, data, precision)
+    stored = TrainingImages(data, torch.device("cpu"))
+    bank, loop = full_bank(case, stored, 1, precision), plain_loop(case, data, precision)
     found = alternate(lambda: bank.train(case.steps), lambda: loop(case.steps), rounds)
     work = case.steps * case.batch_size
     return row(f"{case.name}, {precision}", found, work, work, LOOP_TARGET)
@@ -131,7 +136,7 @@ def beside_loop(case: Case, precision: Precision, rounds: int) -> str:
 
 def beside_one(case: Case, width: int, rounds: int) -> str:
     """``width`` members in a bank against one; images of all members count."""
-    data = Images(IMAGES, case.shape.dims)
+    data = TrainingImages(Images(IMAGES, case.shape.dims), torch.device("cpu"))
     wide, one = full_bank(case, data, width), full_bank(case, data, 1)
     steps = max(1, case.steps // width)
     found = alternate(lambda: wide.train(steps), lambda: one.train(case.steps), rounds)

@@ -15,39 +15,31 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.bank import BETA, LR, Case, Images, full_bank
 from benchmarks.paired import table_head, table_line
-from vae_core.bank import Bank, Member
 from vae_core.batches import TrainingImages
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import gaussian_kl, squared_error
 from vae_core.models import build
 from vae_core.precision import Precision
 
-LR, BETA, IMAGES = 1e-3, 0.01, 16_384
+IMAGES = 16_384
 
 
 @dataclass(frozen=True)
-class Case:
+class GpuCase(Case):
     """Members of one model, and how much faster than the loop they are to train together."""
 
-    name: str
-    model: dict[str, Any]
-    shape: ImageShape
     members: int
-    batch_size: int
-    steps: int
-    """Of each member in a round."""
     target: float
 
 
 CASES = [
-    Case(
+    GpuCase(
         "28x28 mlp 784-256-256-16",
         {"name": "mlp", "latent": 16, "width": 256},
         ImageShape(1, 28, 28),
@@ -56,7 +48,7 @@ CASES = [
         steps=100,
         target=10,
     ),
-    Case(
+    GpuCase(
         "28x28 conv 32-64-16",
         {"name": "conv", "latent": 16, "width": 32},
         ImageShape(1, 28, 28),
@@ -65,7 +57,7 @@ CASES = [
         steps=50,
         target=5,
     ),
-    Case(
+    GpuCase(
         "32x32 residual (5.2 M)",
         {"name": "residual", "latent": 64},
         ImageShape(3, 32, 32),
@@ -78,15 +70,9 @@ CASES = [
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
-class Images:
-    """Random bytes, as :class:`vae_core.batches.ImageRows` wants them."""
-
-    def __init__(self, dims: int) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, dims), dtype=np.uint8)
-        self.index = np.arange(IMAGES)
-
-
-def loop(case: Case, images: Tensor, precision: Precision, *, compiled: bool) -> Callable[[], None]:
+def loop(
+    case: GpuCase, images: Tensor, precision: Precision, *, compiled: bool
+) -> Callable[[], None]:
     """A round of one trial by hand: images as floats on the device, fused Adam, autocast."""
     device = images.device
     model = build(case.model, case.shape).to(device).train()
@@ -111,21 +97,6 @@ def loop(case: Case, images: Tensor, precision: Precision, *, compiled: bool) ->
     return train
 
 
-def full_bank(case: Case, images: TrainingImages, precision: Precision, width: int) -> Bank:
-    """A bank with a member in every row, each of another seed."""
-    bank = Bank(
-        case.model,
-        images,
-        case.shape,
-        width=width,
-        batch_size=case.batch_size,
-        precision=precision,
-    )
-    for seed in range(width):
-        bank.admit(Member(seed, lr=LR, balancer="fixed_beta", hyper={"beta": BETA}))
-    return bank
-
-
 def seconds(work: Callable[[], None], device: torch.device) -> float:
     """Wall-clock seconds of ``work``, to its end on the device."""
     if device.type == "cuda":
@@ -137,15 +108,14 @@ def seconds(work: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def compare(case: Case, precision: Precision, device: torch.device, rounds: int) -> list[str]:
+def compare(case: GpuCase, precision: Precision, device: torch.device, rounds: int) -> list[str]:
     """A line of the table for each width of the bank."""
-    data = Images(case.shape.dims)
-    resident = TrainingImages(data, device)
+    resident = TrainingImages(Images(IMAGES, case.shape.dims), device)
     floats = ((resident.pixels.float() + 0.5) / 256).view(-1, *case.shape.chw)
     by_hand = {c: loop(case, floats, precision, compiled=c) for c in (False, device.type == "cuda")}
     lines = []
     for width in sorted({1, case.members // 4, case.members}):
-        bank = full_bank(case, resident, precision, width)
+        bank = full_bank(case, resident, width, precision)
         sides: dict[object, Callable[[], None]] = {
             "bank": lambda bank=bank: bank.train(case.steps),  # type: ignore[misc]
             **by_hand,

@@ -126,10 +126,10 @@ class Conductor:
             return set(self._roster.running)
 
     @property
-    def startable(self) -> int:
-        """How many trials could be running at once now."""
+    def startable(self) -> bool:
+        """Whether a trial is running, or could be."""
         with self._lock:
-            return min(self.slots, len(self._roster.running) + self._roster.ready)
+            return bool(self._roster.running or self._roster.ready)
 
     def next(self) -> Request | None:
         """A trial to start now, or None while all slots are taken or batches are incomplete."""

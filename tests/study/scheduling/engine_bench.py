@@ -67,12 +67,18 @@ def hear(engine: Engine, trial: str, count: int) -> list[dict[str, Any]]:
 def follow(engine: Engine, asked: dict[str, Any]) -> list[dict[str, Any]]:
     """All reports of a trial up to its end."""
     engine.admit(asked)
-    reports = hear(engine, asked["trial"], 1)
+    reports = hear_out(engine, asked["trial"])
+    engine.release(asked["trial"])
+    return reports
+
+
+def hear_out(engine: Engine, trial: str) -> list[dict[str, Any]]:
+    """All reports of a trial that has been admitted; it keeps its slot."""
+    reports = hear(engine, trial, 1)
     while "end" not in reports[-1]:
-        found = engine.reports(asked["trial"], len(reports))
+        found = engine.reports(trial, len(reports))
         assert found, "the trial has left"
         reports += found
-    engine.release(asked["trial"])
     return reports
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_bench import Bench, follow, hear, numbers, request, slow_down, spent
+from engine_bench import Bench, follow, hear, hear_out, numbers, request, slow_down, spent
 from torch import Tensor
 
 from study.scheduling.engine import Engine
@@ -83,12 +83,7 @@ def fused(trial: str, seed: int, fuse: float = 1e9, **changes: Any) -> dict[str,
 
 def gather(engine: Engine, *trials: str) -> dict[str, list[dict[str, Any]]]:
     """All reports of trials that have been admitted; their slots are given back at the end."""
-    found = {}
-    for trial in trials:
-        reports = hear(engine, trial, 1)
-        while "end" not in reports[-1]:
-            reports += engine.reports(trial, len(reports)) or pytest.fail("the trial has left")
-        found[trial] = reports
+    found = {trial: hear_out(engine, trial) for trial in trials}
     for trial in trials:
         engine.release(trial)
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_bench import REPORTS, Bench, follow, hear, numbers, request, slow_down, spent
+from engine_bench import REPORTS, Bench, follow, hear, hear_out, numbers, request, slow_down, spent
 from torch import Tensor
 
 from study.scheduling.engine import Engine
@@ -63,13 +63,7 @@ def roomy(trial: str, seed: int = 1, **changes: Any) -> dict[str, Any]:
 
 def gather(engine: Engine, *trials: str) -> dict[str, list[dict[str, Any]]]:
     """All reports of trials that have been admitted."""
-    found = {}
-    for trial in trials:
-        reports = hear(engine, trial, 1)
-        while "end" not in reports[-1]:
-            reports += engine.reports(trial, len(reports)) or pytest.fail("the trial has left")
-        found[trial] = reports
-    return found
+    return {trial: hear_out(engine, trial) for trial in trials}
 
 
 def widths(reports: list[dict[str, Any]]) -> list[int]:
