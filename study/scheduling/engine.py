@@ -146,11 +146,18 @@ class Engine:
         report made here, those the study has already (work done again) included; or last
         ``{"trouble": what}`` where the storage fails. Waits for the first.
 
-        Empty where the trial is not here, or leaves while waiting, or the engine ends.
+        Empty where the trial is not here, or leaves while waiting, or the engine ends; and where
+        all is heard that its stay here will bring. So ends one whose release was lost, for whoever
+        has asked for another stay.
         """
         with self._change:
             run = self._runs.get(trial)
-            while run is not None and self._holds(run) and len(run.deliverables) <= after:
+            while (
+                run is not None
+                and self._holds(run)
+                and not run.over
+                and len(run.deliverables) <= after
+            ):
                 self._change.wait()
             if run is None or not self._holds(run):
                 return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.scheduling.engine_actor import EngineActor, EngineConfig
 from study.scheduling.heartbeats import closing, last_account
+from study.scheduling.pool import Aboard
 from study.scheduling.relay import Relay
 from vae_core.errors import UserError
 
@@ -26,13 +27,14 @@ SPARE_CALLS = 8
 RELAY_CALLS = 1000
 """Calls the relay serves at once beside those of trials."""
 LOOK = 2.0
-"""Seconds between looks at Ray, and that an engine has for an answer."""
+"""Seconds between looks at Ray, and that an engine usually has for an answer."""
 ATTEMPTS = 3
 """Engines that may die as they come up before the first is ready."""
 SWEEP = 5.0
 """Seconds between looks for slots that nobody uses."""
 PATIENCE = 60.0
-"""Seconds an engine has to put its trials down: a checkpoint each, after the steps in hand."""
+"""Seconds an engine has to put its trials down (a checkpoint each, after the steps in hand), or to
+tell a new relay who is aboard."""
 _GONE = (RayActorError, RayTaskError, GetTimeoutError)
 
 
@@ -232,7 +234,7 @@ class Fleet:
         assert self._note is not None
         held.node = self._nodes[held.config.name] = info["node"]
         self._note("engine", {**info, "state": "started"})
-        ray.get(self.relay.add.remote(held.config.name, held.actor, info["width"]))
+        self._sweep()  # all of them: the relay may have been started anew a moment ago
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
         """Bring engines in as they get ready; replace those that die."""
@@ -263,33 +265,34 @@ class Fleet:
         """Tell a relay that was started anew what the old one knew."""
         self._serving = self._watch_relay()
         ray.get(self.relay.isolate.remote(list(self._isolated)))
-        self._sweep()
+        self._sweep(PATIENCE)  # a slow engine's trials are not to be trained elsewhere too
 
-    def _sweep(self) -> None:
+    def _sweep(self, patience: float = LOOK) -> None:
         """See that the relay has every engine, and free slots of trials that are not running.
 
         It knows them already, but for one just started anew, or how many slots one has by now.
         Their release was lost with a process if they are seen twice; once, it may be on its way.
         """
-        aboard = []
-        for held, slots, names in self._aboard():
-            ray.get(self.relay.add.remote(held.config.name, held.actor, slots, names))
-            aboard.append((held, set(names)))
-        there = set(ray.get(self.relay.seated.remote())).union(*(trials for _, trials in aboard))
+        engines = self._aboard(patience)
+        ray.get(self.relay.add.remote(*engines))
+        there = set(ray.get(self.relay.seated.remote()))
+        there.update(*(engine.trials for engine in engines))
         idle = there - self._running()
         for trial in idle & self._idle:
             self.relay.release.remote(trial)
-            for held, trials in aboard:
-                if trial in trials:
-                    held.actor.release.remote(trial)
+            for engine in engines:
+                if trial in engine.trials:
+                    engine.handle.release.remote(trial)
         self._idle = idle
 
-    def _aboard(self) -> Iterator[tuple[_Held, int, list[str]]]:
-        """Engines that can say it, their slots, and the trials in them."""
-        for held in self._engines:
-            if held.node is not None:
-                with suppress(*_GONE):  # its `alive` says the same
-                    yield held, *ray.get(held.actor.aboard.remote(), timeout=LOOK)
+    def _aboard(self, patience: float) -> list[Aboard]:
+        """Engines that answer within ``patience`` seconds, and what they say."""
+        asked = {held.actor.aboard.remote(): held for held in self._engines if held.node}
+        found = []
+        for ref in ray.wait([*asked], num_returns=len(asked), timeout=patience)[0] if asked else ():
+            with suppress(*_GONE):  # its `alive` says the same
+                found.append(Aboard(asked[ref].config.name, asked[ref].actor, *ray.get(ref)))
+        return found
 
     def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
         assert self._note is not None

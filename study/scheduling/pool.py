@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Aboard(NamedTuple):
+    """What there is to know of an engine."""
+
+    engine: str
+    handle: Any
+    slots: int
+    trials: Sequence[str] = ()
+    """Those that hold its slots."""
 
 
 @dataclass
@@ -41,10 +51,15 @@ class Pool:
         """Never return; whoever waits for this learns of the pool's death."""
         await asyncio.Event().wait()
 
-    async def add(self, engine: str, handle: Any, slots: int, aboard: Sequence[str] = ()) -> None:
-        """Take an engine in, with the trials in its slots; or say how many slots it has by now."""
+    async def add(self, *engines: Aboard) -> None:
+        """Take engines in, with the trials in their slots; or hear how many slots they have by now.
+
+        Who knows nothing yet must hear of all at once: else a trial of the second might be given a
+        slot of the first.
+        """
         async with self._change:
-            self._engines.setdefault(engine, _Engine(handle, slots, set(aboard))).slots = slots
+            for engine, handle, slots, trials in engines:
+                self._engines.setdefault(engine, _Engine(handle, slots, set(trials))).slots = slots
             self._change.notify_all()
 
     async def isolate(self, trials: Sequence[str]) -> None:

@@ -127,6 +127,20 @@ def test_a_trial_asked_up_to_a_report_it_has_passed_trains_no_further(bench: Ben
     assert engine.stop()["seconds"]["training"] == 0
 
 
+def test_a_stay_whose_release_was_lost_ends_for_whoever_asks_for_the_next(bench: Bench) -> None:
+    whole = follow(bench.engine(), request("whole"))
+    engine = bench.engine()
+    engine.admit(request("held", until=2))
+    told = hear(engine, "held", 2)
+    further = request("held", after=2, until=3)
+    engine.admit(further)  # the relay died with the release, and its successor asks
+    assert numbers(engine.reports("held", 0)) == numbers(told)
+    assert engine.reports("held", 2) == [], "the stay is over, and nobody waits for ever"
+    engine.release("held")
+    engine.admit(further)
+    assert numbers(hear(engine, "held", 1)) == numbers(whole[2:3])
+
+
 def test_all_checkpoints_stay_if_wanted_and_a_trial_goes_on_from_any(bench: Bench) -> None:
     whole = follow(bench.engine(keep="all"), request())
     assert len(bench.checkpoints("a")) == 4

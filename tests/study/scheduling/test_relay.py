@@ -8,6 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from study.scheduling import relay as relay_module
+from study.scheduling.pool import Aboard
 from study.scheduling.relay import Relay
 
 REQUEST = {"trial": "t", "after": 2, "until": None}
@@ -52,7 +53,7 @@ def report(step: int, **more: Any) -> dict[str, Any]:
 def test_reports_are_passed_on_until_the_last_which_frees_the_slot() -> None:
     async def play() -> None:
         relay, engine = Relay(), Engine([report(3), report(4)], [report(5, end={})])
-        await relay.add("a", engine, 1)
+        await relay.add(Aboard("a", engine, 1))
         first = await relay.follow(REQUEST)
         assert first == {"trial": "t", "reports": [report(3), report(4)], "over": False, "died": ""}
         assert (await relay.follow(REQUEST))["over"]
@@ -65,7 +66,7 @@ def test_reports_are_passed_on_until_the_last_which_frees_the_slot() -> None:
 def test_a_trial_is_let_go_at_the_report_it_was_asked_for() -> None:
     async def play() -> None:
         relay, engine = Relay(), Engine([report(3)])
-        await relay.add("a", engine, 1)
+        await relay.add(Aboard("a", engine, 1))
         assert (await relay.follow({**REQUEST, "until": 3}))["over"]
 
     asyncio.run(play())
@@ -74,11 +75,11 @@ def test_a_trial_is_let_go_at_the_report_it_was_asked_for() -> None:
 def test_a_trial_whose_engine_dies_goes_on_in_another_after_what_was_heard() -> None:
     async def play() -> None:
         relay, alive = Relay(), Engine([report(4)])
-        await relay.add("dead", Engine([report(3)], ActorDiedError()), 1)
+        await relay.add(Aboard("dead", Engine([report(3)], ActorDiedError()), 1))
         await relay.follow(REQUEST)
         lost = await relay.follow(REQUEST)
         assert lost == {"trial": "t", "reports": [], "over": False, "died": "dead"}
-        await relay.add("alive", alive, 1)
+        await relay.add(Aboard("alive", alive, 1))
         assert (await relay.follow(REQUEST))["reports"] == [report(4)]
         assert alive.admitted == [{**REQUEST, "after": 3}]
 
@@ -89,7 +90,7 @@ def test_an_engine_out_of_reach_is_asked_again(monkeypatch: pytest.MonkeyPatch) 
     async def play() -> None:
         relay = Relay()
         engine = Engine(ActorUnavailableError("away", b"1" * 16), [report(3)])
-        await relay.add("a", engine, 1)
+        await relay.add(Aboard("a", engine, 1))
         assert (await relay.follow(REQUEST))["reports"] == [report(3)]
 
     monkeypatch.setattr(relay_module, "PAUSE", 0.01)
@@ -99,7 +100,9 @@ def test_an_engine_out_of_reach_is_asked_again(monkeypatch: pytest.MonkeyPatch) 
 def test_a_trial_that_an_engine_cannot_take_in_has_crashed_with_the_traceback() -> None:
     async def play() -> None:
         relay = Relay()
-        await relay.add("a", Engine(RayTaskError("reports", "Traceback: no such model", None)), 1)
+        await relay.add(
+            Aboard("a", Engine(RayTaskError("reports", "Traceback: no such model", None)), 1)
+        )
         found = await relay.follow(REQUEST)
         assert found["over"]
         [crashed] = found["reports"]
@@ -113,9 +116,9 @@ def test_a_relay_started_anew_asks_an_engine_for_all_it_made() -> None:
     async def play() -> None:
         engine = Engine([report(3)], [report(3), report(4)])
         old, new = Relay(), Relay()
-        await old.add("a", engine, 1)
+        await old.add(Aboard("a", engine, 1))
         await old.follow(REQUEST)
-        await new.add("a", engine, 1, ["t"])
+        await new.add(Aboard("a", engine, 1, ["t"]))
         assert (await new.follow(REQUEST))["reports"] == [report(3), report(4)]
 
     asyncio.run(play())
