@@ -25,6 +25,7 @@ from vae_core.batches import TrainingImages
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import gaussian_kl, squared_error
 from vae_core.models import build
+from vae_core.numerics import settle_kernels
 from vae_core.precision import Precision
 
 IMAGES = 16_384
@@ -85,6 +86,8 @@ def loop(
 
     measured = torch.compile(loss_of, mode="reduce-overhead") if compiled else loss_of
 
+    # As fast as torch allows: kernels chosen by trial, and TensorFloat-32 for float32.
+    @torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
     def train() -> None:
         for _ in range(case.steps):
             rows = torch.randint(len(images), (case.batch_size,), device=device)
@@ -157,6 +160,7 @@ def main() -> None:
         cases, rounds = [replace(CASES[0], model=small, members=4, steps=2)], 1
     elif not torch.cuda.is_available():
         raise SystemExit("no GPU is here: nothing was measured (--toy runs on a CPU)")
+    settle_kernels()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if find_spec("ray") is None:
         print("Ray is not here: the bank alone is measured, in this process", file=sys.stderr)

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from vae_core.balancers import BALANCERS, Terms
-from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
+from vae_core.batches import BatchOrder, Place, Tape, TrainingImages, to_unit
 from vae_core.errors import ContractError
 from vae_core.families import Family
 from vae_core.geometry import ImageShape
@@ -30,6 +30,7 @@ from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
 from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
 from vae_core.precision import Precision
+from vae_core.replay import Recorder
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
@@ -87,6 +88,13 @@ class _Row:
     """Per chunk [steps, 3]: loss, S, R of each step since the last segment."""
 
 
+class _Recording(NamedTuple):
+    """A step to be made again and again, and what the last one measured."""
+
+    step: Callable[[], None]
+    terms: dict[str, Tensor]
+
+
 class Bank:
     """K rows of one model shape on one device.
 
@@ -126,19 +134,18 @@ class Bank:
         }
         self._buffers = {n: _stack(b, width) for n, b in self._module.named_buffers()}
         self._leaves = self._make_leaves()
-        self._adam = RowAdam(self._params)
-        self._noise = StepNoise(self.device)
-        rows = (width, batch_size)
-        self._picked = torch.zeros(rows, dtype=torch.int64, device=self.device)
-        self._latent_noise = torch.zeros(*rows, self.latent, device=self.device)
-        self._offsets: Tensor | None = None
-        if dequantize:
-            self._offsets = torch.zeros(*rows, shape.dims, device=self.device)
+        self._replayed = replayed_on(self.device)
+        self._adam = RowAdam(self._params, replayed=self._replayed)
+        dims = shape.dims if dequantize else None
+        self._tape = Tape(width, batch_size, self.latent, dims, self.device)
         self._rows: list[_Row | None] = [None] * width
         self._families: dict[str, Family] = {}
         self._wanted: tuple[str, ...] = ()
         """Optional terms that some family declares."""
         self._last: Terms | None = None
+        self._record, self._recordings = Recorder(), dict[tuple[Any, ...], _Recording]()
+        self._place = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._log = torch.zeros(self._tape.steps, 3, width, device=self.device)
 
     # -- who is in the bank -------------------------------------------------------------------
 
@@ -226,15 +233,23 @@ class Bank:
 
     def train(self, steps: int) -> None:
         """Train every member for ``steps`` steps."""
-        if not steps:
-            return
-        families = [family for family in self._families.values() if family.rows]
-        rows = [row for family in families for row in family.rows]
-        log = [self._step(families, rows) for _ in range(steps)]
-        loss, error, rate = (torch.stack(values).cpu() for values in zip(*log, strict=True))
-        history = torch.stack([loss, error.mean(dim=2)[:, rows], rate.mean(dim=2)[:, rows]], dim=2)
-        for row, found in zip(rows, history.unbind(dim=1), strict=True):
-            self._row(row).history.append(found)
+        found: list[Tensor] = []
+        while steps:
+            rows = {row: self._row(row) for row in self.active()}
+            if any(held.step % held.halving == 0 for held in rows.values()):
+                self._reschedule()
+            ahead = min(held.halving - held.step % held.halving for held in rows.values())
+            count = int(min(steps, self._tape.steps, ahead))
+            places = {r: Place(held.order, held.member.seed, held.step) for r, held in rows.items()}
+            self._tape.fill(places, count)
+            found.append(self._replay(count) if self._replayed else self._run(count))
+            for held in rows.values():
+                held.step += count
+            steps -= count
+        if found:
+            history = torch.cat(found).cpu()
+            for row in self.active():
+                self._row(row).history.append(history[..., row])
 
     def segment(self, row: int) -> Segment:
         """What the member in ``row`` did since its last segment; call it after a step."""
@@ -272,46 +287,73 @@ class Bank:
             self.release(row)
         return elapsed / (steps * self.batch_size * self.width)
 
-    def _step(self, families: list[Family], rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of the members in ``rows``, which are those of ``families`` in order.
+    def _run(self, steps: int) -> Tensor:
+        """Make the steps on the tape; return loss, S and R of each [steps, 3, K]."""
+        families = [family for family in self._families.values() if family.rows]
+        log = []
+        for n in range(steps):
+            loss, self._last = self._step(families, *self._tape.at(n))
+            log.append((loss, self._last.squared_error, self._last.kl.sum(dim=2)))
+        loss, error, rate = (torch.stack(values) for values in zip(*log, strict=True))
+        return torch.stack([loss, error.mean(dim=2), rate.mean(dim=2)], dim=1)
 
-        Returns:
-            Their losses [len(rows)], and S and R of each image [K, B].
-        """
-        if any(not held.step % held.halving for held in map(self._row, rows)):
-            self._reschedule()
-        x = self._batch(rows)
+    def _replay(self, steps: int) -> Tensor:
+        """The same, by recorded steps: one for each combination of families and rates."""
+        families = [family for family in self._families.values() if family.rows]
+        plan = self._wanted, self._adam.together, *(family.plan() for family in families)
+        self._place.zero_()
+        if plan not in self._recordings:
+            self._recordings[plan] = self._recording(families)
+        recording = self._recordings[plan]
+        for _ in range(steps):
+            recording.step()
+        self._last = Terms(**recording.terms)
+        return self._log[:steps].clone()
+
+    def _recording(self, families: list[Family]) -> _Recording:
+        """A step that finds its place on the tape, and where to write, by itself."""
+        measured: dict[str, Tensor] = {}
+
+        def step() -> None:
+            picked, noise, offsets = self._tape.at(self._place)
+            loss, terms = self._step(families, picked, noise, offsets)
+            for name, term in terms.given().items():
+                measured.setdefault(name, torch.empty_like(term)).copy_(term)
+            error, rate = terms.squared_error.mean(dim=1), terms.kl.sum(dim=2).mean(dim=1)
+            log = torch.stack([loss, error, rate])
+            self._log.index_copy_(0, self._place, log.unsqueeze(0))
+            self._place += 1
+
+        changes = [*self._params.values(), *self._buffers.values(), *self._adam.moving()]
+        changes += [tensor for family in families for tensor in family.moving()]
+        return _Recording(self._record(step, [*changes, self._place, self._log]), measured)
+
+    def _step(
+        self, families: list[Family], picked: Tensor, noise: Tensor, offsets: Tensor | None
+    ) -> tuple[Tensor, Terms]:
+        """One step of the members of ``families``: their losses [K], and what was measured."""
+        pixels = self._images.pixels.index_select(0, picked.flatten())
+        x = to_unit(pixels, None if offsets is None else offsets.flatten(0, 1))
         with self._multiplying:
-            terms = self._forward(x)
+            terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise)
         losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
         # Every member's gradient starts from a 1 of its own, so none meets another.
-        ones = [torch.ones_like(loss) for loss in losses]
-        found = torch.autograd.grad(losses, list(leaves.values()), ones)
+        weights = [family.weights for family in families]
+        found = torch.autograd.grad(losses, list(leaves.values()), weights)
         gradients = dict(zip(leaves, found, strict=True))
         self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
         terms = terms.map(Tensor.detach)
+        loss = noise.new_zeros(self.width)
         with torch.no_grad():
-            for family in families:
+            for family, value in zip(families, losses, strict=True):
                 family.advance(terms, gradients)
-        for row in rows:
-            self._row(row).step += 1
-        self._last = terms
-        return torch.cat(losses).detach(), terms.squared_error, terms.kl.sum(dim=2)
+                loss.index_copy_(0, family.index, value.detach())
+        return loss, terms
 
-    def _batch(self, rows: list[int]) -> Tensor:
-        """Images of this step, x [K, B, C, H, W]; latent noise goes to its own buffer."""
-        for row in rows:
-            held = self._row(row)
-            self._picked[row] = held.order.rows(held.step)
-            self._noise.normal_(self._latent_noise[row], held.member.seed, held.step)
-            if self._offsets is not None:
-                self._noise.uniform_(self._offsets[row], held.member.seed, held.step)
-        pixels = self._images.pixels.index_select(0, self._picked.flatten())
-        offsets = None if self._offsets is None else self._offsets.flatten(0, 1)
-        return to_unit(pixels, offsets).view(self.width, self.batch_size, *self.shape.chw)
+    def _forward(self, x: Tensor, noise: Tensor) -> Terms:
+        """Measure images x [K, B, C, H, W] under latent noise [K, B, Z]."""
 
-    def _forward(self, x: Tensor) -> Terms:
         def measure(model: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
             out = model(image, noise)
             kl = gaussian_kl(out.mu, out.logvar)
@@ -319,7 +361,7 @@ class Bank:
             return squared_error(image, out.xhat), kl, *optional
 
         if self.width == 1:
-            found = measure(self._module, x[0], self._latent_noise[0])
+            found = measure(self._module, x[0], noise[0])
             return self._named(tuple(value.unsqueeze(0) for value in found))
 
         def one(params: Any, buffers: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -328,7 +370,7 @@ class Bank:
 
             return measure(model, image, noise)
 
-        return self._named(vmap(one)(self._leaves, self._buffers, x, self._latent_noise))
+        return self._named(vmap(one)(self._leaves, self._buffers, x, noise))
 
     def _named(self, found: tuple[Tensor, ...]) -> Terms:
         return Terms(*found[:2], **dict(zip(self._wanted, found[2:], strict=True)))
@@ -394,7 +436,9 @@ class Bank:
                     f"the bank's have {self.head}",
                     remedy="open a bank with that head",
                 )
-            self._families[name] = Family(rule(self.shape, self.latent), self.width, self.device)
+            self._families[name] = Family(
+                rule(self.shape, self.latent), self.width, self.device, replayed=self._replayed
+            )
             declared = {term for f in self._families.values() for term in f.balancer.terms}
             self._wanted = tuple(sorted(declared & _OPTIONAL.keys()))
         return self._families[name]
@@ -402,12 +446,7 @@ class Bank:
     def _reschedule(self) -> None:
         rows = {row: self._row(row) for row in self.active()}
         shares = {row: 0.5 ** (held.step // held.halving) for row, held in rows.items()}
-        self._adam.schedule(
-            {
-                row: dict.fromkeys(self._params, held.member.lr * shares[row])
-                for row, held in rows.items()
-            }
-        )
+        self._adam.schedule({row: held.member.lr * shares[row] for row, held in rows.items()})
         for family in self._families.values():
             family.schedule(shares)
 
@@ -431,6 +470,11 @@ def _multiplying(device: torch.device, precision: Precision) -> AbstractContextM
         return nullcontext()
     # Without the cache, which is for weights that are used more than once a step.
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def replayed_on(device: torch.device) -> bool:
+    """Whether steps are recorded and replayed, whoever comes and goes: on GPUs."""
+    return device.type == "cuda"
 
 
 def _synchronise(device: torch.device) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vae_core.randomness import reseeded
+from vae_core.philox import normals, uniforms
+from vae_core.randomness import derive, reseeded
 
 LEVELS = 256
 """Grey levels of a byte: a byte v covers [v / 256, (v + 1) / 256) of the unit interval."""
+MOST_AHEAD = 64
+"""Steps whose batches are made ready at a time, at most."""
+AHEAD_ON_HOST, AHEAD_ON_DEVICE = 2**20, 2**27
+"""Bytes they may take: what a core's cache holds, and what a GPU has to spare."""
 
 
 class ImageRows(Protocol):
@@ -49,7 +55,8 @@ class TrainingImages:
     def epoch_order(self, seed: int, epoch: int) -> Tensor:
         """Rows of ``pixels``, int64 [count], in the order trial ``seed`` sees them in ``epoch``."""
         generator = reseeded(self._generator, seed, "order", epoch)
-        return self.index[torch.randperm(self.count, generator=generator)].to(self.device)
+        order = self.index[torch.randperm(self.count, generator=generator)]
+        return order.to(self.device, non_blocking=True)
 
 
 class BatchOrder:
@@ -62,11 +69,23 @@ class BatchOrder:
 
     def rows(self, step: int) -> Tensor:
         """Rows of ``pixels`` for ``step`` (from 0), int64 [B]."""
+        return self._batches(step, 1)[0]
+
+    def fill(self, out: Tensor, step: int) -> None:
+        """Write the rows of ``step`` and the steps after it to ``out``, int64 [n, B]."""
+        while len(out):
+            found = self._batches(step, len(out))
+            out[: len(found)] = found
+            out, step = out[len(found) :], step + len(found)
+
+    def _batches(self, step: int, most: int) -> Tensor:
+        """Rows for ``step`` and those after it in its epoch, at most so many, [n, B]."""
         epoch, batch = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._images.epoch_order(self._seed, epoch)
+        count = min(most, self._per_epoch - batch)
         start = batch * self._batch_size
-        return self._order[start : start + self._batch_size]
+        return self._order[start : start + count * self._batch_size].view(count, self._batch_size)
 
 
 def to_unit(values: Tensor, offset: Tensor | None = None) -> Tensor:
@@ -90,3 +109,87 @@ class StepNoise:
     def uniform_(self, out: Tensor, seed: int, step: int) -> None:
         """Fill ``out`` [B, D] with dequantisation noise, uniform on [0, 1)."""
         out.uniform_(generator=reseeded(self._generator, seed, "dequantise", step))
+
+
+class Place(NamedTuple):
+    """Where a member is."""
+
+    order: BatchOrder
+    seed: int
+    step: int
+
+
+class Tape:
+    """What the next steps of K members read, made ahead, so that a step draws nothing itself.
+
+    On a CPU the noise is :class:`StepNoise`'s; elsewhere Philox's, of all members and steps in a
+    few kernels. Rows without a member keep what was there.
+
+    Attributes:
+        picked: rows of the images, int64 [N, K, B].
+        latent: standard normal noise [N, K, B, Z].
+        offsets: dequantisation noise [N, K, B, D], or None.
+    """
+
+    def __init__(
+        self, width: int, batch_size: int, latent: int, dims: int | None, device: torch.device
+    ) -> None:
+        self._on_host = drawn_on_host(device)
+        bytes_a_step = width * batch_size * (8 + 4 * latent + 4 * (dims or 0))
+        ahead = AHEAD_ON_HOST if self._on_host else AHEAD_ON_DEVICE
+        self.steps = max(1, min(MOST_AHEAD, ahead // bytes_a_step))
+        shape = (self.steps, width, batch_size)
+        self.picked = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.latent = torch.zeros(*shape, latent, device=device)
+        self.offsets = None if dims is None else torch.zeros(*shape, dims, device=device)
+        self._noise = StepNoise(torch.device("cpu"))
+
+    def fill(self, places: Mapping[int, Place], steps: int) -> None:
+        """Make ready what the next ``steps`` steps of the members read, by their rows."""
+        for row, (order, _, step) in places.items():
+            order.fill(self.picked[:steps, row], step)
+        if self._on_host:
+            self._draw(places, steps)
+        else:
+            self._draw_together(places, steps)
+
+    def at(self, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """``picked``, ``latent`` and ``offsets`` of one step of those made ready.
+
+        ``step`` is its number, or that as a tensor [1] on the device, which is not read from here.
+        """
+
+        def one(values: Tensor) -> Tensor:
+            return values[step] if isinstance(step, int) else values.index_select(0, step)[0]
+
+        offsets = None if self.offsets is None else one(self.offsets)
+        return one(self.picked), one(self.latent), offsets
+
+    def _draw(self, places: Mapping[int, Place], steps: int) -> None:
+        for row, (_, seed, first) in places.items():
+            for n in range(steps):
+                self._noise.normal_(self.latent[n, row], seed, first + n)
+                if self.offsets is not None:
+                    self._noise.uniform_(self.offsets[n, row], seed, first + n)
+
+    def _draw_together(self, places: Mapping[int, Place], steps: int) -> None:
+        device, width = self.latent.device, self.latent.shape[1]
+
+        def by_row(values: Mapping[int, int]) -> Tensor:
+            host = torch.tensor([values.get(row, 0) for row in range(width)])
+            return host.to(device, non_blocking=True)
+
+        at = torch.arange(steps, device=device).unsqueeze(1)
+        at = at + by_row({row: place.step for row, place in places.items()})
+        keys = by_row({row: derive(place.seed, "latent") for row, place in places.items()})
+        latent = self.latent[:steps]
+        latent.copy_(normals(keys, at, latent[0, 0].numel()).view_as(latent))
+        if self.offsets is not None:
+            keys = by_row({row: derive(p.seed, "dequantise") for row, p in places.items()})
+            offsets = self.offsets[:steps]
+            offsets.copy_(uniforms(keys, at, offsets[0, 0].numel()).view_as(offsets))
+
+
+def drawn_on_host(device: torch.device) -> bool:
+    """Whether noise for ``device`` is drawn by torch's own generator, stream by stream."""
+    return device.type == "cpu"

@@ -1,7 +1,8 @@
 """The members of a bank that share a balancer: their hyperparameters, state and learned scalars.
 
 A bank computes one loss per family over just that family's rows, so a family's NaN has no path
-into another's gradients.
+into another's gradients. Where steps are recorded and replayed, whoever comes and goes, a family's
+tensors keep one size: places it has no row for repeat its first, with no weight.
 """
 
 from __future__ import annotations
@@ -19,20 +20,33 @@ from vae_core.optim import RowAdam
 class Family:
     """One balancer over the rows of a bank of ``width`` K.
 
+    Args:
+        balancer: the rule.
+        width: K.
+        device: the bank's.
+        replayed: steps are recorded once and replayed.
+
     Attributes:
         balancer: the rule.
-        rows, index: rows of the bank that use it, ascending; the same as a tensor.
+        rows: rows of the bank that use it, ascending.
+        index: the same as a tensor [n], padded to n = K where steps are replayed.
+        weights: 1 for each row of ``index``, 0 for padding.
     """
 
-    def __init__(self, balancer: Balancer, width: int, device: torch.device) -> None:
+    def __init__(
+        self, balancer: Balancer, width: int, device: torch.device, *, replayed: bool = False
+    ) -> None:
         self.balancer = balancer
         self.rows: list[int] = []
-        self._width, self._device = width, device
-        self.index = torch.empty(0, dtype=torch.int64, device=device)
+        self._width, self._device, self._replayed = width, device, replayed
+        self.index = torch.zeros(width, dtype=torch.int64, device=device)
+        self.weights = torch.zeros(width, device=device)
         self._hyper = {n: torch.zeros(width, device=device) for n in balancer.hyperparameters}
         self._state: dict[str, Tensor] = {}
         self._learned = {n: torch.zeros(width, device=device) for n in balancer.learned}
-        self._adam = RowAdam(self._learned) if self._learned else None
+        self._adams = {
+            name: RowAdam({name: stack}, replayed=replayed) for name, stack in self._learned.items()
+        }
         self._leaves: dict[str, Tensor] = {}
 
     def admit(self, row: int, given: Mapping[str, float], step: int = 0) -> None:
@@ -60,8 +74,8 @@ class Family:
             stack[row] = value[0]
         for name, spec in self.balancer.learned.items():
             self._learned[name][row] = values[spec.init]
-        if self._adam:
-            self._adam.reset(row, step)
+        for adam in self._adams.values():
+            adam.reset(row, step)
         self._set_rows(sorted([*self.rows, row]))
 
     def release(self, row: int) -> None:
@@ -70,32 +84,34 @@ class Family:
 
     def schedule(self, shares: Mapping[int, float]) -> None:
         """Set the learning rates of the learned scalars: by row, a share of the one asked for."""
-        if self._adam:
-            rates = {
-                row: {
-                    n: float(self._hyper[s.lr][row]) * shares[row]
-                    for n, s in self.balancer.learned.items()
-                }
-                for row in self.rows
-            }
-            self._adam.schedule(rates)
+        for name, adam in self._adams.items():
+            asked = self._hyper[self.balancer.learned[name].lr].tolist()
+            adam.schedule({row: asked[row] * shares[row] for row in self.rows})
 
     def tensors(self) -> dict[str, Tensor]:
         """Every stack [K, ...] that holds a part of a member, by checkpoint name."""
         found = {f"state/{n}": stack for n, stack in self._state.items()}
-        if self._adam:
-            for name, stack in self._learned.items():
-                found[f"learned/{name}"] = stack
-                found[f"exp_avg/{name}"] = self._adam.exp_avg[name]
-                found[f"exp_avg_sq/{name}"] = self._adam.exp_avg_sq[name]
+        for name, stack in self._learned.items():
+            found[f"learned/{name}"] = stack
+            found[f"exp_avg/{name}"] = self._adams[name].exp_avg[name]
+            found[f"exp_avg_sq/{name}"] = self._adams[name].exp_avg_sq[name]
         return found
 
+    def moving(self) -> list[Tensor]:
+        """All that a step changes."""
+        adams = [tensor for adam in self._adams.values() for tensor in adam.moving()]
+        return [*self._state.values(), *self._learned.values(), *adams]
+
+    def plan(self) -> tuple[str, ...]:
+        """What a recorded step of the family depends on, beside tensors."""
+        return (self.balancer.name, *(n for n, adam in self._adams.items() if adam.together))
+
     def leaves(self) -> dict[str, Tensor]:
-        """Learned scalars as leaves of the last loss's graph, [len(rows)], by unique name."""
+        """Learned scalars as leaves of the last loss's graph, [n], by unique name."""
         return {f"{self.balancer.name}.{n}": leaf for n, leaf in self._leaves.items()}
 
     def loss(self, terms: Terms) -> Tensor:
-        """Loss of each row of the family, [len(rows)], nats per image."""
+        """Loss of each row of ``index``, [n], nats per image."""
         self._leaves = {
             n: self._pick(stack).detach().clone().requires_grad_()
             for n, stack in self._learned.items()
@@ -111,14 +127,11 @@ class Family:
         )
         for name, value in state.items():
             self._state[name].index_copy_(0, self.index, value)
-        if self._adam:
-            by_row = {
-                name: dict(
-                    zip(self.rows, gradients[f"{self.balancer.name}.{name}"].unbind(0), strict=True)
-                )
-                for name in self._learned
-            }
-            self._adam.step(by_row)
+        for name, adam in self._adams.items():
+            found = gradients[f"{self.balancer.name}.{name}"]
+            # Added, not copied: where a row is repeated, the gradients of the copies are zero.
+            whole = found.new_zeros(self._width).index_add_(0, self.index, found)
+            adam.step({name: dict(enumerate(whole.unbind(0)))})
 
     def balance_of(self, row: int, terms: Terms) -> tuple[float, float]:
         """Give ln sigma^2 and k of ``row``, as it would balance ``terms`` now.
@@ -137,10 +150,17 @@ class Family:
 
     def _set_rows(self, rows: list[int]) -> None:
         self.rows = rows
-        self.index = torch.tensor(rows, dtype=torch.int64, device=self._device)
+        if not self._replayed:
+            self.index = torch.tensor(rows, dtype=torch.int64, device=self._device)
+            self.weights = torch.ones(len(rows), device=self._device)
+        elif rows:
+            padding = self._width - len(rows)
+            self.index.copy_(torch.tensor([*rows, *rows[:1] * padding]))
+            self.weights.copy_(torch.tensor([1.0] * len(rows) + [0.0] * padding))
 
     def _pick(self, stack: Tensor) -> Tensor:
-        return stack if len(self.rows) == self._width else stack.index_select(0, self.index)
+        whole = len(self.rows) == self._width and not self._replayed
+        return stack if whole else stack.index_select(0, self.index)
 
     def _picked(self, stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self._pick(stack) for name, stack in stacks.items()}

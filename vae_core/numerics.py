@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -24,6 +25,18 @@ def numerics_key(
         "threads": torch.get_num_threads(),
         "width": width,
     }
+
+
+def settle_kernels() -> None:
+    """Have CUDA's libraries compute a thing one way only, and float32 in float32.
+
+    For the process, before it first uses a GPU. By default cuBLAS and cuDNN may add in another
+    order each time, and convolutions round float32 to TensorFloat-32.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _device_kind(device: torch.device) -> str:

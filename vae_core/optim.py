@@ -1,4 +1,4 @@
-"""Adam over the rows of stacked tensors, each with its own step count and learning rates."""
+"""Adam over the rows of stacked tensors, each with its own step count and learning rate."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ class RowAdam:
     rate a call and one step count a tensor, so rows are grouped by learning rate and most banks
     need a single call. A row's arithmetic is elementwise, so no row can reach another.
 
+    Args:
+        stacks: the parameters, [K, ...] each.
+        replayed: steps are recorded once and played again, whatever rows and rates come and go.
+            Then every row moves, who has no member too, and rates are read from a tensor.
+
     Attributes:
         exp_avg, exp_avg_sq: first and second moments, shaped like the parameters [K, ...].
+        counts: steps each row has made, [K].
+        together: whether one call moves all rows; with ``replayed`` that is all that may change
+            about the calls a step makes.
     """
 
-    def __init__(self, stacks: Mapping[str, Tensor]) -> None:
+    def __init__(self, stacks: Mapping[str, Tensor], *, replayed: bool = False) -> None:
         self.exp_avg = {name: torch.zeros_like(stack) for name, stack in stacks.items()}
         self.exp_avg_sq = {name: torch.zeros_like(stack) for name, stack in stacks.items()}
         self._views = {
@@ -34,38 +42,55 @@ class RowAdam:
             for name in stacks
         }
         any_stack = next(iter(stacks.values()))
-        self._counts = torch.zeros(any_stack.shape[0], device=any_stack.device)
-        self._count_views = list(self._counts.unbind(0))
-        self._moving = torch.zeros_like(self._counts)
-        self._plan: list[tuple[float, list[tuple[str, int]], list[list[Tensor]]]] = []
+        self.counts = torch.zeros(any_stack.shape[0], device=any_stack.device)
+        self._count_views = list(self.counts.unbind(0))
+        self._moving = torch.zeros_like(self.counts)
+        self._rates = torch.zeros_like(self.counts) if replayed else None
+        self.together = False
+        self._plan: list[tuple[float | Tensor, list[tuple[str, int]], list[list[Tensor]]]] = []
 
     def reset(self, row: int, step: int = 0) -> None:
         """Zero the moments of ``row``, which has made ``step`` steps."""
-        self._counts[row] = step
+        self.counts[row] = step
         for moments in (self.exp_avg, self.exp_avg_sq):
             for stack in moments.values():
                 stack[row].zero_()
 
-    def schedule(self, rates: Mapping[int, Mapping[str, float]]) -> None:
-        """Set which parameters move: learning rates by row and parameter name."""
-        groups: dict[float, list[tuple[str, int]]] = defaultdict(list)
-        for row, by_name in rates.items():
-            for name, lr in by_name.items():
-                groups[lr].append((name, row))
-        self._plan = [(lr, moving, self._operands(moving)) for lr, moving in groups.items()]
-        self._moving = torch.zeros_like(self._counts)
-        self._moving[list(rates)] = 1
+    def schedule(self, rates: Mapping[int, float]) -> None:
+        """Set which rows move, and their learning rates."""
+        if self._rates is not None and rates:
+            spare = next(iter(rates.values()))
+            rates = {row: rates.get(row, spare) for row in range(len(self.counts))}
+            self._rates.copy_(torch.tensor(list(rates.values())))
+        groups: dict[float, list[int]] = defaultdict(list)
+        for row, rate in rates.items():
+            groups[rate].append(row)
+        self.together = len(groups) == 1
+        self._moving.copy_(torch.tensor([float(row in rates) for row in range(len(self.counts))]))
+        if self._rates is None:
+            self._plan = [self._call(rate, rows) for rate, rows in groups.items()]
+        elif self.together:
+            self._plan = [self._call(self._rates[0], list(rates))]
+        else:
+            self._plan = [self._call(self._rates[row], [row]) for row in rates]
 
-    def _operands(self, moving: list[tuple[str, int]]) -> list[list[Tensor]]:
-        """Row views the kernel works on: parameters, both moments, step counts."""
+    def _call(
+        self, rate: float | Tensor, rows: list[int]
+    ) -> tuple[float | Tensor, list[tuple[str, int]], list[list[Tensor]]]:
+        """What the kernel works on: parameters, both moments, step counts."""
+        moving = [(name, row) for row in rows for name in self._views]
         stacks = [[self._views[name][i][row] for name, row in moving] for i in range(3)]
-        return [*stacks, [self._count_views[row] for _, row in moving]]
+        return rate, moving, [*stacks, [self._count_views[row] for _, row in moving]]
+
+    def moving(self) -> list[Tensor]:
+        """All that a step changes, but the parameters."""
+        return [*self.exp_avg.values(), *self.exp_avg_sq.values(), self.counts]
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Mapping[int, Tensor]]) -> None:
-        """Move every scheduled parameter; ``gradients[name][row]`` is shaped like one row."""
-        self._counts += self._moving
-        for lr, moving, (parameters, exp_avg, exp_avg_sq, counts) in self._plan:
+        """Move every scheduled row; ``gradients[name][row]`` is shaped like one row."""
+        self.counts += self._moving
+        for rate, moving, (parameters, exp_avg, exp_avg_sq, counts) in self._plan:
             torch._fused_adam_(
                 parameters,
                 [gradients[name][row] for name, row in moving],
@@ -73,7 +98,7 @@ class RowAdam:
                 exp_avg_sq,
                 [],
                 counts,
-                lr=lr,
+                lr=rate,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
                 weight_decay=0.0,

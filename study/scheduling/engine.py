@@ -29,7 +29,7 @@ from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
 from vae_core.memory import keep_freed_memory
-from vae_core.numerics import numerics_key
+from vae_core.numerics import numerics_key, settle_kernels
 
 CHUNK_SECONDS = 0.5
 """How long the training thread goes without looking up: what an admission waits for at most."""
@@ -67,6 +67,7 @@ class Engine:
         self._born = time.perf_counter()
         torch.set_num_threads(1)
         keep_freed_memory()
+        settle_kernels()
         self.config = config
         self._device, self._width = torch.device(config.device), 1
         self._fence = Fence(Path(config.home), config.epoch)

@@ -30,6 +30,8 @@ LOOK = 2.0
 """Seconds between looks at Ray, and that an engine usually has for an answer."""
 ATTEMPTS = 3
 """Engines that may die as they come up before the first is ready."""
+PAUSE = 0.5
+"""Seconds before a relay that cannot be reached is tried again."""
 SWEEP = 5.0
 """Seconds between looks for slots that nobody uses."""
 PATIENCE = 60.0
@@ -91,6 +93,7 @@ class Fleet:
         self._engines = [self._make(index) for index in range(count)]
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._problem: Exception | None = None
         self._note: Note | None = None
         self._data: tuple[Mapping[str, Any], float, int] | None = None
 
@@ -164,15 +167,18 @@ class Fleet:
 
         Raises:
             EngineError: Ray has died on this machine.
+            Exception: whatever ended the watch over the engines.
         """
         now = time.monotonic()
-        if now < self._looked + LOOK:
+        if now < self._looked + LOOK and self._problem is None:
             return
         self._looked = now
         if not _is_up(self._here):
             raise EngineError(
                 "Ray has died on this machine", remedy="nothing is lost: go on with `study resume`"
             )
+        if self._problem is not None:
+            raise self._problem
 
     def suspend(self) -> dict[str, dict[str, float]]:
         """Have every engine put its trials down in checkpoints, inside a segment if need be.
@@ -238,41 +244,42 @@ class Fleet:
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
         """Bring engines in as they get ready; replace those that die."""
-        with suppress(*_GONE):  # the relay is, and with it Ray: `check` says so
-            self._keep(preparing)
-
-    def _keep(self, preparing: dict[Any, _Held]) -> None:
         swept = time.monotonic()
         while not self._stopping.is_set():
-            if time.monotonic() > swept + SWEEP:
-                self._sweep()
-                swept = time.monotonic()
-            watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
-            ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
-            for ref in ready:
-                held = preparing.pop(ref, None)
-                if ref == self._serving:
-                    self._rejoin()
-                elif held is None:
-                    self._replace(ref, preparing)
-                else:
-                    try:
-                        self._join(held, ray.get(ref))
-                    except (RayActorError, RayTaskError):
-                        continue  # its `alive` says the same
+            try:
+                if time.monotonic() > swept + SWEEP:
+                    self._sweep()
+                    swept = time.monotonic()
+                self._look_at(preparing)
+            except RayActorError:  # the relay is gone, for now, or Ray: `check` says which
+                self._stopping.wait(PAUSE)
+            except Exception as error:
+                self._problem = error
+                return
 
-    def _rejoin(self) -> None:
-        """Tell a relay that was started anew what the old one knew."""
-        self._serving = self._watch_relay()
-        ray.get(self.relay.isolate.remote(list(self._isolated)))
-        self._sweep(PATIENCE)  # a slow engine's trials are not to be trained elsewhere too
+    def _look_at(self, preparing: dict[Any, _Held]) -> None:
+        """See what has become ready or died."""
+        watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
+        ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
+        for ref in ready:
+            if ref == self._serving:
+                self._serving = self._watch_relay()
+                # What the old one knew; a slow engine's trials are not to be trained elsewhere too.
+                self._sweep(PATIENCE)
+            elif ref in preparing:
+                held = preparing.pop(ref)
+                with suppress(RayActorError, RayTaskError):  # its `alive` says the same
+                    self._join(held, ray.get(ref))
+            else:
+                self._replace(ref, preparing)
 
     def _sweep(self, patience: float = LOOK) -> None:
         """See that the relay has every engine, and free slots of trials that are not running.
 
-        It knows them already, but for one just started anew, or how many slots one has by now.
-        Their release was lost with a process if they are seen twice; once, it may be on its way.
+        It knows them already, but for one just started anew, or how many slots one has by now. A
+        trial's release was lost with a process if it is seen twice; once, it may be on its way.
         """
+        ray.get(self.relay.isolate.remote(list(self._isolated)))
         engines = self._aboard(patience)
         ray.get(self.relay.add.remote(*engines))
         there = set(ray.get(self.relay.seated.remote()))

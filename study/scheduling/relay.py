@@ -35,8 +35,9 @@ class Relay(Pool):
     """The pool, and what holds a trial's place in Tune while an engine trains it.
 
     Its one process serves all slots of a study. What it knows of a trial it is told with every
-    call, so that a call repeated after its death, by the process that follows it, does no harm:
-    the study takes a report it has already for what it is.
+    call, so that a call repeated does no harm, be it after its death, by the process that follows
+    it, or beside the first, where a connection broke: the study takes a report it has already for
+    what it is.
     """
 
     def __init__(self) -> None:
@@ -89,8 +90,10 @@ class Relay(Pool):
     async def _reports(self, trial: str, stay: _Stay) -> list[dict[str, Any]]:
         assert stay.taken is not None
         reports: list[dict[str, Any]]
-        reports = await _reached(stay.handle.reports, trial, stay.taken)
-        stay.taken += len(reports)
+        taken = stay.taken
+        reports = await _reached(stay.handle.reports, trial, taken)
+        if stay.taken == taken:  # else the same call, made twice, has heard the same
+            stay.taken += len(reports)
         stay.after = max([stay.after, *(r["step"] for r in reports if "step" in r)])
         return reports
 

@@ -141,7 +141,8 @@ class Launch:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        return f"processes:\n{there}\nlog:\n{self.text()[-8000:]}"
+        log = self.text().partition("\nExtension modules:")[0]  # and stacks before it
+        return f"processes:\n{there}\nlog:\n{log[-12_000:]}"
 
 
 def finish(home: Path, *arguments: str, verb: str = "launch", **options: Any) -> Launch:

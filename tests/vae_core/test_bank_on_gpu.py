@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,10 @@ from test_bank import BATCH, FAMILY, KINDS, NEIGHBOURS, ONE, PRECISIONS, Rows, a
 
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
+from vae_core.numerics import settle_kernels
 from vae_core.precision import Precision
 
+settle_kernels()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.parametrize("precision", PRECISIONS),
@@ -50,6 +53,23 @@ def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precisio
         found.admit(ONE)
         found.train(12)
     assert_equal(state(calm, 1), state(wild, 1))
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_steps_are_recorded_once_and_replayed_to_the_last_bit(
+    kind: str, precision: Precision, width: int
+) -> None:
+    """The recorder compares a replayed step with one made directly, and warns if they differ."""
+    found = bank(width, kind, precision)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for member in (ONE, *NEIGHBOURS[: width - 1]):
+            found.admit(member)
+        found.train(70)
+        found.release(0)
+        found.admit(replace(ONE, seed=12))
+        found.train(3)
+    assert len(found._recordings) == 1
 
 
 @pytest.mark.parametrize("width", [1, 4])

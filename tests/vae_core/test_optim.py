@@ -22,7 +22,7 @@ def gradients(step: int) -> dict[str, torch.Tensor]:
 def test_each_row_equals_torchs_fused_adam_bit_for_bit() -> None:
     ours = stacks()
     adam = RowAdam(ours)
-    adam.schedule({row: dict.fromkeys(ours, RATES[row]) for row in range(WIDTH)})
+    adam.schedule(dict(enumerate(RATES)))
     theirs = [
         {n: v[row].clone().requires_grad_() for n, v in stacks().items()} for row in range(WIDTH)
     ]
@@ -44,7 +44,7 @@ def test_each_row_equals_torchs_fused_adam_bit_for_bit() -> None:
 def test_rows_that_are_not_scheduled_do_not_move_and_a_reset_row_starts_over() -> None:
     ours = stacks()
     adam = RowAdam(ours)
-    adam.schedule({1: dict.fromkeys(ours, 1e-3)})
+    adam.schedule({1: 1e-3})
     adam.step({n: dict(enumerate(g.unbind(0))) for n, g in gradients(0).items()})
     first = stacks()
     for name, stack in ours.items():

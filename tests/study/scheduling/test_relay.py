@@ -124,6 +124,29 @@ def test_a_relay_started_anew_asks_an_engine_for_all_it_made() -> None:
     asyncio.run(play())
 
 
+def test_a_call_made_twice_loses_no_report() -> None:
+    """As where a connection breaks and Ray calls again, while the relay lives on."""
+
+    async def play() -> None:
+        relay, engine = Relay(), Together()
+        await relay.add(Aboard("a", engine, 1))
+        twice = await asyncio.gather(relay.follow(REQUEST), relay.follow(REQUEST))
+        assert [found["reports"] for found in twice] == [[report(3)]] * 2
+        await relay.follow(REQUEST)
+        assert engine.asked == [0, 0, 1]
+
+    asyncio.run(play())
+
+
+class Together(Engine):
+    """Answers one report more to each call, the two first at once."""
+
+    async def _reports(self, trial: str, after: int) -> list[dict[str, Any]]:
+        self.asked.append(after)
+        await asyncio.sleep(0.01)
+        return [report(3 + after)]
+
+
 def test_a_study_that_ends_lets_trials_go_that_wait_for_a_slot() -> None:
     async def play() -> None:
         relay = Relay()
