@@ -30,7 +30,7 @@ from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
 from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
 from vae_core.precision import Precision
-from vae_core.replay import Recorder
+from vae_core.recording import Recorder
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
@@ -338,9 +338,10 @@ class Bank:
             terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise)
         losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
-        # Every member's gradient starts from a 1 of its own, so none meets another.
-        weights = [family.weights for family in families]
-        found = torch.autograd.grad(losses, list(leaves.values()), weights)
+        # A sum's gradients are ones: every member's starts from its own, and none meets another.
+        # Given as such they would have torch load SymPy, half a second of an engine's start.
+        weighted = [loss * family.weights for family, loss in zip(families, losses, strict=True)]
+        found = torch.autograd.grad(torch.cat(weighted).sum(), list(leaves.values()))
         gradients = dict(zip(leaves, found, strict=True))
         self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
         terms = terms.map(Tensor.detach)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vae_core import bank as bank_module
 from vae_core import batches
 from vae_core.bank import Bank, Member
-from vae_core.replay import Recorder
+from vae_core.recording import Recorder
 
 LAPLACE = Member(seed=9, lr=1e-3, balancer="laplace_scale", hyper={})
 
