@@ -76,6 +76,12 @@ class Fleet:
     def __init__(self, template: EngineConfig, count: int, widest: int) -> None:
         self._template, self._widest = template, widest
         self._here, self._looked = ray.get_runtime_context().get_node_id(), 0.0
+        self._isolated: set[str] = set()
+        self._idle: set[str] = set()  # in a slot though not running, when last looked
+        self._epoch = 0
+        self._nodes: dict[str, str] = {}  # engine -> its node
+        # Engines first: Ray has a process ready for each core, and theirs is the longer way.
+        self._engines = [self._make(index) for index in range(count)]
         here = NodeAffinitySchedulingStrategy(self._here, soft=False)
         options = {
             "num_cpus": 0,
@@ -86,11 +92,6 @@ class Fleet:
         }
         self.relay = ray.remote(Relay).options(**options).remote()
         self._serving = self._watch_relay()
-        self._isolated: set[str] = set()
-        self._idle: set[str] = set()  # in a slot though not running, when last looked
-        self._epoch = 0
-        self._nodes: dict[str, str] = {}  # engine -> its node
-        self._engines = [self._make(index) for index in range(count)]
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
         self._problem: Exception | None = None

@@ -9,6 +9,7 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import harness
 import pytest
+import yaml
 from chaos import Campaign
 from harness import SPEC, Launch, MlflowServer, events, judge
 
@@ -59,6 +61,39 @@ def test_a_driver_that_was_frozen_and_taken_over_changes_nothing(
     assert f"process {second.pid} on" in first.text()
     assert second.end() == 0, second.text()
     assert not (found := judge(home, reference)), found
+    assert not harness.left_over(home)
+
+
+BROKEN = """
+import sys
+from study.scheduling.fleet import Fleet
+
+def look_at(self, preparing):
+    raise LookupError("no such engine")
+
+Fleet._look_at = look_at
+from study.cli import main
+main()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
+    """Nothing would hear of an engine's death any more: it must not go on, and wait for ever."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    file = home.parent / "endless.yaml"
+    file.write_text(yaml.safe_dump(long_spec()))
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, "launch", str(file), "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=harness.PATIENCE,
+        env={**os.environ, harness.MARK: str(home)},
+    )
+    assert done.returncode == 1
+    assert "LookupError: no such engine" in done.stderr
+    assert events(home)[-1].data == {"error": "LookupError: no such engine"}
     assert not harness.left_over(home)
 
 
