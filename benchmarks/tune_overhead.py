@@ -23,6 +23,7 @@ from benchmarks.paired import table_head, table_line
 from benchmarks.stand_in import StandIn, study_of, trials_a_second
 from study.cluster import ray_up
 from study.journal import Journal
+from study.scheduling.pool import Aboard
 from study.scheduling.relay import Relay
 from study.scheduling.tuning import tune_trials
 from study.search import Conductor
@@ -41,7 +42,7 @@ class InstantFleet:
     def __init__(self) -> None:
         self.relay = ray.remote(Relay).options(num_cpus=0).remote()
         engine = ray.remote(StandIn).options(max_concurrency=8).remote("instant", SLOTS)
-        ray.get(self.relay.add.remote("instant", engine, SLOTS))
+        ray.get(self.relay.add.remote(Aboard("instant", engine, SLOTS)))
 
     def release(self, trial: str) -> None:
         """Free a trial's slot without waiting."""

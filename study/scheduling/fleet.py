@@ -26,6 +26,8 @@ SPARE_CALLS = 8
 """Calls an engine serves beside one waiting call a slot."""
 RELAY_CALLS = 1000
 """Calls the relay serves at once beside those of trials."""
+GLANCE = 0.1
+"""Seconds the watch waits for news at a time: it is no longer in ending."""
 LOOK = 2.0
 """Seconds between looks at Ray, and that an engine usually has for an answer."""
 ATTEMPTS = 3
@@ -261,7 +263,7 @@ class Fleet:
     def _look_at(self, preparing: dict[Any, _Held]) -> None:
         """See what has become ready or died."""
         watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
-        ready, _ = ray.wait(watched, num_returns=1, timeout=0.5)
+        ready, _ = ray.wait(watched, num_returns=1, timeout=GLANCE)
         for ref in ready:
             if ref == self._serving:
                 self._serving = self._watch_relay()
