@@ -85,9 +85,7 @@ class Change:
     items: set[int] = field(default_factory=set)
     params: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    answers: list[Point] = field(
-        default_factory=list
-    )  # of one conclusion, whose number is their step
+    answers: list[Point] = field(default_factory=list)  # their step: the conclusion's number
     tags: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)  # folder in the run -> files
     texts: dict[str, str] = field(default_factory=dict)  # file in the run -> its text
