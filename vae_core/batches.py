@@ -97,10 +97,10 @@ def to_unit(values: Tensor, offset: Tensor | None = None) -> Tensor:
 
 
 class StepNoise:
-    """Gaussian latent noise, and uniform dequantisation noise, by (seed, step)."""
+    """Gaussian latent noise, and uniform dequantisation noise, by (seed, step); on the CPU."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._generator = torch.Generator(device=device)
+    def __init__(self) -> None:
+        self._generator = torch.Generator()
 
     def normal_(self, out: Tensor, seed: int, step: int) -> None:
         """Fill ``out`` [B, Z] with standard normal latent noise."""
@@ -142,7 +142,7 @@ class Tape:
         self.picked = torch.zeros(shape, dtype=torch.int64, device=device)
         self.latent = torch.zeros(*shape, latent, device=device)
         self.offsets = None if dims is None else torch.zeros(*shape, dims, device=device)
-        self._noise = StepNoise(torch.device("cpu"))
+        self._noise = StepNoise()
 
     def fill(self, places: Mapping[int, Place], steps: int) -> None:
         """Make ready what the next ``steps`` steps of the members read, by their rows."""

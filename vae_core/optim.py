@@ -26,7 +26,6 @@ class RowAdam:
 
     Attributes:
         exp_avg, exp_avg_sq: first and second moments, shaped like the parameters [K, ...].
-        counts: steps each row has made, [K].
         together: whether one call moves all rows; with ``replayed`` that is all that may change
             about the calls a step makes.
     """
@@ -42,16 +41,16 @@ class RowAdam:
             for name in stacks
         }
         any_stack = next(iter(stacks.values()))
-        self.counts = torch.zeros(any_stack.shape[0], device=any_stack.device)
-        self._count_views = list(self.counts.unbind(0))
-        self._moving = torch.zeros_like(self.counts)
-        self._rates = torch.zeros_like(self.counts) if replayed else None
+        self._counts = torch.zeros(any_stack.shape[0], device=any_stack.device)
+        self._count_views = list(self._counts.unbind(0))
+        self._moving = torch.zeros_like(self._counts)
+        self._rates = torch.zeros_like(self._counts) if replayed else None
         self.together = False
         self._plan: list[tuple[float | Tensor, list[tuple[str, int]], list[list[Tensor]]]] = []
 
     def reset(self, row: int, step: int = 0) -> None:
         """Zero the moments of ``row``, which has made ``step`` steps."""
-        self.counts[row] = step
+        self._counts[row] = step
         for moments in (self.exp_avg, self.exp_avg_sq):
             for stack in moments.values():
                 stack[row].zero_()
@@ -60,13 +59,13 @@ class RowAdam:
         """Set which rows move, and their learning rates."""
         if self._rates is not None and rates:
             spare = next(iter(rates.values()))
-            rates = {row: rates.get(row, spare) for row in range(len(self.counts))}
+            rates = {row: rates.get(row, spare) for row in range(len(self._counts))}
             self._rates.copy_(torch.tensor(list(rates.values())))
         groups: dict[float, list[int]] = defaultdict(list)
         for row, rate in rates.items():
             groups[rate].append(row)
         self.together = len(groups) == 1
-        self._moving.copy_(torch.tensor([float(row in rates) for row in range(len(self.counts))]))
+        self._moving.copy_(torch.tensor([float(row in rates) for row in range(len(self._counts))]))
         if self._rates is None:
             self._plan = [self._call(rate, rows) for rate, rows in groups.items()]
         elif self.together:
@@ -84,12 +83,12 @@ class RowAdam:
 
     def moving(self) -> list[Tensor]:
         """All that a step changes, but the parameters."""
-        return [*self.exp_avg.values(), *self.exp_avg_sq.values(), self.counts]
+        return [*self.exp_avg.values(), *self.exp_avg_sq.values(), self._counts]
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Mapping[int, Tensor]]) -> None:
         """Move every scheduled row; ``gradients[name][row]`` is shaped like one row."""
-        self.counts += self._moving
+        self._counts += self._moving
         for rate, moving, (parameters, exp_avg, exp_avg_sq, counts) in self._plan:
             torch._fused_adam_(
                 parameters,

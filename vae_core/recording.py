@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Steps before recording, in which libraries choose kernels and take memory for themselves."""
+"""Times a step is made before it is recorded, each from the same start: in them libraries choose
+kernels and take memory for themselves."""
 
 
 class Recorder:
@@ -46,6 +47,7 @@ class Recorder:
             return [tensor.detach().clone() for tensor in changes]
 
         try:
+            self._warm_up(lambda: outcome(step))
             replay = self._capture(step)
             if all(map(_identical, outcome(replay), outcome(step))):
                 return replay
@@ -59,14 +61,16 @@ class Recorder:
         warnings.warn(f"steps are not recorded as a CUDA graph: {problem}", stacklevel=2)
         return step
 
-    def _capture(self, step: Callable[[], None]) -> Callable[[], None]:
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+    def _warm_up(self, step: Callable[[], object]) -> None:
         aside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
                 step()
         torch.cuda.current_stream().wait_stream(aside)
+
+    def _capture(self, step: Callable[[], None]) -> Callable[[], None]:
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # An error of this thread alone: others may use the device meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):

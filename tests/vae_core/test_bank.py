@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,15 +99,16 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", ["mlp", "conv", "norm", "wae", "residual"])
-def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(
-    kind: str, precision: Precision
+MATES = ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], FAMILY)
+
+
+def assert_alike_beside(
+    mates: Sequence[Sequence[Member]], make: Callable[[], Bank], steps: int
 ) -> None:
-    """Nor on whether all of the bank has one balancer."""
-    steps, results = 6, []
-    for others in ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], FAMILY):
-        found = bank(4, kind, precision=precision)
+    """``ONE`` trains to the same numbers beside and behind each of ``mates``."""
+    results = []
+    for others in mates:
+        found = make()
         for member in others:
             found.admit(member)
         row = found.admit(ONE)
@@ -118,10 +119,9 @@ def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(
         assert segment == results[0][1]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
-def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precision) -> None:
-    calm, wild = (bank(3, kind, precision=precision) for _ in range(2))
+def assert_alike_beside_nan(make: Callable[[], Bank]) -> None:
+    """``ONE`` trains to the same numbers beside a member that diverges."""
+    calm, wild = make(), make()
     divergent = replace(ONE, seed=2, lr=1e30)  # the same balancer: the same loss computes both
     for found, neighbour in ((calm, replace(divergent, lr=1e-3)), (wild, divergent)):
         found.admit(neighbour)
@@ -129,6 +129,21 @@ def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precisio
         found.train(12)
     assert wild.segment(0).diverged_at is not None
     assert_equal(state(calm, 1), state(wild, 1))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["mlp", "conv", "norm", "wae", "residual"])
+def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(
+    kind: str, precision: Precision
+) -> None:
+    """Nor on whether all of the bank has one balancer."""
+    assert_alike_beside(MATES, lambda: bank(4, kind, precision=precision), steps=6)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precision) -> None:
+    assert_alike_beside_nan(lambda: bank(3, kind, precision=precision))
 
 
 def test_members_may_come_and_go_while_another_trains() -> None:
@@ -246,7 +261,7 @@ def test_a_row_trains_like_a_plain_loop_with_torchs_adam(width: int, kind: str) 
     for seed, row in enumerate(rows):
         model, images = build(settings, shape), make_images()
         initialise(model, seed)
-        order, noise = BatchOrder(images, seed, BATCH), StepNoise(torch.device("cpu"))
+        order, noise = BatchOrder(images, seed, BATCH), StepNoise()
         adam = torch.optim.Adam(model.parameters(), lr=member.lr)
         for step in range(8):
             x = to_unit(images.pixels[order.rows(step)]).view(BATCH, *shape.chw)

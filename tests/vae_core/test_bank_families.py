@@ -83,7 +83,7 @@ class Loop:
 
     def run(self, steps: int) -> None:
         hyper, seed, data = self.trained.hyper, self.trained.seed, images()
-        order, noise = BatchOrder(data, seed, BATCH), StepNoise(torch.device("cpu"))
+        order, noise = BatchOrder(data, seed, BATCH), StepNoise()
         network = torch.optim.Adam(self.model.parameters(), lr=self.trained.lr)
         rate = hyper.get("sigma_lr", hyper.get("scale_lr", 0.0))
         scalar = torch.optim.Adam([self.scalar], lr=rate)
@@ -197,7 +197,7 @@ def test_each_row_trains_like_a_loop_written_by_hand(head: Head | None, crowd: b
 def last_batch(one: Member, found: Bank, row: int, step: int) -> tuple[Tensor, Reconstruction]:
     """What ``row`` sees at ``step``, and its model's answer."""
     data, eps = images(), torch.empty(BATCH, 3)
-    StepNoise(torch.device("cpu")).normal_(eps, one.seed, step)
+    StepNoise().normal_(eps, one.seed, step)
     x = to_unit(data.pixels[BatchOrder(data, one.seed, BATCH).rows(step)]).view(BATCH, *TINY.chw)
     with torch.no_grad():
         return x, found.model(row)(x, eps)

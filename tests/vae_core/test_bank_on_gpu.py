@@ -7,8 +7,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_bank import BATCH, FAMILY, KINDS, NEIGHBOURS, ONE, PRECISIONS, Rows, assert_equal, state
+from test_bank import (
+    BATCH,
+    KINDS,
+    MATES,
+    NEIGHBOURS,
+    ONE,
+    PRECISIONS,
+    Rows,
+    assert_alike_beside,
+    assert_alike_beside_nan,
+    assert_equal,
+    state,
+)
 
+from vae_core import batches
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.numerics import settle_kernels
@@ -32,34 +45,20 @@ def bank(width: int, kind: str, precision: Precision) -> Bank:
 def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(
     kind: str, precision: Precision
 ) -> None:
-    results = []
-    for others in ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], FAMILY):
-        found = bank(4, kind, precision)
-        for member in others:
-            found.admit(member)
-        row = found.admit(ONE)
-        found.train(6)
-        results.append((state(found, row), found.segment(row)))
-    for other, segment in results[1:]:
-        assert_equal(other, results[0][0])
-        assert segment == results[0][1]
+    assert_alike_beside(MATES, lambda: bank(4, kind, precision), steps=6)
 
 
 def test_a_neighbour_going_to_nan_changes_nothing(kind: str, precision: Precision) -> None:
-    calm, wild = (bank(3, kind, precision) for _ in range(2))
-    divergent = replace(ONE, seed=2, lr=1e30)
-    for found, neighbour in ((calm, replace(divergent, lr=1e-3)), (wild, divergent)):
-        found.admit(neighbour)
-        found.admit(ONE)
-        found.train(12)
-    assert_equal(state(calm, 1), state(wild, 1))
+    assert_alike_beside_nan(lambda: bank(3, kind, precision))
 
 
+@pytest.mark.parametrize("ahead", [1, 64])
 @pytest.mark.parametrize("width", [1, 4])
 def test_steps_are_recorded_once_and_replayed_to_the_last_bit(
-    kind: str, precision: Precision, width: int
+    kind: str, precision: Precision, width: int, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The recorder compares a replayed step with one made directly, and warns if they differ."""
+    monkeypatch.setattr(batches, "MOST_AHEAD", ahead)
     found = bank(width, kind, precision)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

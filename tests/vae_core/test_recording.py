@@ -11,7 +11,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_bank import BATCH, DIGITS, FAMILY, MLP, NEIGHBOURS, ONE, assert_equal, bank, digits, state
+from test_bank import (
+    BATCH,
+    DIGITS,
+    FAMILY,
+    MATES,
+    MLP,
+    NEIGHBOURS,
+    ONE,
+    assert_alike_beside,
+    assert_alike_beside_nan,
+    assert_equal,
+    bank,
+    digits,
+    state,
+)
 from torch import Tensor
 
 from vae_core import bank as bank_module
@@ -42,30 +56,14 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
 @pytest.mark.usefixtures("recordings")
 @pytest.mark.parametrize("kind", ["mlp", "conv", "norm"])
 def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(kind: str) -> None:
-    results = []
-    for others in ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], [LAPLACE, *NEIGHBOURS[:2]], FAMILY):
-        found = bank(4, kind)
-        for member in others:
-            found.admit(member)
-        row = found.admit(ONE)
-        found.train(70)  # more than a tape
-        results.append((state(found, row), found.segment(row)))
-    for other, segment in results[1:]:
-        # The kernels of a CPU take one rate for all rows or another call for each: one rounding.
-        assert_equal(other, results[0][0])
-        assert segment == results[0][1]
+    mates = [*MATES, [LAPLACE, *NEIGHBOURS[:2]]]
+    # 70 steps are more than a tape.
+    assert_alike_beside(mates, lambda: bank(4, kind), steps=70)
 
 
 @pytest.mark.usefixtures("recordings")
 def test_a_neighbour_of_its_own_family_going_to_nan_changes_nothing() -> None:
-    calm, wild = bank(4), bank(4)
-    divergent = replace(ONE, seed=2, lr=1e30)
-    for found, neighbour in ((calm, replace(divergent, lr=1e-3)), (wild, divergent)):
-        found.admit(neighbour)
-        found.admit(ONE)
-        found.train(12)
-    assert wild.segment(0).diverged_at is not None
-    assert_equal(state(calm, 1), state(wild, 1))
+    assert_alike_beside_nan(lambda: bank(4))
 
 
 @pytest.mark.usefixtures("recordings")

@@ -60,7 +60,7 @@ def test_a_row_trains_and_keeps_the_statistics_of_a_loop_written_by_hand(width: 
     for seed, row in enumerate(rows):
         model, images = build(SETTINGS, DIGITS).train(), digits()
         initialise(model, seed)
-        order, noise = BatchOrder(images, seed, BATCH), StepNoise(torch.device("cpu"))
+        order, noise = BatchOrder(images, seed, BATCH), StepNoise()
         adam = torch.optim.Adam(model.parameters(), lr=lr)
         for step in range(steps):
             x = to_unit(images.pixels[order.rows(step)]).view(BATCH, *DIGITS.chw)
@@ -106,7 +106,7 @@ def test_the_first_steps_agree_with_the_plain_module_to_rounding(width: int) -> 
     for seed, row in enumerate(rows):
         model, images = build(SETTINGS, DIGITS).train(), digits()
         initialise(model, seed)
-        order, noise = BatchOrder(images, seed, BATCH), StepNoise(torch.device("cpu"))
+        order, noise = BatchOrder(images, seed, BATCH), StepNoise()
         eps = torch.empty(BATCH, model.latent)
         noise.normal_(eps, seed, 0)
         model(to_unit(images.pixels[order.rows(0)]).view(BATCH, *DIGITS.chw), eps)
