@@ -29,8 +29,8 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.paired import table_head, table_line
 from benchmarks.stand_in import Sleeper, study_of, trials_a_second
-from study.driver import Options, run
 from study.journal import Event, StudyHome, read_events
+from study.launching.driver import Options, run
 from study.spec import StudySpec
 from study.tracking.store import DATABASE
 

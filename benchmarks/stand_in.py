@@ -9,8 +9,8 @@ from typing import Any
 
 import ray
 
+from study.engine.config import EngineConfig
 from study.journal import Event
-from study.scheduling.engine_actor import EngineConfig
 from study.spec import StudySpec
 
 SEEDS = 5
@@ -19,7 +19,7 @@ SLEEP = 0.5
 
 
 class StandIn:
-    """The face that :class:`study.scheduling.engine_actor.EngineActor` shows the relay.
+    """The face that :class:`study.engine.actor.EngineActor` shows the relay.
 
     Args:
         name: the engine's.

@@ -21,11 +21,11 @@ import ray
 
 from benchmarks.paired import table_head, table_line
 from benchmarks.stand_in import StandIn, study_of, trials_a_second
-from study.cluster import ray_up
 from study.journal import Journal
+from study.launching.ray_cluster import ray_up
 from study.scheduling.pool import Aboard
 from study.scheduling.relay import Relay
-from study.scheduling.tuning import tune_trials
+from study.scheduling.tune.run import tune_trials
 from study.search import Conductor
 
 if TYPE_CHECKING:

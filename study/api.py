@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from optuna.storages import JournalStorage
 
-    from study.agreement import Verification
     from study.analysis import Report, SeveralReport
-    from study.cleaning import Cleaning
-    from study.estimate import Estimate
-    from study.exporting import Exported
-    from study.replayed import Replay
+    from study.exporting.model import Exported
+    from study.launching.dry_run import Estimate
+    from study.managing.cleanup import Cleaning
+    from study.replaying.result import Replay
+    from study.verifying.compare import Verification
 
 PathLike = Path | str
 
@@ -50,7 +50,7 @@ def launch(
 
     Raises:
         UserError: with what is wrong, where, and what to do.
-        study.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to go on.
+        study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to go on.
     """
     return _run(load_spec(file, overrides), home, data_root, address, take_over)
 
@@ -116,7 +116,7 @@ def dry_run(
 
     The costs are from a few timed steps.
     """
-    from study.estimate import estimate
+    from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
     return estimate(spec, studies_home(home), _path(data_root))
@@ -135,10 +135,10 @@ def stop(
         What came of it, or when it will.
 
     Raises:
-        study.ordering.OrderError: that cannot be stopped.
-        study.ordering.NotObeyedError: the study's driver does not let go.
+        study.managing.control.OrderError: that cannot be stopped.
+        study.managing.control.NotObeyedError: the study's driver does not let go.
     """
-    from study.ordering import OrderError, stop_arm, stop_study, stop_trial
+    from study.managing.control import OrderError, stop_arm, stop_study, stop_trial
 
     found = find(name, home)
     match arm, trial:
@@ -155,9 +155,9 @@ def retry(name: str, trial: str, *, home: PathLike | None = None) -> str:
     """Run a failed or pruned trial of study ``name`` again; returns when it will be.
 
     Raises:
-        study.ordering.OrderError: that cannot be retried.
+        study.managing.control.OrderError: that cannot be retried.
     """
-    from study.ordering import retry_trial
+    from study.managing.control import retry_trial
 
     return retry_trial(find(name, home), trial)
 
@@ -177,8 +177,8 @@ def report(
         target: a value of the objective on test: the report then says what it costs to reach.
         price: of device time, as in "2.5/h" or "2.5 EUR/h": costs are then in money too.
     """
-    from study.analysis.prices import Price
-    from study.reporting import write_report
+    from study.analysis.answers.prices import Price
+    from study.managing.report import write_report
 
     money = None if price is None else Price.read(price)
     found = find(name, home)
@@ -215,9 +215,9 @@ def load(
 def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleaning:
     """Free disk of study ``name``, and lose nothing that its report or its resumption needs.
 
-    With ``dry_run`` nothing is touched. See :func:`study.cleaning.clean`.
+    With ``dry_run`` nothing is touched. See :func:`study.managing.cleanup.clean`.
     """
-    from study.cleaning import clean as clean_home
+    from study.managing.cleanup import clean as clean_home
 
     found = find(name, home)
     _refuse_links(found.journal)
@@ -233,9 +233,9 @@ def verify(
 ) -> Verification:
     """Train a complete trial of study ``name`` again, and compare to the last bit.
 
-    Arguments and errors as for :func:`study.verification.verify`.
+    Arguments and errors as for :func:`study.verifying.retrain.verify`.
     """
-    from study.verification import verify as verify_home
+    from study.verifying.retrain import verify as verify_home
 
     return verify_home(find(name, home), trial, say)
 
@@ -243,10 +243,10 @@ def verify(
 def export(name: str, arm: str, folder: PathLike, *, home: PathLike | None = None) -> Exported:
     """Write the best model of ``arm`` of study ``name`` into ``folder``, to be used elsewhere.
 
-    What is in it, and errors: :func:`study.exporting.export`. :func:`vae_core.export.load` reads
-    it.
+    What is in it, and errors: :func:`study.exporting.model.export`.
+    :func:`vae_core.export.load` reads it.
     """
-    from study.exporting import export as export_model
+    from study.exporting.model import export as export_model
 
     return export_model(find(name, home), arm, Path(folder))
 
@@ -264,9 +264,9 @@ def replay(
 ) -> Replay:
     """What a sampler and a pruner would have come to on what study ``name`` has recorded.
 
-    Nothing is trained. Arguments and errors as for :func:`study.replaying.replay`.
+    Nothing is trained. Arguments and errors as for :func:`study.replaying.run.replay`.
     """
-    from study.replaying import replay as replay_home
+    from study.replaying.run import replay as replay_home
 
     found = find(name, home)
     policy: dict[str, Any] = {"arm": arm, "trials": trials, "batch": batch, "repeats": repeats}
@@ -359,7 +359,7 @@ def _run(
     address: str | None,
     take_over: bool = False,
 ) -> Report:
-    from study.driver import Options, run
+    from study.launching.driver import Options, run
 
     where = StudyHome(studies_home(home), spec.name)
     return run(spec, Options(where, _path(data_root), address, take_over))

@@ -229,7 +229,7 @@ def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
 def status(name: str, home: Path | None) -> None:
     """Say how far study NAME is."""
     from study import api
-    from study.inspection import status_text
+    from study.managing.status import status_text
 
     click.echo(status_text(api.find(name, home)))
 
@@ -241,7 +241,7 @@ def status(name: str, home: Path | None) -> None:
 def show(name: str, trial: str, home: Path | None) -> None:
     """Show TRIAL of study NAME: its settings, curve, traceback and log."""
     from study import api
-    from study.inspection import trial_text
+    from study.managing.status import trial_text
 
     click.echo(trial_text(api.find(name, home), trial))
 
@@ -317,8 +317,8 @@ def data() -> None:
 @_home
 def list_data(home: Path | None) -> None:
     """List the sources known, and what is prepared in the studies' home."""
-    from study.inspection import data_text
     from study.journal import studies_home
+    from study.managing.status import data_text
 
     click.echo(data_text(studies_home(home)))
 
@@ -366,7 +366,7 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
     """
     from study.analysis import render
     from study.api import begun
-    from study.driver import StudyInterruptedError
+    from study.launching.driver import StudyInterruptedError
 
     at = f" --home {shlex.quote(str(home))}" if home else ""
     try:

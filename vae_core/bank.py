@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from vae_core.balancer_groups import Family
 from vae_core.balancers import BALANCERS, Terms
 from vae_core.batches import BatchOrder, Place, Tape, TrainingImages, to_unit
+from vae_core.cuda_graphs import Recorder
 from vae_core.errors import ContractError
-from vae_core.families import Family
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
 from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
 from vae_core.precision import Precision
-from vae_core.recording import Recorder
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")

@@ -1,9 +1,9 @@
 """What a study's records say: tables, statistics, verdict and report. Runs nothing."""
 
-from study.analysis.records import build_tables, load, write_records
-from study.analysis.render import as_text, render
-from study.analysis.report import Report, build_report, summary
-from study.analysis.several import SeveralReport, combine, several_summary
+from study.analysis.answers.multi_study import SeveralReport, combine, several_summary
+from study.analysis.answers.report import Report, build_report, summary
+from study.analysis.records.tables import build_tables, load, write_records
+from study.analysis.rendering.text import as_text, render
 
 __all__ = [
     "Report",

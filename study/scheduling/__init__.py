@@ -1,1 +1,1 @@
-"""Ray: engines and their pool, the thin Trainable, and Tune's interfaces over the conductor."""
+"""Ray on the driver's side: engines, the relay that lends their slots, Tune. No torch here."""

@@ -15,8 +15,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.scheduling.engine_actor import EngineActor, EngineConfig
-from study.scheduling.heartbeats import closing, last_account
+from study.engine.actor import EngineActor
+from study.engine.config import EngineConfig
+from study.journal.heartbeats import closing, last_account
 from study.scheduling.pool import Aboard
 from study.scheduling.relay import Relay
 from vae_core.errors import UserError

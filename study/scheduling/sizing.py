@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from study.engine.config import EngineConfig
 from study.journal import Event, Journal
-from study.scheduling.engine_actor import EngineConfig
 from study.spec import EnginesSpec, StudySpec
 from study.spec.distributions import Choice, Distribution
 from vae_core.errors import UserError

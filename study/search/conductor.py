@@ -18,10 +18,10 @@ from typing import Any
 
 from study.journal import Event, Journal
 from study.journal.backend import JournalBackend
-from study.search.caps import Cap, Spending
-from study.search.optuna_parts import StudyStorage
+from study.search.budget import Cap, Spending
 from study.search.phases import Ask, Chosen, Confirm, Phase, Search
-from study.search.roster import SUSPECT, Roster, Trial
+from study.search.queue import SUSPECT, Roster, Trial
+from study.search.samplers import StudyStorage
 from study.spec import StudySpec
 from vae_core.errors import UserError
 

@@ -17,13 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.optuna_parts import (
-    SEED_PER_REPLICATE,
-    distributions,
-    grid,
-    make_pruner,
-    make_sampler,
-)
+from study.search.samplers import SEED_PER_REPLICATE, distributions, grid, make_pruner, make_sampler
 from study.spec import StudySpec
 from vae_core.randomness import derive
 

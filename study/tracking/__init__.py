@@ -4,8 +4,8 @@
 reports. Importing this package does not import MLflow (seconds); the writer's thread does.
 """
 
-from study.tracking.pages import run_links, ui
 from study.tracking.store import TrackingError, check, tracking_uri
+from study.tracking.ui import run_links, ui
 from study.tracking.writer import MlflowWriter
 
 __all__ = ["MlflowWriter", "TrackingError", "check", "run_links", "tracking_uri", "ui"]

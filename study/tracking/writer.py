@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from study.tracking.changes import Event, NotHeldError, Pack
+from study.tracking.projection import Findings, Tree, created_tag
 from study.tracking.store import artifact_location, prepare
-from study.tracking.tree import Findings, Tree, created_tag
 
 if TYPE_CHECKING:
-    from study.analysis.answers_by_arm import ArmAnswer
+    from study.analysis.answers.by_arm import ArmAnswer
     from study.tracking.sink import Sink
 
 Item: TypeAlias = Event | Findings

@@ -15,6 +15,7 @@ from study.journal import Journal, StudyHome
 from study.search import Conductor
 from study.search.conductor import Request
 from study.spec import StudySpec
+from vae_core.data import PreparedData, prepare
 
 TOLD: dict[str, Any] = {
     "name": "told",
@@ -147,3 +148,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("reference") / "studies"
     harness.finish(home)
     return home
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepare({"name": "digits"}, tmp_path_factory.mktemp("store"))

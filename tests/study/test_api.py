@@ -86,7 +86,7 @@ class TestRunning:
             asked.extend((spec, options))
             return "a report"
 
-        monkeypatch.setattr("study.driver.run", run)
+        monkeypatch.setattr("study.launching.driver.run", run)
         return asked
 
     def test_resume_as_it_was_launched(self, told, told_spec, ran):

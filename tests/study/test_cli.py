@@ -19,8 +19,8 @@ from own_models import MODELS
 from PIL import Image
 
 from study.cli import main
-from study.driver import StudyInterruptedError
-from study.ordering import stop_study
+from study.launching.driver import StudyInterruptedError
+from study.managing.control import stop_study
 
 STUDY = """\
 name: small
@@ -342,7 +342,7 @@ class TestFork:
             raise StudyInterruptedError
 
         shutil.copytree(told.studies, place / "home")
-        monkeypatch.setattr("study.driver.run", interrupted)
+        monkeypatch.setattr("study.launching.driver.run", interrupted)
         arguments = ["fork", "told", "new", "--home", "home"]
         monkeypatch.setattr(sys, "argv", ["/somewhere/bin/study", *arguments])
         result = study(*arguments)

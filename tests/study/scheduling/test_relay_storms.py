@@ -33,7 +33,7 @@ class Stay:
 
 
 class Engine:
-    """Keeps an engine's word (:class:`study.scheduling.engine.Engine`); trains in no time."""
+    """Keeps an engine's word (:class:`study.engine.engine.Engine`); trains in no time."""
 
     def __init__(self, name: str, world: World) -> None:
         self.name, self.dead = name, False

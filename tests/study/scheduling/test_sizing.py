@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from study.engine import timing
 from study.journal import Journal
-from study.scheduling import timing
 from study.scheduling.sizing import EnginePlan, best_width, frozen_width, widths_to_try
 from study.spec import StudySpec
 from vae_core.bank import Bank, Member

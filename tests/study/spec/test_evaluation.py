@@ -11,7 +11,7 @@ import pytest
 import yaml
 from own_models import MODELS
 
-from study.driver import _refuse_changes
+from study.launching.driver import _refuse_changes
 from study.spec import (
     DISTANCES,
     OBJECTIVES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow import MlflowClient
 
-from study.analysis.answers_by_arm import ArmAnswer
+from study.analysis.answers.by_arm import ArmAnswer
 from study.tracking import MlflowWriter
 from study.tracking.sink import Sink
 

@@ -1,0 +1,178 @@
+"""What each arm of a study came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum, isfinite
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from study.analysis.answers import costs
+from study.analysis.records.convergence import images_to_final
+from study.analysis.statistics.intervals import Interval, mean_interval
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What one arm came to. Test values are of the confirm runs that stand by now.
+
+    Attributes:
+        counts: Trials by state, over both phases; ``planned`` is how many the spec asks for, and
+            with them those run again by hand and the confirm runs of superseded choices.
+        failed_seeds: Confirm runs that failed, and no retry of theirs came to its end: they are
+            missing from every mean.
+        settings: The chosen setting, one per replicate, as "beta=0.3 training.lr=0.001".
+        effective_beta: Mean of k sigma^2 at the end of the confirm runs.
+        validation: Objective of the chosen search trial, the mean over replicates.
+        optimism: Mean validation objective of the confirm runs minus ``validation``: how much
+            better than itself the winner of the search looked.
+        test: Objective over seeds (replicates of a seed averaged first); ``second`` likewise.
+        by_seed: Seed -> test objective; what differences are paired over.
+        bits_by_seed: Seed -> bits per dimension on test, the likelihood that compares over
+            datasets; ``validation_bits`` likewise, the mean over the confirm runs.
+        means: Every test metric the confirm runs have, their mean, by its name.
+        images_to_final: Mean over the confirm runs of the images after which the validation
+            objective stayed within 1 % of its final value.
+    """
+
+    arm: str
+    automatic: bool
+    balancer: str
+    counts: Mapping[str, int]
+    planned: int
+    replicates: int
+    failed_seeds: int
+    settings: Sequence[str]
+    effective_beta: float | None
+    validation: float | None
+    confirm_validation: float | None
+    optimism: float | None
+    test: Interval
+    second: Interval
+    mse: float | None
+    rate: float | None
+    active_units: float | None
+    cost: costs.CostToOneModel
+    by_seed: Mapping[int, float]
+    second_by_seed: Mapping[int, float]
+    bits_by_seed: Mapping[int, float]
+    validation_bits: float | None
+    means: Mapping[str, float]
+    images_to_final: float | None
+
+    @property
+    def unfinished(self) -> int:
+        """Trials that are asked or to be asked, and have not ended."""
+        ended = sum(self.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
+        return max(0, self.planned - ended)
+
+
+def arm_results(
+    tables: Mapping[str, pa.Table], spec: Mapping[str, Any], objective: str, second: str
+) -> list[ArmResult]:
+    """What the arms of ``spec`` came to, in its order, scored by two named objectives."""
+    arrived = images_to_final(tables["records"], objective)
+    seeds = len(spec["seeds"])
+    return [
+        _arm(name, arm, tables["trials"], arrived, objective, second, seeds=seeds)
+        for name, arm in spec["arms"].items()
+    ]
+
+
+def _arm(
+    name: str,
+    spec: Mapping[str, Any],
+    trials: pa.Table,
+    arrived: Mapping[str, int],
+    objective: str,
+    second: str,
+    *,
+    seeds: int,
+) -> ArmResult:
+    rows = trials.filter(pc.equal(trials["arm"], name)).to_pylist()
+    standing = [row for row in rows if row["phase"] == "confirm" and row["chosen"]]
+    confirmed = [row for row in standing if row["state"] == "complete"]
+    chosen = [row for row in rows if row["phase"] == "search" and row["chosen"]]
+    balancer, search = spec["balancer"], spec.get("search") or {}
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["state"]] = counts.get(row["state"], 0) + 1
+    replicates = search.get("replicates", 1)
+    retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
+    beside = sum(not row["chosen"] for row in rows if row["phase"] == "confirm")
+    validation = _mean(row["objective"] for row in chosen)
+    confirm_validation = _mean(row.get(f"validation_{objective}") for row in confirmed)
+    by_seed = _by_seed(confirmed, f"test_{objective}")
+    second_by_seed = _by_seed(confirmed, f"test_{second}")
+    return ArmResult(
+        arm=name,
+        automatic=balancer["name"] != "fixed_beta",
+        balancer=balancer["name"],
+        counts=counts,
+        replicates=replicates,
+        planned=replicates * (search.get("trials", 0) + seeds) + retried + beside,
+        failed_seeds=sum(row["state"] == "failed" for row in standing),
+        settings=_settings(balancer, chosen or ([] if search else standing[:1])),
+        effective_beta=_mean(row["beta"] for row in confirmed),
+        validation=validation,
+        confirm_validation=confirm_validation,
+        optimism=(
+            None
+            if validation is None or confirm_validation is None
+            else confirm_validation - validation
+        ),
+        test=mean_interval(by_seed.values()),
+        second=mean_interval(second_by_seed.values()),
+        mse=_mean(row["test_MSE"] for row in confirmed),
+        rate=_mean(row["test_R"] for row in confirmed),
+        active_units=_mean(row["test_active_units"] for row in confirmed),
+        cost=costs.cost_to_one_model(trials, name),
+        by_seed=by_seed,
+        second_by_seed=second_by_seed,
+        bits_by_seed=_by_seed(confirmed, "test_bits_per_dim"),
+        validation_bits=_mean(row["validation_bits_per_dim"] for row in confirmed),
+        means=_means(confirmed),
+        images_to_final=_mean(arrived.get(row["trial"]) for row in confirmed),
+    )
+
+
+def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    given = {key: value for key, value in balancer.items() if key not in ("name", "reduction")}
+    if balancer.get("reduction", "half_sum") != "half_sum":
+        given["reduction"] = balancer["reduction"]
+    return [
+        ", ".join(f"{key}={_short(value)}" for key, value in (given | params).items())
+        for params in (json.loads(trial["params"]) for trial in trials)
+    ]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        if _known(row.get(column)):
+            values.setdefault(row["seed"], []).append(row[column])
+    return {seed: fsum(values[seed]) / len(values[seed]) for seed in sorted(values)}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None and isfinite(v)]
+    return fsum(known) / len(known) if known else None
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of every test metric of ``rows``, by the metric's name."""
+    columns = [name for name in (rows[0] if rows else ()) if name.startswith("test_")]
+    found = {name.removeprefix("test_"): _mean(row[name] for row in rows) for name in columns}
+    return {name: mean for name, mean in found.items() if mean is not None}
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and isfinite(value)

@@ -1,0 +1,187 @@
+"""From how many trials on a search reaches what a balancer reaches in one run.
+
+The estimand is *deploy the trial found*: after n trials, the one best on validation is deployed as
+it is, and scored on test. The level is the automatic arm's mean on test over its seeds, and its
+uncertainty is part of the interval. Nothing is extrapolated: beyond the trials that were run the
+answer is "not within them". Of both, random searches and replicates of others, it is the median
+search that has to be at the level; their means have tails that no interval of theirs covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf, isinf
+
+import numpy as np
+
+from study.analysis.answers.cost_curves import REPLICATES, replicate_curves, too_few
+from study.analysis.answers.shapes import BreakEven, CostCurve, Count, Narrowed
+from study.analysis.answers.verdict import Objective
+from study.analysis.records.searches import ArmSearches
+from study.analysis.statistics import order_statistics as estimators
+from study.analysis.statistics.intervals import Interval, mean_interval
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is to be reached: the mean of ``values`` over seeds, or one value known exactly.
+
+    ``name`` is the automatic arm, "" for a value of the user's own.
+    """
+
+    name: str
+    values: Sequence[float]
+
+    @property
+    def interval(self) -> Interval:
+        """The mean with its 95 % interval; a user's own value is known."""
+        if not self.name:
+            (value,) = self.values
+            return Interval(value, value, value, 1)
+        return mean_interval(self.values)
+
+
+def break_even(
+    arm: ArmSearches,
+    curve: CostCurve,
+    level: Level,
+    objective: Objective,
+    opponent: CostCurve | None = None,
+) -> BreakEven | None:
+    """From which trial on ``arm`` is at or below ``level``; None where there is no level.
+
+    Args:
+        arm: The arm that searches, with an ended trial at least.
+        curve: Its cost curve.
+        level: What is to be reached.
+        objective: What trials are chosen and scored by.
+        opponent: The cost curve of the level's arm: the best of its seeds.
+    """
+    if level.interval.mean is None:
+        return None
+    count = trials_to(arm, level)
+    best = None
+    if opponent is not None:
+        pairs = zip(curve.value, opponent.value, strict=False)
+        best = next(
+            (n for n, (a, b) in enumerate(pairs, 1) if a is not None and b is not None and a <= b),
+            None,
+        )
+    images, seconds = (_cost(count, costs) for costs in (curve.images, curve.seconds))
+    return BreakEven(
+        arm=arm.arm,
+        against=level.name,
+        objective=objective.name,
+        trials=count,
+        images=images,
+        seconds=seconds,
+        level=level.interval,
+        against_best=best,
+        seeds=len(opponent.value) if opponent else 0,
+        sentence=_sentence(arm.arm, level, objective, count, images[0]),
+    )
+
+
+def trials_to(arm: ArmSearches, level: Level) -> Count:
+    """From which trial on ``arm`` is at or below ``level``, with its 95 % interval."""
+    known = level.interval
+    assert known.mean is not None
+    pool = arm.pool
+    if pool is not None:
+        scores = pool.scores
+        value = estimators.trials_to_level(scores, known.mean)
+        if known.lower is None or known.upper is None:
+            return Count(value, None, None, len(pool), known.why)
+        ends = estimators.trials_to_level_bounds(scores, (known.lower, known.upper))
+        return _count(value, ends, len(pool))
+    curves = replicate_curves(arm.searches)
+    R, within = curves.shape
+    value = estimators.first_below(np.median(curves, axis=0).tolist(), known.mean)
+    if R < REPLICATES:
+        return Count(value, None, None, within, too_few(arm))
+    if known.lower is None or known.upper is None:
+        return Count(value, None, None, within, known.why)
+    lower, upper = estimators.median_bounds(curves)
+    reached = np.flatnonzero(lower <= known.upper)
+    first = float(reached[0] + 1) if len(reached) else inf
+    last = estimators.first_below(upper.tolist(), known.lower)
+    return _count(value, (first, inf if last is None else float(last)), within)
+
+
+def narrowed(arm: ArmSearches, level: Level, centre: float | None) -> list[Narrowed]:
+    """Break-even under priors of beta that are narrower than the one searched.
+
+    Windows of 3/4, 1/2 and 1/4 of the prior's decades around ``centre``, moved to lie within it:
+    the trials inside are a search of that prior. Only independent trials of a log-uniform beta
+    can say it, and only of narrower priors: what was never tried is in no record. ``centre`` must
+    not come from the search itself, or the windows know its outcome; it is the beta at which the
+    balancer ended. Who takes it from there knows what a search is for.
+    """
+    pool = arm.pool
+    if pool is None or arm.prior is None or centre is None or centre <= 0:
+        return []
+    low, high = np.log10(arm.prior)
+    found = []
+    for share in (1.0, 0.75, 0.5, 0.25):
+        width = share * (high - low)
+        start = min(max(np.log10(centre) - width / 2, low), high - width)
+        slack = 1e-9 if share == 1 else 0.0  # the ends of the whole prior belong to it
+        inside = pool.inside(10 ** (start - slack), 10 ** (start + width + slack))
+        trials = (
+            trials_to(replace(arm, searches=[inside]), level)
+            if len(inside)
+            else Count(None, None, None, 0, "no trial lies in it")
+        )
+        found.append(Narrowed(arm.arm, level.name, centre, float(width), float(high - low), trials))
+    return found
+
+
+def _count(value: int | None, ends: tuple[float, float], within: int) -> Count:
+    lower, upper = ends
+    return Count(
+        value,
+        int(min(lower, within + 1)),
+        None if isinf(upper) or upper > within else int(upper),
+        within,
+    )
+
+
+def _cost(
+    count: Count, costs: Sequence[float | None]
+) -> tuple[float | None, float | None, float | None]:
+    def at(n: int | None) -> float | None:
+        return None if n is None or n > len(costs) else costs[n - 1]
+
+    return at(count.value), at(count.lower), at(count.upper)
+
+
+def _sentence(
+    arm: str, level: Level, objective: Objective, count: Count, images: float | None
+) -> str:
+    what = (
+        f"{level.name}'s {objective.number(level.interval.mean)}"
+        if level.name
+        else f"{objective.number(level.interval.mean)}"
+    )
+    ends = interval_text(count)
+    if count.value is None:
+        said = f"{arm} does not reach {what} within its {count.within} trials"
+    elif count.value == 1:
+        said = f"{arm} is at {what} from its first trial on"
+    else:
+        said = f"{arm} reaches {what} from trial {count.value} of {count.within} on"
+        if images is not None:
+            said += f", {images:,.0f} images"
+    return f"{said} ({ends})" if ends else f"{said} (no interval: {count.why})"
+
+
+def interval_text(count: Count) -> str:
+    """The interval of ``count`` in words, "" where there is none."""
+    if count.lower is None:
+        return ""
+    if count.lower > count.within:
+        return f"95 %: not within {count.within}"
+    if count.upper is None:
+        return f"95 %: {count.lower} to not within {count.within}"
+    return f"95 %: {count.lower} to {count.upper}"

@@ -1,0 +1,107 @@
+"""A report's answers sorted by arm: what a page that compares arms shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.report import Report, best_on_validation
+from study.analysis.answers.shapes import BreakEven
+
+
+@dataclass(frozen=True)
+class ArmAnswer:
+    """What a report says of one arm.
+
+    Attributes:
+        metrics: Finite numbers by name: the objective's unit, images, standard device seconds or
+            trials, as the name says. What can't be said has none.
+        tags: What is no number, by name.
+        text: What the arm is and what it came to, in Markdown.
+    """
+
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    text: str
+
+
+def arm_answers(report: Report) -> dict[str, ArmAnswer]:
+    """What ``report`` says of each of its arms.
+
+    Each is set against the arm of the other kind that is best on validation; the tag
+    ``study.against`` names it.
+    """
+    best = {
+        kind: best_on_validation([arm for arm in report.arms if arm.automatic == kind])
+        for kind in (True, False)
+    }
+    return {arm.arm: _answer(report, arm, best[not arm.automatic]) for arm in report.arms}
+
+
+def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> ArmAnswer:
+    test, total = f"test_{report.objective.name}", arm.cost.total
+    numbers = {
+        f"{test}_mean": arm.test.mean,
+        f"{test}_lower": arm.test.lower,
+        f"{test}_upper": arm.test.upper,
+        "cost_images": total.images if total else None,
+        "cost_device_seconds": total.standard if total else None,
+        "cost_ratio": report.ratios[arm.arm],
+        "end_beta": arm.effective_beta,
+        "optimism": arm.optimism,
+    }
+    tags = {
+        "study.arm_kind": "automatic" if arm.automatic else "hand-tuned",
+        "study.balancer": arm.balancer,
+        "study.against": rival.arm if rival else "",
+    }
+    said = list(_sentences(report, arm))
+    against = rival.arm if rival else ""
+    for found in report.break_even:
+        if (found.arm, found.against) == (arm.arm, against):
+            numbers |= _break_even(found)
+            tags["study.break_even"] = f"{found.sentence}."
+            said.append(f"Deploying the best trial found, {found.sentence}.")
+    for shown in report.non_inferiority:
+        if (shown.automatic, shown.hand) == (arm.arm, against) and shown.shown is not None:
+            numbers["non_inferior"] = float(shown.shown)
+            said.append(shown.sentence)
+    metrics = {
+        f"answer/{name}": float(value)
+        for name, value in numbers.items()
+        if value is not None and isfinite(value)
+    }
+    return ArmAnswer(metrics, tags, " ".join(said))
+
+
+def _break_even(found: BreakEven) -> dict[str, float | None]:
+    count = found.trials
+    # A bound beyond the trials there are is no number of trials; the sentence has it in words.
+    lower = None if count.lower is None or count.lower > count.within else count.lower
+    return {
+        "break_even_trials": count.value,
+        "break_even_trials_lower": lower,
+        "break_even_trials_upper": count.upper,
+        "break_even_images": found.images[0],
+    }
+
+
+def _sentences(report: Report, arm: ArmResult) -> Iterator[str]:
+    objective, total, ratio = report.objective, arm.cost.total, report.ratios[arm.arm]
+    settings = "; ".join(filter(None, arm.settings))
+    kind = "**Automatic**" if arm.automatic else "**Hand-tuned**"
+    yield f"{kind}: {arm.balancer}{f' with {settings}' if settings else ''}."
+    if arm.test.mean is None:
+        yield f"There is no result: {arm.test.why}."
+    else:
+        value = objective.difference(arm.test, unit=False)
+        yield f"{objective.heading} on test: {value} over {arm.test.n} seeds."
+    if total is None:
+        yield f"What a model costs is not known: {arm.cost.why}."
+    elif ratio is None or report.ratio_to == arm.arm:
+        yield f"Cost to one model: {total.images:,.0f} images."
+    else:
+        times = f"{ratio:.1f} times those of {report.ratio_to}, the cheapest automatic arm"
+        yield f"Cost to one model: {total.images:,.0f} images, {times}."

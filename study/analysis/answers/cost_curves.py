@@ -1,0 +1,140 @@
+"""What deploying the best trial found scores, against what finding it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+
+import numpy as np
+
+from study.analysis.answers.shapes import CostCurve, Tunability
+from study.analysis.records.searches import ArmSearches, Search
+from study.analysis.statistics import order_statistics as estimators
+from study.analysis.statistics.intervals import mean_interval
+from study.analysis.statistics.order_statistics import Floats
+
+REPLICATES = 5
+"""Replicates from which on a search that is not of independent trials has a band."""
+
+
+def cost_curve(arm: ArmSearches) -> CostCurve | None:
+    """The cost curve of ``arm``; None while none of its trials has ended."""
+    if not arm.searches:
+        return None
+    if not arm.searched:
+        return _of_seeds(arm, Search.pooled(arm.searches))
+    if (pool := arm.pool) is not None:
+        return _of_independent(arm, pool)
+    return _of_replicates(arm, arm.searches)
+
+
+def replicate_curves(searches: Sequence[Search]) -> Floats:
+    """What each search has found after n trials, (R, N): as many n as all of them have."""
+    shortest = min(len(search) for search in searches)
+    return np.stack([search.found[:shortest] for search in searches])
+
+
+def tunability(arm: ArmSearches) -> Tunability:
+    """How ``arm``'s score depends on its budget (Sivaprasad et al. 2020)."""
+    nothing = Tunability(arm.arm, 0, None, None, None, None, None, "no trial of it has ended")
+    if not arm.searches:
+        return nothing
+    if (pool := arm.pool) is not None:
+        count, scores = min(arm.budget, len(pool)), pool.scores
+        values = np.array([estimators.expected_best(scores, n + 1) for n in range(count)])
+    else:
+        values = replicate_curves(arm.searches).mean(axis=0)
+        count = len(values)
+    if not np.isfinite(values).all():
+        why = "a trial came to nothing, and has no score to average"
+        return Tunability(arm.arm, count, None, None, None, None, _finite(values[-1]), why)
+    n = np.arange(1, count + 1)
+    early, late = count + 1 - n, n
+    return Tunability(
+        arm.arm,
+        count,
+        early=float(early @ values / early.sum()),
+        uniform=float(values.mean()),
+        late=float(late @ values / late.sum()),
+        one_shot=float(values[0]),
+        peak=float(values[-1]),
+    )
+
+
+def _of_independent(arm: ArmSearches, pool: Search) -> CostCurve:
+    scores = pool.scores
+    lower, upper = estimators.median_best_band(scores)
+    n = range(1, len(pool) + 1)
+    return CostCurve(
+        arm=arm.arm,
+        automatic=arm.automatic,
+        estimand="median",
+        images=[i * float(pool.images.mean()) for i in n],
+        seconds=[_finite(i * float(pool.seconds.mean())) for i in n],
+        value=[_finite(estimators.median_best(scores, i)) for i in n],
+        lower=list(map(_finite, lower)),
+        upper=list(map(_finite, upper)),
+        simultaneous=True,
+        why="",
+        expected=[
+            estimators.expected_best_interval(scores, i) for i in range(1, len(pool) // 4 + 1)
+        ],
+    )
+
+
+def _of_replicates(arm: ArmSearches, searches: Sequence[Search]) -> CostCurve:
+    found = replicate_curves(searches)
+    R, count = found.shape
+    none: list[float | None] = [None] * count
+    lower, upper = none, none
+    if R >= REPLICATES:
+        lower, upper = (list(map(_finite, ends)) for ends in estimators.median_bounds(found))
+    return CostCurve(
+        arm=arm.arm,
+        automatic=arm.automatic,
+        estimand="median",
+        images=list(_mean_cumulative([s.images for s in searches], count)),
+        seconds=list(map(_finite, _mean_cumulative([s.seconds for s in searches], count))),
+        value=list(map(_finite, np.median(found, axis=0))),
+        lower=lower,
+        upper=upper,
+        simultaneous=False,
+        why="" if R >= REPLICATES else too_few(arm),
+        expected=[],
+    )
+
+
+def too_few(arm: ArmSearches) -> str:
+    """Why ``arm``, whose trials depend on each other, has no band and no intervals."""
+    times = len(arm.searches)
+    return (
+        f"{arm.arm} ({arm.how}) was searched {'once' if times == 1 else f'{times} times'}, and its "
+        f"trials are no independent draws: an interval takes replicates: {REPLICATES} or more"
+    )
+
+
+def _of_seeds(arm: ArmSearches, runs: Search) -> CostCurve:
+    n = range(1, len(runs) + 1)
+    one = mean_interval(runs.test[np.isfinite(runs.test)])
+    return CostCurve(
+        arm=arm.arm,
+        automatic=arm.automatic,
+        estimand="mean",
+        images=[i * float(runs.images.mean()) for i in n],
+        seconds=[_finite(i * float(runs.seconds.mean())) for i in n],
+        value=[_finite(estimators.expected_best(runs.scores, i)) for i in n],
+        lower=[one.lower, *[None] * (len(runs) - 1)],
+        upper=[one.upper, *[None] * (len(runs) - 1)],
+        simultaneous=False,
+        why=f"the best of several seeds of {arm.arm} has no interval: {len(runs)} runs are too few",
+        expected=[],
+    )
+
+
+def _mean_cumulative(costs: Sequence[Floats], count: int) -> Floats:
+    mean: Floats = np.mean([np.cumsum(cost)[:count] for cost in costs], axis=0)
+    return mean
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if isfinite(value) else None

@@ -1,0 +1,198 @@
+"""What a reader of a report must know before believing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import fsum
+from typing import Any
+
+import pyarrow as pa
+
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.costs import Paid
+from study.analysis.answers.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective
+
+_UNITS = {
+    "max_images": "images trained",
+    "max_hours": "hours",
+    "max_device_hours": "device hours",
+}
+
+
+def ended_by(cap: Mapping[str, Any], arms: Sequence[ArmResult]) -> str:
+    """How a cap ended the study, and what it left open."""
+    name = cap["cap"]
+    spent, limit = (_amount(name, cap[key]) for key in ("spent", "limit"))
+    unfinished, planned = (sum(getattr(arm, n) for arm in arms) for n in ("unfinished", "planned"))
+    return (
+        f"ended by {name}: {spent} of {limit} {_UNITS[name]}; {unfinished} of {planned} trials "
+        "unfinished"
+    )
+
+
+def notes(
+    trials: pa.Table,
+    facts: Mapping[str, Any],
+    arms: Sequence[ArmResult],
+    paid: Paid,
+    objective: Objective,
+    second: Objective,
+) -> list[str]:
+    """Sentences about what limits the report's numbers, most important first.
+
+    Args:
+        trials: The table of `trials.parquet`.
+        facts: What its metadata tells (see :func:`study.analysis.records.tables.study_facts`).
+        arms: What the arms came to.
+        paid: The study's account.
+        objective: What arms are scored by.
+        second: What is shown beside it.
+    """
+    found = [
+        *_capped(facts, arms),
+        *_missing(arms),
+        *_by_hand(trials, facts),
+        *_numerics(facts),
+        *_features(facts),
+        *_faults(facts, paid),
+        *_accounts(paid),
+    ]
+    for arm in arms:
+        if arm.validation is not None:
+            searches = (
+                "one replicate of its search"
+                if arm.replicates == 1
+                else f"its {arm.replicates} searches are averaged within each seed"
+            )
+            found.append(
+                f"{arm.arm}: {searches}, so the intervals cover the luck of training seeds, not "
+                "the luck of the search."
+            )
+    if sum(arm.automatic for arm in arms) > 1:
+        found.append("Each interval holds at 95 % on its own, not all of them together.")
+    if {objective, second} == {CALIBRATED_ELBO, BITS_PER_DIM}:
+        found.append(
+            "Bits per dimension (uniform dequantisation) are the calibrated -ELBO in another unit: "
+            "they show the same order of arms, not a second opinion. MSE, R and active units do."
+        )
+    return found
+
+
+def _capped(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> list[str]:
+    cap = facts.get("capped")
+    if not cap:
+        return []
+    how = ended_by(cap, arms)
+    return [
+        f"{how[0].upper()}{how[1:]}. To go on, launch it again with a higher {cap['cap']}, or "
+        "without."
+    ]
+
+
+def _missing(arms: Sequence[ArmResult]) -> list[str]:
+    found = []
+    for arm in arms:
+        open_trials = sum(arm.counts.get(s, 0) for s in ("waiting", "running", "interrupted"))
+        if open_trials:
+            found.append(f"{arm.arm}: {_trials(open_trials)} not finished yet.")
+        if arm.failed_seeds:
+            found.append(
+                f"{arm.arm}: {arm.failed_seeds} of its confirm runs failed and are in no mean: "
+                "what is left looks better than the arm is."
+            )
+        failed = arm.counts.get("failed", 0) - arm.failed_seeds
+        if failed:
+            found.append(f"{arm.arm}: {_trials(failed)} failed; the cost is counted.")
+        if arm.cost.why:
+            found.append(f"{arm.arm}: no cost to one model, since {arm.cost.why}.")
+    return found
+
+
+def _by_hand(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:
+    found = []
+    if stopped := facts.get("stopped"):
+        found.append(
+            f"Stopped by hand: {', '.join(stopped)}. Trials that ended so count as pruned."
+        )
+    rows = trials.select(["trial", "state", "retry_of"]).to_pylist()
+    states = {row["trial"]: row["state"] for row in rows}
+    again = [
+        f"{row['retry_of']} ({states[row['retry_of']]}) as {row['trial']} ({row['state']})"
+        for row in rows
+        if row["retry_of"] is not None
+    ]
+    if again:
+        found.append(f"Run again by hand, both attempts charged: {', '.join(again)}.")
+    return found
+
+
+def _numerics(facts: Mapping[str, Any]) -> list[str]:
+    keys = facts.get("numerics_keys") or []
+    fields = sorted({name for key in keys for name in key})
+    differ = [name for name in fields if len({json.dumps(key.get(name)) for key in keys}) > 1]
+    if not differ:
+        return []
+    return [
+        f"Trials ran under {len(keys)} numerics keys (different: {', '.join(differ)}): equal "
+        "seeds then agree to rounding, not to the last bit; `study verify` says by how much."
+    ]
+
+
+def _features(facts: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, descriptions in (facts.get("features") or {}).items():
+        if len(descriptions) > 1:
+            found.append(
+                f"Distances in {name} features were measured with {len(descriptions)} different "
+                "networks or reference images: they do not compare."
+            )
+        about = dict(descriptions[-1])
+        network, digest, n = about.pop("network"), about.pop("sha256"), about.pop("n")
+        rest = "; ".join(
+            f"{key.replace('_', ' ')} {value:.3g}"
+            if isinstance(value, float)
+            else f"{key.replace('_', ' ')} {value}"
+            for key, value in about.items()
+        )
+        found.append(
+            f"Distances in {name} features: {network}, SHA-256 {digest[:12]}, n = {n:,} test "
+            f"images against as many samples; {rest}. They fall with n: compare at equal n only."
+        )
+    return found
+
+
+def _faults(facts: Mapping[str, Any], paid: Paid) -> list[str]:
+    found = []
+    if paid.lost_engines:
+        lost = fsum(arm.seconds["lost"] for arm in paid.arms)
+        redone = sum(arm.redone_images for arm in paid.arms)
+        times = "once" if paid.lost_engines == 1 else f"{paid.lost_engines} times"
+        found.append(
+            f"Engines were lost {times}: {lost:,.1f} device seconds of work were never reported "
+            f"(lost), {redone:,} images were trained on again (redone)."
+        )
+    if isolated := facts.get("isolated"):
+        found.append(
+            f"Trained alone, for engines had died with them aboard: {', '.join(isolated)}."
+        )
+    return found
+
+
+def _accounts(paid: Paid) -> list[str]:
+    found = []
+    if not paid.closed:
+        found.append("Engines are still running, or ended unseen: their idle time is not known.")
+    if paid.beyond > 1e-6 * max(paid.engines, 1.0):
+        found.append("Trials were charged more than the engines' time: the accounts do not add up.")
+    return found
+
+
+def _amount(cap: str, value: float) -> str:
+    if cap == "max_images":
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if value >= 1 else f"{value:.3g}"
+
+
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n} trials"

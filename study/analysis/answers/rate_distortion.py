@@ -1,0 +1,104 @@
+"""The rate-distortion plane: where the balancers land beside the sweep of fixed betas.
+
+Training minimises S/2 + beta R, so that the models of all betas trace the lower convex hull of
+(R, S), with slope dS/dR = -2 beta (Alemi et al. 2018). How far above the hull an arm lands says
+whether it is worse than some fixed beta at its own rate; where along the hull, what it chose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite, log, log1p
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.shapes import Landing, Plane
+
+Point = tuple[float, float, float]
+
+
+def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) -> Plane:
+    """Where ``arms`` land, by means over their confirm runs on test.
+
+    The sweep are the complete trials of the arms that search or fix beta and nothing else. Its
+    frontier is drawn by the luckiest of them: with many trials an arm lands above it by a seed's
+    luck alone.
+    """
+    sweep = _sweep(trials, spec)
+    frontier = lower_hull(sweep)
+    dims = _dims(trials)
+    landings = [
+        _land(arm, frontier, dims) for arm in arms if arm.rate is not None and arm.mse is not None
+    ]
+    why = "" if len(frontier) > 1 else "no two fixed betas have trials that came to their end"
+    return Plane(sweep, frontier, landings, why)
+
+
+def lower_hull(points: Sequence[Point]) -> list[Point]:
+    """The points on the lower left convex hull, in ascending order of rate (Andrew's chain).
+
+    It ends at the lowest distortion: beyond it more rate buys nothing.
+    """
+    hull: list[Point] = []
+    for point in sorted(points):
+        if hull and point[1] >= hull[-1][1]:
+            continue
+        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return hull
+
+
+def _turns_up(a: Point, b: Point, c: Point) -> bool:
+    return (b[0] - a[0]) * (c[1] - a[1]) <= (b[1] - a[1]) * (c[0] - a[0])
+
+
+def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
+    arms = [
+        name
+        for name, arm in spec["arms"].items()
+        if arm["balancer"]["name"] == "fixed_beta"
+        and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
+    ]
+    columns = ["arm", "state", "settings", "test_R", "test_S"]
+    found = []
+    for row in trials.select(columns).to_pylist():
+        if row["arm"] in arms and row["state"] == "complete":
+            beta = json.loads(row["settings"]).get("balancer", {}).get("beta")
+            point = (row["test_R"], row["test_S"], beta)
+            if all(value is not None and isfinite(value) for value in point):
+                found.append(point)
+    return sorted(found)
+
+
+def _dims(trials: pa.Table) -> float | None:
+    """D, the dimensions of an image."""
+    for s, mse in zip(trials["test_S"].to_pylist(), trials["test_MSE"].to_pylist(), strict=True):
+        if s and mse:
+            return float(round(s / mse))
+    return None
+
+
+def _land(arm: ArmResult, frontier: Sequence[Point], dims: float | None) -> Landing:
+    assert arm.rate is not None
+    assert arm.mse is not None
+    rate, distortion = arm.rate, arm.mse * (dims or 1.0)
+
+    def landed(excess: float | None, beta: float | None, why: str = "") -> Landing:
+        nats = None if excess is None or dims is None else dims / 2 * log1p(excess)
+        return Landing(
+            arm.arm, arm.automatic, rate, distortion, arm.effective_beta, excess, nats, beta, why
+        )
+
+    if len(frontier) < 2:
+        return landed(None, None, "there is no frontier")
+    rates, distortions, betas = (np.array(column) for column in zip(*frontier, strict=True))
+    if not rates[0] <= rate <= rates[-1]:
+        return landed(None, None, "its rate is outside of the sweep's")
+    best = float(np.interp(rate, rates, distortions))
+    beta = float(np.exp(np.interp(rate, rates, [log(b) for b in betas])))
+    return landed(distortion / best - 1, beta)

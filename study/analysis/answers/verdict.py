@@ -1,0 +1,175 @@
+"""Did searching pay? One hand-tuned arm against one automatic arm.
+
+The rule: d = hand-tuned - automatic on the test objective, paired over the confirm seeds, lower
+is better. An interval of d below 0: searching found the better model; above 0: the balancer is
+better; otherwise no difference could be shown. The ratio of the costs to one model then says
+what it took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from study.analysis.statistics.intervals import Interval
+
+
+class Outcome(StrEnum):
+    """What a comparison says."""
+
+    PAYS = "pays"
+    DOES_NOT_PAY = "does not pay"
+    NOT_SHOWN = "not shown to pay"
+    UNKNOWN = "can't be told"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A quantity arms are scored by, lower better, and how to write it; ``short`` heads columns."""
+
+    name: str
+    short: str
+    label: str
+    unit: str
+    digits: int
+
+    @property
+    def heading(self) -> str:
+        """The objective with its unit and direction, as verdicts and tables name it."""
+        unit = f"{self.unit}, " if self.unit not in ("", self.label) else ""
+        return f"{self.label} ({unit}lower is better)"
+
+    def number(self, value: float | None, sign: str = "") -> str:
+        """``value`` to this objective's digits, or a dash; ``sign`` as in a format."""
+        return "-" if value is None else f"{value:{sign}z.{self.digits}f}"
+
+    def difference(self, interval: Interval, *, unit: bool = True) -> str:
+        """An interval as "0.40 nats per image [0.21, 0.59]", with or without the unit."""
+        text = self.number(interval.mean)
+        if unit and self.unit:
+            text = f"{text} {self.unit}"
+        if interval.half_width is None:
+            return text
+        return f"{text} [{self.number(interval.lower)}, {self.number(interval.upper)}]"
+
+
+CALIBRATED_ELBO = Objective("calibrated_elbo", "nats", "calibrated -ELBO", "nats per image", 2)
+BITS_PER_DIM = Objective("bits_per_dim", "bits/dim", "bits per dimension", "bits per dimension", 4)
+FRECHET_CLASSIFIER = Objective(
+    "frechet_classifier_gen1",
+    "Frechet",
+    "Frechet distance of prior samples in a local classifier's features",
+    "",
+    2,
+)
+FID = Objective("fid_gen1", "FID", "FID of prior samples", "", 2)
+OBJECTIVES = {o.name: o for o in (CALIBRATED_ELBO, BITS_PER_DIM, FRECHET_CLASSIFIER, FID)}
+
+
+def second_objective(first: str, features: Sequence[str]) -> Objective:
+    """What is shown beside the objective called ``first``: another kind of quality, if measured.
+
+    Likelihoods favour the balancers that maximise them; distances of samples do not.
+
+    Args:
+        first: the study's objective.
+        features: the networks whose features the study's distances are measured in.
+    """
+    likelihoods = (CALIBRATED_ELBO, BITS_PER_DIM)
+    if first not in {o.name for o in likelihoods}:
+        return CALIBRATED_ELBO
+    if "inception" in features:
+        return FID
+    if "classifier" in features:
+        return FRECHET_CLASSIFIER
+    return next(o for o in reversed(likelihoods) if o.name != first)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One hand-tuned arm against one automatic arm.
+
+    ``difference`` is hand-tuned minus automatic on test, in the objective's unit; the ratios are
+    costs to one model, hand-tuned over automatic. ``finding`` says the difference in words, and
+    ``sentence`` all of it.
+    """
+
+    hand: str
+    automatic: str
+    objective: Objective
+    difference: Interval
+    ratio_images: float | None
+    ratio_standard: float | None
+    outcome: Outcome
+    finding: str
+    sentence: str
+
+
+def compare(
+    hand: str,
+    automatic: str,
+    objective: Objective,
+    *,
+    difference: Interval,
+    ratio_images: float | None,
+    ratio_standard: float | None,
+) -> Comparison:
+    """The verdict of ``hand`` against ``automatic``, with its sentence."""
+    outcome = _outcome(difference, ratio_images)
+    finding = f"by {objective.heading} on test, {_finding(hand, automatic, objective, difference)}"
+    if ratio_images is None:
+        price = "what a model costs is not known yet for both"
+    else:
+        price = f"{hand} costs {ratio_images:.1f}x the images of {automatic} to one model"
+    return Comparison(
+        hand,
+        automatic,
+        objective,
+        difference,
+        ratio_images,
+        ratio_standard,
+        outcome,
+        finding,
+        f"{_headline(outcome, ratio_images)}: {finding}; {price}.",
+    )
+
+
+def _outcome(difference: Interval, ratio: float | None) -> Outcome:
+    if difference.lower is None or difference.upper is None or ratio is None:
+        return Outcome.UNKNOWN
+    if difference.upper < 0:
+        return Outcome.PAYS
+    if difference.lower > 0:
+        return Outcome.DOES_NOT_PAY
+    return Outcome.NOT_SHOWN
+
+
+def _finding(hand: str, automatic: str, objective: Objective, difference: Interval) -> str:
+    if difference.mean is None:
+        return f"{hand} against {automatic} can't be compared: {difference.why}"
+    if difference.lower is None or difference.upper is None:
+        return f"{hand} minus {automatic} is {objective.difference(difference)}; {difference.why}"
+    if difference.lower == difference.upper == 0:
+        return f"{hand} and {automatic} are equal on all {difference.n} paired seeds"
+    if difference.upper < 0:
+        by = objective.difference(-difference)
+        finding = f"hand-tuned {hand} found a better model than {automatic}, by {by}"
+    elif difference.lower > 0:
+        by = objective.difference(difference)
+        finding = f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
+    else:
+        by = objective.difference(difference)
+        finding = f"no difference between {hand} and {automatic} could be shown: {by}"
+    finding += f" over {difference.n} paired seeds"
+    return f"{finding} ({difference.why})" if difference.why else finding
+
+
+def _headline(outcome: Outcome, ratio: float | None) -> str:
+    if outcome is Outcome.UNKNOWN:
+        return "Whether searching pays can't be told yet"
+    if outcome is Outcome.NOT_SHOWN:
+        return "Searching is not shown to pay"
+    if outcome is Outcome.PAYS and ratio is not None and ratio > 1:
+        return f"Searching pays where the gain is worth {ratio:.1f} times the training"
+    return f"Searching {outcome}"

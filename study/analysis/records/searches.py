@@ -1,0 +1,172 @@
+"""An arm's searches as arrays, from the trials table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from study.analysis.statistics.order_statistics import Floats
+
+_ENDED = ("complete", "pruned", "failed")
+_COLUMNS = ("arm", "phase", "replicate", "number", "state", "chosen", "trial", "retry_of", "seed",
+            "params", "settings", "images", "standard_seconds")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Search:
+    """Trials in the order of their numbers, (N,) each: one search, or the seeds of an arm.
+
+    ``validation`` is the objective they are chosen by and ``test`` what they score, both infinite
+    of a trial that was pruned, failed, or was not measured; ``images`` and standard device
+    ``seconds`` (nan: rate not known) are what each took, retries included.
+    """
+
+    validation: Floats
+    test: Floats
+    images: Floats
+    seconds: Floats
+    beta: Floats
+
+    def __len__(self) -> int:
+        return len(self.validation)
+
+    @property
+    def scores(self) -> Floats:
+        """``test`` in the order the trials are chosen by, the earliest of equals first."""
+        return self.test[np.argsort(self.validation, kind="stable")]
+
+    @property
+    def found(self) -> Floats:
+        """What the best trial so far on validation scores on test, after each trial."""
+        best = np.minimum.accumulate(self.validation)
+        better = best < np.append(inf, best[:-1])
+        first = np.maximum.accumulate(np.where(better, np.arange(len(self)), 0))
+        return np.where(np.isfinite(best), self.test[first], inf)
+
+    def inside(self, low: float, high: float) -> Search:
+        """The trials whose beta (k sigma^2) lies in [low, high]."""
+        keep = (self.beta >= low) & (self.beta <= high)
+        return Search(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def pooled(searches: Sequence[Search]) -> Search:
+        """All their trials as one, which independent trials are."""
+        names = Search.__dataclass_fields__
+        return Search(*(np.concatenate([getattr(s, n) for s in searches]) for n in names))
+
+
+@dataclass(frozen=True)
+class ArmSearches:
+    """What an arm tried, by one objective.
+
+    Attributes:
+        arm: The arm's name.
+        automatic: Whether its balancer sets beta itself.
+        searched: Whether it searches anything; if not, its one "search" are its runs of other
+            seeds.
+        independent: Whether its trials are: of random search without a pruner, or seeds.
+        how: Its sampler and pruner, as in "tpe with hyperband".
+        searches: One a replicate, those whose first trial has ended.
+        budget: How many trials the spec gives one search.
+        prior: The range beta is drawn from as k sigma^2, log-uniformly; None where it isn't.
+    """
+
+    arm: str
+    automatic: bool
+    searched: bool
+    independent: bool
+    how: str
+    searches: Sequence[Search]
+    budget: int
+    prior: tuple[float, float] | None
+
+    @property
+    def pool(self) -> Search | None:
+        """All trials together, if they are independent."""
+        return Search.pooled(self.searches) if self.independent and self.searches else None
+
+
+def arm_searches(
+    trials: pa.Table, spec: Mapping[str, Any], objective: str
+) -> dict[str, ArmSearches]:
+    """What each arm of ``spec`` tried, chosen by and scored by ``objective``, by arm."""
+    measured = [f"{split}_{objective}" for split in ("validation", "test")]
+    known = [name for name in measured if name in trials.column_names]
+    table = trials.select([*_COLUMNS, *known])
+    found = {}
+    for name, arm in spec["arms"].items():
+        rows = table.filter(pc.equal(table["arm"], name)).to_pylist()
+        search = arm.get("search") or {}
+        if search:
+            rows = [row for row in rows if row["phase"] == "search"]
+            sampler, pruner = search["sampler"]["name"], (search.get("pruner") or {}).get("name")
+        else:
+            rows = [row for row in rows if row["phase"] == "confirm" and row["chosen"]]
+            sampler, pruner = "seeds", None
+        by_replicate: dict[int, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            by_replicate.setdefault(row["replicate"], []).append(row)
+        searches = [
+            made
+            for replicate in sorted(by_replicate)
+            if len(made := _search(by_replicate[replicate], *measured))
+        ]
+        found[name] = ArmSearches(
+            arm=name,
+            automatic=arm["balancer"]["name"] != "fixed_beta",
+            searched=bool(search),
+            independent=not search or (sampler == "random" and pruner is None),
+            how=f"{sampler} with {pruner}" if pruner else sampler,
+            searches=searches,
+            budget=search.get("trials", len(spec["seeds"])),
+            prior=_prior(search, rows),
+        )
+    return found
+
+
+def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> Search:
+    """One search: its trials up to the first that has not ended, retries in their place."""
+    attempts: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        attempts.setdefault(row["number"], []).append(row)
+    columns: list[tuple[float, ...]] = []
+    for number in sorted(attempts):
+        tried = attempts[number]
+        last = tried[-1]
+        if last["state"] not in _ENDED:
+            break
+        good = last["state"] == "complete"
+        seconds = [row["standard_seconds"] for row in tried]
+        columns.append(
+            (
+                _number(last.get(validation)) if good else inf,
+                _number(last.get(test)) if good else inf,
+                float(sum(row["images"] for row in tried)),
+                nan if None in seconds else sum(seconds),
+                json.loads(last["settings"]).get("balancer", {}).get("beta", nan),
+            )
+        )
+    return Search(*np.array(columns, np.float64).reshape(-1, 5).T)
+
+
+def _prior(
+    search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> tuple[float, float] | None:
+    """The searched range of beta as k sigma^2, whatever reduction the file gives it in."""
+    space = search.get("space", {}).get("beta")
+    if not isinstance(space, Mapping) or not space.get("log") or not rows:
+        return None
+    settings, params = (json.loads(rows[0][name]) for name in ("settings", "params"))
+    factor = settings["balancer"]["beta"] / params["beta"]
+    return factor * space["low"], factor * space["high"]
+
+
+def _number(value: float | None) -> float:
+    return inf if value is None or not np.isfinite(value) else value

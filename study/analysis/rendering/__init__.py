@@ -1,0 +1,1 @@
+"""A report as text, tables, figures and a page."""

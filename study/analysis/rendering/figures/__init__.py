@@ -1,0 +1,1 @@
+"""A report's figures: charts, their data, and pictures of them."""

@@ -1,0 +1,126 @@
+"""How honest predicted uncertainty is: the calibration tables of confirm runs, as figures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+
+from study.analysis.records.artifacts import standing_files
+from study.analysis.rendering.figures.chart import Figure, Looks, layers, movable, part
+
+Table = dict[str, np.ndarray]
+
+
+def calibration_tables(
+    trials: pa.Table, home: Path, name: str, keys: tuple[str, str]
+) -> dict[str, list[Table]]:
+    """The tables called ``name`` that an arm's standing confirm runs left in ``home``, by arm.
+
+    Files that are gone, lie elsewhere or hold something else are passed over.
+
+    Args:
+        trials: The table of `trials.parquet`.
+        home: The study's folder.
+        name: ``calibration_quantiles`` or ``calibration_variances``.
+        keys: The columns wanted.
+    """
+    found: dict[str, list[Table]] = {}
+    for trial, path in standing_files(trials, home, name):
+        table = _read(path, keys)
+        if table is not None:
+            found.setdefault(trial["arm"], []).append(table)
+    return found
+
+
+def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
+    """Shares of test pixels below their own predictive quantile, less the quantile's level."""
+    name, title = "calibration", "Calibration: are predicted errors honest?"
+    tables = calibration_tables(trials, home, "calibration_quantiles", ("expected", "observed"))
+    rows = []
+    for arm, runs in tables.items():
+        expected = max((run["expected"] for run in runs), key=len)
+        whole = [run["observed"] for run in runs if np.array_equal(run["expected"], expected)]
+        observed = np.mean(whole, axis=0)  # not of a table that was cut short
+        for level, share in zip(expected.tolist(), observed.tolist(), strict=True):
+            row = {"part": "gap", "arm": arm, "level": level, "share": share, "gap": share - level}
+            rows.append(row | {"runs": len(whole)})
+    if not rows:
+        return Figure(name, title, "", None, [], "no confirm run has left a table of calibration")
+    line = part("gap").mark_line(strokeWidth=1.8, clip=True)
+    gaps = line.encode(
+        x=alt.X("level:Q", title="level of the predictive quantile").axis(format="~%"),
+        y=alt.Y("gap:Q", title="share of test pixels below it, less the level").axis(format="+~%"),
+        color=looks.colour(rows, symbol="stroke"),
+        strokeDash=looks.dash(rows),
+        opacity=looks.opacity(),
+        tooltip=[
+            alt.Tooltip("arm:N"),
+            alt.Tooltip("level:Q", format=".1%"),
+            alt.Tooltip("share:Q", format=".1%", title="share below it"),
+        ],
+    )
+    zero = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5)
+    chart = layers(movable(gaps).add_params(looks.picked), zero.encode(y=alt.datum(0)))
+    caption = (
+        "An honest prediction lies on 0 everywhere: of the test pixels, as many are below their "
+        "predictive quantile as its level says. A line is an arm's mean over its confirm runs. "
+        "High on the left and low on the right: the spread predicted is too small."
+    )
+    return Figure(name, title, caption, chart.properties(height=260), rows)
+
+
+def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
+    """Predicted variance against the squared error that was observed."""
+    name, title = "variances", "Predicted variance and squared error"
+    keys = ("predicted", "observed")
+    rows = [
+        {"part": "group", "arm": arm, "run": number, "predicted": predicted, "observed": observed}
+        for arm, runs in calibration_tables(trials, home, "calibration_variances", keys).items()
+        for number, run in enumerate(runs)
+        for predicted, observed in zip(*(run[key].tolist() for key in keys), strict=True)
+        if predicted > 0 and observed > 0
+    ]
+    if not rows:
+        return Figure(name, title, "", None, [], "no confirm run has left a table of variances")
+    ends = [row[key] for row in rows for key in keys]
+    scale = alt.Scale(type="log", nice=False, domain=[min(ends) / 1.5, max(ends) * 1.5])
+    axis = alt.Axis(format=".0e", tickCount=4, grid=False)
+    groups = part("group").mark_point(size=30, filled=True, clip=True)
+    points = groups.encode(
+        x=alt.X("predicted:Q", title="predicted variance", scale=scale, axis=axis),
+        y=alt.Y("observed:Q", title="squared error observed", scale=scale, axis=axis),
+        color=looks.colour(rows),
+        shape=looks.shape(rows),
+        opacity=looks.opacity(),
+        tooltip=[
+            "arm:N",
+            alt.Tooltip("run:Q"),
+            *(alt.Tooltip(f"{k}:Q", format=".3~e") for k in keys),
+        ],
+    )
+    low, high = alt.datum(min(ends) / 1.5), alt.datum(max(ends) * 1.5)
+    rule = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5, clip=True)
+    chart = layers(
+        movable(points).add_params(looks.picked), rule.encode(x=low, y=low, x2=high, y2=high)
+    )
+    caption = (
+        "An honest prediction lies on the diagonal, an over-confident one above it. A point is a "
+        "group of test pixels of one confirm run, by their predicted variance; arms with one "
+        "variance for all have one point a run."
+    )
+    return Figure(name, title, caption, chart.properties(height=300), rows)
+
+
+def _read(path: Path, keys: tuple[str, str]) -> Table | None:
+    try:
+        with path.open(newline="") as file:
+            rows: list[Mapping[str, str]] = list(csv.DictReader(file))
+        table = {key: np.array([float(row[key]) for row in rows]) for key in keys}
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):
+        return None
+    return table if rows and all(np.isfinite(column).all() for column in table.values()) else None

@@ -1,0 +1,114 @@
+"""The joint report of several studies as tables of strings, and its numbers in words."""
+
+from __future__ import annotations
+
+from study.analysis.answers.multi_study import SeveralReport, covers, share, times
+from study.analysis.rendering.tables.catalogue import NONE, PAYS, TextTable
+from study.analysis.statistics.aggregates import Aggregate
+
+
+def several_tables(report: SeveralReport) -> list[TextTable]:
+    """The report's tables, in the order they are read; none without rows."""
+    every = [_arms(report), _by_dataset(report), _pairs(report), _chances(report), _shares(report)]
+    return [table for table in every if table.rows]
+
+
+def _arms(report: SeveralReport) -> TextTable:
+    return TextTable(
+        f"Regret over all datasets: {report.score.heading} on test above the level of the "
+        "dataset, interquartile mean of n runs with an interval meant for 95 %, and what it covers",
+        ["arm", "kind", f"{report.score.short} [95 %]", "covers", "n"],
+        [
+            [
+                arm.arm,
+                "auto" if arm.automatic else "hand",
+                report.score.difference(arm.regret.interval, unit=False),
+                covers(arm.regret.coverage),
+                str(arm.regret.interval.n),
+            ]
+            for arm in report.arms
+        ],
+        left=2,
+    )
+
+
+def _by_dataset(report: SeveralReport) -> TextTable:
+    return TextTable(
+        f"Mean regret by dataset, on test, and over all of them on validation: "
+        f"{report.score.heading}",
+        ["arm", *report.datasets, "validation"],
+        [
+            [
+                arm.arm,
+                *(report.score.number(value) for value in arm.by_dataset),
+                report.score.number(arm.validation),
+            ]
+            for arm in report.arms
+        ],
+    )
+
+
+def _pairs(report: SeveralReport) -> TextTable:
+    return TextTable(
+        "Hand-tuned minus automatic, on test: interquartile mean over n runs paired by seed; x: "
+        "images to one model as a multiple of the automatic arm's; and whether searching pays",
+        ["hand", "automatic", f"{report.score.short} [95 %]", "covers", "n", "x", "pays"],
+        [
+            [
+                pair.hand,
+                pair.automatic,
+                report.score.difference(pair.difference.interval, unit=False),
+                covers(pair.difference.coverage),
+                str(pair.difference.interval.n),
+                NONE if pair.ratios is None else times(*pair.ratios),
+                PAYS[pair.outcome],
+            ]
+            for pair in report.pairs
+        ],
+        left=2,
+    )
+
+
+def _chances(report: SeveralReport) -> TextTable:
+    return TextTable(
+        "Probability that a run of the automatic arm is the better one, mean over datasets, and on "
+        "how many datasets it is shown to be no worse by the study's margin",
+        ["hand", "automatic", "probability [95 %]", "covers", "no worse"],
+        [
+            [
+                pair.hand,
+                pair.automatic,
+                _interval(pair.improvement),
+                covers(pair.improvement.coverage),
+                f"{len(pair.no_worse)}/{len(report.studies)}" if pair.margins else NONE,
+            ]
+            for pair in report.pairs
+        ],
+        left=2,
+    )
+
+
+def _shares(report: SeveralReport) -> TextTable:
+    """Profiles at the quarters of all regrets."""
+    if not report.profiles:
+        return TextTable("", [], [])
+    tau = report.profiles[0].tau
+    places = [len(tau) // 4, len(tau) // 2, 3 * len(tau) // 4]
+    return TextTable(
+        "Share of an arm's runs, over all datasets, with a regret of at most tau; the band holds "
+        "at each tau on its own",
+        ["arm", *(f"{report.score.number(tau[i])} [95 %]" for i in places), "covers"],
+        [
+            [
+                one.arm,
+                *(share(one.share[i], one.lower[i], one.upper[i]) for i in places),
+                covers(one.coverage),
+            ]
+            for one in report.profiles
+        ],
+    )
+
+
+def _interval(found: Aggregate) -> str:
+    interval = found.interval
+    return share(interval.mean, interval.lower, interval.upper)

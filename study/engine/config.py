@@ -1,0 +1,32 @@
+"""What an engine is made with. Light: whoever holds an engine's handle imports it, torch does not
+come with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vae_core.precision import Precision
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an engine is made with."""
+
+    name: str
+    home: str
+    """The study's folder, on storage that every node sees."""
+    device: str
+    evaluation: Mapping[str, Any]
+    """The spec's section."""
+    objective: str
+    epoch: int
+    """The lease epoch of the driver that made it: under a higher one it may write no more."""
+    keep: str
+    """Checkpoints that stay while a trial runs: ``all``, else the last two."""
+    weights: str | None
+    """The file of the Inception network's weights, if the study asks for its features."""
+    precision: Precision = "float32"
+    """Of matrix products and convolutions in training."""

@@ -1,0 +1,47 @@
+"""The Inception network's weights, where every node of a study finds them: in its data store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.engine import checkpoints
+from study.spec import EvaluationSpec
+
+
+def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
+    """The file of weights in ``store``; None where the study asks for no features of Inception.
+
+    The file that the environment names, else the one in the store already, else torch-fidelity's
+    own download; the network is made of it once, so that a wrong one is told before anything runs.
+
+    Raises:
+        DataError: there is none, or it holds something else.
+    """
+    if "inception" not in evaluation.features:
+        return None
+    from vae_core.evaluation.features import WEIGHTS_VARIABLE, inception, weights_file
+
+    given = os.environ.get(WEIGHTS_VARIABLE)
+    there = sorted(store.glob("inception-*.pth"), key=lambda path: path.stat().st_mtime)
+    if given is None and there:
+        return there[-1]
+    source = weights_file(None if given is None else Path(given))
+    found = inception(source, "cpu").describe()
+    path = _named(store, str(found["sha256"]))
+    if not path.exists():
+        checkpoints.write(path, source.read_bytes())
+    return path
+
+
+def recorded_weights(descriptions: Mapping[str, Any], store: Path) -> Path | None:
+    """The file in ``store`` that a study's distances were measured with, by its record of them."""
+    if "inception" not in descriptions:
+        return None
+    return _named(store, descriptions["inception"][-1]["sha256"])
+
+
+def _named(store: Path, sha256: str) -> Path:
+    return store / f"inception-{sha256[:12]}.pth"

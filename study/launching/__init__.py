@@ -1,0 +1,1 @@
+"""Running a study: everything between a checked spec and its report."""

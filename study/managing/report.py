@@ -1,0 +1,39 @@
+"""A study's tables, report, page and figures, written from its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from study.analysis import Report, as_text, build_report, write_records
+from study.analysis.answers.prices import Price
+from study.journal import Event, StudyHome
+from study.spec import StudySpec
+from study.tracking import run_links
+
+
+def write_report(
+    spec: StudySpec,
+    events: Iterable[Event],
+    home: StudyHome,
+    *,
+    target: float | None = None,
+    price: Price | None = None,
+) -> Report:
+    """Write tables, report, page and figures into the study's home.
+
+    ``target`` and ``price`` as for :func:`study.analysis.build_report`.
+    """
+    from study.analysis.rendering.figures import drawing
+    from study.analysis.rendering.figures.catalogue import figures  # and Altair with it
+    from study.analysis.rendering.page.html import as_html
+
+    drawing.prepare()
+    tables = write_records(events, home.path)
+    report = build_report(tables, spec.to_dict(), spec.warnings(), target=target, price=price)
+    drawn = figures(report, tables, home.path)
+    home.figures.mkdir(parents=True, exist_ok=True)
+    with drawing.writing(drawn, home.figures):
+        page = as_html(report, drawn, tables["trials"], home.path, run_links(home))
+        home.page.write_text(page, encoding="utf-8")
+    (home.report / "report.txt").write_text(as_text(report), encoding="utf-8")
+    return report

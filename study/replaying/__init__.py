@@ -1,0 +1,1 @@
+"""A search tried on recorded trials, with nothing trained."""

@@ -1,0 +1,1 @@
+"""Ray Tune's interfaces over the conductor, and the one run of Tune that a study has."""

@@ -1,0 +1,45 @@
+"""The one run of Tune a study has."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+from ray import tune
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Experiment
+from ray.tune.search import SearchGenerator
+
+from study.scheduling.fleet import Fleet
+from study.scheduling.tune.actor_stubs import Seats
+from study.scheduling.tune.interfaces import StudyScheduler, StudySearcher
+from study.search import Conductor
+
+
+def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
+    """Run trials until the conductor has no more.
+
+    Tune's controller is driven here, for its Tuner has no way to say what trials run on. It keeps
+    nothing of its own: its snapshots go to a folder that is thrown away, and what fails on the way
+    to an engine is tried again without end, for the conductor counts failures.
+    """
+    # Tune starts trials one after the other unless told how many may be pending.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
+    with tempfile.TemporaryDirectory(prefix="study-tune-") as scratch:
+        experiment = Experiment(
+            "trials", tune.Trainable, num_samples=sys.maxsize, storage_path=scratch, max_failures=-1
+        )
+        search = SearchGenerator(StudySearcher(conductor, fleet))
+        search.add_configurations([experiment])
+        controller = TuneController(
+            search_alg=search,
+            scheduler=StudyScheduler(conductor, fleet),
+            storage=experiment.storage,
+            resource_manager_factory=lambda: Seats(fleet.relay),
+        )
+        try:
+            while not controller.is_finished():
+                controller.step()
+        finally:
+            controller.cleanup()

@@ -1,0 +1,182 @@
+"""MLflow's pages: serving them, and where in them a study and its trials are."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from study.journal import StudyHome, read_events
+from study.tracking.projection import created_tag
+from study.tracking.store import (
+    ARTIFACTS,
+    SQLITE,
+    TrackingError,
+    check,
+    credentials,
+    sqlite_path,
+    tracking_uri,
+)
+
+HOST, PORT = "127.0.0.1", 5000
+"""Where `study ui` serves the pages."""
+
+_PATIENCE = 4.0  # seconds a server has for an answer
+_ALTOGETHER = 10.0  # seconds for all of a study's runs; a server sends some 300 a second
+_PAGE = 250  # runs an answer
+_SEARCH = "api/2.0/mlflow/runs/search"
+_EXPERIMENT = "api/2.0/mlflow/experiments/get-by-name"
+
+
+def run_links(home: StudyHome) -> dict[str, str]:
+    """Where MLflow's pages show the trials of the study in ``home``, by the trials' names.
+
+    Of the embedded store that is where `study ui` serves them. Empty where the store is away, does
+    not know the study, or is a database on a server. What links are for can do without: a server
+    that takes long is asked for ten seconds, and gives those of the latest trials.
+    """
+    uri = tracking_uri(home.studies)
+    first = next((event for event in read_events(home.path) if event.kind == "study"), None)
+    created = created_tag(first.time) if first else ""
+    try:
+        if uri.startswith(SQLITE):
+            base, runs = f"http://{HOST}:{PORT}", _in_database(uri, created)
+        elif urlsplit(uri).scheme in {"http", "https"}:
+            base, runs = uri.rstrip("/"), _on_server(uri.rstrip("/"), home.name, created)
+        else:
+            return {}
+        return {trial: _address(base, experiment, run) for trial, experiment, run in runs}
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, sqlite3.Error):
+        return {}  # whatever it is that answers, it is no MLflow that can be read
+
+
+def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
+    """Serve MLflow's pages for the studies in ``studies_home`` until interrupted.
+
+    Returns:
+        The server's exit code; 0 when it was ended by Ctrl-C, or when the store is a server that
+        has pages of its own.
+
+    Raises:
+        TrackingError: no study was launched there yet, or the port is taken.
+    """
+    uri = tracking_uri(studies_home)
+    if urlsplit(uri).scheme in {"http", "https", "databricks"}:
+        print(f"MLflow has its pages at {uri}")
+        return 0
+    check(uri)
+    if uri.startswith(SQLITE) and not sqlite_path(uri).exists():
+        raise TrackingError(
+            "there is nothing to show",
+            where=str(sqlite_path(uri)),
+            remedy="launch a study first, or name its folder with --home",
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise TrackingError(
+                f"cannot listen on {host}:{port} ({error.strerror})",
+                where="--port",
+                remedy="name a free port with --port",
+            ) from error
+    artifacts = studies_home.resolve() / ARTIFACTS
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--artifacts-destination", str(artifacts), "--workers", "1"]
+    command += ["--host", host, "--port", str(port)]
+    # The job runner is for MLflow's language model tools: three more processes, of no use here.
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    base = f"http://{host}:{port}"
+    print(f"MLflow's pages: {base}")
+    for name, experiment in _experiments(uri).items():
+        print(f"    {name}: {_address(base, experiment)}")
+    print('Should they open on GenAI, choose "Model training" at the top left', flush=True)
+    server = subprocess.Popen(command, env=quiet | dict(os.environ))
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        server.wait()
+        return 0
+    finally:
+        if server.poll() is None:
+            server.terminate()
+
+
+def _address(base: str, experiment: str, run: str = "") -> str:
+    """A page of an experiment or of a run; without the query it would open among GenAI's."""
+    place = f"experiments/{experiment}/runs{f'/{run}' if run else ''}"
+    return f"{base}/#/{place}?workflowType=machine_learning"
+
+
+def _experiments(uri: str) -> dict[str, str]:
+    """The ids of the studies' experiments by their names; none of a store that says none."""
+    if not uri.startswith(SQLITE):
+        return {}
+    query = (
+        "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
+        " AND experiment_id <> 0 ORDER BY name"
+    )
+    try:
+        return dict(_rows(uri, query))
+    except sqlite3.Error:  # an empty file is a store whose tables the server will make
+        return {}
+
+
+def _in_database(uri: str, created: str) -> Iterator[tuple[str, str, str]]:
+    # MLflow's own client takes seconds to import.
+    return _rows(
+        uri,
+        "SELECT trial.value, runs.experiment_id, runs.run_uuid FROM runs"
+        " JOIN tags AS trial ON trial.run_uuid = runs.run_uuid AND trial.key = 'study.trial'"
+        " JOIN tags AS born ON born.run_uuid = runs.run_uuid AND born.key = 'study.created'"
+        " WHERE runs.lifecycle_stage = 'active' AND born.value = ?",
+        created,
+    )
+
+
+def _rows(uri: str, query: str, *values: str) -> Iterator[Any]:
+    address = f"file:{quote(str(sqlite_path(uri)))}?mode=ro"
+    with closing(sqlite3.connect(address, timeout=_PATIENCE, uri=True)) as database:
+        yield from database.execute(query, values)
+
+
+def _on_server(uri: str, study: str, created: str) -> Iterator[tuple[str, str, str]]:
+    found = _ask(f"{uri}/{_EXPERIMENT}?{urlencode({'experiment_name': study})}")
+    wanted = {
+        "experiment_ids": [found["experiment"]["experiment_id"]],
+        "filter": f"tags.`study.created` = '{created}' and tags.`study.kind` = 'trial'",
+        "max_results": _PAGE,
+    }
+    end = time.monotonic() + _ALTOGETHER
+    while time.monotonic() < end:
+        page = _ask(f"{uri}/{_SEARCH}", wanted)
+        for run in page.get("runs", ()):
+            tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+            yield tags["study.trial"], run["info"]["experiment_id"], run["info"]["run_id"]
+        if not page.get("next_page_token"):
+            return
+        wanted["page_token"] = page["next_page_token"]
+
+
+def _ask(address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(
+        address,
+        None if body is None else json.dumps(body).encode(),
+        {"Content-Type": "application/json", **credentials()},
+    )
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found

@@ -1,0 +1,1 @@
+"""A finished trial trained again, and compared to the last bit."""

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import vl_convert
+from PIL import Image
+
+from study.analysis import build_report, build_tables
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.shapes import BreakEven, CostCurve, Count, Landing, Plane
+from study.analysis.answers.verdict import CALIBRATED_ELBO
+from study.analysis.rendering.figures import drawing
+from study.analysis.rendering.figures.catalogue import cost_curves, figures, learning, plane
+from study.analysis.rendering.figures.chart import COLOURS, Figure, Looks, bulk, thinned
+from study.analysis.statistics.intervals import Interval
+
+LOOKS = Looks(["tpe", "sigma"])
+NAMES = ["confirm", "cost_curves", "search", "plane", "learning", "device_seconds"]
+NAMES += ["calibration", "variances"]
+
+
+def drawn(stream: Any, home: Path) -> dict[str, Figure]:
+    tables = build_tables(stream.lines)
+    return {figure.name: figure for figure in figures(build_report(tables), tables, home)}
+
+
+def curve(arm: str, value: Sequence[float | None], **more: Any) -> CostCurve:
+    n = len(value)
+    known: dict[str, Any] = {
+        "automatic": False, "estimand": "median", "images": [1000.0 * (i + 1) for i in range(n)],
+        "seconds": [None] * n, "lower": [None] * n, "upper": [None] * n, "simultaneous": True,
+        "why": "", "expected": [],
+    }  # fmt: skip
+    return CostCurve(arm=arm, value=value, **known | more)
+
+
+def drawing_of(figure: Figure) -> bytes:
+    """The figure's picture; its chart is valid Vega-Lite."""
+    assert figure.chart is not None
+    figure.chart.to_dict()
+    picture: bytes = vl_convert.vegalite_to_png(figure.picture())
+    return picture
+
+
+def level(images: float | None) -> BreakEven:
+    return BreakEven(
+        "tpe", "sigma", "calibrated_elbo", Count(2, 1, 3, 4), (images, None, None),
+        (None, None, None), Interval(8.5, 8.0, 9.0, 3), None, 3, "tpe breaks even at 2 trials",
+    )  # fmt: skip
+
+
+def arms_of(stream: Any) -> Sequence[ArmResult]:
+    return build_report(build_tables(stream.lines)).arms
+
+
+def of(rows: Sequence[Mapping[str, Any]], part: str) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["part"] == part]
+
+
+def test_a_whole_study_has_all_figures_in_the_order_they_are_read(
+    whole: Any, tmp_path: Path
+) -> None:
+    found = drawn(whole, tmp_path)
+    assert list(found) == NAMES
+    seeds = [(row["arm"], row["seed"], row["value"]) for row in of(found["confirm"].rows, "seed")]
+    assert seeds[:3] == [("tpe", 101, 9.0), ("tpe", 102, 9.2), ("tpe", 103, 9.1)]
+    means = {row["arm"]: row["value"] for row in of(found["confirm"].rows, "mean")}
+    assert means == pytest.approx({"tpe": 9.1, "sigma": 9.5})
+    searched = of(found["search"].rows, "trial")
+    trials = [(row["at"], row["value"], row["state"]) for row in searched]
+    assert trials == [(0.5, 10.0, "complete"), (1.5, 9.0, "pruned"), (3.5, 8.0, "complete")]
+    (end,) = of(found["search"].rows, "end")
+    assert (end["arm"], end["at"], end["value"]) == ("sigma", 0.25, 9.0)
+    curves = [row for row in found["learning"].rows if row["arm"] == "sigma"]
+    assert [(row["images"], row["lowest"], row["highest"], row["runs"]) for row in curves] == [
+        (500, 9.9, 10.1, 3),
+        (1000, 8.9, 9.1, 3),
+    ]
+    paid = sum(row["seconds"] for row in found["device_seconds"].rows)
+    assert paid == pytest.approx(36.25), "the engines' time"
+
+
+def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
+    curves = [
+        curve("tpe", [None, 9.5, 9.0], lower=[None, 9.0, 8.5], upper=[None, None, 9.5]),
+        curve("sigma", [9.5, 9.4], automatic=True, why="too few runs"),
+    ]
+    arms = arms_of(whole)
+    figure = cost_curves(curves, [level(2000.0), level(None)], arms, CALIBRATED_ELBO, LOOKS)
+    points = [(row["arm"], row["trials"], row["value"]) for row in of(figure.rows, "curve")]
+    assert points == [("tpe", 2, 9.5), ("tpe", 3, 9.0), ("sigma", 1, 9.5), ("sigma", 2, 9.4)]
+    assert "upper" not in of(figure.rows, "curve")[0], "an open end is no number"
+    (automatic,) = of(figure.rows, "level")
+    assert automatic["arm"] == "sigma"
+    assert automatic["value"] == pytest.approx(9.5)
+    assert automatic["lower"] < 9.5 < automatic["upper"]
+    (mark,) = of(figure.rows, "break-even")
+    assert (mark["images"], mark["value"], mark["trials"]) == (2000.0, 8.5, 2)
+    assert "at all budgets at once" in figure.caption
+    assert drawing_of(figure).startswith(b"\x89PNG")
+    without = cost_curves([replace(curves[0], why="once")], [], arms, CALIBRATED_ELBO, LOOKS)
+    assert "No band, searched too few times: tpe." in without.caption
+    assert "No search is at an automatic arm's level" in without.caption
+
+
+def test_a_long_search_is_thinned_and_keeps_its_end(whole: Any) -> None:
+    values = [20.0 - i / 1000 for i in range(5000)]
+    figure = cost_curves([curve("tpe", values)], [], arms_of(whole), CALIBRATED_ELBO, LOOKS)
+    trials = [row["trials"] for row in of(figure.rows, "curve")]
+    assert len(trials) <= 151
+    assert trials[-1] == 5000
+
+
+def test_the_plane_has_sweep_frontier_and_landings() -> None:
+    sweep = [(1.0, 9.0, 2.0), (2.0, 9.5, 1.0), (3.0, 5.0, 0.5)]
+    landing = Landing("sigma", True, 2.0, 7.0, 0.7, None, None, None, "no frontier there")
+    figure = plane(Plane(sweep, [sweep[0], sweep[2]], [landing]), LOOKS)
+    assert [len(of(figure.rows, part)) for part in ("trial", "frontier", "landing")] == [3, 2, 1]
+    assert "nats" not in of(figure.rows, "landing")[0]
+    assert figure.chart is not None
+    none = plane(Plane([], [], [], "nothing has landed"), LOOKS)
+    assert (none.chart, none.why) == (None, "nothing has landed")
+
+
+def test_learning_curves_of_many_long_runs_stay_small() -> None:
+    runs, reports = 40, 1000
+    names = [f"t{i}" for i in range(runs)]
+    trials = pa.table({
+        "trial": names, "arm": ["sigma"] * runs, "phase": ["confirm"] * runs,
+        "chosen": [True] * runs, "state": ["complete"] * (runs - 1) + ["failed"],
+    })  # fmt: skip
+    records = pa.table({
+        "trial": [name for name in names for _ in range(reports)],
+        "images": list(range(reports)) * runs,
+        "validation_calibrated_elbo": [float(i) for i in range(reports)] * runs,
+    })  # fmt: skip
+    figure = learning({"trials": trials, "records": records}, CALIBRATED_ELBO, LOOKS)
+    assert len(figure.rows) <= 61
+    assert figure.rows[-1]["images"] == 999
+    assert {row["runs"] for row in figure.rows} == {39}, "those that came to their end"
+
+
+def test_an_arm_has_one_colour_in_all_figures(make_stream: Any, arms: Any, tmp_path: Path) -> None:
+    names = [f"sigma-{i}" for i in range(9)]
+    stream = make_stream({"tpe": arms["hand"], **dict.fromkeys(names, arms["automatic"])})
+    stream.search("tpe", [9.0])
+    for name in names[1:]:  # one has come to nothing
+        stream.confirm(name, {101: 9.0, 102: 8.0})
+    colours: dict[str, set[tuple[str, str]]] = {}
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            if value.get("field") == "arm" and (scale := value.get("scale")):
+                for arm, style in zip(scale["domain"], scale["range"], strict=True):
+                    if style in COLOURS:
+                        colours.setdefault(arm, set()).add(style)
+            for item in value.values():
+                look(item)
+        if isinstance(value, list):
+            for item in value:
+                look(item)
+
+    for figure in drawn(stream, tmp_path).values():
+        if figure.chart is not None and figure.name != "device_seconds":
+            look({**figure.spec(), "datasets": None})
+    assert set(colours) == {"tpe", *names[1:]}
+    assert all(len(found) == 1 for found in colours.values())
+
+
+def test_a_figure_is_written_as_picture_and_table(whole: Any, tmp_path: Path) -> None:
+    found = drawn(whole, tmp_path)
+    with drawing.writing(list(found.values()), tmp_path):
+        pass
+    written = {path.stem for path in tmp_path.iterdir()}
+    assert written == {name for name in NAMES if found[name].chart is not None}
+    assert len(written) > 3
+    with Image.open(tmp_path / "confirm.png") as picture:
+        assert picture.width > 1.5 * 720
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "confirm.csv").read_text())))
+    assert [row["seed"] for row in rows if row["arm"] == "tpe"] == ["101", "102", "103", ""]
+
+
+def test_a_picture_that_cannot_be_drawn_is_an_error(whole: Any, tmp_path: Path) -> None:
+    figure = drawn(whole, tmp_path)["confirm"]
+    (tmp_path / "confirm.png").mkdir()
+    with (
+        pytest.raises(RuntimeError, match=r"could not be drawn:[\s\S]*Is a directory"),
+        drawing.writing([figure], tmp_path),
+    ):
+        pass
+
+
+def test_the_same_records_give_the_same_figures(whole: Any, tmp_path: Path) -> None:
+    first, second = drawn(whole, tmp_path), drawn(whole, tmp_path)
+    for name, figure in first.items():
+        if figure.chart is not None:
+            assert json.dumps(figure.spec()) == json.dumps(second[name].spec())
+    assert drawing_of(first["confirm"]) == drawing_of(second["confirm"])
+
+
+def degenerate(make_stream: Any, arms: Any) -> dict[str, Any]:
+    nothing, asked, one, failed = (make_stream() for _ in range(4))
+    asked.ask("tpe", "search", 0, 1, {"beta": 1.0})
+    one.search("tpe", [9.0])
+    one.confirm("tpe", {101: 9.0}, chosen_from=0)
+    one.confirm("sigma", {101: 9.0})
+    failed.search("tpe", [None, None])
+    failed.confirm("sigma", {101: None})
+    automatic = make_stream({"sigma": arms["automatic"]})
+    automatic.confirm("sigma", {101: 9.0, 102: 9.0})
+    return {"nothing": nothing, "asked": asked, "one seed": one, "failed": failed,
+            "no hand": automatic}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["nothing", "asked", "one seed", "failed", "no hand"])
+def test_studies_that_say_little(make_stream: Any, arms: Any, tmp_path: Path, which: str) -> None:
+    found = drawn(degenerate(make_stream, arms)[which], tmp_path)
+    assert list(found) == NAMES
+    for figure in found.values():
+        if figure.chart is None:
+            assert figure.why
+        else:
+            json.dumps(figure.spec(), allow_nan=False)
+            assert drawing_of(figure).startswith(b"\x89PNG")
+    has_confirmed = found["confirm"].chart is not None
+    assert has_confirmed == (which in ("one seed", "no hand"))
+
+
+def test_the_bulk_leaves_out_what_is_far_off() -> None:
+    low, high = bulk([1.0, 2.0, 3.0, 4.0, 1000.0])
+    assert low < 1.0
+    assert 4.0 < high < 5.0
+    low, high = bulk([2.0])
+    assert low < 2.0 < high
+    low, high = bulk([0.0])
+    assert low < 0.0 < high
+
+
+def test_thinned_places_are_few_and_end_at_the_last() -> None:
+    assert thinned(3, 60) == [0, 1, 2]
+    assert thinned(0, 60) == []
+    assert thinned(1, 60) == [0]
+    places = thinned(1000, 60)
+    assert (len(places), places[-1]) == (60, 999)

@@ -1,0 +1,451 @@
+"""What an engine leaves when it goes, at any moment, and how another goes on from it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_bench import (
+    Bench,
+    follow,
+    hear,
+    makers,
+    numbers,
+    request,
+    slow_down,
+    spent,
+)
+
+from study.engine import checkpoints
+from study.engine import engine as engine_module
+from study.engine.engine import Engine
+
+
+def cut(bench: Bench, count: int, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Let an engine go up to a report, then no further; return what it told."""
+    engine = bench.engine()
+    engine.admit(asked | {"until": count})
+    found = hear(engine, asked["trial"], count)
+    engine.stop()
+    return found
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [tear, flip, empty])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_damaged_checkpoint_costs_a_segment_and_no_number(
+    bench: Bench, damage: Callable[[Path], None], both: bool
+) -> None:
+    whole = follow(bench.engine(), request("whole"))
+    known = cut(bench, 3, request("cut"))
+    files = [bench.folder("cut") / name for name in bench.checkpoints("cut")]
+    assert [file.name[:9] for file in files] == ["000000020", "000000030"]
+    for file in files if both else files[1:]:
+        damage(file)
+    lost = 1 if not both else 3
+    heard = follow(bench.engine(epoch=2), request("cut", after=3))
+    assert numbers(heard) == numbers(whole[3 - lost :])
+    assert makers(heard) == ["engine-2"] * (lost + 1), "what was known and is done again, too"
+    assert numbers(heard[:lost]) == numbers(known[3 - lost :])
+    assert bench.checkpoints("cut") == ["000000030-000002.ckpt", "000000040-000002.ckpt"]
+
+
+def test_reports_that_no_driver_heard_come_from_the_checkpoint_with_their_maker(
+    bench: Bench,
+) -> None:
+    whole = follow(bench.engine(), request("whole"))
+    known = cut(bench, 3, request("cut"))
+    engine = bench.engine()
+    heard = follow(engine, request("cut", after=1))
+    assert numbers(heard) == numbers(whole[1:])
+    assert makers(heard) == ["engine-1", "engine-1", "engine-2"]
+    assert {report["start"]["engine"] for report in heard} == {"engine-2"}
+    assert [r["seconds"] for r in heard[:2]] == [r["seconds"] for r in known[1:]]
+    account = engine.stop()["seconds"]
+    assert account["training"] + account["evaluation"] == pytest.approx(spent(heard[2:]))
+
+
+def test_an_end_that_no_driver_heard_is_not_trained_for_again(bench: Bench) -> None:
+    for trial, changes in {
+        "complete": {},
+        "failed": {"training": {"lr": 1e30}},
+        "confirmed": {"phase": "confirm"},
+    }.items():
+        first, second = bench.engine(), bench.engine()
+        first.admit(request(trial, **changes))
+        told = hear(first, trial, 1)
+        while "end" not in told[-1]:
+            told += first.reports(trial, len(told))
+        first.stop()
+        for after in (0, len(told) - 1):
+            heard = follow(second, request(trial, after=after, **changes))
+            assert numbers(heard) == numbers(told[after:])
+            assert makers(heard) == [first.config.name] * (len(told) - after)
+        seconds = second.stop()["seconds"]
+        assert (seconds["training"], seconds["evaluation"], seconds["pilot"]) == (0, 0, 0)
+
+
+def test_what_is_in_a_checkpoint_is_heard_before_a_row_is_free(bench: Bench) -> None:
+    told = cut(bench, 2, request("cut"))
+    engine = bench.engine()
+    engine.admit(request("endless", training={"epochs": 10_000}))
+    engine.admit(request("cut", until=2, after=1))
+    assert numbers(hear(engine, "cut", 1)) == numbers(told[1:])
+    assert engine.aboard() == (1, ["endless", "cut"])
+    engine.release("cut")
+    assert engine.aboard() == (1, ["endless"])
+
+
+def test_a_trial_asked_up_to_a_report_it_has_passed_trains_no_further(bench: Bench) -> None:
+    cut(bench, 3, request("cut"))
+    engine = bench.engine()
+    engine.admit(request("cut", after=1, until=2))
+    assert [report["step"] for report in hear(engine, "cut", 2)] == [2, 3]
+    assert engine.stop()["seconds"]["training"] == 0
+
+
+def test_a_stay_whose_release_was_lost_ends_for_whoever_asks_for_the_next(bench: Bench) -> None:
+    whole = follow(bench.engine(), request("whole"))
+    engine = bench.engine()
+    engine.admit(request("held", until=2))
+    told = hear(engine, "held", 2)
+    further = request("held", after=2, until=3)
+    engine.admit(further)  # the relay died with the release, and its successor asks
+    assert numbers(engine.reports("held", 0)) == numbers(told)
+    assert engine.reports("held", 2) == [], "the stay is over, and nobody waits for ever"
+    engine.release("held")
+    engine.admit(further)
+    assert numbers(hear(engine, "held", 1)) == numbers(whole[2:3])
+
+
+def test_all_checkpoints_stay_if_wanted_and_a_trial_goes_on_from_any(bench: Bench) -> None:
+    whole = follow(bench.engine(keep="all"), request())
+    assert len(bench.checkpoints("a")) == 4
+    for report in (1, 2, 3, 4):
+        middle = checkpoints.at(bench.folder("a"), report)
+        assert middle is not None
+        assert len(middle.reports) == report
+        name = f"from-{report}"
+        checkpoints.save(bench.folder(name), middle, epoch=1, keep="none")
+        assert numbers(follow(bench.engine(width=1), request(name))) == numbers(whole)
+
+
+# -- putting trials down inside a segment ---------------------------------------------------------
+
+
+FAMILIES = [
+    {"name": "learned_sigma", "sigma_lr": 0.02},
+    {"name": "running_average", "decay": 0.9},
+    {"name": "asperti_trentin"},
+    {"name": "fixed_beta", "beta": 0.05},
+    {"name": "optimal_sigma"},
+]
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_trials_put_down_anywhere_go_on_to_the_same_end(
+    bench: Bench, width: int, seed: int
+) -> None:
+    """Several times over, each time in another engine, row and order of neighbours."""
+    chance = random.Random(f"{width} {seed}")
+    asked = {
+        name: request(
+            name,
+            seed=10 * seed + k,
+            balancer=FAMILIES[(seed + k) % len(FAMILIES)],
+            training={"dequantize": seed % 2 == 1},
+        )
+        for k, name in enumerate("abc"[:width])
+    }
+    whole = bench.engine(width=width)
+    undisturbed = {name: numbers(follow(whole, asked[name])) for name in asked}
+    for name in asked:
+        checkpoints.retire(bench.folder(name), "none")
+
+    heard: dict[str, list[dict[str, Any]]] = {name: [] for name in asked}
+    inside, charged = 0, 0.0
+    for launch in itertools.count(1):
+        engine = bench.engine(width=width, epoch=launch)
+        if launch <= 4:
+            slow_down(engine)
+        left = [n for n in asked if not heard[n] or "end" not in heard[n][-1]]
+        chance.shuffle(left)
+        for name in left:
+            engine.admit(asked[name] | {"after": len(heard[name])})
+        if launch <= 4:
+            time.sleep(chance.uniform(0.0, 0.12))
+            heard_now = {name: listened(engine, name) for name in left}
+            seconds = engine.suspend()
+            charged += sum(seconds.values())
+            assert set(seconds) <= set(left)
+            assert all(engine.reports(name, 0) == [] for name in seconds)
+            assert not set(engine.aboard()[1]) & set(seconds)
+        else:
+            heard_now = {name: follow(engine, asked[name] | at(heard[name])) for name in left}
+        for name, reports in heard_now.items():
+            heard[name] += reports
+        for name in left:
+            saved = checkpoints.newest(bench.folder(name))
+            inside += saved is not None and len(saved.row["history"]) > 0
+        account = engine.stop()
+        assert account["unreported"] == {}, "what a suspended trial did is the caller's to charge"
+        if launch > 4:
+            break
+    assert {name: numbers(reports) for name, reports in heard.items()} == undisturbed
+    assert inside > 0
+    accounts = [e.stop()["seconds"] for e in bench.engines[1:]]
+    trained = sum(a["training"] + a["evaluation"] for a in accounts)
+    told = sum(spent(reports) for reports in heard.values())
+    assert trained == pytest.approx(told + charged), "every second is charged once"
+
+
+def at(heard: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"after": len(heard)}
+
+
+def listened(engine: Engine, trial: str) -> list[dict[str, Any]]:
+    """What there is to hear of ``trial`` now, without waiting."""
+    run = engine._runs.get(trial)
+    return engine.reports(trial, 0) if run is not None and run.deliverables else []
+
+
+def test_putting_down_lets_waiting_calls_go_and_another_trial_in(bench: Bench) -> None:
+    engine = bench.engine()
+    engine.admit(request("endless", training={"epochs": 10_000}))
+    engine.admit(request("waiting"))
+    heard: list[Any] = []
+    callers = [
+        threading.Thread(target=lambda trial=trial: heard.append(engine.reports(trial, 0)))
+        for trial in ("endless", "waiting")
+    ]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.05)
+    seconds = engine.suspend()
+    for caller in callers:
+        caller.join(20)
+    assert heard == [[], []]
+    assert seconds["endless"] > 0
+    assert seconds["waiting"] == 0
+    assert not bench.folder("waiting").exists()
+    assert engine.suspend() == {}
+    assert follow(engine, request("next"))[-1]["end"]["state"] == "complete"
+
+
+def test_a_trial_that_is_over_is_heard_even_when_the_others_were_put_down(bench: Bench) -> None:
+    engine = bench.engine(width=2)
+    engine.admit(request("held", until=1))
+    hear(engine, "held", 1)
+    engine.admit(request("endless", training={"epochs": 10_000}))
+    time.sleep(0.05)
+    assert set(engine.suspend()) == {"endless"}
+    assert len(engine.reports("held", 0)) == 1
+
+
+# -- the fence ------------------------------------------------------------------------------------
+
+
+def contents(home: Path) -> dict[str, tuple[int, bytes]]:
+    found = (path for path in home.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_fenced_engine_writes_nothing_and_ends(
+    bench: Bench, ending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BEAT", 1000.0)
+    journal = bench.home / "journal"
+    journal.mkdir()
+    (journal / "000001.log").touch()
+    engine = slow_down(bench.engine(width=2, epoch=1), 0.01)
+    engine.admit(request("a", phase="confirm", training={"reports": 2 if ending else 20}))
+    engine.admit(request("b", seed=2, training={"reports": 2 if ending else 20}))
+    hear(engine, "a", 1)
+    hear(engine, "b", 1)
+    (journal / "000002.log").touch()
+    before = contents(bench.home)
+    engine.serve()
+    assert engine.reports("a", 0) == engine.reports("b", 0) == []
+    assert engine.suspend() == {}
+    engine.admit(request("late"))
+    assert engine.reports("late", 0) == []
+    assert engine.stop()["unreported"].keys() == {"a", "b"}
+    assert contents(bench.home) == before
+    assert not (bench.folder("a") / "model.pt").exists()
+
+
+def test_a_fenced_engine_cannot_put_trials_down(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BEAT", 1000.0)
+    (bench.home / "journal").mkdir()
+    (bench.home / "journal" / "000007.log").touch()
+    engine = slow_down(bench.engine(epoch=7))
+    engine.admit(request(training={"epochs": 100}))
+    time.sleep(0.05)
+    (bench.home / "journal" / "000008.log").touch()
+    assert engine.suspend() == {}
+    assert bench.checkpoints("a") == []
+    engine.serve()
+
+
+def test_an_idle_engine_learns_of_the_fence_from_its_heart(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BEAT", 0.01)
+    (bench.home / "journal").mkdir()
+    (bench.home / "journal" / "000001.log").touch()
+    engine = bench.engine()
+    (bench.home / "journal" / "000002.log").touch()
+    engine.serve()
+
+
+# -- the account and the heartbeat ----------------------------------------------------------------
+
+
+def heartbeat(bench: Bench, engine: Engine) -> dict[str, Any] | None:
+    path = bench.home / "engines" / f"{engine.config.name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def worked(account: dict[str, Any]) -> float:
+    seconds: float = account["seconds"]["training"] + account["seconds"]["evaluation"]
+    return seconds
+
+
+def test_every_heartbeat_adds_up_to_whole_reports_and_what_is_unreported(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BEAT", 0.005)
+    engine = slow_down(bench.engine(width=2))
+    seen = []
+    engine.admit(request())
+    for _ in range(60):
+        beat = heartbeat(bench, engine)
+        if beat is not None:
+            seen.append(beat)
+        time.sleep(0.004)
+    reports = follow(engine, request())
+    totals = [0.0, *itertools.accumulate(spent([report]) for report in reports)]
+    for beat in seen:
+        told = worked(beat) - sum(beat["unreported"].values())
+        assert min(abs(told - total) for total in totals) < 1e-9
+        assert set(beat["unreported"]) <= {"a"}
+        assert (beat["engine"], beat["device"], beat["width"]) == ("engine-0", "cpu", 2)
+        assert beat["startup_seconds"] == beat["seconds"]["start_up"] > 0
+    assert any(beat["unreported"] for beat in seen)
+
+
+def test_the_last_word_is_the_account_and_no_heartbeat_follows_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BEAT", 0.001)
+    engine = slow_down(bench.engine())
+    engine.admit(request())
+    hear(engine, "a", 1)
+    account = engine.stop()
+    assert account == engine.stop()
+    assert account.keys() == (heartbeat(bench, engine) or {}).keys()
+    (bench.home / "engines" / "engine-0.json").unlink()
+    time.sleep(0.05)
+    assert heartbeat(bench, engine) is None
+    reports = list(engine._runs["a"].reports)
+    assert worked(account) == pytest.approx(spent(reports) + account["unreported"].get("a", 0.0))
+
+
+def test_a_released_trials_lost_work_stays_in_the_account(bench: Bench) -> None:
+    engine = slow_down(bench.engine(width=2))
+    engine.admit(request("gone", training={"epochs": 1000, "reports": 1}))
+    engine.admit(request("stays", seed=2))
+    heard = hear(engine, "stays", 2)
+    engine.release("gone")
+    while "end" not in heard[-1]:
+        heard += engine.reports("stays", len(heard))
+    account = engine.stop()
+    assert account["unreported"].keys() == {"gone"}
+    assert account["unreported"]["gone"] > 0
+    assert worked(account) == pytest.approx(spent(heard) + account["unreported"]["gone"])
+
+
+def test_reports_that_nobody_asked_for_before_a_release_are_lost_work(bench: Bench) -> None:
+    engine = bench.engine()
+    engine.admit(request())
+    heard = hear(engine, "a", 1)
+    while not engine._runs["a"].over:
+        time.sleep(0.01)
+    engine.release("a")
+    account = engine.stop()
+    assert len(heard) < 4
+    assert worked(account) == pytest.approx(spent(heard) + account["unreported"]["a"])
+
+
+def test_time_waited_is_told_while_it_passes(bench: Bench) -> None:
+    engine, start = bench.engine(), time.perf_counter()
+    time.sleep(0.1)
+    first = engine._account()["seconds"]["waiting"]
+    assert 0 < first <= time.perf_counter() - start + 0.1
+    time.sleep(0.05)
+    assert engine._account()["seconds"]["waiting"] > first
+
+
+def test_a_killed_engines_word_is_whole_and_its_trial_goes_on(bench: Bench) -> None:
+    """A process of its own, killed by the system at moments it does not choose."""
+    here = bench.engine()
+    whole = numbers(follow(here, request("whole")))
+    here.stop()  # the other's name is the same, and so is where it leaves word
+    word = bench.home / "engines" / "engine-0.json"
+    code = f"""
+import json, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from engine_bench import Bench, request, slow_down
+from study.scheduling import engine
+from vae_core.data import PreparedData
+engine.BEAT = 0.002
+engine = slow_down(Bench(Path({str(bench.home)!r}), PreparedData.from_dict(
+    json.loads({json.dumps(bench.data.to_dict())!r}))).engine(), 0.001)
+engine.admit(request("killed"))
+while engine.reports("killed", 0):
+    print("report", flush=True)
+"""
+    chance = random.Random(0)
+    for _ in range(2):
+        word.unlink()
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        while not word.exists() or not worked(json.loads(word.read_text())):
+            time.sleep(0.001)  # what it tells first may be a former one's work
+        time.sleep(chance.uniform(0, 0.05))
+        os.kill(process.pid, 9)
+        process.wait()
+        process.stdout.close()
+        beat = json.loads(word.read_text())
+        assert worked(beat) > 0
+        assert set(beat["unreported"]) <= {"killed"}
+    assert numbers(follow(bench.engine(epoch=2), request("killed"))) == whole

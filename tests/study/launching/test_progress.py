@@ -1,0 +1,83 @@
+"""Progress on a terminal and elsewhere, over a real conductor."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from study.launching import progress
+from study.launching.progress import Progress, duration
+
+
+class Screen(io.StringIO):
+    """Where a console writes; can be waited on."""
+
+    def shows(self, text: str) -> str:
+        deadline = time.monotonic() + 30
+        while text not in self.getvalue():
+            assert time.monotonic() < deadline, f"{text!r} is not in {self.getvalue()!r}"
+            time.sleep(0.01)
+        return self.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "REFRESH", 0.02)
+    monkeypatch.setattr(progress, "LINE", 0.02)
+
+
+def test_a_terminal_has_a_live_table(conducting, told_spec):
+    conductor, _ = conducting(4)
+    screen = Screen()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    with Progress(conductor, told_spec, console) as shown:
+        shown.begin()
+        screen.shows("best on validation")
+    text = screen.getvalue()
+    assert "told: 2 of 7 trials ended, 1 running" in text
+    rows = [line.split("│") for line in text.splitlines() if line.startswith("│")]
+    random = [cell.strip() for cell in rows[0][1:-1]]
+    best = min(s.best for s in conductor.standings() if s.best is not None)
+    assert random == ["random", "2", "1", "5", f"{best:.2f}"]
+    assert "\x1b[" in text  # redrawn in place
+
+
+def test_elsewhere_there_are_plain_lines(conducting, told_spec):
+    conductor, _ = conducting(4)
+    screen = Screen()
+    with Progress(conductor, told_spec, Console(file=screen)) as shown:
+        shown.begin()
+        screen.shows("\n")
+    lines = screen.getvalue().splitlines()
+    best = min(s.best for s in conductor.standings() if s.best is not None)
+    assert set(lines) == {f"told: 2 of 7 trials ended, 1 running, best {best:.2f} (random)"}
+
+
+def test_the_time_left_counts_what_was_done_since_training_began(conducting, told_spec, follow_up):
+    conductor, _ = conducting(0)
+    screen = Screen()
+    with Progress(conductor, told_spec, Console(file=screen)) as shown:
+        shown.begin()
+        assert "left" not in screen.shows("0 of 7 trials ended")
+        conductor.returned(next(iter(conductor.trials)))
+        follow_up(conductor)
+        screen.shows("7 of 7 trials ended, 0 running, about 0 s left")
+
+
+def test_nothing_is_said_before_training_begins(conducting, told_spec):
+    conductor, _ = conducting(0)
+    screen = Screen()
+    with Progress(conductor, told_spec, Console(file=screen)):
+        pass
+    assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-3, "0 s"), (0.4, "0 s"), (89.4, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
+)
+def test_durations(seconds, said):
+    assert duration(seconds) == said

@@ -1,0 +1,40 @@
+"""A Ray address at which no cluster answers: said soon, whatever is there instead."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import ray
+
+from study.launching import ray_cluster as cluster
+from study.launching.ray_cluster import AddressError, check_address
+
+
+def test_a_port_nobody_listens_on():
+    with pytest.raises(AddressError) as caught:
+        check_address("127.0.0.1:1")
+    assert caught.value.what.startswith("no Ray cluster answers at '127.0.0.1:1': ")
+    assert "Connection refused" in caught.value.what
+    assert caught.value.where == "--address"
+    assert "leave --address out" in caught.value.remedy
+
+
+def test_a_host_that_is_not_there():
+    with pytest.raises(AddressError, match="no Ray cluster answers at 'nowhere-at-all:6379'"):
+        check_address("nowhere-at-all:6379")
+
+
+def test_something_else_listens_there(monkeypatch):
+    # Ray itself asks it again for minutes.
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(AddressError, match=f"'{address}': nothing within 3 s"):
+            check_address(address)
+
+
+def test_what_is_no_address():
+    with pytest.raises(AddressError, match="'nonsense': Invalid address format: nonsense"):
+        check_address("nonsense")
+    assert not ray.is_initialized()

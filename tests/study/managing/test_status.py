@@ -1,0 +1,165 @@
+"""What a person sees of a study from outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+
+from study import api
+from study.journal import Journal, StudyHome
+from study.journal.commands import give
+from study.managing.status import data_text, status_text, trial_text
+from vae_core.data import prepare
+from vae_core.errors import UserError
+
+CRASHED, RUNNING = "random.search.r0.0001", "random.search.r0.0002"
+
+
+class TestStatus:
+    def test_a_finished_study(self, told):
+        first, *arms = status_text(told).splitlines()
+        assert first.startswith("told: finished; last entry 20")
+        assert [line.split() for line in arms] == [
+            ["random", "search", "2", "complete,", "1", "failed"],
+            ["random", "confirm", "2", "complete"],
+            ["optimal", "confirm", "2", "complete"],
+        ]
+
+    def test_a_study_nobody_runs(self, conducting):
+        conductor, home = conducting(3)
+        conductor.journal.close()
+        text = status_text(home)
+        assert text.startswith("told: not running; ")
+        assert "1 complete" in text
+
+    def test_a_study_that_is_run(self, conducting):
+        conductor, home = conducting(3)
+        assert status_text(home).startswith("told: being run by process ")
+        conductor.journal.close()
+        assert status_text(home).startswith("told: not running")
+
+    def test_what_waits_and_what_was_wasted(self, conducting):
+        conductor, home = conducting(4)
+        lines = status_text(home).splitlines()
+        assert not any("done twice" in line or "ordered" in line for line in lines)
+        again = {"trial": RUNNING, "step": 1, "images": 1350, "metrics": {}, "engine": "e2"}
+        seconds = {"training": 1.5, "evaluation": 0.5}
+        conductor.note("report", {**again, "seconds": seconds, "redone": True})
+        give(home.path, {"order": "retry", "trial": CRASHED})
+        give(home.path, {"order": "stop", "arm": "optimal"})
+        lines = status_text(home).splitlines()[-3:]
+        assert lines[0] == "  done twice: 1,350 images, 2.0 s; lost: 0.0 s of device time"
+        assert lines[1].startswith("  ordered 20")
+        assert lines[1].endswith(f" UTC and not taken yet: retry trial {CRASHED}")
+        assert lines[2].endswith(" UTC and not taken yet: stop arm optimal")
+
+    def test_caps_and_what_is_spent_of_them(self, conducting):
+        conductor, home = conducting(4)
+        caps = {"max_images": 12_345_678, "max_device_hours": 0.5}
+        home.spec.write_text(yaml.safe_dump({**conductor.spec.to_dict(), **caps}))
+        lines = status_text(home).splitlines()
+        images = sum(api.load("told", home=home.studies)["trials"].images)
+        assert lines[-2] == f"  max_images 12,345,678: {images:,} so far"
+        assert lines[-1].startswith("  max_device_hours 0.500: ")
+        assert not any("max_hours" in line for line in lines)
+
+    def test_a_study_that_a_cap_has_ended(self, conducting):
+        conductor, home = conducting(4)
+        conductor.note("cap", {"cap": "max_images", "limit": 2000, "spent": 4050.0})
+        conductor.journal.close()
+        assert status_text(home).startswith("told: ended by max_images: 4,050 of 2,000; last ")
+
+    def test_a_finished_study_that_goes_on(self, conducting, follow_up):
+        conductor, home = conducting(0)
+        follow_up(conductor)
+        conductor.note("finish", {})
+        conductor.note("launch", {})
+        conductor.journal.close()
+        assert status_text(home).startswith("told: not running; ")
+
+
+class TestTrial:
+    def test_what_happened_to_it(self, conducting):
+        conductor, home = conducting(4)
+        report = {"trial": RUNNING, "step": 1, "images": 1350, "metrics": {"beta": 77.0}}
+        report |= {"engine": "e2", "seconds": {"training": 1.0, "evaluation": 0.0}}
+        conductor.died(RUNNING, "e1")
+        conductor.note("report", {**report, "redone": True})
+        conductor.suspended("e2", {RUNNING: 1.25})
+        conductor.stop(trial=RUNNING)
+        text = trial_text(home, RUNNING)
+        log = [line.partition("UTC  ")[2] for line in text.splitlines()[-7:]]
+        assert log[0] == "asked"
+        assert log[1].startswith("trains on e1")
+        assert log[2:] == [
+            "the process of e1, which trained it, died",
+            "report 1 made again on e2",
+            "put down by e2, 1.2 s after its last report",
+            "ordered to stop, by itself",
+            "pruned: stopped by hand after report 1",
+        ]
+        assert "77" not in text, "a report made again is in the log, not in the curve"
+
+    def test_of_an_arm_that_was_stopped(self, conducting):
+        conductor, home = conducting(4)
+        conductor.stop(arm="random")
+        text = trial_text(home, RUNNING)
+        assert "ordered to stop, with its arm\n" in text
+        assert "ordered to stop" not in trial_text(home, "optimal.confirm.r0.fixed.0000")
+
+    def test_and_its_retry(self, conducting):
+        conductor, home = conducting(4)
+        again = conductor.retry(CRASHED)
+        assert f"\nretried as {again}\n" in trial_text(home, CRASHED)
+        assert f"asked, as a retry of {CRASHED}" in trial_text(home, again)
+
+    def test_settings_curve_and_log(self, told):
+        text = trial_text(told, "random.search.r0.0000")
+        beta = text.split('searched: {"beta": ')[1].split("}")[0]
+        assert text.startswith("random.search.r0.0000: search 0 of arm random, seed ")
+        assert 'model: {"name": "mlp", "latent": 4, "width": 8}' in text
+        assert f'balancer: {{"name": "fixed_beta", "beta": {beta}}}' in text
+        assert '"epochs": 2.0' in text
+        lines = [line.split() for line in text.splitlines()]
+        curve = [line for line in lines if line[:1] in (["1"], ["2"])]
+        assert [line[:4] for line in curve] == [
+            ["1", "1,350", "3.2", "3"],
+            ["2", "2,700", "3.2", "3"],
+        ]
+        assert "asked" in text
+        assert 'trains on e1 ({"device": "cpu", "threads": 1, "width": 1})' in text
+        assert "complete after report 2, value 1" in text
+        assert "Traceback" not in text
+
+    def test_a_crashed_trial_shows_why(self, told):
+        text = trial_text(told, "random.search.r0.0001")
+        assert "failed: crashed after report 1\n" in text
+        assert text.endswith("RuntimeError: the decoder met its end")
+
+    def test_an_unknown_trial_gives_the_nearest(self, told):
+        with pytest.raises(UserError) as caught:
+            trial_text(told, "optimal.confirm.r0.fixed.001")
+        assert caught.value.what == "no trial 'optimal.confirm.r0.fixed.001'"
+        assert caught.value.remedy.startswith("the nearest: optimal.confirm.r0.fixed.0001, ")
+
+    def test_a_trial_of_a_study_that_has_none(self, tmp_path):
+        home = StudyHome(tmp_path, "told")
+        Journal(home.path).close()
+        with pytest.raises(UserError, match="it has no trial yet"):
+            trial_text(home, "x")
+
+
+class TestData:
+    def test_sources_and_what_is_prepared(self, tmp_path):
+        assert data_text(tmp_path).splitlines() == [
+            "sources: celeba, cifar10, digits, fashion_mnist, folder, mnist, parquet"
+        ]
+        prepared = prepare({"name": "digits"}, tmp_path / "data")
+        np.testing.assert_array_equal(
+            sorted(data_text(tmp_path).splitlines()[1:]),
+            [
+                f"  digits test: 297 images, {prepared.files['test']}",
+                f"  digits train: 1,500 images, {prepared.files['train']}",
+            ],
+        )
