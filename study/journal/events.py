@@ -1,0 +1,413 @@
+"""What happens in a study: one frozen dataclass for each kind of event.
+
+An event is a line of the journal. Its fields are plain JSON values, and a field at its default is
+left out of the line. :data:`FORMAT` numbers the format that this version writes; every file of a
+journal names its own in its first line (files of format 1 name none), and an event of an older
+format is upgraded as it is read.
+
+To add a kind, write its class here; to change the fields of one, raise :data:`FORMAT` and add a
+function to :data:`_UPGRADES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Self
+
+FORMAT = 2
+"""The journal format that this version writes; it reads this one and all before it."""
+
+Data = Mapping[str, Any]
+Numbers = Mapping[str, float | None]
+
+
+class EventError(ValueError):
+    """A line that holds no event of the format it is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events. ``str()`` says what happened, in words."""
+
+    kind: ClassVar[str]
+    """What the journal's lines call it."""
+
+    def to_data(self) -> dict[str, Any]:
+        """The fields as a line holds them: those at their default are left out."""
+        defaults = _DEFAULTS[self.kind]
+        values = ((name, getattr(self, name)) for name in defaults)
+        return {name: value for name, value in values if value != defaults[name]}
+
+    @classmethod
+    def read(cls, data: Data) -> Self:
+        """The event that a line's ``data`` describes.
+
+        Raises:
+            EventError: a field is missing, or one is not known.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise EventError(str(error).partition("() ")[2]) from None
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+class Entry(NamedTuple):
+    """An event with its place in the journal."""
+
+    sequence: int
+    """How many events the study has before it."""
+    time: float
+    """Seconds since the Unix epoch, as the driver saw it."""
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDescribed(Event):
+    """The study as this launch runs it; again whenever that changes."""
+
+    kind = "study"
+    name: str
+    spec: Data
+    """The whole spec, defaults included."""
+    spec_hash: str
+    code_version: str
+    data: Data = field(default_factory=dict)
+    """The prepared images (:meth:`vae_core.data.PreparedData.to_dict`)."""
+    roles: Mapping[str, Data] = field(default_factory=dict)
+    """By arm, ``hand_tuned`` and, in words, ``why`` (:func:`study.spec.roles.arm_roles`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchBegan(Event):
+    """A driver holds the lease and begins, or goes on."""
+
+    kind = "launch"
+    epoch: int
+    """Its lease epoch."""
+    pid: int
+    host: str
+    command: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChanged(Event):
+    """An engine came up, stopped, or was lost; with its account of its time, as far as known."""
+
+    kind = "engine"
+    engine: str
+    state: str
+    """``started``, ``stopped`` or ``lost``."""
+    device: str = ""
+    width: int = 0
+    """K, its slots."""
+    startup_seconds: float = 0.0
+    node: str = ""
+    """Ray's id of the node it is on."""
+    features: Mapping[str, Data] = field(default_factory=dict)
+    """By name, the networks that its distances are measured with."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Device seconds by purpose, idle ones included."""
+    unreported: Mapping[str, float] = field(default_factory=dict)
+    """By trial, the part of them that is in no report."""
+    cause: str = ""
+    """Of a loss: ``process``, ``node`` or ``driver``, whichever ended."""
+
+    def __str__(self) -> str:
+        if self.state != "lost":
+            return f"engine {self.engine} {self.state}"
+        whose = "its node is gone" if self.cause == "node" else "its process died"
+        return f"engine {self.engine} lost ({whose}): its trials resume from checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsChosen(Event):
+    """``slots: auto`` was timed, and is fixed from now on."""
+
+    kind = "slots"
+    device: str
+    width: int
+    """K, slots an engine."""
+    seconds_per_image: Mapping[str, float]
+    """By width (as text), what was timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAsked(Event):
+    """A phase asked for a trial: who it is, and what it trains with."""
+
+    kind = "trial"
+    trial: str
+    """Its name, unique in the study and fit to be a file's."""
+    arm: str
+    phase: str
+    """``search`` or ``confirm``."""
+    replicate: int
+    number: int
+    """Its place in its phase; a retry has that of the trial it runs again."""
+    seed: int
+    params: Data
+    """What was searched, in the spec's keys and units."""
+    settings: Mapping[str, Data]
+    """``model``, ``training`` and ``balancer``, resolved; beta as k sigma^2."""
+    optuna: int = -1
+    """Its number in Optuna, where a retry is a trial like any other."""
+    chosen_from: int | None = None
+    """Of a confirm run: number of the search trial whose configuration it trains."""
+    retry_of: str | None = None
+    """The trial that it runs again."""
+
+    @property
+    def phase_name(self) -> str:
+        """The name of its phase, which is its Optuna study's."""
+        parts = self.trial.split(".")
+        return ".".join(parts[: 3 if self.phase == "search" else 4])
+
+    @property
+    def configuration(self) -> tuple[Any, ...]:
+        """What it and its retries have in common, and no other trial."""
+        return self.arm, self.phase, self.replicate, self.chosen_from, self.number
+
+    def __str__(self) -> str:
+        return "asked" if self.retry_of is None else f"asked, as a retry of {self.retry_of}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlaced(Event):
+    """A trial trains on an engine."""
+
+    kind = "start"
+    trial: str
+    engine: str
+    shape: str
+    """Of its bank: what trials must have in common to be rows of one."""
+    key: Data
+    """The numerics key."""
+
+    def __str__(self) -> str:
+        return f"trains on {self.engine} ({json.dumps(self.key)})"
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeTimed(Event):
+    """A bank shape was timed for the first time: the rate of standard device seconds."""
+
+    kind = "pilot"
+    shape: str
+    width: int
+    seconds_per_image: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reported(Event):
+    """A report of a trial."""
+
+    kind = "report"
+    trial: str
+    step: int
+    """The report's index in its trial, from 1."""
+    images: int
+    """Trained on since the trial's beginning."""
+    metrics: Numbers
+    seconds: Mapping[str, float]
+    """Device seconds of ``engine`` by purpose, since the report before."""
+    engine: str
+    """Which made it."""
+    redone: bool = False
+    """Another engine had reported this step before: work done twice."""
+
+    def __str__(self) -> str:
+        again = " made again" if self.redone else ""
+        return f"report {self.step}{again} on {self.engine}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSuspended(Event):
+    """An engine saved a trial inside a segment and freed its slot."""
+
+    kind = "suspend"
+    trial: str
+    engine: str
+    seconds: Mapping[str, float]
+    """Device seconds since the trial's last report."""
+
+    def __str__(self) -> str:
+        spent = self.seconds.get("training", 0.0)
+        return f"suspended by {self.engine}, {spent:.1f} s after its last report"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDied(Event):
+    """The process of the engine that trained a trial died."""
+
+    kind = "death"
+    trial: str
+    engine: str
+
+    def __str__(self) -> str:
+        return f"the process of {self.engine}, which trained it, died"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Event):
+    """Somebody stopped a trial, or an arm with all its trials, for good."""
+
+    kind = "stop"
+    arm: str | None = None
+    trial: str | None = None
+
+    def __str__(self) -> str:
+        return f"stopped by command, {'by itself' if self.arm is None else 'with its arm'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChosen(Event):
+    """A search is over, and chose on validation."""
+
+    kind = "choice"
+    arm: str
+    replicate: int
+    number: int | None
+    """Of the trial whose configuration it chose; None: no trial of it came to its end."""
+    value: float | None
+    """The objective of that trial on validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded(Event):
+    """A trial ended."""
+
+    kind = "end"
+    trial: str
+    state: str
+    """``complete``, ``pruned`` or ``failed``."""
+    step: int
+    """Its last report."""
+    value: float | None = None
+    """The objective on validation, of a complete trial."""
+    reason: str = ""
+    metrics: Numbers = field(default_factory=dict)
+    """On test."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """By name, paths in the study's home."""
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        value = "" if self.value is None else f", value {self.value:.6g}"
+        return f"{self.state}{because} after report {self.step}{value}"
+
+
+@dataclass(frozen=True, slots=True)
+class CapReached(Event):
+    """A cap of the spec ended the study."""
+
+    kind = "cap"
+    cap: str
+    """The spec's key."""
+    limit: float
+    spent: float
+    """In the cap's unit: images, hours, device hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyInterrupted(Event):
+    """A launch ended early: by a signal or a command, or by an ``error``."""
+
+    kind = "interrupted"
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFinished(Event):
+    """Every trial has ended."""
+
+    kind = "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class OptunaOperation(Event):
+    """An operation of Optuna's journal storage; its line holds it as it is."""
+
+    kind = "optuna"
+    operation: dict[str, Any]
+
+    def to_data(self) -> dict[str, Any]:
+        return self.operation
+
+    @classmethod
+    def read(cls, data: Data) -> Self:
+        return cls(dict(data))
+
+
+KINDS: Mapping[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (
+        StudyDescribed,
+        LaunchBegan,
+        EngineChanged,
+        SlotsChosen,
+        TrialAsked,
+        TrialPlaced,
+        ShapeTimed,
+        Reported,
+        TrialSuspended,
+        EngineDied,
+        Stopped,
+        ConfigurationChosen,
+        TrialEnded,
+        CapReached,
+        StudyInterrupted,
+        StudyFinished,
+        OptunaOperation,
+    )
+}
+"""Every kind of event by what the lines call it."""
+
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    name: {
+        f.name: f.default_factory() if f.default_factory is not MISSING else f.default
+        for f in fields(kind)
+    }
+    for name, kind in KINDS.items()
+}
+"""By kind and field, its default; of one without, a value that no field has."""
+
+
+def read_event(kind: str, data: Data, format: int) -> Event:
+    """The event of a line of ``kind``, in a file of ``format``.
+
+    Raises:
+        EventError: this format has no such event.
+    """
+    for upgrade in _UPGRADES[format - 1 :]:
+        data = upgrade(kind, data)
+    found = KINDS.get(kind)
+    if found is None:
+        raise EventError(f"has no event '{kind}'")
+    return found.read(data)
+
+
+def _from_format_1(kind: str, data: Data) -> Data:
+    """Format 1 did not record which arms are hand-tuned: there, it went by their balancer."""
+    if kind == "study":
+        arms = data["spec"].get("arms", {})
+        return {**data, "roles": {name: _role_in_format_1(arm) for name, arm in arms.items()}}
+    return data
+
+
+def _role_in_format_1(arm: Data) -> Data:
+    searched = [key for key in ("beta", "k") if key in (arm.get("search") or {}).get("space", {})]
+    by_hand = bool(searched) or arm["balancer"]["name"] == "fixed_beta"
+    why = f"searches {searched[0]}" if searched else "sets beta"
+    return {"hand_tuned": by_hand, "why": why if by_hand else ""}
+
+
+_UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1,)
+"""From format 1 to 2, from 2 to 3, ...: each makes a line's data what the next format has."""
+assert len(_UPGRADES) == FORMAT - 1
