@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from study.analysis.answers.verdict import OBJECTIVES
 from study.analysis.rendering.text import WIDTH
 from study.analysis.statistics.intervals import CONFIDENCE, Interval, mean_interval
+from study.metrics import OBJECTIVES
 
 Floats = NDArray[np.float64]
 

@@ -15,12 +15,75 @@ from math import inf, isinf
 
 import numpy as np
 
-from study.analysis.answers.cost_curves import REPLICATES, replicate_curves, too_few
-from study.analysis.answers.shapes import BreakEven, CostCurve, Count, Narrowed
-from study.analysis.answers.verdict import Objective
+from study.analysis.answers.cost_curves import REPLICATES, CostCurve, replicate_curves, too_few
 from study.analysis.records.searches import ArmSearches
 from study.analysis.statistics import order_statistics as estimators
 from study.analysis.statistics.intervals import Interval, mean_interval
+from study.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of trials with its 95 % interval, right-censored at the trials there are.
+
+    Attributes:
+        value: The estimate; None: not within ``within`` trials.
+        lower: Of the interval, None where there is none; ``within`` + 1: not within them.
+        upper: Of the interval; None where there is none, and with a ``lower``: not within them.
+        within: How many trials there were to tell.
+        why: Why there is no interval, or "".
+    """
+
+    value: int | None
+    lower: int | None
+    upper: int | None
+    within: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """From how many trials on a search reaches a level: deploying the best trial found.
+
+    Attributes:
+        arm: The arm that searches.
+        against: The automatic arm whose mean over seeds is the level; "" for a level of the user's.
+        objective: Name of the objective searched and scored by.
+        trials: From which trial on.
+        images: What that many trials take, as (value, lower, upper), None as in ``trials``.
+        seconds: Likewise in standard device seconds.
+        level: The level, with its interval where it was measured.
+        against_best: The first n at which the search is at or below the best of n seeds of the
+            automatic arm, chosen on validation; None: not within ``seeds`` runs.
+        seeds: How many runs the automatic arm has.
+        sentence: All of it in words.
+    """
+
+    arm: str
+    against: str
+    objective: str
+    trials: Count
+    images: tuple[float | None, float | None, float | None]
+    seconds: tuple[float | None, float | None, float | None]
+    level: Interval
+    against_best: int | None
+    seeds: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """Break-even if beta's prior were narrower: the trials inside of a window around ``centre``.
+
+    ``decades`` is the window's width in powers of ten, ``whole`` that of the prior searched.
+    """
+
+    arm: str
+    against: str
+    centre: float
+    decades: float
+    whole: float
+    trials: Count
 
 
 @dataclass(frozen=True)
@@ -46,7 +109,7 @@ def break_even(
     arm: ArmSearches,
     curve: CostCurve,
     level: Level,
-    objective: Objective,
+    objective: Metric,
     opponent: CostCurve | None = None,
 ) -> BreakEven | None:
     """From which trial on ``arm`` is at or below ``level``; None where there is no level.
@@ -156,9 +219,7 @@ def _cost(
     return at(count.value), at(count.lower), at(count.upper)
 
 
-def _sentence(
-    arm: str, level: Level, objective: Objective, count: Count, images: float | None
-) -> str:
+def _sentence(arm: str, level: Level, objective: Metric, count: Count, images: float | None) -> str:
     what = (
         f"{level.name}'s {objective.number(level.interval.mean)}"
         if level.name

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 
 from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.report import Report, best_on_validation
-from study.analysis.answers.shapes import BreakEven
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
 
-from study.analysis.answers.shapes import CostCurve, Tunability
 from study.analysis.records.searches import ArmSearches, Search
 from study.analysis.statistics import order_statistics as estimators
-from study.analysis.statistics.intervals import mean_interval
+from study.analysis.statistics.intervals import Interval, mean_interval
 from study.analysis.statistics.order_statistics import Floats
 
 REPLICATES = 5
 """Replicates from which on a search that is not of independent trials has a band."""
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """What deploying the best trial so far scores on test, after n trials of an arm's search.
+
+    The trial of lowest validation objective among the first n is deployed, as it is. Arrays have
+    a place for each n = 1, 2, ...
+
+    Attributes:
+        arm: The arm searched.
+        automatic: Whether it is an automatic arm, whose "trials" are runs of other seeds.
+        estimand: The "median" search, or the "mean" best of n seeds.
+        images: Images trained on by then, on average over searches.
+        seconds: Standard device seconds by then, None where a rate is not known.
+        value: The estimate; None while no trial has come to an end.
+        lower: Of the 95 % band, None where there is none.
+        upper: Likewise.
+        simultaneous: Whether the band holds at all n together, or at each n on its own.
+        why: Why there is no band, or "".
+        expected: For independent trials, the expected score with its interval, for n up to N/4.
+    """
+
+    arm: str
+    automatic: bool
+    estimand: str
+    images: Sequence[float]
+    seconds: Sequence[float | None]
+    value: Sequence[float | None]
+    lower: Sequence[float | None]
+    upper: Sequence[float | None]
+    simultaneous: bool
+    why: str
+    expected: Sequence[Interval]
+
+    @property
+    def trials(self) -> Sequence[int]:
+        """Every n, from 1."""
+        return range(1, len(self.value) + 1)
+
+
+@dataclass(frozen=True)
+class Tunability:
+    """How a search's score on test depends on its budget (Sivaprasad et al. 2020), lower better.
+
+    L_n is the expected score after n of ``within`` trials. ``early`` weighs L_n by T + 1 - n
+    (CPE), ``uniform`` by 1 (CPU), ``late`` by n (CPL); ``one_shot`` is L_1, ``peak`` L_T.
+    """
+
+    arm: str
+    within: int
+    early: float | None
+    uniform: float | None
+    late: float | None
+    one_shot: float | None
+    peak: float | None
+    why: str = ""
 
 
 def cost_curve(arm: ArmSearches) -> CostCurve | None:

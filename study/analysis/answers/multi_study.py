@@ -23,7 +23,7 @@ from typing import Any
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective, Outcome
+from study.analysis.answers.verdict import Outcome
 from study.analysis.rendering.tables.catalogue import NONE
 from study.analysis.statistics.aggregates import (
     Aggregate,
@@ -33,6 +33,7 @@ from study.analysis.statistics.aggregates import (
     improvement,
     profile,
 )
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
 from vae_core.errors import UserError
 
 
@@ -97,7 +98,7 @@ class SeveralReport:
 
     studies: Sequence[str]
     datasets: Sequence[str]
-    score: Objective
+    score: Metric
     verdict: Sequence[str]
     arms: Sequence[ArmOver]
     pairs: Sequence[PairOver]
@@ -184,15 +185,18 @@ def _check(reports: Sequence[Report]) -> None:
         )
 
 
-def _likelihood(objective: Objective) -> bool:
+def _likelihood(objective: Metric) -> bool:
     return objective in (CALIBRATED_ELBO, BITS_PER_DIM)
 
 
-def _score(objective: Objective) -> Objective:
+def _score(objective: Metric) -> Metric:
     if _likelihood(objective):
         return BITS_PER_DIM
-    return Objective(
-        f"log_{objective.name}", f"ln {objective.short}", f"logarithm of {objective.label}", "", 3
+    return Metric(
+        f"log_{objective.name}",
+        label=f"logarithm of {objective.label}",
+        short=f"ln {objective.short}",
+        better=objective.better,
     )
 
 
@@ -206,7 +210,7 @@ def _common(reports: Sequence[Report]) -> list[_Arm]:
     return found
 
 
-def _scores(arm: ArmResult, objective: Objective) -> _Scores:
+def _scores(arm: ArmResult, objective: Metric) -> _Scores:
     if _likelihood(objective):
         return _Scores(arm.bits_by_seed, arm.validation_bits)
     validation = arm.confirm_validation
@@ -307,7 +311,7 @@ def _profiles(arms: Sequence[ArmOver]) -> list[Profile]:
 def _verdict(
     arms: Sequence[ArmOver],
     pairs: Sequence[PairOver],
-    score: Objective,
+    score: Metric,
     datasets: Sequence[str],
 ) -> list[str]:
     over = f"over {len(datasets)} datasets ({', '.join(datasets)})"
@@ -333,7 +337,7 @@ def _verdict(
     return [_answer(pair, score, over), _beside(pair, len(datasets))]
 
 
-def _answer(pair: PairOver, score: Objective, over: str) -> str:
+def _answer(pair: PairOver, score: Metric, over: str) -> str:
     hand, automatic = pair.hand, pair.automatic
     interval, ratio = pair.difference.interval, pair.ratios
     multiple = NONE if ratio is None else times(*ratio)
@@ -395,7 +399,7 @@ def _beside(pair: PairOver, datasets: int) -> str:
 
 
 def _notes(
-    reports: Sequence[Report], arms: Sequence[_Arm], over: Sequence[ArmOver], score: Objective
+    reports: Sequence[Report], arms: Sequence[_Arm], over: Sequence[ArmOver], score: Metric
 ) -> list[str]:
     found = []
     datasets = [report.data for report in reports]

@@ -7,14 +7,33 @@ one-sided test at 2.5 % (Weerts, Mueller, Vanschoren 2020 use it for defaults ag
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from study.analysis.answers.arms import ArmResult
-from study.analysis.answers.shapes import NonInferiority
-from study.analysis.answers.verdict import Objective
 from study.analysis.statistics.intervals import Interval, paired_difference, win_interval
+from study.metrics import Metric
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether the automatic arm is worse than the hand-tuned one by less than a margin.
+
+    ``difference`` is automatic minus hand-tuned on test, paired over seeds. ``shown`` is None where
+    nothing can be said. ``improvement`` is the probability that on a fresh seed the automatic
+    arm's model is the better one, with its exact interval.
+    """
+
+    hand: str
+    automatic: str
+    margin: float | None
+    difference: Interval
+    shown: bool | None
+    improvement: Interval
+    sentence: str
 
 
 def non_inferiority(
-    hand: ArmResult, automatic: ArmResult, margin: float | None, objective: Objective
+    hand: ArmResult, automatic: ArmResult, margin: float | None, objective: Metric
 ) -> NonInferiority:
     """Whether ``automatic`` is no worse than ``hand``, by less than ``margin`` of ``objective``."""
     difference = paired_difference(automatic.by_seed, hand.by_seed)
@@ -35,7 +54,7 @@ def _sentence(
     automatic: str,
     margin: float | None,
     difference: Interval,
-    objective: Objective,
+    objective: Metric,
     *,
     shown: bool | None,
 ) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.costs import Paid
-from study.analysis.answers.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
 
 _UNITS = {
     "max_images": "images trained",
@@ -36,8 +36,8 @@ def notes(
     facts: Mapping[str, Any],
     arms: Sequence[ArmResult],
     paid: Paid,
-    objective: Objective,
-    second: Objective,
+    objective: Metric,
+    second: Metric,
 ) -> list[str]:
     """Sentences about what limits the report's numbers, most important first.
 

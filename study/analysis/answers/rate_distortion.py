@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite, log, log1p
 from typing import Any
 
@@ -16,9 +17,48 @@ import numpy as np
 import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
-from study.analysis.answers.shapes import Landing, Plane
 
 Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where an arm lands on the rate-distortion plane (test, mean over its confirm runs).
+
+    Attributes:
+        arm: The arm.
+        automatic: Whether it is an automatic one.
+        rate: R in nats per image.
+        distortion: S, the squared error summed over an image.
+        beta: k sigma^2 at the end of training.
+        excess: Distortion above the frontier of the beta sweep at this rate, as a share of it.
+        nats: The same in nats per image, D/2 ln(1 + excess).
+        frontier_beta: The beta of the sweep's frontier at this rate.
+        why: Why the last three are None, or "".
+    """
+
+    arm: str
+    automatic: bool
+    rate: float
+    distortion: float
+    beta: float | None
+    excess: float | None
+    nats: float | None
+    frontier_beta: float | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The rate-distortion plane: the sweep's trials, their frontier, and where the arms land.
+
+    ``sweep`` and ``frontier`` hold (rate, distortion, beta) in ascending order of rate.
+    """
+
+    sweep: Sequence[tuple[float, float, float]]
+    frontier: Sequence[tuple[float, float, float]]
+    landings: Sequence[Landing]
+    why: str = ""
 
 
 def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) -> Plane:

@@ -12,32 +12,18 @@ import pyarrow as pa
 
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult, arm_results
-from study.analysis.answers.break_even import Level, break_even, narrowed
-from study.analysis.answers.cost_curves import cost_curve, tunability
-from study.analysis.answers.non_inferiority import non_inferiority
+from study.analysis.answers.break_even import BreakEven, Level, Narrowed, break_even, narrowed
+from study.analysis.answers.cost_curves import CostCurve, Tunability, cost_curve, tunability
+from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
 from study.analysis.answers.notes import ended_by, notes
 from study.analysis.answers.prices import Price
-from study.analysis.answers.rate_distortion import plane
-from study.analysis.answers.shapes import (
-    BreakEven,
-    CostCurve,
-    Narrowed,
-    NonInferiority,
-    Plane,
-    Tunability,
-)
-from study.analysis.answers.verdict import (
-    OBJECTIVES,
-    Comparison,
-    Objective,
-    Outcome,
-    compare,
-    second_objective,
-)
+from study.analysis.answers.rate_distortion import Plane, plane
+from study.analysis.answers.verdict import Comparison, Outcome, compare
 from study.analysis.records.engine_time import EngineTime
 from study.analysis.records.searches import ArmSearches, arm_searches
 from study.analysis.records.tables import study_facts
 from study.analysis.statistics.intervals import paired_difference
+from study.metrics import Metric, metric, second_objective
 
 
 @dataclass(frozen=True)
@@ -68,8 +54,8 @@ class Report:
     data: str
     finished: bool
     capped: str
-    objective: Objective
-    second: Objective
+    objective: Metric
+    second: Metric
     verdict: Sequence[str]
     remarks: Sequence[str]
     comparisons: Sequence[Comparison]
@@ -112,7 +98,7 @@ def build_report(
     trials, facts = tables["trials"], study_facts(tables["trials"])
     spec = facts["spec"] if spec is None else spec
     name = spec["objective"]
-    objective = OBJECTIVES.get(name, Objective(name, name, name, "", 3))
+    objective = metric(name)
     second = second_objective(name, spec.get("evaluation", {}).get("features", ()))
     arms = arm_results(tables, spec, objective.name, second.name)
     automatic = [arm for arm in arms if arm.automatic]
@@ -212,7 +198,7 @@ def _ratios(
 
 
 def _compare(
-    hand: ArmResult, automatic: ArmResult, objective: Objective, *, second: bool = False
+    hand: ArmResult, automatic: ArmResult, objective: Metric, *, second: bool = False
 ) -> Comparison:
     one, other = (a.second_by_seed if second else a.by_seed for a in (hand, automatic))
     return compare(
@@ -239,7 +225,7 @@ def _break_even(
     searches: Mapping[str, ArmSearches],
     curves: Mapping[str, CostCurve],
     arms: Sequence[ArmResult],
-    objective: Objective,
+    objective: Metric,
     *,
     second: bool = False,
 ) -> list[BreakEven]:
@@ -263,7 +249,7 @@ def _targets(
     searches: Mapping[str, ArmSearches],
     curves: Mapping[str, CostCurve],
     target: float,
-    objective: Objective,
+    objective: Metric,
 ) -> list[BreakEven]:
     found = [
         break_even(searches[name], curve, Level("", [target]), objective)

@@ -8,11 +8,11 @@ what it took.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from study.analysis.statistics.intervals import Interval
+from study.metrics import Metric
 
 
 class Outcome(StrEnum):
@@ -22,68 +22,6 @@ class Outcome(StrEnum):
     DOES_NOT_PAY = "does not pay"
     NOT_SHOWN = "not shown to pay"
     UNKNOWN = "can't be told"
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A quantity arms are scored by, lower better, and how to write it; ``short`` heads columns."""
-
-    name: str
-    short: str
-    label: str
-    unit: str
-    digits: int
-
-    @property
-    def heading(self) -> str:
-        """The objective with its unit and direction, as verdicts and tables name it."""
-        unit = f"{self.unit}, " if self.unit not in ("", self.label) else ""
-        return f"{self.label} ({unit}lower is better)"
-
-    def number(self, value: float | None, sign: str = "") -> str:
-        """``value`` to this objective's digits, or a dash; ``sign`` as in a format."""
-        return "-" if value is None else f"{value:{sign}z.{self.digits}f}"
-
-    def difference(self, interval: Interval, *, unit: bool = True) -> str:
-        """An interval as "0.40 nats per image [0.21, 0.59]", with or without the unit."""
-        text = self.number(interval.mean)
-        if unit and self.unit:
-            text = f"{text} {self.unit}"
-        if interval.half_width is None:
-            return text
-        return f"{text} [{self.number(interval.lower)}, {self.number(interval.upper)}]"
-
-
-CALIBRATED_ELBO = Objective("calibrated_elbo", "nats", "calibrated -ELBO", "nats per image", 2)
-BITS_PER_DIM = Objective("bits_per_dim", "bits/dim", "bits per dimension", "bits per dimension", 4)
-FRECHET_CLASSIFIER = Objective(
-    "frechet_classifier_gen1",
-    "Frechet",
-    "Frechet distance of prior samples in a local classifier's features",
-    "",
-    2,
-)
-FID = Objective("fid_gen1", "FID", "FID of prior samples", "", 2)
-OBJECTIVES = {o.name: o for o in (CALIBRATED_ELBO, BITS_PER_DIM, FRECHET_CLASSIFIER, FID)}
-
-
-def second_objective(first: str, features: Sequence[str]) -> Objective:
-    """What is shown beside the objective called ``first``: another kind of quality, if measured.
-
-    Likelihoods favour the balancers that maximise them; distances of samples do not.
-
-    Args:
-        first: the study's objective.
-        features: the networks whose features the study's distances are measured in.
-    """
-    likelihoods = (CALIBRATED_ELBO, BITS_PER_DIM)
-    if first not in {o.name for o in likelihoods}:
-        return CALIBRATED_ELBO
-    if "inception" in features:
-        return FID
-    if "classifier" in features:
-        return FRECHET_CLASSIFIER
-    return next(o for o in reversed(likelihoods) if o.name != first)
 
 
 @dataclass(frozen=True)
@@ -97,7 +35,7 @@ class Comparison:
 
     hand: str
     automatic: str
-    objective: Objective
+    objective: Metric
     difference: Interval
     ratio_images: float | None
     ratio_standard: float | None
@@ -109,7 +47,7 @@ class Comparison:
 def compare(
     hand: str,
     automatic: str,
-    objective: Objective,
+    objective: Metric,
     *,
     difference: Interval,
     ratio_images: float | None,
@@ -145,7 +83,7 @@ def _outcome(difference: Interval, ratio: float | None) -> Outcome:
     return Outcome.NOT_SHOWN
 
 
-def _finding(hand: str, automatic: str, objective: Objective, difference: Interval) -> str:
+def _finding(hand: str, automatic: str, objective: Metric, difference: Interval) -> str:
     if difference.mean is None:
         return f"{hand} against {automatic} can't be compared: {difference.why}"
     if difference.lower is None or difference.upper is None:

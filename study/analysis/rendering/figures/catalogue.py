@@ -12,10 +12,11 @@ import altair as alt
 import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.cost_curves import CostCurve
 from study.analysis.answers.costs import Paid
+from study.analysis.answers.rate_distortion import Plane
 from study.analysis.answers.report import Report
-from study.analysis.answers.shapes import BreakEven, CostCurve, Plane
-from study.analysis.answers.verdict import Objective
 from study.analysis.records.engine_time import PURPOSES
 from study.analysis.rendering.figures.calibration import quantiles, variances
 from study.analysis.rendering.figures.chart import (
@@ -28,6 +29,7 @@ from study.analysis.rendering.figures.chart import (
     part,
     thinned,
 )
+from study.metrics import Metric
 
 CURVE = 150
 """Points of a cost curve at most: more than a screen tells apart."""
@@ -64,7 +66,7 @@ def figures(report: Report, tables: Mapping[str, pa.Table], home: Path) -> list[
     ]
 
 
-def confirm_runs(arms: Sequence[ArmResult], objective: Objective, looks: Looks) -> Figure:
+def confirm_runs(arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
     """What each arm's confirm runs score on test: a point a seed, and the mean's interval."""
     name, title = "confirm", "What the arms came to"
     rows: list[Row] = []
@@ -118,7 +120,7 @@ def cost_curves(
     curves: Sequence[CostCurve],
     break_even: Sequence[BreakEven],
     arms: Sequence[ArmResult],
-    objective: Objective,
+    objective: Metric,
     looks: Looks,
 ) -> Figure:
     """What deploying the best trial found scores on test, against the images it took."""
@@ -238,9 +240,7 @@ def cost_curves(
     return Figure(name, title, caption, chart.properties(height=380), rows)
 
 
-def search(
-    trials: pa.Table, arms: Sequence[ArmResult], objective: Objective, looks: Looks
-) -> Figure:
+def search(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
     """What each trial of a search scores on validation, against the first parameter searched."""
     name, title = "search", "The search"
     columns = ["trial", "arm", "phase", "replicate", "number", "state", "params", "objective"]
@@ -393,7 +393,7 @@ def plane(plane: Plane, looks: Looks) -> Figure:
     return Figure(name, title, caption, chart.properties(height=340), rows)
 
 
-def learning(tables: Mapping[str, pa.Table], objective: Objective, looks: Looks) -> Figure:
+def learning(tables: Mapping[str, pa.Table], objective: Metric, looks: Looks) -> Figure:
     """The objective on validation while the confirm runs train."""
     name, title = "learning", "Learning curves of the confirm runs"
     rows = _learning_rows(tables, f"validation_{objective.name}")

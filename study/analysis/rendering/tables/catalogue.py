@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from study.analysis.answers.break_even import BreakEven, Count
+from study.analysis.answers.cost_curves import CostCurve
 from study.analysis.answers.report import Report
-from study.analysis.answers.shapes import BreakEven, CostCurve, Count
-from study.analysis.answers.verdict import BITS_PER_DIM, CALIBRATED_ELBO, Objective, Outcome
+from study.analysis.answers.verdict import Outcome
 from study.analysis.records.engine_time import PURPOSES, USES
 from study.analysis.statistics.intervals import Interval
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
 
 NONE = "-"
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -235,7 +237,7 @@ def _no_worse(report: Report) -> TextTable:
     )
 
 
-def _break_even(report: Report, breaks: Sequence[BreakEven], objective: Objective) -> TextTable:
+def _break_even(report: Report, breaks: Sequence[BreakEven], objective: Metric) -> TextTable:
     return TextTable(
         f"Break-even by {objective.heading}: the trials from which on the best one found (chosen "
         "on validation, deployed as it is, scored on test) is at the automatic arm's mean, with "
@@ -437,7 +439,7 @@ def _seconds_by_use(report: Report) -> TextTable:
     )  # fmt: skip
 
 
-def _mean(objective: Objective, interval: Interval) -> str:
+def _mean(objective: Metric, interval: Interval) -> str:
     text = objective.number(interval.mean)
     half = interval.half_width
     return text if half is None else f"{text} +- {objective.number(half)}"
@@ -474,7 +476,7 @@ def sparkline(values: Sequence[float | None], scale: tuple[float, float]) -> str
     )
 
 
-def _at(objective: Objective, curve: CostCurve, n: int) -> str:
+def _at(objective: Metric, curve: CostCurve, n: int) -> str:
     return (
         objective.difference(
             Interval(curve.value[n - 1], *_open(curve.lower[n - 1], curve.upper[n - 1]), n),

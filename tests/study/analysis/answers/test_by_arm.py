@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from study.analysis import Report, build_report, build_tables
+from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.by_arm import arm_answers
-from study.analysis.answers.shapes import BreakEven, Count
 from study.analysis.statistics.intervals import Interval
 
 

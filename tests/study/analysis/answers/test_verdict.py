@@ -2,19 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from study.analysis.answers.verdict import (
-    BITS_PER_DIM,
-    CALIBRATED_ELBO,
-    FID,
-    FRECHET_CLASSIFIER,
-    OBJECTIVES,
-    Comparison,
-    Objective,
-    Outcome,
-    compare,
-    second_objective,
-)
+from study.analysis.answers.verdict import Comparison, Outcome, compare
 from study.analysis.statistics.intervals import Interval, mean_interval
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, METRICS, second_objective
 from study.spec import OBJECTIVES as OF_THE_SPEC
 
 
@@ -87,11 +77,11 @@ def test_numbers_carry_their_objective_s_digits() -> None:
     [
         ("calibrated_elbo", [], BITS_PER_DIM),
         ("bits_per_dim", [], CALIBRATED_ELBO),
-        ("calibrated_elbo", ["classifier"], FRECHET_CLASSIFIER),
-        ("bits_per_dim", ["classifier"], FRECHET_CLASSIFIER),
-        ("calibrated_elbo", ["inception"], FID),
-        ("bits_per_dim", ["classifier", "inception"], FID),
-        ("calibrated_elbo", ["inception", "classifier"], FID),
+        ("calibrated_elbo", ["classifier"], METRICS["frechet_classifier_gen1"]),
+        ("bits_per_dim", ["classifier"], METRICS["frechet_classifier_gen1"]),
+        ("calibrated_elbo", ["inception"], METRICS["fid_gen1"]),
+        ("bits_per_dim", ["classifier", "inception"], METRICS["fid_gen1"]),
+        ("calibrated_elbo", ["inception", "classifier"], METRICS["fid_gen1"]),
         ("frechet_classifier_gen1", ["classifier"], CALIBRATED_ELBO),
         ("frechet_classifier_gen1", ["classifier", "inception"], CALIBRATED_ELBO),
         ("fid_gen1", ["inception"], CALIBRATED_ELBO),
@@ -99,12 +89,14 @@ def test_numbers_carry_their_objective_s_digits() -> None:
     ],
 )
 def test_what_is_shown_beside_is_another_kind_of_quality(
-    first: str, features: list[str], second: Objective
+    first: str, features: list[str], second: Metric
 ) -> None:
     assert second_objective(first, features) is second
 
 
 def test_every_objective_of_a_spec_can_be_written() -> None:
     assert set(OBJECTIVES) == set(OF_THE_SPEC)
-    assert FID.heading == "FID of prior samples (lower is better)"
-    assert FID.difference(Interval(1.5, 1.0, 2.0, 3)) == "1.50 [1.00, 2.00]", "it has no unit"
+    assert METRICS["fid_gen1"].heading == "FID of prior samples (lower is better)"
+    assert METRICS["fid_gen1"].difference(Interval(1.5, 1.0, 2.0, 3)) == "1.50 [1.00, 2.00]", (
+        "it has no unit"
+    )

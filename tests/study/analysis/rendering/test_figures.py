@@ -15,12 +15,14 @@ from PIL import Image
 
 from study.analysis import build_report, build_tables
 from study.analysis.answers.arms import ArmResult
-from study.analysis.answers.shapes import BreakEven, CostCurve, Count, Landing, Plane
-from study.analysis.answers.verdict import CALIBRATED_ELBO
+from study.analysis.answers.break_even import BreakEven, Count
+from study.analysis.answers.cost_curves import CostCurve
+from study.analysis.answers.rate_distortion import Landing, Plane
 from study.analysis.rendering.figures import drawing
 from study.analysis.rendering.figures.catalogue import cost_curves, figures, learning, plane
 from study.analysis.rendering.figures.chart import COLOURS, Figure, Looks, bulk, thinned
 from study.analysis.statistics.intervals import Interval
+from study.metrics import CALIBRATED_ELBO
 
 LOOKS = Looks(["tpe", "sigma"])
 NAMES = ["confirm", "cost_curves", "search", "plane", "learning", "device_seconds"]
