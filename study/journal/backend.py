@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
+from study.journal.events import Entry, OptunaOperation
 from study.journal.files import Follower
 from study.journal.journal import Journal
-from study.journal.lines import Event
 from vae_core.errors import UserError
-
-KIND = "optuna"
 
 
 class ReadOnlyError(UserError):
-    """A study changed through a storage that only shows it."""
+    """A write to a storage that is read-only."""
 
 
 class JournalBackend(BaseJournalBackend):
@@ -29,19 +27,15 @@ class JournalBackend(BaseJournalBackend):
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._logs = [event for event in journal.events if event.kind == KIND]
+        self._logs = list(_operations(journal.entries))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Operations from number ``log_number_from`` on."""
-        for event in self._logs[log_number_from:]:
-            yield event.data
+        yield from self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add operations to the pending group."""
-        self._logs += [self._append(log) for log in logs]
-
-    def _append(self, log: dict[str, Any]) -> Event:
-        return self._journal.append(KIND, log)
+        self._logs += _operations([self._journal.append(OptunaOperation(log)) for log in logs])
 
     def __reduce__(self) -> tuple[object, ...]:
         # A journal has one writer: a copy, in another process perhaps, reads what is on disk.
@@ -50,7 +44,7 @@ class JournalBackend(BaseJournalBackend):
 
 
 class ReadOnlyBackend(BaseJournalBackend):
-    """A study's journal for Optuna to look at, while a driver writes it or not.
+    """A study's journal for Optuna to read, whether or not a driver is writing it.
 
     Args:
         home: the study's folder.
@@ -65,9 +59,9 @@ class ReadOnlyBackend(BaseJournalBackend):
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Operations from number ``log_number_from`` on, those committed since included."""
         self._follower.poll()
-        fresh = self._follower.events[self._seen :]
+        fresh = self._follower.entries[self._seen :]
         self._seen += len(fresh)
-        self._logs += [event.data for event in fresh if event.kind == KIND]
+        self._logs += _operations(fresh)
         yield from self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -77,7 +71,13 @@ class ReadOnlyBackend(BaseJournalBackend):
             ReadOnlyError: always.
         """
         raise ReadOnlyError(
-            "this storage shows a study and cannot change it",
+            "this storage is read-only",
             where=str(self._home),
-            remedy="steer it with `study stop` and `study retry`",
+            remedy="change the study with `study stop` and `study retry`",
         )
+
+
+def _operations(entries: Iterable[Entry]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        if isinstance(entry.event, OptunaOperation):
+            yield entry.event.operation

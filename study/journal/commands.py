@@ -1,8 +1,8 @@
-"""Orders to a study from another terminal: one small file each, taken by the study's driver.
+"""Commands to a study from another terminal: one small file each, taken by the study's driver.
 
-Whoever gives an order needs no lease, and the driver takes it whenever it runs: within seconds, or
-at its next launch. An order is plain data. A file that is none (torn, or from elsewhere) is passed
-over.
+Sending a command needs no lease, and the driver executes it whenever it runs: within seconds, or at
+its next launch. A command is plain data. A file that holds none (torn, or from elsewhere) is
+ignored.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import re
 import time
 from pathlib import Path
 
-ORDERS = "orders"
-"""The folder of orders in a study's home."""
+from vae_core.atomic import atomic_write
 
-Order = dict[str, str]
+COMMANDS = "orders"
+"""The folder of commands in a study's home."""
+
+Command = dict[str, str]
 """``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``)."""
 
 _NAME = re.compile(r"\d{19}-\d+\.json")
@@ -26,61 +28,59 @@ _FORMS = {
 }
 
 
-def give(home: Path, order: Order) -> Path:
-    """Leave ``order`` for the driver of the study in ``home``; return its file, gone once taken.
+def send(home: Path, command: Command) -> Path:
+    """Leave ``command`` for the driver of the study in ``home``; return its file.
+
+    The driver removes the file once the command is executed.
 
     Raises:
-        ValueError: it is no order.
+        ValueError: it is no command.
     """
-    if not _is_order(order):
-        raise ValueError(f"{order} is no order")
-    folder = home / ORDERS
+    if not _is_command(command):
+        raise ValueError(f"{command} is no command")
+    folder = home / COMMANDS
     folder.mkdir(exist_ok=True)
     path = folder / f"{time.time_ns()}-{os.getpid()}.json"
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("w") as file:
-        json.dump(order, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
+    with atomic_write(path) as file:
+        file.write(json.dumps(command).encode())
     return path
 
 
-def waiting(home: Path) -> list[tuple[Path, Order]]:
-    """Orders that nobody has taken yet, the earliest first, each with its file.
+def pending(home: Path) -> list[tuple[Path, Command]]:
+    """Commands that are not executed yet, the earliest first, each with its file.
 
-    Taking one is to act on it and then remove its file.
+    Executing one ends with removing its file.
     """
     found = []
-    for path in sorted((home / ORDERS).glob("*.json")):
-        order = _read(path) if _NAME.fullmatch(path.name) else None
-        if order is not None:
-            found.append((path, order))
+    for path in sorted((home / COMMANDS).glob("*.json")):
+        command = _read(path) if _NAME.fullmatch(path.name) else None
+        if command is not None:
+            found.append((path, command))
     return found
 
 
-def given(path: Path) -> float:
-    """When the order in ``path`` was given: seconds since the Unix epoch."""
+def sent_at(path: Path) -> float:
+    """When the command in ``path`` was sent: seconds since the Unix epoch."""
     return int(path.name.partition("-")[0]) / 1e9
 
 
-def described(order: Order) -> str:
-    """An order in words: ``stop trial random.search.r0.0001``."""
-    of = [f"{kind} {order[kind]}" for kind in ("arm", "trial") if kind in order]
-    return " ".join([order["order"], *(of or ["the study"])])
+def describe(command: Command) -> str:
+    """A command in words: ``stop trial random.search.r0.0001``."""
+    of = [f"{kind} {command[kind]}" for kind in ("arm", "trial") if kind in command]
+    return " ".join([command["order"], *(of or ["the study"])])
 
 
-def _read(path: Path) -> Order | None:
+def _read(path: Path) -> Command | None:
     if path.is_symlink() or not path.is_file():
         return None
     try:
-        order = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):  # taken meanwhile; or no JSON
+        command = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):  # executed meanwhile; or no JSON
         return None
-    return order if _is_order(order) else None
+    return command if _is_command(command) else None
 
 
-def _is_order(found: object) -> bool:
+def _is_command(found: object) -> bool:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         return False
     return set(found) in _FORMS.get(found.get("order", ""), ())

@@ -1,10 +1,10 @@
 """Reading a journal: one file a launch, each accepting a part of one before it.
 
 ``journal/000001.log`` is the first launch's, ``000002.log`` the second's, and so on; the number is
-the lease epoch, and a file is written by its launch alone. Its first line says who writes it
-(``lease``), its second what it goes on from (``accept``: an earlier file's epoch, and how many
-bytes and events of it count; epoch 0 where there is nothing). Whatever a launch wrote after
-another had taken over lies beyond the accepted bytes, and counts for nothing.
+the lease epoch, and a file is written by its launch alone. Its first line names the writer and the
+format of its events (``lease``), its second what it continues (``accept``: an earlier file's epoch,
+and how many bytes and events of it count; epoch 0 for the first). What a launch wrote after another
+had taken over lies beyond the accepted bytes, and does not count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.journal.lines import CONTROL, Event, JournalError, Line, decode
+from study.journal.events import FORMAT, Entry, EventError, read_event
+from study.journal.lines import CONTROL, JournalError, Line, decode
 
 FOLDER = "journal"
 """The journal's folder in a study's home."""
@@ -49,8 +50,10 @@ def superseded(home: Path, epoch: int) -> bool:
 
 @dataclass(frozen=True)
 class Accept:
-    """What a file goes on from."""
+    """What a file continues."""
 
+    format: int
+    """Of this file's events, from its first line."""
     base: int
     """Epoch of the file before it; 0 if it is the first that counts."""
     bytes: int
@@ -65,13 +68,16 @@ class Reader:
     Args:
         home: the study's folder.
         epoch: which launch's file.
+        format: of its events.
         count: how many events the files before it hold.
-        accepted: how many of its bytes a later launch went on from; None: it is the newest.
+        accepted: how many of its bytes a later launch continued from; None: it is the newest.
     """
 
-    def __init__(self, home: Path, epoch: int, count: int, accepted: int | None) -> None:
+    def __init__(
+        self, home: Path, epoch: int, format: int, count: int, accepted: int | None
+    ) -> None:
         self.path, self.epoch, self.count = journal_file(home, epoch), epoch, count
-        self._accepted = accepted
+        self._format, self._accepted = format, accepted
         self.end = 0
         """Byte after the last whole group; ``count`` is of events up to there."""
         self.lines = 0
@@ -79,7 +85,7 @@ class Reader:
         self.cut = 0
         """Bytes after it: an unfinished or damaged tail."""
 
-    def groups(self) -> Iterator[list[Event]]:
+    def groups(self) -> Iterator[list[Entry]]:
         """What follows, up to the last whole group, or all that was accepted; read it to the end.
 
         Raises:
@@ -91,12 +97,12 @@ class Reader:
             limit = size if self._accepted is None else self._accepted
             if size < limit:
                 raise JournalError(
-                    f"has {size} bytes, and a later launch went on from its first {limit}",
+                    f"has {size} bytes, and a later launch continued from its first {limit}",
                     where=str(self.path),
                     remedy=_RESTORE,
                 )
             file.seek(self.end)
-            group: list[Event] = []
+            group: list[Entry] = []
             offset, number, damaged = self.end, self.lines, 0
             # No further than it was long: a line written meanwhile would be read in two halves.
             while offset < limit and (raw := file.readline(limit - offset)):
@@ -109,33 +115,41 @@ class Reader:
                 if damaged:
                     raise corrupt(self.path, damaged, "is damaged and intact lines follow it")
                 self._check(line, number, len(group))
-                if line.event.sequence != CONTROL:
-                    group.append(line.event)
+                if line.sequence != CONTROL:
+                    group.append(self._entry(line, number))
                 if line.last:
                     self.end, self.lines, self.count = offset, number, self.count + len(group)
                     yield group
                     group = []
         self.cut = offset - self.end
         if self._accepted is not None and self.end != limit:
-            fault = "is damaged, and a later launch went on from it"
+            fault = "is damaged, and a later launch continued from it"
             raise corrupt(self.path, damaged or self.lines + 1, fault)
 
     def _check(self, line: Line, number: int, pending: int) -> None:
         if line.epoch != self.epoch:
             raise corrupt(self.path, number, f"is of launch {line.epoch}, not of {self.epoch}")
-        if line.event.sequence == CONTROL and not pending:
+        if line.sequence == CONTROL and not pending:
             return
         expected = self.count + pending
-        if line.event.sequence != expected:
-            fault = f"has sequence number {line.event.sequence}, expected {expected}"
+        if line.sequence != expected:
+            fault = f"has sequence number {line.sequence}, expected {expected}"
             raise corrupt(self.path, number, fault)
+
+    def _entry(self, line: Line, number: int) -> Entry:
+        try:
+            event = read_event(line.kind, line.data, self._format)
+        except EventError as error:
+            fault = f"is no event of format {self._format}: '{line.kind}' {error}"
+            raise corrupt(self.path, number, fault) from None
+        return Entry(line.sequence, line.time, event)
 
 
 @dataclass(frozen=True)
 class Scan:
     """What a journal holds."""
 
-    events: list[Event]
+    entries: list[Entry]
     """Committed events of the launches that held the lease, in order."""
     newest: Reader | None
     """Of the newest file that counts; None for an empty journal."""
@@ -147,32 +161,41 @@ def scan(home: Path, below: int | None = None) -> Scan:
     Raises:
         JournalError: damage anywhere but at the newest file's tail, with file and line.
     """
-    events: list[Event] = []
+    entries: list[Entry] = []
     newest = None
     for newest in _readers(home, below):
         for group in newest.groups():
-            events += group
-    return Scan(events, newest)
+            entries += group
+    return Scan(entries, newest)
 
 
-def read_events(home: Path) -> Iterator[Event]:
-    """Committed events of the study in ``home``, without taking its lease; none is kept here.
+def read_entries(home: Path) -> Iterator[Entry]:
+    """Committed events of the study in ``home``, one at a time, without taking its lease.
 
     Raises:
-        JournalError: as :func:`scan`, but only when it comes to the damage.
+        JournalError: as :func:`scan`, but only once the damage is reached.
     """
     for reader in _readers(home):
         for group in reader.groups():
             yield from group
 
 
+def check_formats(home: Path) -> None:
+    """Check that this version can read the journal's formats, without reading all of it.
+
+    Raises:
+        JournalError: a launch of a newer version has written in it.
+    """
+    _chain(home, epochs(home))
+
+
 def has_events(home: Path) -> bool:
-    """Whether the study in ``home`` has any event; cheap, and says nothing of damage."""
+    """Whether the study in ``home`` has any event; cheap, and does not look for damage."""
     for epoch in epochs(home):
         with journal_file(home, epoch).open("rb") as file:
             third = [file.readline() for _ in range(3)][2]
         line = decode(third)
-        if line is not None and line.event.sequence != CONTROL:
+        if line is not None and line.sequence != CONTROL:
             return True
     return False
 
@@ -181,14 +204,14 @@ class Follower:
     """Reads a journal while a driver writes it.
 
     Attributes:
-        events: what has been read so far.
+        entries: what has been read so far.
     """
 
     def __init__(self, home: Path) -> None:
         self._home = home
         found = scan(home)
-        self.events, self._newest = found.events, found.newest
-        self._unshown: list[Event] = []
+        self.entries, self._newest = found.entries, found.newest
+        self._unshown: list[Entry] = []
 
     def poll(self) -> None:
         """Read what has been committed since.
@@ -197,18 +220,18 @@ class Follower:
             JournalError: damage; or events that were shown are not the study's any more.
         """
         newest = self._newest
-        if newest is None or self._gone_on(newest.epoch):
+        if newest is None or self._continued(newest.epoch):
             self._rescan()
             return
         for group in newest.groups():
             self._unshown += group
         # What was read before any other launch is there will be accepted by all that follow.
         if not superseded(self._home, newest.epoch):
-            self.events += self._unshown
+            self.entries += self._unshown
             self._unshown = []
 
-    def _gone_on(self, epoch: int) -> bool:
-        """Whether a launch after that of ``epoch`` has said what it goes on from."""
+    def _continued(self, epoch: int) -> bool:
+        """Whether a launch after that of ``epoch`` has recorded what it continues."""
         if not superseded(self._home, epoch):
             return False
         chain = _chain(self._home, epochs(self._home))
@@ -216,16 +239,16 @@ class Follower:
 
     def _rescan(self) -> None:
         found = scan(self._home)
-        shown = len(self.events)
+        shown = len(self.entries)
         if shown and (
-            len(found.events) < shown or found.events[shown - 1].time != self.events[-1].time
+            len(found.entries) < shown or found.entries[shown - 1].time != self.entries[-1].time
         ):
             raise JournalError(
                 "the study was taken over, and its last events were not kept",
                 where=str(self._home / FOLDER),
                 remedy="open it again",
             )
-        self.events += found.events[shown:]
+        self.entries += found.entries[shown:]
         self._newest, self._unshown = found.newest, []
 
 
@@ -233,7 +256,7 @@ def first_line(path: Path) -> Line | None:
     """Who writes a file; None if that cannot be read."""
     with path.open("rb") as file:
         line = decode(file.readline())
-    return line if line is not None and line.control("lease") else None
+    return line if line is not None and line.is_control("lease") else None
 
 
 def last_line(path: Path, reach: int = 4096) -> Line | None:
@@ -256,15 +279,15 @@ def _readers(home: Path, below: int | None = None) -> Iterator[Reader]:
     count = 0
     for (epoch, accept), limit in zip(chain, accepted, strict=False):
         if accept.events != count:
-            fault = f"goes on from {accept.events} events, and {count} are there"
+            fault = f"continues from {accept.events} events, and {count} are there"
             raise corrupt(journal_file(home, epoch), 2, fault)
-        reader = Reader(home, epoch, count, limit)
+        reader = Reader(home, epoch, accept.format, count, limit)
         yield reader
         count = reader.count
 
 
 def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
-    """The files that count, first to newest, each with what it goes on from."""
+    """The files that count, first to newest, each with what it continues."""
     chain: list[tuple[int, Accept]] = []
     for epoch in reversed(known):
         if not chain or chain[-1][1].base == epoch:
@@ -275,7 +298,7 @@ def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
         epoch, accept = chain[-1]
         raise JournalError(
             f"{journal_file(home, accept.base).name} is missing or cut short, and {epoch:06d}.log "
-            "goes on from it",
+            "continues it",
             where=str(home / FOLDER),
             remedy=_RESTORE,
         )
@@ -283,7 +306,7 @@ def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
 
 
 def _accept(path: Path, epoch: int) -> Accept | None:
-    """What a file goes on from; None if its launch ended before it said so."""
+    """What a file continues; None if its launch ended before it recorded that."""
     with path.open("rb") as file:
         raw = [file.readline() for _ in range(2)]
     head, accept = lines = [decode(line) for line in raw]
@@ -293,14 +316,27 @@ def _accept(path: Path, epoch: int) -> Accept | None:
             raise corrupt(path, number, "is damaged")
     if head is None:
         return None
-    if not head.control("lease") or head.epoch != epoch:
+    if not head.is_control("lease") or head.epoch != epoch:
         raise corrupt(path, 1, f"does not begin the file of launch {epoch}")
-    if accept is None or not accept.control("accept"):
+    if accept is None or not accept.is_control("accept"):
         return None
     try:
-        said = Accept(**accept.event.data)
-        if 0 <= said.base < epoch and said.bytes >= 0:
-            return said
+        continued = Accept(_format(path, head), **accept.data)
+        if 0 <= continued.base < epoch and continued.bytes >= 0:
+            return continued
     except TypeError:
         pass
-    raise corrupt(path, 2, "does not say what it goes on from")
+    raise corrupt(path, 2, "does not say what it continues")
+
+
+def _format(path: Path, head: Line) -> int:
+    """The format of a file's events, named in its first line; the first format named none."""
+    found = head.data.get("format", 1)
+    if type(found) is int and 1 <= found <= FORMAT:
+        return found
+    writer = head.data.get("version", "a newer version")
+    raise JournalError(
+        f"is in journal format {found}, and this version reads formats 1 to {FORMAT}",
+        where=str(path),
+        remedy=f"use vae-tuning-study {writer}, which wrote it, or a later version",
+    )

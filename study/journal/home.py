@@ -15,7 +15,7 @@ _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 TRIALS = "trials"
 """The folder of trials in a study's own."""
 RESERVED = ("data", "mlartifacts")
-"""Folders that stand beside the studies in their home."""
+"""Folders beside the studies in their home."""
 
 
 class HomeError(UserError):
@@ -23,7 +23,7 @@ class HomeError(UserError):
 
 
 def safe_name(name: str, kind: str) -> str:
-    """``name`` itself, if it may become a file's or a folder's: a journal may be anybody's.
+    """``name`` itself, if it is safe as the name of a file: a journal may come from elsewhere.
 
     Args:
         name: as it was read.
@@ -32,7 +32,7 @@ def safe_name(name: str, kind: str) -> str:
     Raises:
         HomeError: it is not made of letters, digits, '.', '_' and '-', or begins with a dot.
     """
-    if not _FILE.fullmatch(str(name)):  # what was read may be no text at all
+    if not _FILE.fullmatch(str(name)):  # it may not even be text
         raise HomeError(
             f"'{name}' cannot be the name of {kind}",
             remedy="the study's files were changed from outside: restore them from a copy",
@@ -44,7 +44,7 @@ def trial_folder(study: Path, trial: str) -> Path:
     """Where trial ``trial`` of the study in folder ``study`` keeps its files.
 
     Raises:
-        HomeError: the name is no file's.
+        HomeError: the name is not safe as a file's.
     """
     return study / TRIALS / safe_name(trial, "a trial")
 
@@ -109,7 +109,7 @@ class StudyHome:
         return trial_folder(self.path, name)
 
     def artifact(self, relative: str) -> Path | None:
-        """The file that a journal names so; None where it is gone, or lies outside this home."""
+        """The file at a path that a journal names; None where it is gone, or outside this home."""
         file = (self.path / relative).resolve()
         return file if file.is_relative_to(self.path.resolve()) and file.is_file() else None
 
@@ -132,7 +132,7 @@ class StudyHome:
             ) from error
 
     def existing(self) -> StudyHome:
-        """Itself, if a study is in it.
+        """Return this home, if a study is in it.
 
         Raises:
             HomeError: no study of that name.

@@ -8,53 +8,55 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from study.journal.files import Scan, scan
+from study.journal.events import FORMAT, Entry, Event, read_event
+from study.journal.files import Scan, check_formats, scan
 from study.journal.lease import BEAT, LAPSE, Lease
-from study.journal.lines import Event, JournalError, Line, control, parse
+from study.journal.lines import JournalError, Line, control, parse
 from vae_core.errors import UserError
 
-Observer = Callable[[Event], None]
+Observer = Callable[[Entry], None]
 
 
 class Journal:
     """Takes a study's lease, reads its journal, and appends groups of events durably.
 
-    :meth:`append` only collects; :meth:`commit` writes the group in one piece and waits until it
-    is on disk, then tells the observers. Nothing the driver decides or sends may precede its
-    commit. A journal that could not be written, or whose lease was lost, refuses every commit
-    from then on: what it holds and what is on disk are not the same any more.
+    :meth:`append` only collects; :meth:`commit` writes the group in one piece, waits until it is on
+    disk, then notifies the observers. Nothing the driver decides or sends may precede its commit.
+    A journal that could not be written, or whose lease was lost, refuses every commit from then on:
+    its content and the file's are not the same any more.
 
     Args:
         home: the study's folder.
         take_over: take the lease from whoever holds it.
-        beat: seconds between signs of life.
-        lapse: seconds without one after which another holder is taken for gone.
+        beat: seconds between heartbeats.
+        lapse: seconds without one after which another holder is considered dead.
 
     Attributes:
-        events: committed events, from the first launch on.
+        entries: committed events, from the first launch on.
         epoch: this writer's lease epoch.
-        cut: bytes of an unfinished or damaged tail that the launch before left, and nobody reads.
+        cut: bytes of an unfinished or damaged tail of the launch before, which do not count.
 
     Raises:
         LeaseError: another driver holds the study.
         LeaseLostError: another driver took the study over meanwhile.
-        JournalError: it is damaged, or cannot be written.
+        JournalError: it is damaged, of a newer format, or cannot be written.
     """
 
     def __init__(
         self, home: Path, *, take_over: bool = False, beat: float = BEAT, lapse: float = LAPSE
     ) -> None:
+        check_formats(home)  # before the lease: a study that cannot be read is left as it is
         self._lease = Lease(home, take_over=take_over, beat=beat, lapse=lapse)
         self.home, self.epoch = home, self._lease.epoch
-        self._group: list[Event] = []
+        self._group: list[Entry] = []
         self._observers: list[Observer] = []
         self._lock = threading.RLock()
         self._refusal: UserError | None = None
         try:
             found = scan(home, below=self.epoch)
-            self.events, self.cut = found.events, found.newest.cut if found.newest else 0
+            self.entries = found.entries
+            self.cut = found.newest.cut if found.newest else 0
             self._accept(found)
         except BaseException:
             self._lease.release()
@@ -64,23 +66,24 @@ class Journal:
         """Call ``observer`` with every event, in order, once it is on disk."""
         self._observers.append(observer)
 
-    def append(self, kind: str, data: dict[str, Any]) -> Event:
+    def append(self, event: Event) -> Entry:
         """Add an event to the group that the next :meth:`commit` writes.
 
-        The event holds ``data`` as it will be read back: lists for tuples, text for keys.
+        Returns:
+            The event as it will be read back (lists for tuples, text for keys), with its place.
         """
-        data = parse(json.dumps(data))
+        event = read_event(event.kind, parse(json.dumps(event.to_data())), FORMAT)
         with self._lock:
-            event = Event(len(self.events) + len(self._group), time.time(), kind, data)
-            self._group.append(event)
-            return event
+            entry = Entry(len(self.entries) + len(self._group), time.time(), event)
+            self._group.append(entry)
+            return entry
 
     def commit(self) -> None:
-        """Write the group, wait for the disk, tell the observers.
+        """Write the group, wait for the disk, notify the observers.
 
         Raises:
             JournalError: it could not be written.
-            LeaseLostError: another driver has taken the study over; observers are not told.
+            LeaseLostError: another driver has taken the study over; observers are not notified.
         """
         with self._lock:
             if self._refusal is not None:
@@ -88,19 +91,19 @@ class Journal:
             group, self._group = self._group, []
             if not group:
                 return
-            lines = [Line(self.epoch, event, event is group[-1]).encode() for event in group]
+            lines = [self._line(entry, last=entry is group[-1]).encode() for entry in group]
             self._write(b"".join(lines))
-            self.events += group
-            for event in group:
+            self.entries += group
+            for entry in group:
                 for observer in self._observers:
-                    observer(event)
+                    observer(entry)
 
     def held(self) -> bool:
-        """Whether nobody has taken the study over; cheap."""
+        """Whether no other driver has taken the study over; cheap."""
         return self._lease.held()
 
     def check(self) -> None:
-        """See that the study is still this driver's.
+        """Check that this driver still holds the study.
 
         Raises:
             LeaseLostError: another driver has taken it over.
@@ -118,19 +121,23 @@ class Journal:
                 self._refuse(JournalError("is closed", where=str(self._lease.path)))
                 self._lease.release()
 
+    def _line(self, entry: Entry, *, last: bool) -> Line:
+        event = entry.event
+        return Line(self.epoch, entry.sequence, entry.time, event.kind, event.to_data(), last)
+
     def _accept(self, found: Scan) -> None:
         base = {"base": 0, "bytes": 0, "events": 0}
         if found.newest is not None:
             reader = found.newest
-            with reader.path.open("rb") as file:  # its writer may not have come to it
+            with reader.path.open("rb") as file:  # its writer may have died before it did
                 os.fsync(file.fileno())
-            base = {"base": reader.epoch, "bytes": reader.end, "events": len(found.events)}
+            base = {"base": reader.epoch, "bytes": reader.end, "events": len(found.entries)}
         self._write(control(self.epoch, time.time(), "accept", base))
 
     def _write(self, data: bytes) -> None:
         try:
             self._lease.write(data)
-            # Written before another's file came, it is read by the other; after, it may not be.
+            # Written before another's file was created, it counts; after that, it may not.
             held = self._lease.held()
         except BaseException as error:
             reason = error.strerror if isinstance(error, OSError) else type(error).__name__
@@ -138,7 +145,7 @@ class Journal:
                 JournalError(
                     f"could not be written: {reason}",
                     where=str(self._lease.path),
-                    remedy=f"free some space, then go on with `study resume {self.home.name}`",
+                    remedy=f"free some space, then resume with `study resume {self.home.name}`",
                 )
             )
             if isinstance(error, OSError):

@@ -1,9 +1,9 @@
 """The lease: one driver a study at a time.
 
-To hold the lease is to have written the newest file of the study's journal. It is taken by putting
-the next one in place, which the file system lets only one process do, and it is lost when somebody
-else has done so. A holder shows that it is alive by touching its file; what a watcher goes by is
-that the file changes, never what another machine's clock says.
+The process that wrote the newest file of the study's journal holds the lease. It is acquired by
+creating the next file, which the file system lets only one process do, and it is lost once another
+process has done so. A holder touches its file as a heartbeat; a watcher looks only at whether the
+file changes, never at another machine's clock.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from study.formatting import timestamp
+from study.journal.events import FORMAT
 from study.journal.files import FOLDER, epochs, first_line, journal_file, last_line, superseded
 from study.journal.lines import JournalError, control
+from vae_core.atomic import sync_folder
 from vae_core.errors import UserError
 
 BEAT = 2.0
-"""Seconds between a holder's signs of life."""
+"""Seconds between a holder's heartbeats."""
 LAPSE = 30.0
-"""Seconds without one after which the study is taken over."""
+"""Seconds without a heartbeat after which the study is taken over."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ class LeaseError(UserError):
 
 
 class LeaseLostError(UserError):
-    """Another driver has taken the study over: nothing this one does counts any more."""
+    """Another driver has taken the study over: what this one writes does not count any more."""
 
     exit_code = 1
 
@@ -54,11 +57,11 @@ class Holder:
     """Seconds since the Unix epoch, by the holder's clock."""
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} since {_when(self.since)}"
+        return f"process {self.pid} on {self.host} since {timestamp(self.since)}"
 
     @property
     def dead(self) -> bool:
-        """Whether it surely is not running any more."""
+        """Whether it is known to have ended."""
         if not self.machine or self.machine != _machine():
             return False
         started = _started(self.pid)
@@ -79,11 +82,11 @@ class Lease:
     Args:
         home: the study's folder.
         take_over: take it from whoever holds it.
-        beat: seconds between signs of life.
-        lapse: seconds without one after which a holder is taken for gone.
+        beat: seconds between heartbeats.
+        lapse: seconds without one after which a holder is considered dead.
 
     Raises:
-        LeaseError: somebody else holds it; says who, and since when.
+        LeaseError: another process holds it; the message names it, and since when.
         JournalError: the file cannot be written.
     """
 
@@ -95,7 +98,7 @@ class Lease:
             home.mkdir(parents=True, exist_ok=True)
             if not self._folder.exists():
                 self._folder.mkdir(exist_ok=True)
-                _sync(home)
+                sync_folder(home)
             newest = max(epochs(home), default=0)
             if newest and not take_over:
                 _await_vacancy(home, newest, beat, lapse)
@@ -125,7 +128,7 @@ class Lease:
             _write_all(self._file, data)
             os.fdatasync(self._file)
         except OSError:
-            # Unless somebody has taken over, and has perhaps gone on from the end of it.
+            # Unless another has taken over, and has perhaps continued from the end of it.
             if self.held():
                 os.ftruncate(self._file, self.end)
                 self._torn = False
@@ -134,7 +137,7 @@ class Lease:
         self.end += len(data)
 
     def held(self) -> bool:
-        """Whether nobody has taken over; cheap."""
+        """Whether no other process has taken over; cheap."""
         return not superseded(self.home, self.epoch)
 
     def lost(self) -> LeaseLostError:
@@ -145,7 +148,7 @@ class Lease:
         return LeaseLostError(
             f"the study was taken over by {_holder(self.home, newest) or 'another process'}",
             where=str(self.home),
-            remedy="this run has ended and changes nothing any more; the other one goes on",
+            remedy="this run has ended and changes nothing any more; the other one continues",
         )
 
     def release(self) -> None:
@@ -158,7 +161,7 @@ class Lease:
             if self.held() and not self._torn:
                 self.write(control(self.epoch, time.time(), "released", {}))
         except OSError as error:
-            # The next driver finds that this process is gone, or silent.
+            # The next driver finds that this process has ended, or sends no heartbeat.
             _log.debug("not released: %s", error)
         finally:
             os.close(self._file)
@@ -166,7 +169,8 @@ class Lease:
     def _take(self) -> tuple[int, int]:
         """Put the next file in place; its descriptor, and its length."""
         me = Holder(os.getpid(), _started(os.getpid()) or 0, _host(), _machine(), time.time())
-        line = control(self.epoch, me.since, "lease", asdict(me))
+        format = {"format": FORMAT, "version": _version()}
+        line = control(self.epoch, me.since, "lease", {**format, **asdict(me)})
         beside = self._folder / f".{self.epoch:06d}.{uuid.uuid4().hex}"
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
@@ -182,10 +186,10 @@ class Lease:
             raise
         finally:
             beside.unlink(missing_ok=True)
-        for left in self._folder.glob(".*"):  # by launches that died here, or were slower
+        for left in self._folder.glob(".*"):  # of launches that died here, or were slower
             if left.name < f".{self.epoch + 1:06d}":
                 left.unlink(missing_ok=True)
-        _sync(self._folder)
+        sync_folder(self._folder)
         return file, len(line)
 
     def _beat(self) -> None:
@@ -195,26 +199,26 @@ class Lease:
                     return
                 os.utime(self._file)
             except OSError as error:  # one that is missed does no harm
-                _log.debug("no sign of life: %s", error)
+                _log.debug("no heartbeat: %s", error)
 
 
 def holder(home: Path) -> str | None:
-    """Who is running the study in ``home``, in words; None if nobody is."""
+    """The process that runs the study in ``home``, in words; None if none does."""
     newest = max(epochs(home), default=0)
     if not newest or _vacant(home, newest):
         return None
     seen = journal_file(home, newest).stat().st_mtime
-    return f"{_holder(home, newest) or 'another process'}, last sign of life {_when(seen)}"
+    return f"{_holder(home, newest) or 'another process'}, last heartbeat {timestamp(seen)}"
 
 
 def _await_vacancy(home: Path, epoch: int, beat: float, lapse: float) -> None:
-    """Return once the holder of ``epoch`` is gone, or has given no sign of life for ``lapse`` s.
+    """Return once the holder of ``epoch`` has ended, or has sent no heartbeat for ``lapse`` s.
 
     Raises:
-        LeaseError: it is alive, or somebody else was faster.
+        LeaseError: it is alive, or another process was faster.
     """
     seen, until = _mark(home, epoch), time.monotonic() + lapse
-    told = time.monotonic() + 2 * beat
+    warn_at = time.monotonic() + 2 * beat
     while not _vacant(home, epoch):
         if _mark(home, epoch) != seen or superseded(home, epoch):
             if _vacant(home, epoch) and not superseded(home, epoch):
@@ -223,10 +227,10 @@ def _await_vacancy(home: Path, epoch: int, beat: float, lapse: float) -> None:
         now = time.monotonic()
         if now >= until:
             return
-        if now >= told:
-            told = until
+        if now >= warn_at:
+            warn_at = until
             _log.warning(
-                "%s holds the study and gives no sign of life: taking over in %.0f s",
+                "%s holds the study and sends no heartbeat: taking over in %.0f s",
                 _holder(home, epoch) or "another process",
                 until - now,
             )
@@ -234,16 +238,16 @@ def _await_vacancy(home: Path, epoch: int, beat: float, lapse: float) -> None:
 
 
 def _vacant(home: Path, epoch: int) -> bool:
-    """Whether the launch of ``epoch`` has surely ended."""
+    """Whether the launch of ``epoch`` is known to have ended."""
     line = last_line(journal_file(home, epoch))
-    if line is not None and line.control("released"):
+    if line is not None and line.is_control("released"):
         return True
     who = _holder(home, epoch)
     return who is not None and who.dead
 
 
 def _mark(home: Path, epoch: int) -> tuple[int, int]:
-    # Opened anew each time: a network file system then asks for what is really there.
+    # Opened anew each time: a network file system then looks up the current state.
     with journal_file(home, epoch).open("rb") as file:
         found = os.fstat(file.fileno())
     return found.st_mtime_ns, found.st_size
@@ -251,9 +255,11 @@ def _mark(home: Path, epoch: int) -> tuple[int, int]:
 
 def _holder(home: Path, epoch: int) -> Holder | None:
     line = first_line(journal_file(home, epoch))
+    if line is None:
+        return None
     try:
-        return None if line is None else Holder(**line.event.data)
-    except TypeError:
+        return Holder(**{field.name: line.data[field.name] for field in fields(Holder)})
+    except KeyError:
         return None
 
 
@@ -287,20 +293,15 @@ def _host() -> str:
     return socket.gethostname()
 
 
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def _version() -> str:
+    """Of this package, as installed."""
+    try:
+        return version("vae-tuning-study")
+    except PackageNotFoundError:
+        return "of an unknown version"
 
 
 def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _sync(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

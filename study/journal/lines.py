@@ -2,8 +2,8 @@
 
 A line is ``CRC-32 (8 hex digits) SPACE JSON NEWLINE`` with the JSON array ``[epoch, sequence,
 time, kind, data, last]``. Lines are written in groups, ``last`` marking each group's end: a group
-is there whole or not at all. Lines about the file itself (who writes it, what it goes on from,
-that it was released) have the sequence number :data:`CONTROL` and are no events.
+is there whole or not at all. Lines about the file itself (who writes it, what it continues, that it
+was released) have the sequence number :data:`CONTROL` and are no events.
 """
 
 from __future__ import annotations
@@ -21,50 +21,46 @@ Control = Literal["lease", "accept", "released"]
 
 
 class JournalError(UserError):
-    """A journal that cannot be read, or written, as it stands."""
+    """A journal that cannot be read, or written, as it is."""
 
     exit_code = 1
 
 
-class Event(NamedTuple):
-    """One thing that happened in a study."""
+class Line(NamedTuple):
+    """One line of a journal's file."""
 
+    epoch: int
+    """The writer's lease epoch."""
     sequence: int
+    """Of an event, its place in the journal; :data:`CONTROL` of a line about the file."""
     time: float
     """Seconds since the Unix epoch, as the driver saw it."""
     kind: str
     data: dict[str, Any]
-
-
-class Line(NamedTuple):
-    """An event with what the file adds to it."""
-
-    epoch: int
-    event: Event
     last: bool
+    """Whether it ends its group."""
 
     def encode(self) -> bytes:
-        """The line as it stands in the file."""
-        event = self.event
-        fields = [self.epoch, event.sequence, event.time, event.kind, event.data, int(self.last)]
+        """The line as it is in the file."""
+        fields = [*self[:5], int(self.last)]
         body = json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
         return b"%08x %b\n" % (zlib.crc32(body), body)
 
-    def control(self, kind: Control) -> bool:
+    def is_control(self, kind: Control) -> bool:
         """Whether it is a line of ``kind`` about the file itself."""
-        return self.event.sequence == CONTROL and self.event.kind == kind
+        return self.sequence == CONTROL and self.kind == kind
 
 
 def control(epoch: int, time: float, kind: Control, data: dict[str, Any]) -> bytes:
     """A line about the file itself, encoded."""
-    return Line(epoch, Event(CONTROL, time, kind, data), True).encode()
+    return Line(epoch, CONTROL, time, kind, data, True).encode()
 
 
 def parse(body: bytes | str) -> Any:
-    """What ``body`` says in JSON, as Python writes it; the keys of many share their memory.
+    """The value that ``body`` holds in JSON, as Python writes it; equal keys share their memory.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
     try:
         return orjson.loads(body)  # several times as fast
@@ -91,4 +87,4 @@ def decode(raw: bytes) -> Line | None:
         and isinstance(data, dict)
     ):
         return None
-    return Line(epoch, Event(sequence, time, kind, data), bool(last))
+    return Line(epoch, sequence, time, kind, data, bool(last))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,14 +20,22 @@ import yaml
 
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
-from study.journal import Event, Journal, StudyHome, has_events, heartbeats
-from study.journal.commands import waiting
+from study.journal import Entry, Journal, StudyHome, has_events, heartbeats
+from study.journal.commands import pending
+from study.journal.events import (
+    LaunchBegan,
+    StudyDescribed,
+    StudyFinished,
+    TrialEnded,
+)
 from study.launching.progress import Progress
 from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
-from study.launching.supervisor import Steering
+from study.launching.supervisor import Supervisor
 from study.spec import SpecError, StudySpec, check_images, difference
+from study.spec.roles import arm_roles
 from study.tracking import MlflowWriter, check, tracking_uri
+from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData, prepare
 from vae_core.errors import UserError
 
@@ -38,38 +46,38 @@ if TYPE_CHECKING:
     from study.search import Conductor
 
 MLFLOW_BACKLOG = 2000
-"""Events that MLflow takes within seconds: a person wants to know of more."""
+"""Events that MLflow takes within seconds: of more, the person at the terminal is told."""
 MLFLOW_PATIENCE = 60.0
-"""Seconds a finished study waits while nothing arrives in MLflow; what is left then goes out on the
-next launch."""
+"""Seconds a finished study waits while nothing arrives in MLflow; what is left is sent at the next
+launch."""
 
 
 class StudyInterruptedError(Exception):
-    """The study was interrupted; the journal has all it needs to go on."""
+    """The study was interrupted; the journal holds all that a resumption needs."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, as opposed to what: none of it changes a result."""
+    """How to run, as opposed to what: no option changes a result."""
 
     home: StudyHome
     data_root: Path | None = None
     address: str | None = None
     """A Ray cluster's address; None: a local Ray is started, and stopped afterwards."""
     take_over: bool = False
-    """Take the study from whoever runs it: that driver then changes nothing more."""
+    """Take the study over from the driver that runs it, which then changes nothing more."""
 
 
 def run(spec: StudySpec, options: Options) -> Report:
-    """Run ``spec`` to its end, from wherever its journal stands, and report.
+    """Run ``spec`` to its end, from the state its journal holds, and report.
 
     Raises:
-        UserError: what the person can mend; nothing half-made is left.
-        StudyInterruptedError: a signal or an order ended the run early.
+        UserError: what the person can correct; nothing half-made is left.
+        StudyInterruptedError: a signal or a command ended the run early.
     """
     home = options.home
     uri = tracking_uri(home.studies)
-    if not has_events(home.path):  # else what MLflow should get can wait in the journal
+    if not has_events(home.path):  # else what MLflow is to get can wait in the journal
         check(uri)
     _refuse_changes(spec, home)
     if options.address is not None:
@@ -81,11 +89,11 @@ def run(spec: StudySpec, options: Options) -> Report:
             with _tracking(uri, home, journal) as writer:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
-        with ThreadPoolExecutor(2) as aside:  # Ray comes up while data and Optuna are made ready
+        with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
             preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
-            signals.own()  # Ray takes SIGTERM as it comes up
+            signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
         check_images(spec, data)
         weights = shared_weights(spec.evaluation, home.data)
@@ -101,19 +109,19 @@ def run(spec: StudySpec, options: Options) -> Report:
 
 @contextmanager
 def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
-    """The study's journal and lease; of a study that then does not begin, nothing is left."""
+    """The study's journal and lease; a study that then does not begin leaves nothing."""
     home.make()
     journal = Journal(home.path, take_over=take_over)
     if journal.cut:
         print(
-            f"the journal of the launch before ends in {journal.cut:,} bytes that are no whole "
-            "entries: they are left out, and what they told is done again",
+            f"the journal of the launch before ends in {journal.cut:,} bytes that are no complete "
+            "entries: they are ignored, and the work they recorded is done again",
             file=sys.stderr,
         )
     try:
         yield journal
     finally:
-        unused = not journal.events and journal.held()
+        unused = not journal.entries and journal.held()
         journal.close()
         if unused:
             shutil.rmtree(home.path)
@@ -121,19 +129,18 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
 
 @contextmanager
 def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWriter]:
-    """The MLflow writer, told all of the journal."""
+    """The MLflow writer, sent all of the journal."""
 
     def pack(trial: str, folder: Path) -> None:
-        from study.exporting.model import (
-            pack,  # and torch with it: in the writer's thread, at the end
-        )
+        # Loads torch: in the writer's thread, at the end.
+        from study.exporting.model import pack
 
         pack(home, trial, folder)
 
     writer = MlflowWriter(uri, home.path, journal.held, pack)
     try:
-        for event in journal.events:
-            writer.send(event)
+        for entry in journal.entries:
+            writer.send(entry)
         journal.observe(writer.send)
         yield writer
     finally:
@@ -143,12 +150,13 @@ def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWri
 def _nothing_left(spec: StudySpec, journal: Journal, home: StudyHome) -> bool:
     """Whether the study was finished, as ``spec`` has it, by an earlier launch."""
     spec_hash, finished = "", False
-    for event in journal.events:
-        if event.kind == "study":
-            spec_hash = event.data["spec_hash"]
-        elif event.kind in {"launch", "finish"}:
-            finished = event.kind == "finish"
-    return finished and spec_hash == spec.hash and not waiting(home.path)
+    for entry in journal.entries:
+        match entry.event:
+            case StudyDescribed() as study:
+                spec_hash = study.spec_hash
+            case LaunchBegan() | StudyFinished() as event:
+                finished = isinstance(event, StudyFinished)
+    return finished and spec_hash == spec.hash and not pending(home.path)
 
 
 def _conduct(
@@ -167,7 +175,7 @@ def _conduct(
     from study.search import Conductor
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _settle(spec, journal, home)
+    _close_orphans(spec, journal, home)
     plan = engine_plan(spec.engines)
     widths = widths_to_try(spec, plan.device, plan.count, journal.events)
     conductor = Conductor(spec, journal, _dims(data), slots=plan.count * widths[-1])
@@ -178,11 +186,11 @@ def _conduct(
         signals.hand_over(conductor.interrupt)
         _run_trials(spec, data, plan, conductor, fleet, home, signals)
     if conductor.complete:
-        conductor.note("finish", {})
+        conductor.note(StudyFinished())
     else:
-        conductor.check_caps(time.time())  # what came in while engines put their trials down counts
+        conductor.check_caps(time.time())  # reports made while engines suspended their trials count
         assert conductor.cap is not None
-        conductor.note("cap", asdict(conductor.cap))
+        conductor.note(conductor.cap)
 
 
 def _run_trials(
@@ -208,13 +216,13 @@ def _run_trials(
     early: dict[str, Any] | None = {}
     try:
         with Progress(conductor, spec) as progress:
-            journal.observe(progress.tell)
+            journal.observe(progress.show)
             journal.observe(lambda event: _retire(spec, [event], home))
             width = frozen_width(spec, plan, fleet, data, journal)
             conductor.slots = plan.count * width
             fleet.open(data.to_dict(), spec.data.validation, width, note, conductor.running)
             progress.begin()
-            with Steering(conductor, fleet, home.path, signals), signals.abandonable():
+            with Supervisor(conductor, fleet, home.path, signals), signals.abandonable():
                 tune_trials(conductor, fleet)
         if conductor.failure is not None:
             raise conductor.failure
@@ -236,29 +244,27 @@ def _run_trials(
         raise StudyInterruptedError
 
 
-def _settle(spec: StudySpec, journal: Journal, home: StudyHome) -> None:
-    """Close what the driver before left open."""
-    for account in heartbeats.orphans(home.path, journal.events):
-        journal.append("engine", heartbeats.closing(account, "lost", "driver"))
+def _close_orphans(spec: StudySpec, journal: Journal, home: StudyHome) -> None:
+    """Close what the driver before left open: engines' accounts, checkpoints of ended trials."""
+    for account in heartbeats.orphans(home.path, journal.entries):
+        journal.append(heartbeats.closing(account, "lost", "driver"))
     journal.commit()
     heartbeats.forget(home.path)
-    _retire(spec, journal.events, home)
+    _retire(spec, journal.entries, home)
 
 
-def _retire(spec: StudySpec, events: Iterable[Event], home: StudyHome) -> None:
-    """Leave of the checkpoints of trials that have ended what the spec says."""
-    for event in events:
-        if event.kind == "end":
-            checkpoints.retire(home.trial(event.data["trial"]), spec.checkpoints.keep)
+def _retire(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> None:
+    """Keep of the checkpoints of trials that have ended what the spec says."""
+    for entry in entries:
+        if isinstance(entry.event, TrialEnded):
+            checkpoints.retire(home.trial(entry.event.trial), spec.checkpoints.keep)
 
 
 def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter) -> Report:
     """Report, in the study's home and in MLflow."""
-    from study.managing.report import (
-        write_report,  # and statistics with it, which take long to load
-    )
+    from study.managing.report import write_report  # loads statistics, which takes long
 
-    report = write_report(spec, journal.events, home)
+    report = write_report(spec, journal.entries, home)
     _log_report(report, home, writer)
     return report
 
@@ -274,22 +280,22 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         "trials.parquet": home.path / "trials.parquet",
         "spec.yaml": home.spec,
     }
-    said = "\n\n".join((*report.verdict, *report.remarks))
-    writer.finish_study(files, said, arm_answers(report))
-    waiting_for = writer.unsent
-    if waiting_for > MLFLOW_BACKLOG:
-        print(f"the study is done; MLflow still gets {waiting_for:,} events", file=sys.stderr)
+    text = "\n\n".join((*report.verdict, *report.remarks))
+    writer.finish_study(files, text, arm_answers(report))
+    backlog = writer.unsent
+    if backlog > MLFLOW_BACKLOG:
+        print(f"the study is done; {backlog:,} events are still sent to MLflow", file=sys.stderr)
     unsent = writer.close(MLFLOW_PATIENCE, drain=True)
     if unsent:
         print(
             f"MLflow did not take {unsent} events ({writer.problem}); "
-            "they are in the journal and go out when the study is launched again",
+            "they are in the journal and are sent when the study is launched again",
             file=sys.stderr,
         )
 
 
 def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
-    """Let a study go on under a spec that only extends the frozen one."""
+    """Refuse a spec that does more than extend the frozen one."""
     if not home.spec.exists():
         return
     # As this version reads it: a key that was not there yet has its default.
@@ -299,35 +305,37 @@ def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
         raise SpecError(
             "the study has run already, with other settings:\n    " + "\n    ".join(refused),
             where=str(home.spec),
-            remedy="give the study another name, or go back to the settings it was begun with",
+            remedy="give the study another name, or return to the settings it was begun with",
         )
 
 
 def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:
-    """Freeze the spec and record that this launch begins."""
-    partial = home.spec.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
-    partial.rename(home.spec)
-    known = [event.data for event in journal.events if event.kind == "study"]
-    described = {
-        "name": spec.name,
-        "spec": spec.to_dict(),
-        "spec_hash": spec.hash,
-        "code_version": code_version(),
-        "data": data.to_dict(),
-    }
-    if known and known[-1]["data"]["sha256"] != data.sha256:
+    """Freeze the spec and record that this launch begins.
+
+    Raises:
+        SpecError: the images are not those the study was begun with.
+    """
+    known = [e.event for e in journal.entries if isinstance(e.event, StudyDescribed)]
+    if known and known[-1].data["sha256"] != data.sha256:
         raise SpecError(
             f"the images of '{spec.data.name}' are not those the study was begun with",
             where=str(home.path),
             remedy="restore them, or begin a study of another name",
         )
-    if not known or known[-1]["spec_hash"] != spec.hash:
-        journal.append("study", described)
-    host = os.uname().nodename
-    journal.append(
-        "launch", {"epoch": journal.epoch, "pid": os.getpid(), "host": host, "command": sys.argv}
+    with atomic_write(home.spec) as file:
+        file.write(yaml.safe_dump(spec.to_dict(), sort_keys=False).encode())
+    described = StudyDescribed(
+        name=spec.name,
+        spec=spec.to_dict(),
+        spec_hash=spec.hash,
+        code_version=code_version(),
+        data=data.to_dict(),
+        roles=arm_roles(spec),
     )
+    if not known or (known[-1].spec_hash, known[-1].roles) != (spec.hash, described.roles):
+        journal.append(described)
+    host = os.uname().nodename
+    journal.append(LaunchBegan(journal.epoch, os.getpid(), host, list(sys.argv)))
     journal.commit()
 
 

@@ -10,8 +10,7 @@ import torch
 
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
-from study.formatting import size
-from study.launching.progress import duration
+from study.formatting import duration, size
 from study.scheduling.sizing import best_width, widths_to_try
 from study.spec import SpecError, StudySpec, check_images, training_steps
 from vae_core.data import Dataset, prepare

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a table on a terminal, a line now and then elsewhere."""
+"""Progress of a running study: a table on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from study.journal import Event
+from study.formatting import duration
+from study.journal import Entry, Event
+from study.journal.events import EngineChanged, TrialEnded
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
     from study.search import Conductor
-    from study.search.conductor import Standing
+    from study.search.standings import Standing
 
 REFRESH = 1.0
-"""Seconds between looks on a terminal."""
+"""Seconds between refreshes on a terminal."""
 LINE = 15.0
 """Seconds between lines elsewhere."""
 
@@ -40,13 +42,13 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def tell(self, event: Event) -> None:
-        """Say what a person would want to know at once of what has happened."""
-        if news := _news(event):
+    def show(self, entry: Entry) -> None:
+        """Print what a person should know at once: lost engines, failed trials."""
+        if news := _news(entry.event):
             self._console.print(news, highlight=False, soft_wrap=True)
 
     def begin(self) -> None:
-        """Training starts now; the time left is reckoned from here."""
+        """Training starts now; the time left is estimated from here."""
         self._start = time.monotonic()
         self._work = sum(standing.work for standing in self._conductor.standings())
         self._thread.start()
@@ -110,21 +112,10 @@ class Progress:
 
 
 def _news(event: Event) -> str:
-    data = event.data
-    match event.kind:
-        case "engine" if data["state"] == "lost":
-            whose = "its node is gone" if data["cause"] == "node" else "its process died"
-            return f"engine {data['engine']} lost ({whose}): its trials go on from checkpoints"
-        case "end" if data["state"] == "failed":
-            return f"trial {data['trial']} failed: {data['reason']}"
+    match event:
+        case EngineChanged(state="lost"):
+            return str(event)
+        case TrialEnded(state="failed"):
+            return f"trial {event.trial} failed: {event.reason}"
         case _:
             return ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{max(0, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"

@@ -15,14 +15,13 @@ INTERRUPTED = 130
 
 
 class AbandonedError(BaseException):
-    """Tune does not end. Out of Ray's own waiting it comes as a ``SystemError``."""
+    """Tune does not end. Raised while Ray waits, it arrives as a ``SystemError``."""
 
 
 class Signals:
     """Owns SIGINT and SIGTERM: the first ends the study in order, the second at once.
 
-    Before :meth:`hand_over` there is nothing to be put in order, and a signal is a
-    ``KeyboardInterrupt``.
+    Before :meth:`hand_over` there is nothing to suspend, and a signal is a ``KeyboardInterrupt``.
     """
 
     def __init__(self) -> None:
@@ -56,7 +55,7 @@ class Signals:
 
     @contextmanager
     def abandonable(self) -> Iterator[None]:
-        """What happens within may be left by :meth:`abandon`, without an error."""
+        """A block that :meth:`abandon` may leave, without an error."""
         try:
             yield
         except (AbandonedError, SystemError):
@@ -64,9 +63,9 @@ class Signals:
                 raise
 
     def abandon(self) -> None:
-        """Raise :class:`AbandonedError` in the main thread, whatever it waits for.
+        """Raise :class:`AbandonedError` in the main thread, whatever it is waiting for.
 
-        A study that was launched from another thread cannot be reached so, and waits on.
+        A study that was launched from another thread cannot be reached so, and keeps waiting.
         """
         if self._former:
             self._abandoning = True
@@ -82,7 +81,7 @@ class Signals:
         if self._interrupt is None:
             raise KeyboardInterrupt
         print(
-            "interrupted: putting the running trials down in checkpoints "
+            "interrupted: suspending the running trials in checkpoints "
             "(once more to stop at once; nothing is lost then either)",
             file=sys.stderr,
         )

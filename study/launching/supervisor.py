@@ -1,4 +1,4 @@
-"""What reaches a running study from outside: signals, orders, caps, the loss of its lease."""
+"""What reaches a running study from outside: commands, caps, the loss of its lease or of Ray."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from study.journal.commands import Order, described, waiting
+from study.journal.commands import Command, describe, pending
 from study.launching.signals import Signals
 from vae_core.errors import UserError
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from study.search import Conductor
 
 TICK = 0.25
-"""Seconds between looks."""
+"""Seconds between polls."""
 GRACE = 15.0
-"""Seconds Tune has to end once every trial has been let go: where Ray has died, it never will."""
+"""Seconds Tune has to end once every trial is released: where Ray has died, it never does."""
 
 
-class Steering:
-    """Looks out, in a thread of its own, for what a running study has to be told.
+class Supervisor:
+    """Watches, in a thread of its own, for what a running study must act on.
 
     Args:
         conductor: the study.
         fleet: its engines.
-        home: the study's folder, where orders are left.
+        home: the study's folder, where commands are left.
         signals: how to reach the main thread.
     """
 
     def __init__(self, conductor: Conductor, fleet: Fleet, home: Path, signals: Signals) -> None:
         self._conductor, self._fleet, self._home = conductor, fleet, home
         self._signals = signals
-        for path, order in waiting(home):
-            if order == {"order": "stop"}:  # meant for a driver that is gone
+        for path, command in pending(home):
+            if command == {"order": "stop"}:  # meant for a driver that has ended
                 path.unlink(missing_ok=True)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look_out, daemon=True, name="steering")
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
 
-    def __enter__(self) -> Steering:
-        self._take_orders()
+    def __enter__(self) -> Supervisor:
+        self._take_commands()
         self._thread.start()
         return self
 
@@ -56,13 +56,13 @@ class Steering:
         self._stop.set()
         self._thread.join()
 
-    def _look_out(self) -> None:
+    def _watch(self) -> None:
         ended_at: float | None = None
         while not self._stop.wait(TICK):
-            for look in (self._heed, self._put_down):
+            for act in (self._poll, self._suspend_if_ending):
                 try:
-                    look()
-                except Exception as error:  # to be raised where the study is run
+                    act()
+                except Exception as error:  # to be raised where the study runs
                     self._conductor.fail(error)
             if self._conductor.interrupted:
                 ended_at = ended_at or time.monotonic()
@@ -70,18 +70,18 @@ class Steering:
                     self._signals.abandon()
                     return
 
-    def _heed(self) -> None:
-        """See whether the study is still this driver's, and what it is to do."""
+    def _poll(self) -> None:
+        """Check the lease, Ray, commands and caps."""
         self._conductor.journal.check()
         self._fleet.check()
-        self._take_orders()
+        self._take_commands()
         self._conductor.check_caps(time.time())
 
-    def _put_down(self) -> None:
-        """If the study is to end, have the engines put down what they train.
+    def _suspend_if_ending(self) -> None:
+        """Have the engines suspend their trials if the study is ending.
 
-        Tune then finds every trial over. Until it does, again and again: a trial may have been on
-        its way to an engine.
+        Tune then finds every trial over. Repeated until it does: a trial may have been on its way
+        to an engine.
         """
         if not self._conductor.interrupted:
             return
@@ -90,22 +90,22 @@ class Steering:
             for engine, seconds in suspended.items():
                 self._conductor.suspended(engine, seconds)
 
-    def _take_orders(self) -> None:
-        for path, order in waiting(self._home):
+    def _take_commands(self) -> None:
+        for path, command in pending(self._home):
             try:
-                self._obey(order)
-                print(f"by order: {described(order)}", file=sys.stderr)
+                self._execute(command)
+                print(f"executing: {describe(command)}", file=sys.stderr)
             except UserError as error:
                 if error.exit_code == 1:
                     raise
-                print(f"not done: {described(order)}: {error.what}", file=sys.stderr)
+                print(f"not possible: {describe(command)}: {error.what}", file=sys.stderr)
             path.unlink(missing_ok=True)
 
-    def _obey(self, order: Order) -> None:
-        if order["order"] == "retry":
-            self._conductor.retry(order["trial"])
-        elif "trial" in order or "arm" in order:
-            of = {key: order[key] for key in ("trial", "arm") if key in order}
+    def _execute(self, command: Command) -> None:
+        if command["order"] == "retry":
+            self._conductor.retry(command["trial"])
+        elif "trial" in command or "arm" in command:
+            of = {key: command[key] for key in ("trial", "arm") if key in command}
             for name in self._conductor.stop(**of):
                 self._fleet.release(name)
         else:

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from study.journal import Event
+from study.journal import Entry
+from study.journal.events import CapReached, EngineChanged, LaunchBegan, Reported
 from study.spec import StudySpec
 
 _HOUR = 3600.0
 
 
-@dataclass(frozen=True)
-class Cap:
-    """A limit of the spec that has been reached."""
-
-    cap: str
-    """The spec's key."""
-    limit: float
-    spent: float
-    """In the cap's unit: images, hours, device hours."""
-
-
 class Spending:
-    """Follows a study's journal and adds up what the caps are about.
+    """Follows a study's journal and adds up what the caps limit.
 
-    Images are those trained on, work done again included. Hours are those a driver was at work,
-    from its launch to its last entry. Device hours are those engines were up, each one counted by
-    itself, idle time included: what a cluster bills.
+    Images are those trained on, redone work included. Hours are those a driver ran, from its launch
+    to its last entry. Device hours are the sum over engines of the time each was up, idle time
+    included: what a cluster bills.
     """
 
     def __init__(self) -> None:
@@ -37,28 +24,28 @@ class Spending:
         self._launched = self._last = 0.0
         self._up: dict[str, float] = {}  # engine -> when its process came up
 
-    def follow(self, event: Event) -> None:
-        """Take in the journal's next event."""
-        match event.kind:
-            case "launch":
+    def follow(self, entry: Entry) -> None:
+        """Add the journal's next event."""
+        match entry.event:
+            case LaunchBegan():
                 self._close(self._last)
-                self._launched = event.time
-            case "report":
-                self._trained_on(event.data)
-            case "engine":
-                self._engine(event)
-        self._last = event.time
+                self._launched = entry.time
+            case Reported() as report:
+                self._trained_on(report)
+            case EngineChanged() as engine:
+                self._engine(engine, entry.time)
+        self._last = entry.time
 
     def hours(self, now: float) -> float:
-        """Hours a driver was at work, the running one's until ``now`` (seconds since 1970)."""
+        """Hours a driver ran, the running one until ``now`` (seconds since the Unix epoch)."""
         return self._hours + max(0.0, now - self._launched) / _HOUR if self._launched else 0.0
 
     def device_hours(self, now: float) -> float:
-        """Hours engines were up, those that are until ``now``."""
+        """Hours engines were up, those still up until ``now``."""
         up = sum(max(0.0, now - since) for since in self._up.values())
         return self._device_hours + up / _HOUR
 
-    def exceeded(self, spec: StudySpec, now: float) -> Cap | None:
+    def exceeded(self, spec: StudySpec, now: float) -> CapReached | None:
         """The first cap of ``spec`` that has been reached, if any."""
         spent = {
             "max_images": float(self.images),
@@ -68,24 +55,23 @@ class Spending:
         for cap, amount in spent.items():
             limit = getattr(spec, cap)
             if limit is not None and amount >= limit:
-                return Cap(cap, limit, amount)
+                return CapReached(cap, limit, amount)
         return None
 
-    def _trained_on(self, data: dict[str, Any]) -> None:
-        trained = self._trained.setdefault(data["trial"], {0: 0})
-        before = trained.get(data["step"] - 1, data["images"])
-        self.images += max(0, data["images"] - before)
-        trained[data["step"]] = data["images"]
+    def _trained_on(self, report: Reported) -> None:
+        trained = self._trained.setdefault(report.trial, {0: 0})
+        before = trained.get(report.step - 1, report.images)
+        self.images += max(0, report.images - before)
+        trained[report.step] = report.images
 
-    def _engine(self, event: Event) -> None:
-        engine = event.data["engine"]
-        if event.data["state"] == "started":
-            self._up[engine] = event.time - event.data["startup_seconds"]
-        elif engine in self._up:
-            self._device_hours += max(0.0, event.time - self._up.pop(engine)) / _HOUR
+    def _engine(self, engine: EngineChanged, time: float) -> None:
+        if engine.state == "started":
+            self._up[engine.engine] = time - engine.startup_seconds
+        elif engine.engine in self._up:
+            self._device_hours += max(0.0, time - self._up.pop(engine.engine)) / _HOUR
 
     def _close(self, time: float) -> None:
-        """A driver has gone, and its engines with it, at ``time``."""
+        """A driver and its engines ended at ``time``."""
         if self._launched:
             self._hours += max(0.0, time - self._launched) / _HOUR
         for since in self._up.values():

@@ -1,35 +1,51 @@
 """What a study does next: a state machine over the journal, with no process of its own.
 
-It asks the phases for batches, hands out one trial at a time, takes their reports, and says when
-to stop. Whatever it decides is in the journal before anyone hears of it, and a conductor opened on
-that journal later goes on from there.
+It asks the phases for batches, hands out one trial at a time, takes their reports, and decides when
+to stop. Every decision is journalled before anything acts on it, and a conductor opened on that
+journal later resumes from there.
 
-It counts failures too. An engine's death is nobody's failure; but a trial that was there at
-:data:`SUSPECT` deaths running, with no report in between, trains alone from then on, and one that
-was there at :data:`FATAL` is the one that takes engines down.
+It counts failures too. An engine's death is no trial's failure; but a trial that was being trained
+at :data:`study.journal.trial.SUSPECT` consecutive deaths, with no report in between, trains alone
+from then on, and at :data:`FATAL` it is the one that takes engines down.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from study.journal import Event, Journal
+from study.journal import Event, Journal, Trial
 from study.journal.backend import JournalBackend
-from study.search.budget import Cap, Spending
-from study.search.phases import Ask, Chosen, Confirm, Phase, Search
-from study.search.queue import SUSPECT, Roster, Trial
+from study.journal.events import (
+    CapReached,
+    ConfigurationChosen,
+    EngineDied,
+    Reported,
+    ShapeTimed,
+    Stopped,
+    TrialAsked,
+    TrialEnded,
+    TrialPlaced,
+    TrialSuspended,
+)
+from study.journal.trial import SUSPECT
+from study.search.budget import Spending
+from study.search.phases import Chosen, Confirm, Phase, Search
+from study.search.queue import Queue, QueuedTrial
 from study.search.samplers import StudyStorage
+from study.search.standings import Standing, standings
 from study.spec import StudySpec
 from vae_core.errors import UserError
 
 FATAL = 5
+"""Consecutive deaths of engines with one trial, after which it has failed."""
 BY_HAND = "stopped by hand"
 _FATAL = (
-    f"The process of the engine that trained it died {FATAL} times running without a report in "
-    f"between, the last {FATAL - SUSPECT} times with no other trial aboard.\n"
+    f"The process of the engine that trained it died {FATAL} times in a row without a report in "
+    f"between, the last {FATAL - SUSPECT} times with no other trial on it.\n"
 )
 
 
@@ -45,24 +61,9 @@ class Request:
     after: int
     """The last report that is in the journal; 0 before the first."""
     until: int | None
-    """Report after which the engine lets the trial go, to be decided on; None: train to the end."""
+    """Report after which the engine releases the trial, for a decision; None: train to the end."""
     alone: bool
-    """It may have taken engines down: no other trial may share one with it."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far an arm is."""
-
-    arm: str
-    ended: int
-    running: int
-    planned: int
-    """Trials in all, confirm runs included, as far as can be told."""
-    work: float
-    """Trials done, parts of running ones included."""
-    best: float | None
-    """Lowest objective reported on validation so far."""
+    """It is suspected of taking engines down: no other trial may share one with it."""
 
 
 class Conductor:
@@ -75,20 +76,20 @@ class Conductor:
         slots: how many trials may run at once.
 
     Attributes:
-        interrupted: nothing more is handed out, and what runs is let go.
+        interrupted: nothing more is handed out, and running trials are released.
         cap: the cap that ended the study, if one did.
-        failure: what made going on impossible, if anything did.
+        failure: the error that ended it, if one did.
     """
 
     def __init__(self, spec: StudySpec, journal: Journal, dims: int, slots: int) -> None:
         self.spec, self.journal, self.slots = spec, journal, slots
         self.interrupted = False
-        self.cap: Cap | None = None
+        self.cap: CapReached | None = None
         self.failure: Exception | None = None
         self._dims = dims
         self._storage = StudyStorage(JournalBackend(journal))
         self._phases: dict[str, Phase] = {}
-        self._roster = Roster()
+        self._queue = Queue()
         self._pilots: set[str] = set()
         self._choices: dict[str, int | None] = {}
         self._stopped_arms: set[str] = set()
@@ -102,293 +103,284 @@ class Conductor:
             journal.commit()
 
     @property
-    def trials(self) -> dict[str, Trial]:
+    def trials(self) -> Mapping[str, QueuedTrial]:
         """All trials asked so far, by name, in the order they were asked."""
-        return self._roster.trials
+        return self._queue.trials
 
     # -- what the scheduler asks ----------------------------------------------------------------
 
     @property
-    def finished(self) -> bool:
+    def drained(self) -> bool:
         """Nothing is left to hand out, and nothing is running."""
         with self._lock:
-            return not self._roster.running and (self.interrupted or not self._roster.ready)
+            return not self._queue.running and (self.interrupted or not self._queue.ready)
 
     @property
-    def complete(self) -> bool:
+    def all_ended(self) -> bool:
         """Every trial of the study has ended."""
         with self._lock:
-            return all(trial.state is not None for trial in self.trials.values())
+            return all(trial.ended for trial in self.trials.values())
 
     def running(self) -> set[str]:
-        """The trials that were handed out and are not back."""
+        """The trials that were handed out and are not returned."""
         with self._lock:
-            return set(self._roster.running)
+            return set(self._queue.running)
 
     @property
-    def startable(self) -> bool:
+    def has_work(self) -> bool:
         """Whether a trial is running, or could be."""
         with self._lock:
-            return bool(self._roster.running or self._roster.ready)
+            return bool(self._queue.running or self._queue.ready)
 
     def next(self) -> Request | None:
         """A trial to start now, or None while all slots are taken or batches are incomplete."""
         with self._lock:
-            if self.interrupted or len(self._roster.running) >= self.slots:
+            if self.interrupted or len(self._queue.running) >= self.slots:
                 return None
-            trial = self._roster.first()
-            if trial is None:
+            queued = self._queue.first()
+            if queued is None:
                 return None
-            self._roster.hand_out(trial)
+            self._queue.hand_out(queued)
+            trial, asked = queued.trial, queued.trial.asked
             return Request(
-                trial=trial.ask.trial,
-                phase=trial.ask.phase,
-                seed=trial.ask.seed,
-                settings=trial.settings,
+                trial=asked.trial,
+                phase=asked.phase,
+                seed=asked.seed,
+                settings={name: dict(values) for name, values in asked.settings.items()},
                 after=trial.step,
-                until=trial.step + 1 if trial.phase.synchronous else None,
+                until=trial.step + 1 if queued.phase.synchronous else None,
                 alone=trial.alone,
             )
 
     def report(self, name: str, report: dict[str, Any]) -> bool:
-        """Take a report of trial ``name``; return whether its slot is to be given up.
+        """Take a report of trial ``name``; return whether its slot is to be freed.
 
         ``report`` holds ``step``, ``images``, ``metrics``, ``seconds``, ``engine`` (which made
-        it), ``start`` (where the trial is now) and, if it is the trial's last, ``end``. One that
-        is in the journal changes nothing; one that another engine has made before is work done
-        twice, and recorded as that.
+        it), ``start`` (where the trial is now) and, if it is the trial's last, ``end``. A report
+        that is in the journal changes nothing; one that another engine has made before is work
+        done twice, and recorded as redone.
         """
         with self._lock:
-            trial = self.trials[name]
+            queued = self._queue.trials[name]
             if "start" in report:
-                self._place(trial, report["start"])
-            if trial.state is None and (report["engine"], report["step"]) not in trial.made:
-                if report["step"] > trial.step or "end" in report:
-                    self._record(trial, report)
+                self._place(queued.trial, report["start"])
+            if not queued.ended and (report["engine"], report["step"]) not in queued.reported:
+                if report["step"] > queued.trial.step or "end" in report:
+                    self._record(queued, report)
                 else:
-                    self._journal_report(trial, report, redone=True)
+                    self._journal_report(queued, report, redone=True)
                 self.journal.commit()
-            return trial.state is not None or trial.held or self.interrupted
+            return queued.ended or queued.held or self.interrupted
 
     def died(self, name: str, engine: str) -> bool:
-        """Say that the process of an engine died with trial ``name`` aboard.
+        """Record that the process of an engine died while it trained trial ``name``.
 
-        Returns whether the trial is over: it has taken too many engines down.
+        Returns whether the trial has ended: it has taken too many engines down.
         """
         with self._lock:
-            trial = self.trials[name]
-            if trial.state is None:
-                self.journal.append("death", {"trial": name, "engine": engine})
-                trial.deaths += 1
-                if trial.deaths >= FATAL:
-                    self._end(trial, {"state": "failed", "reason": "crashed", "traceback": _FATAL})
-                    self._decide(trial.phase)
+            queued = self._queue.trials[name]
+            if not queued.ended:
+                self._append(queued, EngineDied(name, engine))
+                if queued.trial.consecutive_deaths >= FATAL:
+                    self._end(queued, {"state": "failed", "reason": "crashed", "traceback": _FATAL})
+                    self._decide(queued.phase)
                 self.journal.commit()
-            return trial.state is not None
+            return queued.ended
 
     def suspended(self, engine: str, seconds: dict[str, float]) -> None:
-        """Say that ``engine`` put its trials down inside a segment, in checkpoints.
+        """Record that ``engine`` suspended its trials inside a segment, in checkpoints.
 
         ``seconds`` are, by trial, device seconds trained since the last report.
         """
         with self._lock:
             for name, spent in seconds.items():
-                put_down = {"trial": name, "engine": engine, "seconds": {"training": spent}}
-                self.journal.append("suspend", put_down)
+                self.journal.append(TrialSuspended(name, engine, {"training": spent}))
             self.journal.commit()
 
     def stop(self, *, arm: str | None = None, trial: str | None = None) -> list[str]:
-        """End a trial, or all of an arm and the arm with them, by hand; return who was running.
+        """End a trial, or an arm with all its trials, by hand; return those that were running.
 
         Raises:
             UserError: there is no such trial or arm, or it has ended.
         """
         with self._lock:
             if trial is not None:
-                ended = [self._known(trial)]
-                if ended[0].state is not None:
+                stopped = [self._known(trial)]
+                if stopped[0].ended:
                     raise UserError(f"trial '{trial}' has ended already", where=self.spec.name)
             else:
                 if arm not in self.spec.arms:
                     raise UserError(f"no arm '{arm}'", where=self.spec.name)
-                ended = [t for t in self._of(arm) if t.state is None]
+                stopped = [found for found in self._of(arm) if not found.ended]
                 self._stopped_arms.add(arm)
-            self.journal.append("stop", {"arm": arm} if trial is None else {"trial": trial})
-            for found in ended:
+            self.journal.append(Stopped(trial=trial) if trial is not None else Stopped(arm=arm))
+            for found in stopped:
                 self._end(found, {"state": "pruned", "reason": BY_HAND})
                 self._decide(found.phase)
             self.journal.commit()
-            return [found.ask.trial for found in ended if found.running]
+            return [found.name for found in stopped if found.running]
 
     def retry(self, name: str) -> str:
         """Run a failed or pruned trial again, from its beginning; return the new trial's name.
 
-        Optuna cannot open a trial again that has been told. So the retry is a trial of its own,
-        of equal configuration, number and seed, and both are charged.
+        Optuna cannot reopen a trial that has ended. So the retry is a trial of its own, of equal
+        configuration, number and seed, and both are charged.
 
         Raises:
             UserError: no such trial, one that has not failed and was not pruned, or one that was
-                retried already: then the last retry is the one to try again.
+                retried already: then the last retry is the one to retry.
         """
         with self._lock:
             old = self._known(name)
-            if old.state not in {"failed", "pruned"}:
-                state = old.state or "not over"
+            if old.trial.state not in {"failed", "pruned"}:
+                state = old.trial.state if old.ended else "not over"
                 raise UserError(f"trial '{name}' is {state}", where=self.spec.name)
-            tried = self._roster.of(old.phase)
-            attempts = [other for other in tried if other.ask.number == old.ask.number]
+            number = old.trial.asked.number
+            attempts = [q for q in self._queue.of(old.phase) if q.trial.asked.number == number]
             if attempts[-1] is not old:
-                where = f"retried already, as '{attempts[-1].ask.trial}'"
+                where = f"retried already, as '{attempts[-1].name}'"
                 raise UserError(f"trial '{name}' was {where}", where=self.spec.name)
-            again = old.phase.ask_again(old.ask, len(attempts))
-            self._ask(again, old.phase)
+            again = old.phase.ask_again(old.trial.asked, len(attempts))
+            self._add(again, old.phase)
             self.journal.commit()
             return again.trial
 
     def check_caps(self, now: float) -> None:
-        """End the study in order if one of its caps has been reached."""
+        """End the study if one of its caps has been reached."""
         with self._lock:
             self.cap = self._spending.exceeded(self.spec, now) or self.cap
             self.interrupted = self.interrupted or self.cap is not None
 
     def fail(self, error: Exception) -> None:
-        """Give up: what has happened makes going on impossible."""
+        """End the study with ``error``."""
         with self._lock:
             self.failure = self.failure or error
             self.interrupted = True
 
-    def note(self, kind: str, data: dict[str, Any]) -> None:
-        """Record something that decides nothing."""
+    def note(self, event: Event) -> None:
+        """Journal an event that decides nothing."""
         with self._lock:
-            self.journal.append(kind, data)
+            self.journal.append(event)
             self.journal.commit()
 
     def returned(self, name: str) -> None:
-        """Say that trial ``name`` is not in a slot any more, whatever became of it.
+        """Record that trial ``name`` is in no slot any more, whatever its state.
 
-        Only now may another take its place: Tune then has the trial's process free to use again.
+        Only now may another take its place.
         """
         with self._lock:
-            self._roster.take_back(self.trials[name])
+            self._queue.take_back(self._queue.trials[name])
 
     def standings(self) -> list[Standing]:
-        """How far every arm is, in the spec's order."""
+        """Progress of every arm, in the spec's order."""
         with self._lock:
-            return [self._standing(arm) for arm in self.spec.arms]
+            return standings(self.spec, self._queue.trials.values())
 
     def interrupt(self) -> None:
-        """Hand out nothing more, and let go what runs."""
+        """Hand out nothing more, and release what runs."""
         with self._lock:
             self.interrupted = True
-
-    def _standing(self, arm: str) -> Standing:
-        spec = self.spec.arms[arm]
-        trials = self._of(arm)
-        searched = spec.search.trials * spec.search.replicates if spec.search else 0
-        confirmed = len(self.spec.seeds) * (spec.search.replicates if spec.search else 1)
-        values = [t.value for t in trials if t.value is not None and math.isfinite(t.value)]
-        reports = self.spec.training.reports
-        return Standing(
-            arm=arm,
-            ended=sum(trial.state is not None for trial in trials),
-            running=sum(trial.running for trial in trials),
-            planned=max(searched + confirmed, len(trials)),
-            work=sum(1.0 if trial.state else trial.step / reports for trial in trials),
-            best=min(values, default=None),
-        )
 
     def _place(self, trial: Trial, start: dict[str, Any]) -> None:
         """Record a new place of training, or numerics key, and the first timing of a new shape."""
         if (trial.engine, trial.key) == (start["engine"], start["key"]):
             return
-        trial.engine, trial.key, shape = start["engine"], start["key"], start["shape"]
-        place = {key: start[key] for key in ("engine", "shape", "key")}
-        self.journal.append("start", {"trial": trial.ask.trial, **place})
+        shape = start["shape"]
+        entry = self.journal.append(TrialPlaced(trial.name, start["engine"], shape, start["key"]))
+        trial.apply(entry.event)
         if shape not in self._pilots:
             self._pilots.add(shape)
-            timing = {
-                "width": start["key"]["width"],
-                "seconds_per_image": start["seconds_per_image"],
-            }
-            self.journal.append("pilot", {"shape": shape, **timing})
+            width, rate = start["key"]["width"], start["seconds_per_image"]
+            self.journal.append(ShapeTimed(shape, width, rate))
 
     # -- reports and ends -----------------------------------------------------------------------
 
-    def _record(self, trial: Trial, report: dict[str, Any]) -> None:
-        step = report["step"]
-        if step > trial.step:
-            trial.step, trial.deaths = step, 0
-            trial.value = report["metrics"].get(f"validation/{self.spec.objective}")
-            self._journal_report(trial, report)
-            if not trial.phase.synchronous:
-                self._report_to_optuna(trial)
+    def _record(self, queued: QueuedTrial, report: dict[str, Any]) -> None:
+        trial = queued.trial
+        if report["step"] > trial.step:
+            self._journal_report(queued, report)
+            if not queued.phase.synchronous:
+                self._report_to_optuna(queued)
         if "end" in report:
-            self._end(trial, report["end"])
-        elif trial.phase.synchronous:
-            self._roster.hold(trial)
-        elif trial.phase.should_prune(trial.ask.optuna):
-            self._end(trial, {"state": "pruned"})
-        self._decide(trial.phase)
+            self._end(queued, report["end"])
+        elif queued.phase.synchronous:
+            self._queue.hold(queued)
+        elif queued.phase.should_prune(trial.asked.optuna):
+            self._end(queued, {"state": "pruned"})
+        self._decide(queued.phase)
 
     def _journal_report(
-        self, trial: Trial, report: dict[str, Any], *, redone: bool = False
+        self, queued: QueuedTrial, report: dict[str, Any], *, redone: bool = False
     ) -> None:
-        trial.made.add((report["engine"], report["step"]))
         fields = {k: report[k] for k in ("step", "images", "metrics", "seconds", "engine")}
-        again = {"redone": True} if redone else {}
-        self.journal.append("report", {"trial": trial.ask.trial, **fields, **again})
+        self._append(queued, Reported(queued.name, **fields, redone=redone))
 
-    def _end(self, trial: Trial, end: dict[str, Any]) -> None:
-        if end["state"] == "complete" and not _finite(trial.value):
-            end = {**end, "state": "failed", "reason": f"diverged at report {trial.step}"}
-        self._roster.end(trial, end["state"])
-        filled = {"reason": "", "metrics": {}, "seconds": {}, "artifacts": {}, "traceback": ""}
-        value = trial.value if trial.state == "complete" else None
-        fixed = {"trial": trial.ask.trial, "step": trial.step, "value": value}
-        self.journal.append("end", {**filled, **end, **fixed})
-        self._advance(trial.phase)
+    def _append(self, queued: QueuedTrial, event: Event) -> None:
+        """Journal an event of a trial and apply it, as a later launch will."""
+        self._apply(queued, self.journal.append(event).event)
 
-    def _report_to_optuna(self, trial: Trial) -> None:
-        if trial.value is not None and math.isfinite(trial.value):
-            trial.phase.report(trial.ask.optuna, trial.step, trial.value)
+    def _apply(self, queued: QueuedTrial, event: Event) -> None:
+        over = queued.ended
+        queued.trial.apply(event)
+        if isinstance(event, Reported):
+            queued.reported.add((event.engine, event.step))
+            if not event.redone:
+                queued.objective = event.metrics.get(f"validation/{self.spec.objective}")
+        if queued.ended and not over:
+            self._queue.end(queued)
+
+    def _end(self, queued: QueuedTrial, end: dict[str, Any]) -> None:
+        step = queued.trial.step
+        if end["state"] == "complete" and not _finite(queued.objective):
+            end = {**end, "state": "failed", "reason": f"diverged at report {step}"}
+        value = queued.objective if end["state"] == "complete" else None
+        self._append(
+            queued, TrialEnded(**{**end, "trial": queued.name, "step": step, "value": value})
+        )
+        self._advance(queued.phase)
+
+    def _report_to_optuna(self, queued: QueuedTrial) -> None:
+        value = queued.objective
+        if value is not None and math.isfinite(value):
+            queued.phase.report(queued.trial.asked.optuna, queued.trial.step, value)
 
     def _decide(self, phase: Phase) -> None:
-        """Let a batch that has reached a report whole go on, less what the pruner takes out.
+        """Let a batch continue once all of it has reached a report, except what the pruner ends.
 
-        A retry that joined the batch is behind it: it is decided on by itself until it is not.
+        A retry that joined the batch is behind it: it is decided on by itself until it catches up.
         """
         if not phase.synchronous:
             return
-        batch = self._roster.batch(phase)
+        batch = self._queue.batch(phase)
         if not batch.reached:
             return
-        living = [trial for trial in batch.trials if trial.state is None]
-        step = min(trial.step for trial in living)
-        decided = [trial for trial in living if trial.step == step]
-        for trial in decided:
-            self._report_to_optuna(trial)
-        pruned = [trial for trial in decided if phase.should_prune(trial.ask.optuna)]
-        for trial in decided:
-            self._roster.hold(trial, False)
-        for trial in pruned:
-            self._end(trial, {"state": "pruned"})
+        living = [queued for queued in batch.trials if not queued.ended]
+        step = min(queued.trial.step for queued in living)
+        decided = [queued for queued in living if queued.trial.step == step]
+        for queued in decided:
+            self._report_to_optuna(queued)
+        pruned = [q for q in decided if phase.should_prune(q.trial.asked.optuna)]
+        for queued in decided:
+            self._queue.hold(queued, False)
+        for queued in pruned:
+            self._end(queued, {"state": "pruned"})
 
     # -- batches and phases ---------------------------------------------------------------------
 
     def _advance(self, phase: Phase) -> None:
-        """Tell a batch that has ended, and ask what follows it."""
-        batch = self._roster.batch(phase)
+        """Tell Optuna of a batch that has ended, and ask for the next one."""
+        batch = self._queue.batch(phase)
         if not batch.over:
             return
-        for trial in batch.trials:
-            assert trial.state is not None
-            phase.tell(trial.ask.optuna, trial.state, trial.value)
+        for queued in batch.trials:
+            trial = queued.trial
+            phase.tell(trial.asked.optuna, trial.state, trial.value)
         batch.trials.clear()
         if phase.arm in self._stopped_arms:
             return
         asked = phase.ask_batch()
         for ask in asked:
-            self._ask(ask, phase)
+            self._add(ask, phase)
         if not asked and isinstance(phase, Search):
             self._choose(phase)
 
@@ -399,20 +391,15 @@ class Conductor:
         if self._choices.get(search.name, ...) == number:
             return
         self._choices[search.name] = number
-        self.journal.append(
-            "choice",
-            {
-                "arm": search.arm,
-                "replicate": search.replicate,
-                "number": number,
-                "value": None if best is None else best.value,
-            },
-        )
+        value = None if best is None else best.value
+        self.journal.append(ConfigurationChosen(search.arm, search.replicate, number, value))
         if best is not None:
             self._advance(self._confirm(search, best))
 
     def _confirm(self, search: Search, chosen: Chosen) -> Confirm:
-        confirm = Confirm(self._storage, self.spec, search.arm, search.replicate, chosen)
+        confirm = Confirm(
+            self._storage, self.spec, self._dims, search.arm, search.replicate, chosen
+        )
         self._phases[confirm.name] = confirm
         return confirm
 
@@ -421,62 +408,54 @@ class Conductor:
             for replicate in range(spec.search.replicates if spec.search else 1):
                 phase: Phase
                 if spec.search:
-                    phase = Search(self._storage, self.spec, arm, replicate)
+                    phase = Search(self._storage, self.spec, self._dims, arm, replicate)
                 else:
-                    phase = Confirm(self._storage, self.spec, arm, replicate, None)
+                    phase = Confirm(self._storage, self.spec, self._dims, arm, replicate, None)
                 self._phases[phase.name] = phase
-        for event in self.journal.events:
-            self._replay(event)
-            self._spending.follow(event)
+        for entry in self.journal.entries:
+            self._replay(entry.event)
+            self._spending.follow(entry)
         for phase in self._phases.values():
-            batch = self._roster.batch(phase)
-            batch.trials = [t for t in batch.trials if not phase.told(t.ask.optuna)]
-            for trial in batch.trials:
-                if trial.state is None and phase.synchronous:
-                    self._roster.hold(trial, trial.step > phase.reported(trial.ask.optuna))
+            batch = self._queue.batch(phase)
+            batch.trials = [q for q in batch.trials if not phase.told(q.trial.asked.optuna)]
+            for queued in batch.trials:
+                if not queued.ended and phase.synchronous:
+                    reported = phase.reported(queued.trial.asked.optuna)
+                    self._queue.hold(queued, queued.trial.step > reported)
 
     def _replay(self, event: Event) -> None:
-        data = event.data
-        if event.kind == "choice":
-            search = self._phases[f"{data['arm']}.search.r{data['replicate']}"]
-            assert isinstance(search, Search)
-            self._choices[search.name] = data["number"]
-            if data["number"] is not None:
-                tried = self._roster.of(search)
-                params = next(t.ask.params for t in tried if t.ask.number == data["number"])
-                self._confirm(search, Chosen(data["number"], params, data["value"]))
-        elif event.kind == "trial":
-            fields = {key: data[key] for key in Ask.__dataclass_fields__}
-            ask = Ask(**fields)
-            self._roster.add(Trial(ask, self._phases[ask.of], data["settings"]))
-        elif event.kind == "report":
-            trial = self.trials[data["trial"]]
-            trial.made.add((data["engine"], data["step"]))
-            if data.get("redone"):
-                return
-            trial.step, trial.deaths = data["step"], 0
-            trial.value = data["metrics"].get(f"validation/{self.spec.objective}")
-        elif event.kind == "pilot":
-            self._pilots.add(data["shape"])
-        elif event.kind == "death":
-            self.trials[data["trial"]].deaths += 1
-        elif event.kind == "stop" and "arm" in data:
-            self._stopped_arms.add(data["arm"])
-        elif event.kind == "end":
-            self._roster.end(self.trials[data["trial"]], data["state"])
+        match event:
+            case ConfigurationChosen():
+                search = self._phases[f"{event.arm}.search.r{event.replicate}"]
+                assert isinstance(search, Search)
+                self._choices[search.name] = event.number
+                if event.number is not None:
+                    tried = (queued.trial.asked for queued in self._queue.of(search))
+                    params = next(a.params for a in tried if a.number == event.number)
+                    self._confirm(search, Chosen(event.number, dict(params), event.value))
+            case TrialAsked():
+                self._queue.add(QueuedTrial(Trial(event), self._phases[event.phase_name]))
+            case ShapeTimed():
+                self._pilots.add(event.shape)
+            case Stopped(arm=str() as arm):
+                self._stopped_arms.add(arm)
+            case Reported() | EngineDied() | TrialPlaced() | TrialEnded():
+                self._apply(self._queue.trials[event.trial], event)
+            case _:
+                pass
 
-    def _ask(self, ask: Ask, phase: Phase) -> None:
-        settings = self.spec.resolve(ask.arm, ask.params, self._dims)
-        self._roster.add(Trial(ask, phase, settings))
-        self.journal.append("trial", {**asdict(ask), "settings": settings})
+    def _add(self, asked: TrialAsked, phase: Phase) -> None:
+        entry = self.journal.append(asked)
+        assert isinstance(entry.event, TrialAsked)
+        self._queue.add(QueuedTrial(Trial(entry.event), phase))
 
-    def _known(self, name: str) -> Trial:
-        if name not in self.trials:
+    def _known(self, name: str) -> QueuedTrial:
+        if name not in self._queue.trials:
             raise UserError(f"no trial '{name}'", where=self.spec.name)
-        return self.trials[name]
+        return self._queue.trials[name]
 
-    def _of(self, arm: str) -> list[Trial]:
-        return [trial for trial in self.trials.values() if trial.ask.arm == arm]
+    def _of(self, arm: str) -> list[QueuedTrial]:
+        return [queued for queued in self._queue.trials.values() if queued.trial.asked.arm == arm]
 
 
 def _finite(value: float | None) -> bool:

@@ -1,8 +1,8 @@
 """An arm's two phases as Optuna studies: searching a configuration, and confirming the chosen one.
 
-A phase hands its trials out in whole batches, each asked before any of it starts and told in the
-order of its numbers once all of it has ended. What it asks therefore depends on earlier batches
-alone: not on how many engines ran, nor on who was first.
+A phase asks for its trials in whole batches: each batch before any of it starts, and Optuna is told
+of it in the order of its numbers once all of it has ended. What it asks for therefore depends on
+earlier batches alone: not on how many engines ran, nor on which trial ended first.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from study.journal.events import TrialAsked
 from study.search.samplers import SEED_PER_REPLICATE, distributions, grid, make_pruner, make_sampler
 from study.spec import StudySpec
 from vae_core.randomness import derive
@@ -31,38 +32,11 @@ _RETRY = "retry_of"
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A trial to be run."""
-
-    trial: str
-    """Its name, unique in the study and fit to be a file's."""
-    arm: str
-    phase: str
-    replicate: int
-    number: int
-    seed: int
-    params: dict[str, Any]
-    """What was searched, in the spec's keys and units."""
-    chosen_from: int | None
-    """Number of the search trial that a confirm run repeats."""
-    optuna: int
-    """Its number in Optuna, where a retry is a trial like any other."""
-    retry_of: str | None = None
-    """The trial that this one runs again, by hand."""
-
-    @property
-    def of(self) -> str:
-        """The name of its phase."""
-        parts = self.trial.split(".")
-        return ".".join(parts[: 3 if self.phase == Search.phase else 4])
-
-
-@dataclass(frozen=True)
 class Chosen:
-    """The configuration a search stands by."""
+    """The configuration that a search chose."""
 
     number: int
-    """Of the trial that tried it."""
+    """Of its search trial."""
     params: dict[str, Any]
     value: float | None
     """The objective it reached on validation."""
@@ -73,6 +47,8 @@ class Phase:
 
     Args:
         storage: where all of a study's Optuna studies are kept.
+        spec: the study.
+        dims: D, observed dimensions of an image.
         arm: the arm's name.
         replicate: which repetition of the arm's search this belongs to.
         name: the Optuna study's name, and the trials' prefix.
@@ -85,9 +61,17 @@ class Phase:
     batch: int
     trials: int
 
-    def __init__(self, storage: BaseStorage, spec: StudySpec, arm: str, replicate: int, name: str):
+    def __init__(
+        self,
+        storage: BaseStorage,
+        spec: StudySpec,
+        dims: int,
+        arm: str,
+        replicate: int,
+        name: str,
+    ) -> None:
         self.spec, self.arm, self.replicate, self.name = spec, arm, replicate, name
-        self._storage = storage
+        self._storage, self._dims = storage, dims
         self._study = optuna.create_study(
             study_name=name, storage=storage, direction="minimize", load_if_exists=True
         )
@@ -116,23 +100,23 @@ class Phase:
         """What was searched, in the spec's keys and units."""
         return dict(trial.params)
 
-    def ask_batch(self) -> list[Ask]:
+    def ask_batch(self) -> list[TrialAsked]:
         """The next whole batch; empty when all trials have been asked.
 
-        Call it only when every trial asked before has been told.
+        To be called only when Optuna has been told of every trial asked before.
         """
         start = self._asked
         self._asked = max(start, min(start + self.batch, self.trials))
         return [self._ask(n) for n in range(start, self._asked)]
 
-    def ask_again(self, ask: Ask, attempt: int) -> Ask:
-        """A new trial of the configuration, the number and the seed of ``ask``."""
-        trial = self.repeat(ask.params)
-        trial.set_user_attr(_RETRY, ask.number)
+    def ask_again(self, asked: TrialAsked, attempt: int) -> TrialAsked:
+        """A new trial of the configuration, the number and the seed of ``asked``."""
+        trial = self.repeat(dict(asked.params))
+        trial.set_user_attr(_RETRY, asked.number)
         self._ids.append(trial._trial_id)
-        self._numbers.append(ask.number)
-        name = f"{self.name}.{ask.number:04d}.retry{attempt}"
-        return replace(ask, trial=name, optuna=trial.number, retry_of=ask.trial)
+        self._numbers.append(asked.number)
+        name = f"{self.name}.{asked.number:04d}.retry{attempt}"
+        return replace(asked, trial=name, optuna=trial.number, retry_of=asked.trial)
 
     def batches_left(self) -> int:
         """Batches still to be asked."""
@@ -147,7 +131,7 @@ class Phase:
         self._storage.set_trial_intermediate_value(self._ids[optuna], step, value)
 
     def should_prune(self, optuna: int) -> bool:
-        """What the pruner says of a trial now."""
+        """Whether the pruner ends a trial now."""
         return bool(self._study.pruner.prune(self._study, self.trial(optuna)))
 
     def told(self, optuna: int) -> bool:
@@ -155,11 +139,11 @@ class Phase:
         return bool(self.trial(optuna).state.is_finished())
 
     def tell(self, optuna: int, state: str, value: float | None) -> None:
-        """Close a trial with the state it honestly has."""
+        """Close a trial in Optuna with the state it has."""
         self._study.tell(optuna, value if state == "complete" else None, STATES[state])
 
     def best(self) -> Chosen | None:
-        """What the complete trial of lowest objective tried, the earliest of equals' if any is."""
+        """The configuration of the complete trial of lowest objective, the earliest of equals."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         best = min(complete, key=lambda t: (t.value, t.number), default=None)
         if best is None:
@@ -170,20 +154,22 @@ class Phase:
         """Optuna's record of a trial, by its number in Optuna."""
         return self._storage.get_trial(self._ids[optuna])
 
-    def _ask(self, number: int) -> Ask:
+    def _ask(self, number: int) -> TrialAsked:
         trial = self.ask(number)
         self._ids.append(trial._trial_id)
         self._numbers.append(number)
-        return Ask(
+        params = self.params(trial)
+        return TrialAsked(
             trial=f"{self.name}.{number:04d}",
             arm=self.arm,
             phase=self.phase,
             replicate=self.replicate,
             number=number,
             seed=self.seed(number),
-            params=self.params(trial),
-            chosen_from=self.chosen_from,
+            params=params,
+            settings=self.spec.resolve(self.arm, params, self._dims),
             optuna=trial.number,
+            chosen_from=self.chosen_from,
         )
 
 
@@ -192,8 +178,10 @@ class Search(Phase):
 
     phase = "search"
 
-    def __init__(self, storage: BaseStorage, spec: StudySpec, arm: str, replicate: int) -> None:
-        super().__init__(storage, spec, arm, replicate, f"{arm}.search.r{replicate}")
+    def __init__(
+        self, storage: BaseStorage, spec: StudySpec, dims: int, arm: str, replicate: int
+    ) -> None:
+        super().__init__(storage, spec, dims, arm, replicate, f"{arm}.search.r{replicate}")
         search = spec.arms[arm].search
         assert search is not None
         self.search, self.batch, self.trials = search, search.batch_size, search.trials
@@ -236,12 +224,15 @@ class Confirm(Phase):
         self,
         storage: BaseStorage,
         spec: StudySpec,
+        dims: int,
         arm: str,
         replicate: int,
         chosen: Chosen | None,
     ) -> None:
         source = "fixed" if chosen is None else f"from{chosen.number}"
-        super().__init__(storage, spec, arm, replicate, f"{arm}.confirm.r{replicate}.{source}")
+        super().__init__(
+            storage, spec, dims, arm, replicate, f"{arm}.confirm.r{replicate}.{source}"
+        )
         self.chosen_from = None if chosen is None else chosen.number
         self._params = {} if chosen is None else chosen.params
         self.batch = self.trials = len(spec.seeds)

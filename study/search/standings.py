@@ -1,0 +1,49 @@
+"""Progress of a study's arms, while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from study.search.queue import QueuedTrial
+from study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Progress of an arm."""
+
+    arm: str
+    ended: int
+    running: int
+    planned: int
+    """Trials in all, confirm runs included, as far as known."""
+    work: float
+    """Trials completed, fractions of running ones included."""
+    best: float | None
+    """Lowest objective reported on validation so far."""
+
+
+def standings(spec: StudySpec, trials: Collection[QueuedTrial]) -> list[Standing]:
+    """Progress of every arm of ``spec``, in its order."""
+    by_arm: dict[str, list[QueuedTrial]] = {arm: [] for arm in spec.arms}
+    for queued in trials:
+        by_arm[queued.trial.asked.arm].append(queued)
+    return [_standing(spec, arm, found) for arm, found in by_arm.items()]
+
+
+def _standing(spec: StudySpec, arm: str, trials: list[QueuedTrial]) -> Standing:
+    search = spec.arms[arm].search
+    replicates = search.replicates if search else 1
+    searched = search.trials * replicates if search else 0
+    objectives = (queued.objective for queued in trials)
+    reports = spec.training.reports
+    return Standing(
+        arm=arm,
+        ended=sum(queued.ended for queued in trials),
+        running=sum(queued.running for queued in trials),
+        planned=max(searched + len(spec.seeds) * replicates, len(trials)),
+        work=sum(1.0 if q.ended else q.trial.step / reports for q in trials),
+        best=min((v for v in objectives if v is not None and math.isfinite(v)), default=None),
+    )
