@@ -20,5 +20,5 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     late(second)
     third.close()
     fourth = launch(home, 3, seed=4)
-    assert [event.sequence for event in fourth.events] == list(range(len(fourth.events)))
+    assert [entry.sequence for entry in fourth.entries] == list(range(len(fourth.entries)))
     return home

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from study.journal import Event, Journal, journal_file
+from study.journal import Entry, Journal, journal_file
+from study.journal.events import LaunchBegan, OptunaOperation
 from study.journal.lines import Line, decode
 from study.search import Conductor, Request
 from study.spec import StudySpec
@@ -58,10 +60,10 @@ def launch(home: Path, reports: int, seed: int = 0) -> Journal:
     """One launch: a conductor on the study's journal, given so many reports in random order."""
     journal = Journal(home, take_over=True)
     conductor = Conductor(StudySpec.from_dict(SPEC), journal, 64, 2)
-    journal.append("launch", {"epoch": journal.epoch})
+    journal.append(LaunchBegan(journal.epoch, 1, "host", ["study", "launch"]))
     journal.commit()
     rng, running = random.Random(seed), []
-    while reports and not conductor.finished:
+    while reports and not conductor.drained:
         while request := conductor.next():
             running.append((request, request.after))
         request, seen = running.pop(rng.randrange(len(running)))
@@ -73,18 +75,38 @@ def launch(home: Path, reports: int, seed: int = 0) -> Journal:
     return journal
 
 
+def note(name: str, **data: Any) -> OptunaOperation:
+    """An event of a test's own: the kind whose line holds whatever it is given."""
+    return OptunaOperation({"note": name, **data})
+
+
+def names(entries: Iterable[Entry]) -> list[str]:
+    """What events are: the names of a test's own, the kinds of others."""
+    return [
+        entry.event.operation.get("note", "optuna")
+        if isinstance(entry.event, OptunaOperation)
+        else entry.event.kind
+        for entry in entries
+    ]
+
+
+def note_line(epoch: int, sequence: int, name: str, *, last: bool = True, **data: Any) -> bytes:
+    """The line of such an event, as it is in a file."""
+    event = note(name, **data)
+    return Line(epoch, sequence, 0.0, event.kind, event.to_data(), last).encode()
+
+
 def tear(journal: Journal) -> None:
-    """What a driver killed as it wrote a group leaves behind."""
-    half = Line(journal.epoch, Event(len(journal.events), 0.0, "half", {}), last=False).encode()
+    """What a driver killed as it wrote a group leaves in its file."""
+    half = note_line(journal.epoch, len(journal.entries), "half", last=False)
     with journal_file(journal.home, journal.epoch).open("ab") as file:
         file.write(half + half[:20])
 
 
 def late(journal: Journal) -> None:
     """What a driver that has lost its lease still writes."""
-    event = Event(len(journal.events), 0.0, "late", {"text": "from a driver nobody reads"})
     with journal_file(journal.home, journal.epoch).open("ab") as file:
-        file.write(Line(journal.epoch, event, last=True).encode())
+        file.write(note_line(journal.epoch, len(journal.entries), "late", text="not the study's"))
 
 
 def files(home: Path) -> list[Path]:
@@ -100,7 +122,7 @@ def group_ends(path: Path) -> dict[int, int]:
         if line is None:
             break
         offset += len(raw)
-        events += line.event.sequence >= 0
+        events += line.sequence >= 0
         if line.last:
             ends[offset] = events
     return ends

@@ -18,6 +18,7 @@ from werkzeug.test import Client
 
 from study.journal import Journal, LeaseLostError
 from study.journal.backend import JournalBackend, ReadOnlyBackend, ReadOnlyError
+from study.journal.events import StudyFinished
 
 
 def writing(home: Path) -> tuple[Journal, JournalStorage]:
@@ -70,7 +71,7 @@ class TestWriting:
     def test_a_study_reopened_from_the_journal_is_the_same_study(self, tmp_path: Path) -> None:
         journal, kept = writing(tmp_path)
         study = ran(kept)
-        journal.append("report", {"not": "optuna's"})
+        journal.append(StudyFinished())
         journal.commit()
         _, again = writing(tmp_path)
         loaded = optuna.load_study(study_name="s", storage=again)
@@ -87,7 +88,7 @@ class TestWriting:
         study = optuna.create_study(study_name="s", storage=kept)
         journal.commit()
         study.ask()
-        journal.append("trial", {})
+        journal.append(StudyFinished())
         _, again = writing(tmp_path)  # as after a kill before the commit
         assert optuna.load_study(study_name="s", storage=again).trials == []
 
@@ -147,7 +148,7 @@ class TestLooking:
             lambda: look.set_trial_intermediate_value(trial, 1, 2.0),
             lambda: look.set_trial_state_values(trial, TrialState.COMPLETE, [1.0]),
         ):
-            with pytest.raises(ReadOnlyError, match="shows a study and cannot change it"):
+            with pytest.raises(ReadOnlyError, match="this storage is read-only"):
                 change()
         assert len(study.trials) == 5
         assert {path: path.read_bytes() for path in (tmp_path / "journal").iterdir()} == before

@@ -1,4 +1,4 @@
-"""Orders to a driver: given whole, read in order, and never more than data."""
+"""Commands to a driver: written whole, read in command, and never more than data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from study.journal import commands as orders
-from study.journal.commands import described, give, given, waiting
+from study.journal.commands import COMMANDS, describe, pending, send, sent_at
 
 STOP = {"order": "stop"}
 STOP_ARM = {"order": "stop", "arm": "random"}
@@ -20,16 +19,16 @@ RETRY = {"order": "retry", "trial": "random.search.r0.0002"}
 ALL = [STOP_ARM, RETRY, STOP, STOP_TRIAL]
 
 
-def test_orders_wait_in_the_order_they_were_given(tmp_path: Path) -> None:
-    assert waiting(tmp_path) == []
-    paths = [give(tmp_path, order) for order in ALL]
-    assert waiting(tmp_path) == list(zip(paths, ALL, strict=True))
+def test_commands_wait_in_the_order_they_were_sent(tmp_path: Path) -> None:
+    assert pending(tmp_path) == []
+    paths = [send(tmp_path, command) for command in ALL]
+    assert pending(tmp_path) == list(zip(paths, ALL, strict=True))
     paths[1].unlink()  # the driver took it
-    assert [order for _, order in waiting(tmp_path)] == [STOP_ARM, STOP, STOP_TRIAL]
+    assert [command for _, command in pending(tmp_path)] == [STOP_ARM, STOP, STOP_TRIAL]
 
 
 @pytest.mark.parametrize(
-    "order",
+    "command",
     [
         {},
         {"order": "launch"},
@@ -44,17 +43,17 @@ def test_orders_wait_in_the_order_they_were_given(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_what_is_no_order_is_neither_given_nor_taken(tmp_path: Path, order: object) -> None:
-    with pytest.raises(ValueError, match="is no order"):
-        give(tmp_path, order)  # type: ignore[arg-type]
-    assert not (tmp_path / orders.ORDERS).exists()
-    good = give(tmp_path, STOP)
-    (good.parent / f"{10**18}-1.json").write_text(json.dumps(order))
-    assert waiting(tmp_path) == [(good, STOP)]
+def test_what_is_no_command_is_neither_sent_nor_read(tmp_path: Path, command: object) -> None:
+    with pytest.raises(ValueError, match="is no command"):
+        send(tmp_path, command)  # type: ignore[arg-type]
+    assert not (tmp_path / COMMANDS).exists()
+    good = send(tmp_path, STOP)
+    (good.parent / f"{10**18}-1.json").write_text(json.dumps(command))
+    assert pending(tmp_path) == [(good, STOP)]
 
 
-def test_files_that_hold_no_order_are_passed_over(tmp_path: Path) -> None:
-    good = give(tmp_path, RETRY)
+def test_files_that_hold_no_command_are_ignored(tmp_path: Path) -> None:
+    good = send(tmp_path, RETRY)
     folder, text = good.parent, good.read_text()
     for length in range(len(text)):
         (folder / f"{10**18}-{length}.json").write_text(text[:length])
@@ -65,32 +64,32 @@ def test_files_that_hold_no_order_are_passed_over(tmp_path: Path) -> None:
     os.mkfifo(folder / f"{10**18}-1005.json")
     for name in (".1.json.partial", "1.json", f"{10**18}.json", f"{10**18}-1006.json.bak"):
         (folder / name).write_text(text)
-    assert waiting(tmp_path) == [(good, RETRY)]
+    assert pending(tmp_path) == [(good, RETRY)]
 
 
-def test_a_reader_sees_whole_orders_only_and_each_of_them_once(tmp_path: Path) -> None:
+def test_a_reader_sees_whole_commands_only_and_each_of_them_once(tmp_path: Path) -> None:
     count, taken = 50, []
     givers = [
-        threading.Thread(target=lambda: [give(tmp_path, order) for order in ALL * count])
+        threading.Thread(target=lambda: [send(tmp_path, command) for command in ALL * count])
         for _ in range(2)
     ]
     for giver in givers:
         giver.start()
-    while any(giver.is_alive() for giver in givers) or waiting(tmp_path):
-        for path, order in waiting(tmp_path):
-            taken.append(order)
+    while any(giver.is_alive() for giver in givers) or pending(tmp_path):
+        for path, command in pending(tmp_path):
+            taken.append(command)
             path.unlink()
     assert len(taken) == 2 * len(ALL) * count
-    assert all(taken.count(order) == 2 * count for order in ALL)
+    assert all(taken.count(command) == 2 * count for command in ALL)
 
 
-def test_an_orders_file_says_when_it_was_given(tmp_path: Path) -> None:
+def test_a_commands_file_says_when_it_was_sent(tmp_path: Path) -> None:
     before = time.time()
-    assert before <= given(give(tmp_path, STOP)) <= time.time()
+    assert before <= sent_at(send(tmp_path, STOP)) <= time.time()
 
 
-def test_orders_in_words() -> None:
-    assert [described(order) for order in (STOP, STOP_ARM, RETRY)] == [
+def test_commands_in_words() -> None:
+    assert [describe(command) for command in (STOP, STOP_ARM, RETRY)] == [
         "stop the study",
         "stop arm random",
         "retry trial random.search.r0.0002",

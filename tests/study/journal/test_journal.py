@@ -13,28 +13,28 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from journals import files, group_ends
+from journals import files, group_ends, names, note, note_line
 
 from study.journal import (
-    Event,
     Journal,
     JournalError,
     LeaseLostError,
     has_events,
     journal_file,
-    read_events,
+    read_entries,
 )
+from study.journal.events import LaunchBegan, OptunaOperation
 from study.journal.files import Follower, scan
 from study.journal.lines import Line, decode
 
 
 def kinds(home: Path) -> list[str]:
-    return [event.kind for event in read_events(home)]
+    return names(read_entries(home))
 
 
 def commit(journal: Journal, *kinds: str) -> None:
     for kind in kinds:
-        journal.append(kind, {})
+        journal.append(note(kind))
     journal.commit()
 
 
@@ -42,7 +42,7 @@ def commit(journal: Journal, *kinds: str) -> None:
 def test_a_line_comes_back_as_it_was(
     epoch: int, sequence: int, kind: str, data: dict[str, float]
 ) -> None:
-    line = Line(epoch, Event(sequence, 12.5, kind, data), True)
+    line = Line(epoch, sequence, 12.5, kind, data, True)
     found = decode(line.encode())
     assert found is not None
     assert repr(found) == repr(line)
@@ -60,31 +60,31 @@ def test_a_line_that_is_none_of_ours_is_no_line(body: str) -> None:
 class TestGroups:
     def test_what_is_committed_is_read_back_and_what_is_not_is_not(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
-        journal.append("launch", {"a": 1})
-        journal.append("trial", {"b": [1.5, None], "ü\n": float("inf")})
+        journal.append(LaunchBegan(1, 2, "ü\n", []))
+        journal.append(OptunaOperation({"b": [1.5, None], "ü\n": float("inf")}))
         assert kinds(tmp_path) == []
         assert not has_events(tmp_path)
         journal.commit()
         assert has_events(tmp_path)
-        journal.append("report", {})
-        assert [(e.kind, e.data) for e in read_events(tmp_path)] == [
-            ("launch", {"a": 1}),
-            ("trial", {"b": [1.5, None], "ü\n": float("inf")}),
+        journal.append(note("report"))
+        assert [entry.event for entry in read_entries(tmp_path)] == [
+            LaunchBegan(1, 2, "ü\n", []),
+            OptunaOperation({"b": [1.5, None], "ü\n": float("inf")}),
         ]
 
     def test_an_event_is_at_once_what_it_will_be_read_back_as(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
         data: dict[Any, Any] = {"pair": (1, 2), 3: "three"}
-        event = journal.append("x", data)
+        entry = journal.append(OptunaOperation(data))
         data["pair"] = "changed since"
         journal.commit()
-        assert event.data == {"pair": [1, 2], "3": "three"}
-        assert list(read_events(tmp_path)) == journal.events == [event]
+        assert entry.event == OptunaOperation({"pair": [1, 2], "3": "three"})
+        assert list(read_entries(tmp_path)) == journal.entries == [entry]
 
     def test_what_cannot_be_written_is_refused_where_it_is_said(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
         with pytest.raises(TypeError):
-            journal.append("x", {"path": tmp_path})
+            journal.append(note("x", path=tmp_path))
         commit(journal, "next")
         assert kinds(tmp_path) == ["next"]
 
@@ -93,7 +93,9 @@ class TestGroups:
     ) -> None:
         journal, synced = Journal(tmp_path), [0]
         heard: list[tuple[str, int, int]] = []
-        journal.observe(lambda e: heard.append((e.kind, len(scan(tmp_path).events), synced[0])))
+        journal.observe(
+            lambda e: heard.append((*names([e]), len(scan(tmp_path).entries), synced[0]))
+        )
         sync = os.fdatasync
 
         def counted(file: int) -> None:
@@ -101,8 +103,8 @@ class TestGroups:
             synced[0] = os.fstat(file).st_size
 
         monkeypatch.setattr(os, "fdatasync", counted)
-        journal.append("one", {})
-        journal.append("two", {})
+        journal.append(note("one"))
+        journal.append(note("two"))
         assert heard == []
         journal.commit()
         size = journal_file(tmp_path, 1).stat().st_size
@@ -114,7 +116,7 @@ class TestGroups:
         for epoch in range(1, 5):
             journal = Journal(tmp_path)
             assert journal.epoch == epoch
-            assert [event.sequence for event in journal.events] == list(range(2 * (epoch - 1)))
+            assert [entry.sequence for entry in journal.entries] == list(range(2 * (epoch - 1)))
             commit(journal, "a", "b")
             journal.close()
         assert [path.name for path in files(tmp_path)] == [f"00000{n}.log" for n in range(1, 5)]
@@ -125,10 +127,10 @@ class TestGroups:
 
     def test_a_closed_journal_takes_nothing_and_closes_once(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
-        journal.append("pending", {})
+        journal.append(note("pending"))
         journal.close()
         journal.close()
-        journal.append("after", {})
+        journal.append(note("after"))
         with pytest.raises(JournalError, match="is closed"):
             journal.commit()
         assert kinds(tmp_path) == ["pending"]
@@ -138,29 +140,29 @@ class TestLostLease:
     def test_its_commit_is_refused_and_counts_for_nothing(self, tmp_path: Path) -> None:
         frozen = Journal(tmp_path)
         told: list[str] = []
-        frozen.observe(lambda event: told.append(event.kind))
+        frozen.observe(lambda entry: told.extend(names([entry])))
         commit(frozen, "before")
         assert frozen.held()
         successor = Journal(tmp_path, take_over=True)
         assert not frozen.held()
         commit(successor, "after")
-        frozen.append("ghost", {})
+        frozen.append(note("ghost"))
         with pytest.raises(LeaseLostError, match=rf"by process {os.getpid()} on ") as caught:
             frozen.commit()
         assert caught.value.exit_code == 1
         assert b"ghost" in journal_file(tmp_path, 1).read_bytes()  # it did write
         assert told == ["before"]
-        assert [event.kind for event in frozen.events] == ["before"]
+        assert names(frozen.entries) == ["before"]
         commit(successor, "later")
         assert kinds(tmp_path) == ["before", "after", "later"]
-        assert [e.kind for e in Journal(tmp_path, take_over=True).events] == kinds(tmp_path)
+        assert names(Journal(tmp_path, take_over=True).entries) == kinds(tmp_path)
 
     def test_it_stays_lost(self, tmp_path: Path) -> None:
         frozen = Journal(tmp_path)
         Journal(tmp_path, take_over=True).close()
         with pytest.raises(LeaseLostError):
             frozen.check()
-        frozen.append("ghost", {})
+        frozen.append(note("ghost"))
         with pytest.raises(LeaseLostError):
             frozen.commit()
         frozen.close()
@@ -180,14 +182,14 @@ class TestLostLease:
     ) -> None:
         first = Journal(tmp_path)
         commit(first, "kept")
-        half = Line(1, Event(1, 0.0, "half", {}), last=False).encode()
+        half = note_line(1, 1, "half", last=False)
         with journal_file(tmp_path, 1).open("ab") as file:
             file.write(half)
         second = Journal(tmp_path, take_over=True)
         assert second.cut == len(half)
         commit(second, "next")
         with journal_file(tmp_path, 1).open("ab") as file:  # its writer finishes, too late
-            file.write(Line(1, Event(2, 0.0, "rest", {}), last=True).encode())
+            file.write(note_line(1, 2, "rest"))
         assert kinds(tmp_path) == ["kept", "next"]
 
     def test_a_launch_that_died_before_it_read_the_journal_is_passed_over(
@@ -208,11 +210,15 @@ DISK = """
 import os, resource, sys
 from pathlib import Path
 from study.journal import Journal, JournalError
+from study.journal.events import OptunaOperation
+
+def note(name, **data):
+    return OptunaOperation({"note": name, **data})
 
 home = Path(sys.argv[1])
 journal, told = Journal(home), []
-journal.observe(lambda event: told.append(event.kind))
-journal.append("kept", {})
+journal.observe(lambda entry: told.append(entry.event.operation["note"]))
+journal.append(note("kept"))
 journal.commit()
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 size = (home / "journal" / "000001.log").stat().st_size
@@ -220,12 +226,12 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300, limits[1]))
 for room in ("full", "freed"):
     try:
         for _ in range(10):
-            journal.append(room, {"text": "x" * 90})
+            journal.append(note(room, text="x" * 90))
         journal.commit()
     except JournalError as error:
         print(error.exit_code, error, sep="|", end="|")
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-print(told, len(journal.events), flush=True)
+print(told, len(journal.entries), flush=True)
 if sys.argv[2] == "close":
     journal.close()
 else:
@@ -246,7 +252,7 @@ class TestFullDisk:
         assert code == again == "1"
         assert first == second
         assert "000001.log: could not be written: File too large" in first
-        assert "free some space, then go on with `study resume mine`" in first
+        assert "free some space, then resume with `study resume mine`" in first
         assert state == "['kept'] 1"
         assert kinds(home) == ["kept"]
         following = Journal(home)
@@ -270,14 +276,14 @@ class TestFullDisk:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, call, full)
-            journal.append("lost", {"text": "x" * 500})
+            journal.append(note("lost", text="x" * 500))
             with pytest.raises(JournalError, match="No space left on device"):
                 journal.commit()
         assert journal_file(tmp_path, 1).stat().st_size == size
         with pytest.raises(JournalError, match="No space left on device"):
             journal.commit()
         journal.close()
-        assert [e.kind for e in Journal(tmp_path).events] == ["kept"]
+        assert names(Journal(tmp_path).entries) == ["kept"]
 
     def test_an_interrupted_write_is_a_torn_tail(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -292,15 +298,15 @@ class TestFullDisk:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", interrupted)
-            journal.append("lost", {})
+            journal.append(note("lost"))
             with pytest.raises(KeyboardInterrupt):
                 journal.commit()
-        journal.append("later", {})
+        journal.append(note("later"))
         with pytest.raises(JournalError, match="KeyboardInterrupt"):
             journal.commit()
         journal.close()  # must not write after the torn tail
         following = Journal(tmp_path, take_over=True)
-        assert [e.kind for e in following.events] == ["kept"]
+        assert names(following.entries) == ["kept"]
         assert following.cut == 40
 
 
@@ -308,17 +314,17 @@ class TestFollower:
     def test_it_reads_what_is_committed_while_it_looks(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
         follower = Follower(tmp_path)
-        assert follower.events == []
+        assert follower.entries == []
         for n in range(5):
             commit(journal, f"a{n}", f"b{n}")
             follower.poll()
-            assert follower.events == journal.events
+            assert follower.entries == journal.entries
         journal.close()
         following = Journal(tmp_path)
         follower.poll()
         commit(following, "next")
         follower.poll()
-        assert follower.events == following.events
+        assert follower.entries == following.entries
 
     def test_it_sees_no_group_in_part(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
@@ -330,10 +336,10 @@ class TestFollower:
         for length in range(ends[-2], ends[-1]):
             path.write_bytes(whole[:length])
             follower.poll()
-            assert [event.kind for event in follower.events] == ["first"]
+            assert names(follower.entries) == ["first"]
         path.write_bytes(whole)
         follower.poll()
-        assert follower.events == journal.events
+        assert follower.entries == journal.entries
 
     def test_it_never_shows_what_a_driver_wrote_too_late(self, tmp_path: Path) -> None:
         frozen = Journal(tmp_path)
@@ -343,15 +349,15 @@ class TestFollower:
         whole = journal_file(tmp_path, 2).read_bytes()
         lines = whole.splitlines(keepends=True)
         journal_file(tmp_path, 2).write_bytes(lines[0])  # it has not said what it goes on from
-        frozen.append("ghost", {})
+        frozen.append(note("ghost"))
         with pytest.raises(LeaseLostError):
             frozen.commit()
         follower.poll()
-        assert [event.kind for event in follower.events] == ["before"]
+        assert names(follower.entries) == ["before"]
         journal_file(tmp_path, 2).write_bytes(whole)
         commit(successor, "after")
         follower.poll()
-        assert follower.events == successor.events
+        assert follower.entries == successor.entries
 
     def test_it_refuses_to_go_on_where_the_past_has_changed(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
@@ -368,11 +374,13 @@ class TestFollower:
 
 def test_events_in_memory_share_their_keys(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
-    made = [journal.append("report", {"validation/S": value}) for value in (1.0, 2.0)]
+    operations = [OptunaOperation({"validation/S": value}) for value in (1.0, 2.0)]
+    made = [journal.append(operation) for operation in operations]
     journal.commit()
     journal.close()
     read = Journal(tmp_path / "j")
-    keys = [key for event in (*made, *read.events) for key in event.data]
+    entries = (*made, *read.entries)
+    keys = [key for entry in entries for key in entry.event.to_data()]
     read.close()
     assert len(keys) == 4
     assert all(key is keys[0] for key in keys)

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from journals import files, group_ends, late, launch, tear
+from journals import files, group_ends, late, launch, names, note, tear
 
-from study.journal import Event, Journal, JournalError, journal_file, read_events
+from study.journal import Entry, Journal, JournalError, journal_file, read_entries
 from study.journal.files import Scan, scan
 from study.journal.lines import decode
 
@@ -20,8 +20,8 @@ FLIPS = 1500
 PLACE = re.compile(r"/(\d{6}\.log): line (\d+) ")
 
 
-def told(events: list[Event]) -> list[str]:
-    return [repr(event) for event in events]
+def shown(entries: list[Entry]) -> list[str]:
+    return [repr(entry) for entry in entries]
 
 
 def attempt(home: Path) -> Scan | str:
@@ -42,7 +42,7 @@ def copy(kept: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def whole(kept: Path) -> list[str]:
     """Its events."""
-    return told(scan(kept).events)
+    return shown(scan(kept).entries)
 
 
 def at_newest(home: Path, length: int) -> Scan:
@@ -63,7 +63,7 @@ def test_every_prefix_of_the_newest_file_reads_up_to_its_last_whole_group(
     for length in range(size, -1, -1):
         found = at_newest(copy, length)
         last = max((end for end in ends if end <= length), default=0)
-        assert told(found.events) == whole[: before + ends.get(last, 0)]
+        assert shown(found.entries) == whole[: before + ends.get(last, 0)]
         assert found.newest is not None
         if length >= accepted:
             assert found.newest.path == newest
@@ -79,11 +79,11 @@ def test_every_launchs_file_was_the_newest_once(copy: Path, whole: list[str]) ->
         newest = files(copy)[-1]
         for length in sorted(rng.sample(range(newest.stat().st_size), 100), reverse=True):
             found = at_newest(copy, length)
-            events = told(found.events)
+            events = shown(found.entries)
             shared = min(len(events), len(whole))
             # Lines written late come to light only where the launch that cut them off is gone.
             if events[:shared] != whole[:shared]:
-                assert found.events[-1].kind == "late"
+                assert names(found.entries)[-1] == "late"
                 assert events[:-1] == whole[: len(events) - 1]
 
 
@@ -93,16 +93,16 @@ def test_an_accepted_file_that_is_shorter_than_what_was_accepted_is_refused(copy
         content = path.read_bytes()
         line = decode(after.read_bytes().splitlines(keepends=True)[1])
         assert line is not None
-        accepted = line.event.data["bytes"]
+        accepted = line.data["bytes"]
         for length in [0, 1, accepted - 1, *rng.sample(range(accepted), 100)]:
             path.write_bytes(content[:length])
-            with pytest.raises(JournalError, match=r"goes on from it|went on from") as caught:
+            with pytest.raises(JournalError, match=r"continues it|continued from") as caught:
                 scan(copy)
             assert path.name in str(caught.value)
         path.write_bytes(content[:accepted])
         scan(copy)
         path.unlink()
-        with pytest.raises(JournalError, match=f"{path.name} is missing .* goes on from it"):
+        with pytest.raises(JournalError, match=f"{path.name} is missing .* continues it"):
             scan(copy)
         path.write_bytes(content)
 
@@ -116,7 +116,7 @@ def test_a_flipped_bit_is_cut_at_the_tail_or_refused_with_file_and_line_and_neve
     before = len(whole) - ends[max(ends)]
     counts = {before + events for events in ends.values()}
     accepted = {
-        path.name: line.event.data["bytes"]
+        path.name: line.data["bytes"]
         for path, after in itertools.pairwise(files(copy))
         if (line := decode(after.read_bytes().splitlines(keepends=True)[1])) is not None
     }
@@ -138,7 +138,7 @@ def test_a_flipped_bit_is_cut_at_the_tail_or_refused_with_file_and_line_and_neve
             assert not beyond
             outcomes["refused"] += 1
         else:
-            events = told(found.events)
+            events = shown(found.entries)
             assert events == whole[: len(events)]
             assert len(events) in counts
             if len(events) == len(whole):
@@ -149,7 +149,7 @@ def test_a_flipped_bit_is_cut_at_the_tail_or_refused_with_file_and_line_and_neve
                 assert found.newest.cut > 0
                 outcomes["cut"] += 1
         path.write_bytes(contents[path])
-    assert told(scan(copy).events) == whole
+    assert shown(scan(copy).entries) == whole
     assert set(outcomes) == {"refused", "beyond", "cut"}
     assert outcomes["refused"] > FLIPS / 2
 
@@ -159,7 +159,7 @@ def test_a_flipped_bit_never_brings_late_lines_to_light(tmp_path: Path) -> None:
     first = launch(tmp_path, 2)
     Journal(tmp_path, take_over=True)
     late(first)
-    expected = told(scan(tmp_path).events)
+    expected = shown(scan(tmp_path).entries)
     newest = files(tmp_path)[-1]
     content = newest.read_bytes()
     for bit in range(8 * len(content)):
@@ -167,21 +167,21 @@ def test_a_flipped_bit_never_brings_late_lines_to_light(tmp_path: Path) -> None:
         flipped[bit // 8] ^= 1 << (bit % 8)
         newest.write_bytes(flipped)
         found = attempt(tmp_path)
-        assert isinstance(found, str), told(found.events)[len(expected) :]
+        assert isinstance(found, str), shown(found.entries)[len(expected) :]
         assert PLACE.search(found)
 
 
 def test_a_torn_tail_is_said_and_what_comes_after_goes_on(tmp_path: Path) -> None:
     first = launch(tmp_path, 2)
-    kept = told(first.events)
+    kept = shown(first.entries)
     tear(first)
     size = journal_file(tmp_path, 1).stat().st_size
     second = Journal(tmp_path, take_over=True)
-    assert told(second.events) == kept
+    assert shown(second.entries) == kept
     assert second.cut == size - max(group_ends(journal_file(tmp_path, 1))) > 0
-    second.append("more", {})
+    second.append(note("more"))
     second.commit()
-    assert [event.kind for event in read_events(tmp_path)][-1] == "more"
+    assert names(read_entries(tmp_path))[-1] == "more"
     assert journal_file(tmp_path, 1).stat().st_size == size  # nobody truncates another's file
 
 
@@ -210,4 +210,4 @@ def test_a_damaged_journal_is_not_written_to(tmp_path: Path) -> None:
         Journal(tmp_path)
     path.write_bytes(content)
     with_all = Journal(tmp_path)  # at once: the launch that failed let go
-    assert told(with_all.events) == told(scan(tmp_path).events)
+    assert shown(with_all.entries) == shown(scan(tmp_path).entries)

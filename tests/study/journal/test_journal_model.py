@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -16,24 +16,30 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from journals import group_ends
+from journals import group_ends, note, note_line
 
 import study.journal.journal as module
 from study.journal import (
-    Event,
+    Entry,
     Journal,
     JournalError,
     LeaseError,
     LeaseLostError,
     holder,
     journal_file,
-    read_events,
+    read_entries,
 )
+from study.journal.events import OptunaOperation
 from study.journal.files import Follower, Scan, scan
-from study.journal.lines import Line
 
 BEAT, LAPSE = 0.002, 250.0
 SIZES = st.integers(1, 4)
+
+
+def numbers(entries: Iterable[Entry]) -> list[int]:
+    """The numbers of a test's own events."""
+    events = (entry.event for entry in entries)
+    return [event.operation["n"] for event in events if isinstance(event, OptunaOperation)]
 
 
 @dataclass
@@ -162,7 +168,7 @@ class Drivers(RuleBasedStateMachine):
         def late(home: Path, below: int | None = None) -> Scan:
             if before:
                 self._thawed(frozen)
-                self.study += [e.data["n"] for e in scan(home, below).events][len(self.study) :]
+                self.study += numbers(scan(home, below).entries)[len(self.study) :]
                 return scan(home, below)
             found = scan(home, below)
             self._thawed(frozen)
@@ -200,18 +206,16 @@ class Drivers(RuleBasedStateMachine):
         driver = self.current
         assert driver is not None
         driver.pending.clear()
-        numbers = [self._number() for _ in range(size)]
+        made = [self._number() for _ in range(size)]
         first = len(self.study)
         group = b"".join(
-            Line(
-                driver.journal.epoch, Event(first + i, 0.0, "x", {"n": n}), n == numbers[-1]
-            ).encode()
-            for i, n in enumerate(numbers)
+            note_line(driver.journal.epoch, first + i, "x", last=n == made[-1], n=n)
+            for i, n in enumerate(made)
         )
         with journal_file(self.home, driver.journal.epoch).open("ab") as file:
             file.write(group if whole else group[: len(group) - 1 - cut])
         if whole:
-            self.study += numbers
+            self.study += made
         self.current, self.free = None, False
 
     @rule(share=st.floats(0, 1))
@@ -232,14 +236,14 @@ class Drivers(RuleBasedStateMachine):
 
     @invariant()
     def anyone_reads_what_counts(self) -> None:
-        events = list(read_events(self.home))
-        assert [event.data["n"] for event in events] == self.study
-        assert [event.sequence for event in events] == list(range(len(events)))
+        entries = list(read_entries(self.home))
+        assert numbers(entries) == self.study
+        assert [entry.sequence for entry in entries] == list(range(len(entries)))
 
     @invariant()
     def a_driver_knows_what_counts_and_nobody_else_hears(self) -> None:
         if self.current is not None:
-            assert [event.data["n"] for event in self.current.journal.events] == self.study
+            assert numbers(self.current.journal.entries) == self.study
             assert self.current.journal.held()
         for driver in self.drivers:
             assert driver.heard == driver.counted
@@ -248,7 +252,7 @@ class Drivers(RuleBasedStateMachine):
     def a_follower_sees_what_counts(self) -> None:
         try:
             self.follower.poll()
-            shown = [event.data["n"] for event in self.follower.events]
+            shown = numbers(self.follower.entries)
             assert self.lost or shown == self.study
         except JournalError:
             assert self.lost
@@ -268,7 +272,7 @@ class Drivers(RuleBasedStateMachine):
     def _append(self, driver: Driver, size: int) -> None:
         for _ in range(size):
             number = self._number()
-            driver.journal.append("x", {"n": number})
+            driver.journal.append(note("x", n=number))
             driver.pending.append(number)
 
     def _count(self, driver: Driver) -> None:
@@ -293,7 +297,7 @@ class Drivers(RuleBasedStateMachine):
 
     def _take(self, make: Callable[[], Journal]) -> None:
         driver = Driver(make())
-        driver.journal.observe(lambda event: driver.heard.append(event.data["n"]))
+        driver.journal.observe(lambda entry: driver.heard.extend(numbers([entry])))
         assert driver.journal.epoch == self.epoch + 1
         self.epoch, self.accepted = driver.journal.epoch, len(self.study)
         self.current, self.free = driver, False

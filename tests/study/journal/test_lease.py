@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from journals import names, note
 
 from study.journal import (
     Journal,
@@ -25,7 +26,7 @@ from study.journal import (
     LeaseLostError,
     holder,
     journal_file,
-    read_events,
+    read_entries,
     superseded,
 )
 from study.journal.lease import Holder, _machine, _started
@@ -39,6 +40,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from study.journal import Journal
+from study.journal.events import OptunaOperation
 from vae_core.errors import UserError
 
 told = []
@@ -48,10 +50,10 @@ for line in sys.stdin:
         if verb == "open":
             home, beat, lapse = argument.split()
             journal = Journal(Path(home), beat=float(beat), lapse=float(lapse))
-            journal.observe(lambda event: told.append(event.kind))
+            journal.observe(lambda entry: told.append(entry.event.operation["note"]))
             print("held", journal.epoch)
         elif verb == "commit":
-            journal.append(argument, {})
+            journal.append(OptunaOperation({"note": argument}))
             journal.commit()
             print("told", *told)
         elif verb == "close":
@@ -105,11 +107,11 @@ def driver() -> Iterator[Callable[[], Driver]]:
 
 
 def kinds(home: Path) -> list[str]:
-    return [event.kind for event in read_events(home)]
+    return names(read_entries(home))
 
 
 def commit(journal: Journal, kind: str) -> None:
-    journal.append(kind, {})
+    journal.append(note(kind))
     journal.commit()
 
 
@@ -141,7 +143,7 @@ class TestAlive:
         assert caught.value.exit_code == 2
         assert holder(home) is not None
         assert f"process {other.process.pid} on " in holder(home)
-        assert "last sign of life " in holder(home)
+        assert "last heartbeat " in holder(home)
         assert other("commit", "still") == "told still"
         assert not superseded(home, 1)
 
@@ -196,8 +198,8 @@ class TestFrozen:
         with caplog.at_level(logging.WARNING):
             mine = Journal(tmp_path, beat=BEAT, lapse=1.0)
         assert f"process {other.process.pid} on " in caplog.text
-        assert "gives no sign of life: taking over in " in caplog.text
-        assert [event.kind for event in mine.events] == ["before"]
+        assert "sends no heartbeat: taking over in " in caplog.text
+        assert names(mine.entries) == ["before"]
         commit(mine, "mine")
         size = journal_file(tmp_path, 1).stat().st_size
         other.begin("commit", "ghost")
@@ -209,7 +211,7 @@ class TestFrozen:
         commit(mine, "more")
         mine.close()
         assert kinds(tmp_path) == ["before", "mine", "more"]
-        assert [e.kind for e in Journal(tmp_path, lapse=LONG).events] == kinds(tmp_path)
+        assert names(Journal(tmp_path, lapse=LONG).entries) == kinds(tmp_path)
 
     def test_one_that_wakes_while_it_is_watched_keeps_the_study(
         self, tmp_path: Path, driver: Callable[[], Driver]
@@ -240,7 +242,7 @@ class TestDead:
         assert holder(tmp_path) is None
         mine = Journal(tmp_path, lapse=LONG)
         assert mine.epoch == 2
-        assert [event.kind for event in mine.events] == ["before"]
+        assert names(mine.entries) == ["before"]
 
     def test_a_process_number_used_again_is_another_process(self, tmp_path: Path) -> None:
         held_by(tmp_path, started=1)
@@ -266,7 +268,7 @@ class TestDead:
     @pytest.mark.parametrize("head", [b"", b"deadbeef [torn", control(1, 0.0, "lease", {"pid": 1})])
     def test_a_holder_who_cannot_be_read_is_watched(self, tmp_path: Path, head: bytes) -> None:
         held_by(tmp_path).write_bytes(head)
-        assert (holder(tmp_path) or "").startswith("another process, last sign of life ")
+        assert (holder(tmp_path) or "").startswith("another process, last heartbeat ")
         assert Journal(tmp_path, beat=BEAT, lapse=0.3).epoch == 2
 
 

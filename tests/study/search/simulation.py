@@ -96,7 +96,7 @@ class Simulation:
 
     def run(self, order: int, crash_every: int = 0) -> Simulation:
         rng, count = random.Random(order), 0
-        while not self.conductor.finished:
+        while not self.conductor.drained:
             while request := self.conductor.next():
                 self.running.append((request, request.after))
             index = rng.randrange(len(self.running))
@@ -112,6 +112,13 @@ class Simulation:
 
     def table(self) -> list[tuple[Any, ...]]:
         return sorted(
-            (t.ask.trial, t.ask.seed, repr(t.ask.params), t.state, t.value, t.step)
+            (
+                t.name,
+                t.trial.asked.seed,
+                repr(t.trial.asked.params),
+                t.trial.state,
+                t.objective,
+                t.trial.step,
+            )
             for t in self.conductor.trials.values()
         )

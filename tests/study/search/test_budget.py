@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from simulation import ARMS, Simulation, outcome, spec
 
-from study.journal import Event, Journal
+from study.journal import Entry, Event, Journal
+from study.journal.events import CapReached, EngineChanged, LaunchBegan, Reported
 from study.search import Conductor
-from study.search.budget import Cap, Spending
+from study.search.budget import Spending
 
-EVENTS: list[tuple[float, str, dict[str, Any]]] = [
-    (1000.0, "launch", {}),
-    (1060.0, "engine", {"engine": "a", "state": "started", "startup_seconds": 50.0}),
-    (1100.0, "report", {"trial": "t", "step": 1, "images": 100}),
-    (1200.0, "report", {"trial": "t", "step": 2, "images": 250}),
-    (1200.0, "report", {"trial": "t", "step": 2, "images": 250, "redone": True}),
-    (1300.0, "engine", {"engine": "a", "state": "lost", "startup_seconds": 50.0}),
-    (1310.0, "engine", {"engine": "b", "state": "started", "startup_seconds": 0.0}),
-    (1400.0, "report", {"trial": "u", "step": 1, "images": 100}),
+LAUNCH = LaunchBegan(1, 1, "host", ["study"])
+
+
+def report(trial: str, step: int, images: int, *, redone: bool = False) -> Reported:
+    return Reported(trial, step, images, {}, {}, "engine", redone=redone)
+
+
+EVENTS: list[tuple[float, Event]] = [
+    (1000.0, LAUNCH),
+    (1060.0, EngineChanged("a", "started", startup_seconds=50.0)),
+    (1100.0, report("t", 1, 100)),
+    (1200.0, report("t", 2, 250)),
+    (1200.0, report("t", 2, 250, redone=True)),
+    (1300.0, EngineChanged("a", "lost", startup_seconds=50.0)),
+    (1310.0, EngineChanged("b", "started")),
+    (1400.0, report("u", 1, 100)),
     # the driver is killed, and launched again an hour later
-    (5000.0, "launch", {}),
-    (5001.0, "engine", {"engine": "b", "state": "lost", "startup_seconds": 0.0}),
-    (5010.0, "engine", {"engine": "c", "state": "started", "startup_seconds": 5.0}),
+    (5000.0, LAUNCH),
+    (5001.0, EngineChanged("b", "lost")),
+    (5010.0, EngineChanged("c", "started", startup_seconds=5.0)),
 ]
 
 
 def spent() -> Spending:
     spending = Spending()
-    for number, (time, kind, data) in enumerate(EVENTS):
-        spending.follow(Event(number, time, kind, data))
+    for number, (time, event) in enumerate(EVENTS):
+        spending.follow(Entry(number, time, event))
     return spending
 
 
@@ -53,12 +60,12 @@ def test_device_hours_are_those_engines_were_up() -> None:
     [
         ({}, None),
         ({"max_images": 501, "max_hours": 1}, None),
-        ({"max_images": 500}, Cap("max_images", 500, 500.0)),
-        ({"max_hours": 0.1}, Cap("max_hours", 0.1, 500 / 3600)),
-        ({"max_device_hours": 0.1}, Cap("max_device_hours", 0.1, 475 / 3600)),
+        ({"max_images": 500}, CapReached("max_images", 500, 500.0)),
+        ({"max_hours": 0.1}, CapReached("max_hours", 0.1, 500 / 3600)),
+        ({"max_device_hours": 0.1}, CapReached("max_device_hours", 0.1, 475 / 3600)),
     ],
 )
-def test_a_cap_that_is_reached(caps: dict[str, float], found: Cap | None) -> None:
+def test_a_cap_that_is_reached(caps: dict[str, float], found: CapReached | None) -> None:
     reached = spent().exceeded(spec({"auto": ARMS["auto"]}, **caps), 5100.0)
     assert (reached is None) == (found is None)
     if found is not None and reached is not None:
@@ -76,10 +83,10 @@ def test_a_capped_study_hands_out_no_more_until_the_cap_is_raised(tmp_path: Path
     assert not capped.interrupted
     capped.report(request.trial, outcome(request, 2))
     capped.check_caps(0.0)
-    assert capped.cap == Cap("max_images", 150, 200.0)
+    assert capped.cap == CapReached("max_images", 150, 200.0)
     assert capped.next() is None
     capped.returned(request.trial)
-    assert capped.finished
+    assert capped.drained
     assert not capped.complete
     capped.journal.close()
     again = Simulation(tmp_path / "j", spec(arms, max_images=10_000), slots=2).run(order=0)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from entries import of_kind
 from optuna.trial import TrialState
 from simulation import ARMS, REPORTS, Simulation, hand, outcome, spec
 
 from study.journal import Journal
+from study.journal.events import TrialEnded
 from study.search import Conductor
 from study.search.conductor import BY_HAND
 from vae_core.errors import UserError
@@ -22,12 +24,12 @@ def arms(**search: Any) -> dict[str, Any]:
 
 
 def states(conductor: Conductor) -> dict[str, str | None]:
-    return {name: trial.state for name, trial in conductor.trials.items()}
+    return {name: queued.trial.state for name, queued in conductor.trials.items()}
 
 
 def ends(conductor: Conductor) -> dict[str, tuple[str, str]]:
-    events = [event.data for event in conductor.journal.events if event.kind == "end"]
-    return {end["trial"]: (end["state"], end["reason"]) for end in events}
+    ends = of_kind(conductor.journal.entries, TrialEnded)
+    return {end.trial: (end.state, end.reason) for end in ends}
 
 
 @pytest.mark.parametrize("pruner", [{}, {"pruner": PRUNER}])
@@ -46,7 +48,7 @@ def test_a_stopped_trial_is_pruned_and_the_rest_goes_on(tmp_path: Path, pruner: 
     assert ends(found.conductor)["hand.search.r0.0001"] == ("pruned", BY_HAND)
     told = found.conductor.trials["hand.search.r0.0001"].phase.trial(1)
     assert told.state is TrialState.PRUNED
-    assert found.conductor.complete
+    assert found.conductor.all_ended
     assert sum(".search." in name for name in states(found.conductor)) == 4
     assert any("hand.confirm" in name for name in states(found.conductor))
 
@@ -61,18 +63,18 @@ def test_a_stopped_arm_asks_no_more_not_even_after_a_restart(tmp_path: Path) -> 
     found.run(order=1)
     mine = {n: state for n, state in states(found.conductor).items() if n.startswith("hand")}
     assert mine == {"hand.search.r0.0000": "pruned", "hand.search.r0.0001": "pruned"}
-    assert found.conductor.complete
+    assert found.conductor.all_ended
 
 
 @pytest.mark.parametrize("trial", ["hand.search.r0.0000", "nothing"])
 def test_what_has_ended_or_is_not_there_cannot_be_stopped(tmp_path: Path, trial: str) -> None:
     found = Simulation(tmp_path / "j", spec(arms()), slots=3).run(order=0)
-    before = len(found.journal.events)
+    before = len(found.journal.entries)
     with pytest.raises(UserError, match=trial):
         found.conductor.stop(trial=trial)
     with pytest.raises(UserError, match="nowhere"):
         found.conductor.stop(arm="nowhere")
-    assert len(found.journal.events) == before
+    assert len(found.journal.entries) == before
 
 
 @pytest.mark.parametrize("pruner", [{}, {"pruner": PRUNER}])
@@ -95,18 +97,20 @@ def test_a_retry_is_a_trial_of_its_own_with_the_same_number_and_seed(
     found.crash()
     found.run(order=2)
     old, new = found.conductor.trials[request.trial], found.conductor.trials[again]
-    assert old.state == "failed"
-    assert new.state in ({"complete", "pruned"} if pruner else {"complete"})
-    assert (new.ask.number, new.ask.seed, new.ask.params) == (
-        old.ask.number,
-        old.ask.seed,
-        old.ask.params,
+    assert old.trial.state == "failed"
+    assert new.trial.state in ({"complete", "pruned"} if pruner else {"complete"})
+    assert (new.trial.asked.number, new.trial.asked.seed, new.trial.asked.params) == (
+        old.trial.asked.number,
+        old.trial.asked.seed,
+        old.trial.asked.params,
     )
-    assert new.phase.trial(new.ask.optuna).state.name.lower() == new.state
-    assert old.phase.trial(old.ask.optuna).state is TrialState.FAIL
-    numbers = [t.ask.number for t in found.conductor.trials.values() if t.phase is new.phase]
+    assert new.phase.trial(new.trial.asked.optuna).state.name.lower() == new.trial.state
+    assert old.phase.trial(old.trial.asked.optuna).state is TrialState.FAIL
+    numbers = [
+        t.trial.asked.number for t in found.conductor.trials.values() if t.phase is new.phase
+    ]
     assert sorted(numbers) == [0, 0, 1, 2, 3]
-    assert found.conductor.complete
+    assert found.conductor.all_ended
 
 
 def test_a_confirm_run_is_retried_under_its_seed_and_seeds_can_still_be_added(
@@ -124,7 +128,7 @@ def test_a_confirm_run_is_retried_under_its_seed_and_seeds_can_still_be_added(
     found.journal.close()
     more = Simulation(tmp_path / "j", spec({"auto": ARMS["auto"]}, seeds=[0, 1, 7]), slots=1)
     more.run(order=1)
-    seeds = {name: trial.ask.seed for name, trial in more.conductor.trials.items()}
+    seeds = {name: queued.trial.asked.seed for name, queued in more.conductor.trials.items()}
     assert seeds == {
         "auto.confirm.r0.fixed.0000": 0,
         "auto.confirm.r0.fixed.0001": 1,

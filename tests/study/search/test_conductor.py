@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from entries import of_kind
 from simulation import ARMS, REPORTS, Simulation, hand, outcome, spec
 
 from study.journal import Journal
+from study.journal.events import ConfigurationChosen, TrialEnded, TrialPlaced
 from study.search import Conductor
 
 
@@ -39,33 +41,35 @@ def test_every_trial_ends_once_and_is_told_to_optuna_as_it_ended(
     tmp_path: Path, reference: list[Any]
 ) -> None:
     found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
-    ends = [e.data["trial"] for e in found.journal.events if e.kind == "end"]
+    ends = [end.trial for end in of_kind(found.journal.entries, TrialEnded)]
     assert sorted(ends) == [row[0] for row in reference]
     names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    for trial in found.conductor.trials.values():
-        assert trial.state is not None
-        assert trial.phase.trial(trial.ask.number).state.name == names[trial.state]
+    for queued in found.conductor.trials.values():
+        assert queued.ended
+        optuna_trial = queued.phase.trial(queued.trial.asked.number)
+        assert optuna_trial.state.name == names[queued.trial.state]
     assert {row[3] for row in reference} == {"complete", "pruned"}
 
 
 def test_the_searchs_best_on_validation_is_confirmed_on_the_studys_seeds(tmp_path: Path) -> None:
     found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
-    trials = [t for t in found.conductor.trials.values() if t.ask.arm == "random"]
-    searched = [t for t in trials if t.ask.phase == "search"]
-    best = min(searched, key=lambda t: t.value or math.inf)
-    confirmed = [t for t in trials if t.ask.phase == "confirm"]
-    assert [t.ask.seed for t in confirmed] == [0, 1]
-    assert {t.ask.chosen_from for t in confirmed} == {best.ask.number}
-    assert all(t.ask.params == best.ask.params for t in confirmed)
-    assert confirmed[0].ask.trial == f"random.confirm.r0.from{best.ask.number}.0000"
+    trials = [t for t in found.conductor.trials.values() if t.trial.asked.arm == "random"]
+    searched = [t for t in trials if t.trial.asked.phase == "search"]
+    best = min(searched, key=lambda t: t.objective or math.inf)
+    confirmed = [t for t in trials if t.trial.asked.phase == "confirm"]
+    assert [t.trial.asked.seed for t in confirmed] == [0, 1]
+    assert {t.trial.asked.chosen_from for t in confirmed} == {best.trial.asked.number}
+    assert all(t.trial.asked.params == best.trial.asked.params for t in confirmed)
+    assert confirmed[0].name == f"random.confirm.r0.from{best.trial.asked.number}.0000"
 
 
 def test_search_seeds_pair_across_arms_and_never_meet_the_studys(tmp_path: Path) -> None:
     found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
     seeds: dict[tuple[int, int], set[int]] = {}
-    for trial in found.conductor.trials.values():
-        if trial.ask.phase == "search":
-            seeds.setdefault((trial.ask.replicate, trial.ask.number), set()).add(trial.ask.seed)
+    for queued in found.conductor.trials.values():
+        asked = queued.trial.asked
+        if asked.phase == "search":
+            seeds.setdefault((asked.replicate, asked.number), set()).add(asked.seed)
     assert all(len(found) == 1 for found in seeds.values())
     assert len({seed for found in seeds.values() for seed in found}) == len(seeds)
     assert min(seed for found in seeds.values() for seed in found) > 2**32
@@ -73,8 +77,8 @@ def test_search_seeds_pair_across_arms_and_never_meet_the_studys(tmp_path: Path)
 
 def test_a_grid_is_visited_in_order_once(tmp_path: Path) -> None:
     found = Simulation(tmp_path / "j", spec(ARMS), slots=4).run(order=5)
-    grid = [t for t in found.conductor.trials.values() if t.ask.trial.startswith("grid.search.r1")]
-    assert [t.ask.params["beta"] for t in grid] == [0.1, 1.0, 5.0]
+    grid = [t for t in found.conductor.trials.values() if t.name.startswith("grid.search.r1")]
+    assert [t.trial.asked.params["beta"] for t in grid] == [0.1, 1.0, 5.0]
 
 
 def test_a_report_seen_twice_changes_nothing(tmp_path: Path) -> None:
@@ -83,26 +87,28 @@ def test_a_report_seen_twice_changes_nothing(tmp_path: Path) -> None:
     request = conductor.next()
     assert request is not None
     assert not conductor.report(request.trial, outcome(request, 1))
-    before = len(journal.events)
+    before = len(journal.entries)
     assert not conductor.report(request.trial, outcome(request, 1))
-    assert len(journal.events) == before
+    assert len(journal.entries) == before
 
 
 def test_an_asynchronous_pruner_stops_a_trial_at_once(tmp_path: Path) -> None:
     pruner = {"name": "threshold", "upper": 5.0}
     arms = {"hand": hand("random", trials=6, pruner=pruner), "auto": ARMS["auto"]}
     found = Simulation(tmp_path / "j", spec(arms), slots=2).run(order=1)
-    states = {t.state for t in found.conductor.trials.values() if t.ask.phase == "search"}
+    searched = (q.trial for q in found.conductor.trials.values() if q.phase.phase == "search")
+    states = {trial.state for trial in searched}
     assert states == {"pruned", "complete"}
-    for trial in found.conductor.trials.values():
-        assert (trial.state == "pruned") == (trial.value is not None and trial.value > 5.0)
+    for queued in found.conductor.trials.values():
+        high = queued.objective is not None and queued.objective > 5.0
+        assert (queued.trial.state == "pruned") == high
 
 
 def test_a_value_that_is_not_finite_is_a_failure_and_never_the_best(tmp_path: Path) -> None:
     arms = {"hand": hand("random", trials=3), "auto": ARMS["auto"]}
     journal = Journal(tmp_path / "j")
     conductor = Conductor(spec(arms), journal, 64, slots=1)
-    while not conductor.finished:
+    while not conductor.drained:
         request = conductor.next()
         assert request is not None
         for step in range(1, REPORTS + 1):
@@ -111,10 +117,10 @@ def test_a_value_that_is_not_finite_is_a_failure_and_never_the_best(tmp_path: Pa
                 report["metrics"]["validation/calibrated_elbo"] = float("nan")
             conductor.report(request.trial, report)
         conductor.returned(request.trial)
-    states = {t.ask.trial: t.state for t in conductor.trials.values()}
+    states = {t.name: t.trial.state for t in conductor.trials.values()}
     assert [state for name, state in states.items() if ".search." in name] == ["failed"] * 3
-    choices = [e.data for e in journal.events if e.kind == "choice"]
-    assert choices == [{"arm": "hand", "replicate": 0, "number": None, "value": None}]
+    choices = of_kind(journal.entries, ConfigurationChosen)
+    assert choices == [ConfigurationChosen("hand", 0, None, None)]
     assert not any(name.startswith("hand.confirm") for name in states)
 
 
@@ -144,7 +150,7 @@ def test_no_more_than_the_slots_are_handed_out_and_nothing_after_an_interrupt(
         assert request is not None
         assert conductor.report(request.trial, outcome(request, 1))
         conductor.returned(request.trial)
-    assert conductor.finished
+    assert conductor.drained
     assert conductor.next() is None
 
 
@@ -202,6 +208,6 @@ def test_a_changed_numerics_key_is_recorded_once_a_trial_and_launch(tmp_path: Pa
         report = outcome(request, step)
         report["start"]["key"] = {"width": width}
         conductor.report(request.trial, report)
-    starts = [event.data for event in conductor.journal.events if event.kind == "start"]
-    assert [start["key"] for start in starts] == [{"width": 8}, {"width": 4}]
-    assert len({start["engine"] for start in starts}) == 1
+    starts = of_kind(conductor.journal.entries, TrialPlaced)
+    assert [start.key for start in starts] == [{"width": 8}, {"width": 4}]
+    assert len({start.engine for start in starts}) == 1

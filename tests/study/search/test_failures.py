@@ -1,17 +1,19 @@
-"""What the study makes of engines that die, work done twice, and trials put down."""
+"""What the study makes of engines that die, work done twice, and trials suspended."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from entries import of_kind
 from simulation import ARMS, REPORTS, Simulation, hand, outcome, spec
 
 from study.journal import Journal
+from study.journal.events import OptunaOperation, Reported, TrialEnded, TrialSuspended
+from study.journal.trial import SUSPECT
 from study.search import Conductor, Request
-from study.search.conductor import FATAL, SUSPECT
+from study.search.conductor import FATAL
 
 ONE = spec({"auto": ARMS["auto"]})
 
@@ -29,10 +31,6 @@ def begun(conductor: Conductor) -> Request:
     return request
 
 
-def kinds(conductor: Conductor, kind: str) -> list[dict[str, Any]]:
-    return [event.data for event in conductor.journal.events if event.kind == kind]
-
-
 def test_a_report_made_again_by_another_engine_is_recorded_as_redone(conductor: Conductor) -> None:
     request = begun(conductor)
     conductor.report(request.trial, outcome(request, 1, "first"))
@@ -40,9 +38,10 @@ def test_a_report_made_again_by_another_engine_is_recorded_as_redone(conductor: 
     for _ in range(2):  # the second time it is only heard again
         assert not conductor.report(request.trial, outcome(request, 2, "second"))
     assert not conductor.report(request.trial, outcome(request, 1, "first"))
-    found = [(r["step"], r["engine"], r.get("redone", False)) for r in kinds(conductor, "report")]
+    reports = of_kind(conductor.journal.entries, Reported)
+    found = [(report.step, report.engine, report.redone) for report in reports]
     assert found == [(1, "first", False), (2, "first", False), (2, "second", True)]
-    assert conductor.trials[request.trial].step == 2
+    assert conductor.trials[request.trial].trial.step == 2
 
 
 def test_work_done_again_is_known_after_a_restart(tmp_path: Path) -> None:
@@ -51,24 +50,24 @@ def test_work_done_again_is_known_after_a_restart(tmp_path: Path) -> None:
     first.report(request.trial, outcome(request, 1, "first"))
     first.report(request.trial, outcome(request, 1, "second"))
     again = Conductor(ONE, Journal(tmp_path / "j", take_over=True), 64, slots=1)
-    assert again.trials[request.trial].step == 1
-    before = len(again.journal.events)
+    assert again.trials[request.trial].trial.step == 1
+    before = len(again.journal.entries)
     heard = outcome(request, 1, "first")
     del heard["start"]
     again.report(request.trial, heard)
-    assert [e.kind for e in again.journal.events[before:] if e.kind == "report"] == []
+    assert not of_kind(again.journal.entries[before:], Reported)
 
 
-def test_engines_that_die_fail_no_trial_that_gets_on_in_between(conductor: Conductor) -> None:
+def test_engines_that_die_fail_no_trial_that_reports_in_between(conductor: Conductor) -> None:
     request = begun(conductor)
     for step in range(1, REPORTS):
         for death in range(FATAL - 1):
             assert not conductor.died(request.trial, f"e{step}.{death}")
-            assert conductor.trials[request.trial].alone == (death + 1 >= SUSPECT)
+            assert conductor.trials[request.trial].trial.alone == (death + 1 >= SUSPECT)
         conductor.report(request.trial, outcome(request, step, f"e{step}"))
-        assert not conductor.trials[request.trial].alone
+        assert not conductor.trials[request.trial].trial.alone
     conductor.report(request.trial, outcome(request, REPORTS, "last"))
-    assert conductor.trials[request.trial].state == "complete"
+    assert conductor.trials[request.trial].trial.state == "complete"
 
 
 def test_a_trial_that_takes_engines_down_runs_alone_and_then_fails(conductor: Conductor) -> None:
@@ -77,10 +76,10 @@ def test_a_trial_that_takes_engines_down_runs_alone_and_then_fails(conductor: Co
         *[False] * (FATAL - 1),
         True,
     ]
-    end = kinds(conductor, "end")[-1]
-    assert (end["trial"], end["state"], end["reason"]) == (request.trial, "failed", "crashed")
-    assert f"{FATAL} times running" in end["traceback"]
-    assert conductor.trials[other.trial].state is None
+    end = of_kind(conductor.journal.entries, TrialEnded)[-1]
+    assert (end.trial, end.state, end.reason) == (request.trial, "failed", "crashed")
+    assert f"{FATAL} times in a row" in end.traceback
+    assert not conductor.trials[other.trial].ended
 
 
 def test_suspicion_outlives_the_driver(tmp_path: Path) -> None:
@@ -108,16 +107,16 @@ def test_a_batch_goes_on_without_the_trial_that_took_engines_down(tmp_path: Path
     assert begun(conductor).trial == good.trial
 
 
-def test_trials_put_down_inside_a_segment_are_charged_and_go_on(conductor: Conductor) -> None:
+def test_trials_suspended_inside_a_segment_are_charged_and_go_on(conductor: Conductor) -> None:
     request = begun(conductor)
     conductor.report(request.trial, outcome(request, 1))
     conductor.interrupt()
     conductor.suspended("e", {request.trial: 0.5})
-    suspended = {"trial": request.trial, "engine": "e", "seconds": {"training": 0.5}}
-    assert kinds(conductor, "suspend") == [suspended]
+    suspended = TrialSuspended(request.trial, "e", {"training": 0.5})
+    assert of_kind(conductor.journal.entries, TrialSuspended) == [suspended]
     conductor.returned(request.trial)
-    assert conductor.finished
-    assert not conductor.complete
+    assert conductor.drained
+    assert not conductor.all_ended
 
 
 def test_a_study_that_cannot_go_on_hands_out_no_more(conductor: Conductor) -> None:
@@ -131,8 +130,9 @@ def test_a_study_that_cannot_go_on_hands_out_no_more(conductor: Conductor) -> No
 def test_no_choice_is_made_twice(tmp_path: Path) -> None:
     arms = {"hand": hand("random", trials=2), "auto": ARMS["auto"]}
     done = Simulation(tmp_path / "j", spec(arms), slots=2).run(order=1)
-    before = [e for e in done.journal.events if e.kind != "optuna"]
+    before = [e for e in done.journal.entries if not isinstance(e.event, OptunaOperation)]
     done.journal.close()
     again = Conductor(spec(arms), Journal(tmp_path / "j"), 64, slots=2)
-    assert again.complete
-    assert [e for e in again.journal.events if e.kind != "optuna"] == before
+    assert again.all_ended
+    after = [e for e in again.journal.entries if not isinstance(e.event, OptunaOperation)]
+    assert after == before
