@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from study.analysis import build_tables
 from study.analysis.answers.arms import arm_results
+from study.analysis.records.tables import study_facts
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.analysis.statistics.order_statistics import chosen_weights, first_below
 from study.journal import StudyHome, read_events
@@ -231,7 +232,8 @@ def _pool(
         if arm not in spec.arms:
             raise ReplayError(f"no arm '{arm}'", where=spec.name, remedy=nearest(arm, spec.arms))
         return arm, _recorded(tables, spec, arm)
-    hand = [name for name in searching if not spec.arms[name].automatic]
+    roles = study_facts(tables["trials"])["roles"]
+    hand = [name for name in searching if roles[name]["hand_tuned"]]
     if not hand:
         raise ReplayError(
             "no hand-tuned arm searches anything",

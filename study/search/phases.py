@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.journal.events import TrialAsked
 from study.search.samplers import SEED_PER_REPLICATE, distributions, grid, make_pruner, make_sampler
-from study.spec import StudySpec
+from study.spec import StudySpec, resolve
 from vae_core.randomness import derive
 
 STATES = {
@@ -167,7 +167,7 @@ class Phase:
             number=number,
             seed=self.seed(number),
             params=params,
-            settings=self.spec.resolve(self.arm, params, self._dims),
+            settings=resolve(self.spec, self.arm, params, self._dims),
             optuna=trial.number,
             chosen_from=self.chosen_from,
         )

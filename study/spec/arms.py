@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
@@ -12,9 +12,28 @@ from study.spec.base import Named, Section, Whole
 from study.spec.distributions import Choice, Distribution, number, read_distribution, whole
 from study.spec.errors import fault, shown
 from study.spec.options import PRUNER_OPTIONS, SAMPLER_OPTIONS, check_options
-from study.spec.resolving import Reduction
 
 ADAPTIVE_BATCH = 4
+
+Kind = Literal["hand_tuned", "automatic"]
+Reduction = Literal["half_sum", "sum", "mean"]
+REDUCTIONS: tuple[Reduction, ...] = ("half_sum", "sum", "mean")
+
+
+def half_sum_beta(beta: float, reduction: Reduction, dims: int) -> float:
+    """The beta of the loss ``S/2 + beta R`` that balances as ``c S + beta' R`` does.
+
+    Args:
+        beta: the weight beta' of R (KL, nats per image) in the loss as given.
+        reduction: how that loss reduces the squared error S: ``half_sum`` is S/2, ``sum`` is S,
+            ``mean`` is S/D.
+        dims: D, observed dimensions of an image.
+
+    Returns:
+        beta' / (2c): the same, half, or D/2 times as much.
+    """
+    factors: dict[Reduction, float] = {"half_sum": 1.0, "sum": 0.5, "mean": dims / 2}
+    return beta * factors[reduction]
 
 
 class BalancerSpec(Named):
@@ -39,9 +58,6 @@ class BalancerSpec(Named):
         for key, value in self.extras.items():
             if not isinstance(value, float):
                 raise fault(f"{shown(value)} is not a number", f"give a number as {key}", key)
-        if self.reduction != "half_sum" and self.name != "fixed_beta":
-            what = f"balancer '{self.name}' takes no beta, so no reduction of its loss either"
-            raise fault(what, "leave out reduction; it belongs to fixed_beta", "reduction")
         return self
 
 
@@ -176,6 +192,10 @@ class ArmSpec(Section):
 
     balancer: BalancerSpec = Field(description="a balancer's name, or its name and hyperparameters")
     search: SearchSpec | None = Field(default=None, description="what to search and how")
+    kind: Kind | None = Field(
+        default=None,
+        description="hand_tuned or automatic, or leave it out: balancer and search decide",
+    )
 
     @model_validator(mode="after")
     def _fixed_or_searched(self) -> Self:
@@ -183,16 +203,7 @@ class ArmSpec(Section):
             if key in self.balancer.extras:
                 what = f"'{key}' is searched, and fixed in the arm's balancer too"
                 raise fault(what, "leave out one of the two", "search", "space", key)
-        searched = self.search.space if self.search else {}
-        if not self.automatic and "beta" not in {*self.balancer.extras, *searched}:
-            remedy = "give beta to the balancer, or search it: space: {beta: {low: ..., high: ...}}"
-            raise fault("fixed_beta without a beta", remedy, "balancer")
         return self
-
-    @property
-    def automatic(self) -> bool:
-        """Whether the balancer finds the balance itself."""
-        return self.balancer.name != "fixed_beta"
 
 
 def _grid_size(space: Mapping[str, Distribution]) -> int:
