@@ -28,7 +28,7 @@ from study.replaying.result import SHARE, Floats, Level, Point, Replay, lucky, p
 from study.replaying.search import Played, Pool, Recorded, ReplayedSearch
 from study.spec import Choice, Distribution, SearchSpec, StudySpec
 from study.spec.errors import Source, spec_error
-from study.spec.options import ADAPTIVE_SAMPLERS
+from study.spec.options import SAMPLERS
 from study.spec.reading import read_yaml
 from vae_core.errors import UserError, nearest
 from vae_core.randomness import derive
@@ -269,7 +269,7 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
     where, search = f"{spec.name}: arm {arm}", spec.arms[arm].search
     if search is None:
         raise ReplayError("the arm searches nothing", where=where, remedy="name another one")
-    if search.sampler.name in ADAPTIVE_SAMPLERS:
+    if SAMPLERS[search.sampler.name].adaptive:
         raise ReplayError(
             f"its trials were chosen by {search.sampler.name}, which crowds them where it looked: "
             "they can't say what another search would have seen",

@@ -9,7 +9,7 @@ from typing import Any
 from study.spec.arms import ArmSpec, SearchSpec
 from study.spec.distributions import Choice, Distribution
 from study.spec.models import StudySpec
-from study.spec.options import ADAPTIVE_SAMPLERS
+from study.spec.options import PRUNERS, SAMPLERS
 
 Roles = Mapping[str, Mapping[str, Any]]
 
@@ -81,7 +81,7 @@ def _seeds(spec: StudySpec) -> Iterator[str]:
 def _replicates(spec: StudySpec) -> Iterator[str]:
     for name, arm in spec.arms.items():
         search = arm.search
-        if search and search.sampler.name in ADAPTIVE_SAMPLERS and search.replicates == 1:
+        if search and SAMPLERS[search.sampler.name].adaptive and search.replicates == 1:
             yield (
                 f"arm '{name}' runs its adaptive sampler '{search.sampler.name}' once, and one "
                 "search cannot tell skill from luck: intervals take replicates: 5 or more."
@@ -113,10 +113,8 @@ def _idle_pruners(spec: StudySpec) -> Iterator[str]:
         search = arm.search
         if search is None or search.pruner is None or search.pruner.synchronous:
             continue
-        waits = search.pruner.name in {"median", "percentile"} or (
-            search.pruner.name == "hyperband" and "max_resource" not in search.pruner.extras
-        )
-        if waits and search.batch_size == search.trials:
+        learns = PRUNERS[search.pruner.name].learns(search.pruner.extras)
+        if learns and search.batch_size == search.trials:
             yield (
                 f"arm '{name}' asks all its trials in one batch, and none of them is told before "
                 f"all have ended: pruner '{search.pruner.name}', which learns from trials that "
