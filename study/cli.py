@@ -355,7 +355,9 @@ def ui(host: str, port: int, home: Path | None) -> None:
 
 
 def _warn(spec: StudySpec) -> None:
-    for warning in spec.warnings():
+    from study.spec import arm_roles, warnings
+
+    for warning in warnings(spec, arm_roles(spec)):
         click.echo(f"warning: {warning}", err=True)
 
 

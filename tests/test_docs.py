@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from study.spec import load_spec
+from study.spec import arm_roles, load_spec, warnings
 from vae_core.balancers import BALANCERS
 from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, check_model
@@ -41,7 +41,7 @@ def test_the_readmes_study_is_a_study(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     spec = load_spec(tmp_path / "mine.yaml", ["training.epochs=3"])
     assert spec.name == "mine"
-    assert spec.warnings() == []
+    assert warnings(spec, arm_roles(spec)) == []
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from study.analysis import Report, as_text, build_report, write_records
 from study.analysis.answers.prices import Price
+from study.analysis.records.tables import study_facts
 from study.journal import Event, StudyHome
-from study.spec import StudySpec
+from study.spec import StudySpec, warnings
 from study.tracking import run_links
 
 
@@ -29,7 +30,8 @@ def write_report(
 
     drawing.prepare()
     tables = write_records(events, home.path)
-    report = build_report(tables, spec.to_dict(), spec.warnings(), target=target, price=price)
+    warned = warnings(spec, study_facts(tables["trials"])["roles"])
+    report = build_report(tables, spec.to_dict(), warned, target=target, price=price)
     drawn = figures(report, tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
     with drawing.writing(drawn, home.figures):

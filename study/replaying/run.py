@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from study.analysis import build_tables
 from study.analysis.answers.arms import arm_results
+from study.analysis.records.tables import study_facts
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.analysis.statistics.order_statistics import chosen_weights, first_below
 from study.journal import StudyHome, read_events
@@ -27,7 +28,7 @@ from study.replaying.result import SHARE, Floats, Level, Point, Replay, lucky, p
 from study.replaying.search import Played, Pool, Recorded, ReplayedSearch
 from study.spec import Choice, Distribution, SearchSpec, StudySpec
 from study.spec.errors import Source, spec_error
-from study.spec.options import ADAPTIVE_SAMPLERS
+from study.spec.options import SAMPLERS
 from study.spec.reading import read_yaml
 from vae_core.errors import UserError, nearest
 from vae_core.randomness import derive
@@ -231,7 +232,8 @@ def _pool(
         if arm not in spec.arms:
             raise ReplayError(f"no arm '{arm}'", where=spec.name, remedy=nearest(arm, spec.arms))
         return arm, _recorded(tables, spec, arm)
-    hand = [name for name in searching if not spec.arms[name].automatic]
+    roles = study_facts(tables["trials"])["roles"]
+    hand = [name for name in searching if roles[name]["hand_tuned"]]
     if not hand:
         raise ReplayError(
             "no hand-tuned arm searches anything",
@@ -267,7 +269,7 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
     where, search = f"{spec.name}: arm {arm}", spec.arms[arm].search
     if search is None:
         raise ReplayError("the arm searches nothing", where=where, remedy="name another one")
-    if search.sampler.name in ADAPTIVE_SAMPLERS:
+    if SAMPLERS[search.sampler.name].adaptive:
         raise ReplayError(
             f"its trials were chosen by {search.sampler.name}, which crowds them where it looked: "
             "they can't say what another search would have seen",

@@ -18,8 +18,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from study.journal.events import TrialAsked
-from study.search.samplers import SEED_PER_REPLICATE, distributions, grid, make_pruner, make_sampler
-from study.spec import StudySpec
+from study.search.samplers import distributions, grid, make_pruner, make_sampler
+from study.spec import SAMPLERS, StudySpec, resolve
 from vae_core.randomness import derive
 
 STATES = {
@@ -167,7 +167,7 @@ class Phase:
             number=number,
             seed=self.seed(number),
             params=params,
-            settings=self.spec.resolve(self.arm, params, self._dims),
+            settings=resolve(self.spec, self.arm, params, self._dims),
             optuna=trial.number,
             chosen_from=self.chosen_from,
         )
@@ -188,7 +188,7 @@ class Search(Phase):
         self.synchronous = search.pruner is not None and search.pruner.synchronous
         self._study.pruner = make_pruner(search.pruner)
         self._distributions = distributions(search.space)
-        self._grid = grid(search) if search.sampler.name == "grid" else None
+        self._grid = grid(search) if SAMPLERS[search.sampler.name].grid else None
 
     def seed(self, number: int) -> int:
         """Derived from (replicate, number) alone: trials of equal number pair across arms."""
@@ -204,7 +204,7 @@ class Search(Phase):
     def sampler(self, number: int) -> BaseSampler:
         """The sampler that draws trial ``number``, under a seed that depends on nothing else."""
         seed = derive(0, "sampler", self.spec.name, self.arm, self.replicate)
-        if self.search.sampler.name not in SEED_PER_REPLICATE:
+        if SAMPLERS[self.search.sampler.name].seed_per == "trial":
             seed = derive(seed, number)
         return make_sampler(self.search.sampler, seed)
 

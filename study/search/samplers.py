@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from importlib import import_module
 from typing import Any
 
 import optuna
@@ -21,40 +22,25 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from study.spec import Choice, Distribution, FloatRange, PrunerSpec, SamplerSpec, SearchSpec
-
-_SAMPLERS = {
-    "random": optuna.samplers.RandomSampler,
-    # A grid's points are given, not drawn; its sampler only has to leave them alone.
-    "grid": optuna.samplers.RandomSampler,
-    "qmc": optuna.samplers.QMCSampler,
-    "tpe": optuna.samplers.TPESampler,
-    "gp": optuna.samplers.GPSampler,
-    "cmaes": optuna.samplers.CmaEsSampler,
-}
-_PRUNERS = {
-    "median": optuna.pruners.MedianPruner,
-    "percentile": optuna.pruners.PercentilePruner,
-    "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
-    "hyperband": optuna.pruners.HyperbandPruner,
-    "threshold": optuna.pruners.ThresholdPruner,
-}
-SEED_PER_REPLICATE = frozenset({"qmc"})
-"""Samplers whose points belong together: another seed a trial would lose their evenness."""
-
-_QUIET: dict[str, dict[str, Any]] = {
-    "qmc": {"warn_asynchronous_seeding": False, "warn_independent_sampling": False},
-    "gp": {"warn_independent_sampling": False},
-    "cmaes": {"warn_independent_sampling": False},
-}
+from study.spec import (
+    PRUNERS,
+    SAMPLERS,
+    Choice,
+    Distribution,
+    FloatRange,
+    PrunerSpec,
+    SamplerSpec,
+    SearchSpec,
+)
+from study.spec.options import Row
 
 
 class StudyStorage(JournalStorage):
-    """Optuna's journal storage, but that an ask does not look through all trials before it.
+    """Optuna's journal storage, without the search through all trials at every ask.
 
-    At every ask Optuna goes through the study's trials for those that wait to run with parameters
-    that were given. Here those are given right before the ask, and are in one group of the
-    journal's lines with it: none but the newest can wait.
+    At every ask Optuna searches the study's trials for those that wait to run with given
+    parameters. Here parameters are given right before the ask and journalled in one group with
+    it, so only the newest trial can wait.
     """
 
     def __init__(self, backend: BaseJournalBackend) -> None:
@@ -82,11 +68,10 @@ class StudyStorage(JournalStorage):
 
 
 def make_sampler(spec: SamplerSpec, seed: int) -> BaseSampler:
-    """The sampler that draws under ``seed``, and nothing but it and the storage."""
-    options = {**_QUIET.get(spec.name, {}), **spec.extras, "seed": seed % 2**32}
-    with warnings.catch_warnings():  # some are marked experimental, at each making
+    """The sampler; what it draws depends on ``seed`` and the storage alone."""
+    with warnings.catch_warnings():  # some warn that they are experimental, each time
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler: BaseSampler = _SAMPLERS[spec.name](**options)
+        sampler: BaseSampler = _made(SAMPLERS[spec.name], {**spec.extras, "seed": seed % 2**32})
     return sampler
 
 
@@ -94,17 +79,17 @@ def make_pruner(spec: PrunerSpec | None) -> BasePruner:
     """The pruner, or one that never prunes."""
     if spec is None:
         return optuna.pruners.NopPruner()
-    options = dict(spec.extras)
-    if spec.name == "percentile":
-        return optuna.pruners.PercentilePruner(options.pop("percentile"), **options)
-    if spec.name == "patient":
-        return optuna.pruners.PatientPruner(None, **options)
-    pruner: BasePruner = _PRUNERS[spec.name](**options)
+    pruner: BasePruner = _made(PRUNERS[spec.name], spec.extras)
     return pruner
 
 
+def _made(row: Row, given: Mapping[str, Any]) -> Any:
+    module, _, name = row.factory.partition(":")
+    return getattr(import_module(module), name)(**row.arguments, **given)
+
+
 def distributions(space: dict[str, Distribution]) -> dict[str, BaseDistribution]:
-    """The space, as Optuna has it."""
+    """The space as Optuna's distributions."""
     return {key: _distribution(found) for key, found in space.items()}
 
 

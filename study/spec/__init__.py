@@ -1,14 +1,24 @@
 """A study's YAML file as checked, frozen models, with errors that name file, key and remedy.
 
-Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`check_names` and
-:func:`check_images`, which look up models, balancers and datasets, import the core.
+Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`check_names`,
+:func:`check_images` and :func:`arm_roles`, which look up models, balancers and datasets, import
+the core.
 """
 
-from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
+from study.spec.arms import (
+    REDUCTIONS,
+    ArmSpec,
+    BalancerSpec,
+    PrunerSpec,
+    SamplerSpec,
+    SearchSpec,
+    half_sum_beta,
+)
 from study.spec.difference import Difference, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
 from study.spec.evaluation import DISTANCES, OBJECTIVES, EvaluationSpec, SecondStageSpec
+from study.spec.fairness import warnings
 from study.spec.images import check_images, training_steps
 from study.spec.loading import load_spec
 from study.spec.models import (
@@ -21,7 +31,8 @@ from study.spec.models import (
 )
 from study.spec.names import check_names
 from study.spec.options import PRUNERS, SAMPLERS
-from study.spec.resolving import REDUCTIONS, half_sum_beta
+from study.spec.resolving import resolve
+from study.spec.roles import arm_roles
 
 __all__ = [
     "DISTANCES",
@@ -48,10 +59,13 @@ __all__ = [
     "SpecError",
     "StudySpec",
     "TrainingSpec",
+    "arm_roles",
     "check_images",
     "check_names",
     "difference",
     "half_sum_beta",
     "load_spec",
+    "resolve",
     "training_steps",
+    "warnings",
 ]

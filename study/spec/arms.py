@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from study.spec.base import Named, Section, Whole
 from study.spec.distributions import Choice, Distribution, number, read_distribution, whole
 from study.spec.errors import fault, shown
-from study.spec.options import PRUNER_OPTIONS, SAMPLER_OPTIONS, check_options
-from study.spec.resolving import Reduction
+from study.spec.options import PRUNERS, SAMPLERS, Sampler, check_options
 
-ADAPTIVE_BATCH = 4
+Kind = Literal["hand_tuned", "automatic"]
+Reduction = Literal["half_sum", "sum", "mean"]
+REDUCTIONS: tuple[Reduction, ...] = ("half_sum", "sum", "mean")
+
+
+def half_sum_beta(beta: float, reduction: Reduction, dims: int) -> float:
+    """The beta of the loss ``S/2 + beta R`` that balances as ``c S + beta' R`` does.
+
+    Args:
+        beta: the weight beta' of R (KL, nats per image) in the loss as given.
+        reduction: how that loss reduces the squared error S: ``half_sum`` is S/2, ``sum`` is S,
+            ``mean`` is S/D.
+        dims: D, observed dimensions of an image.
+
+    Returns:
+        beta' / (2c): the same, half, or D/2 times as much.
+    """
+    factors: dict[Reduction, float] = {"half_sum": 1.0, "sum": 0.5, "mean": dims / 2}
+    return beta * factors[reduction]
 
 
 class BalancerSpec(Named):
@@ -39,9 +55,6 @@ class BalancerSpec(Named):
         for key, value in self.extras.items():
             if not isinstance(value, float):
                 raise fault(f"{shown(value)} is not a number", f"give a number as {key}", key)
-        if self.reduction != "half_sum" and self.name != "fixed_beta":
-            what = f"balancer '{self.name}' takes no beta, so no reduction of its loss either"
-            raise fault(what, "leave out reduction; it belongs to fixed_beta", "reduction")
         return self
 
 
@@ -50,7 +63,7 @@ class SamplerSpec(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        check_options("sampler", SAMPLER_OPTIONS, self.name, self.extras)
+        check_options("sampler", SAMPLERS, self.name, self.extras)
         return self
 
 
@@ -65,7 +78,7 @@ class PrunerSpec(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        check_options("pruner", PRUNER_OPTIONS, self.name, self.extras)
+        check_options("pruner", PRUNERS, self.name, self.extras)
         return self
 
 
@@ -107,7 +120,7 @@ class SearchSpec(Section):
         space, sampler = info.data.get("space"), info.data.get("sampler")
         if space is None or sampler is None:  # they have errors of their own
             return value or 1
-        if sampler.name != "grid":
+        if not SAMPLERS[sampler.name].grid:
             if value is None:
                 raise fault("'trials' is missing", "give how many trials a search makes")
             return value
@@ -125,24 +138,24 @@ class SearchSpec(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        name = self.sampler.name
-        if name in {"qmc", "cmaes"}:
-            for key, distribution in self.space.items():
-                if isinstance(distribution, Choice):
-                    what = f"sampler '{name}' draws from ranges only, and this is a list"
-                    raise fault(what, "give a range, or use random, grid, tpe or gp", "space", key)
-        if name == "cmaes":
-            if len(self.space) < 2:
-                what = "sampler 'cmaes' needs 2 searched ranges or more"
-                raise fault(what, "search another setting, or use tpe or gp", "sampler")
-            if self.batch not in {None, self._population}:
-                what = f"batch {self.batch}, but 'cmaes' asks one population of {self._population}"
-                raise fault(what, "leave out batch, or give the sampler's popsize", "batch")
-        if name != "grid":
-            for key, distribution in self.space.items():
-                if not isinstance(distribution, Choice) and distribution.points is not None:
-                    what = f"points are for sampler 'grid', and this is '{name}'"
-                    raise fault(what, "leave out points, or use grid", "space", key, "points")
+        name, row = self.sampler.name, self._row
+        for key, distribution in self.space.items():
+            if isinstance(distribution, Choice) and not row.choices:
+                what = f"sampler '{name}' draws from ranges only, and this is a list"
+                others = [other for other, found in SAMPLERS.items() if found.choices]
+                raise fault(what, f"give a range, or use {_either(others)}", "space", key)
+        if len(self.space) < row.fewest_dimensions:
+            what = f"sampler '{name}' needs {row.fewest_dimensions} searched ranges or more"
+            others = [k for k, s in SAMPLERS.items() if s.adaptive and s.fewest_dimensions == 1]
+            raise fault(what, f"search another setting, or use {_either(others)}", "sampler")
+        if self._population and self.batch not in {None, self._population}:
+            what = f"batch {self.batch}, but '{name}' asks one population of {self._population}"
+            raise fault(what, "leave out batch, or give the sampler's popsize", "batch")
+        for key, distribution in self.space.items():
+            pointed = not isinstance(distribution, Choice) and distribution.points is not None
+            if pointed and not row.grid:
+                what = f"points are for sampler 'grid', and this is '{name}'"
+                raise fault(what, "leave out points, or use grid", "space", key, "points")
         return self
 
     @field_serializer("space")
@@ -150,25 +163,24 @@ class SearchSpec(Section):
         return {key: distribution.to_json() for key, distribution in space.items()}
 
     @property
-    def _population(self) -> int:
-        default = 4 + math.floor(3 * math.log(len(self.space)))
-        return int(self.sampler.extras.get("popsize", default))
+    def _row(self) -> Sampler:
+        return SAMPLERS[self.sampler.name]
+
+    @property
+    def _population(self) -> int | None:
+        population = self._row.population
+        return population(len(self.space), self.sampler.extras) if population else None
 
     @property
     def batch_size(self) -> int:
-        """How many trials are asked together, before any of them is told.
+        """How many trials are asked together, before the sampler gets a result of any of them.
 
         By default all of them where no trial is chosen by another's result (random, qmc, grid),
         a population for cmaes, and 4 for tpe and gp: a number of the machine's would make the
         outcome depend on it, and one that grew with ``trials`` would change on extension.
         """
-        if self.batch is not None:
-            return min(self.batch, self.trials)
-        if self.sampler.name == "cmaes":
-            return min(self._population, self.trials)
-        if self.sampler.name in {"tpe", "gp"}:
-            return min(ADAPTIVE_BATCH, self.trials)
-        return self.trials
+        wanted = self.batch or self._population or self._row.batch or self.trials
+        return min(wanted, self.trials)
 
 
 class ArmSpec(Section):
@@ -176,6 +188,10 @@ class ArmSpec(Section):
 
     balancer: BalancerSpec = Field(description="a balancer's name, or its name and hyperparameters")
     search: SearchSpec | None = Field(default=None, description="what to search and how")
+    kind: Kind | None = Field(
+        default=None,
+        description="hand_tuned or automatic, or leave it out: balancer and search decide",
+    )
 
     @model_validator(mode="after")
     def _fixed_or_searched(self) -> Self:
@@ -183,16 +199,11 @@ class ArmSpec(Section):
             if key in self.balancer.extras:
                 what = f"'{key}' is searched, and fixed in the arm's balancer too"
                 raise fault(what, "leave out one of the two", "search", "space", key)
-        searched = self.search.space if self.search else {}
-        if not self.automatic and "beta" not in {*self.balancer.extras, *searched}:
-            remedy = "give beta to the balancer, or search it: space: {beta: {low: ..., high: ...}}"
-            raise fault("fixed_beta without a beta", remedy, "balancer")
         return self
 
-    @property
-    def automatic(self) -> bool:
-        """Whether the balancer finds the balance itself."""
-        return self.balancer.name != "fixed_beta"
+
+def _either(names: list[str]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _grid_size(space: Mapping[str, Distribution]) -> int:

@@ -125,6 +125,12 @@ def read_distribution(key: str, raw: Any) -> Distribution:
     return _range(key, values)
 
 
+def section_of(key: str) -> tuple[str, str]:
+    """The section and the setting that a space's key names: without a dot, the balancer's."""
+    section, _, name = key.rpartition(".")
+    return section or "balancer", name
+
+
 def number(value: Any) -> Any:
     """``value`` as a float where it is a number or the text of one, else as it came.
 

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from study.spec.arms import ArmSpec, SearchSpec
 from study.spec.distributions import Choice, Distribution
-from study.spec.options import ADAPTIVE_SAMPLERS
+from study.spec.models import StudySpec
+from study.spec.options import PRUNERS, SAMPLERS
 
-if TYPE_CHECKING:
-    from study.spec.arms import ArmSpec, SearchSpec
-    from study.spec.models import StudySpec
+Roles = Mapping[str, Mapping[str, Any]]
 
 SEEDS = 5
 BETA_DECADES = 2.0
 
 
-def warnings(spec: StudySpec) -> list[str]:
+def warnings(spec: StudySpec, roles: Roles) -> list[str]:
     """One sentence or two for each weakness of ``spec``, with what to change.
 
     Nuisance settings (learning rate, latent size, ...) must be searched alike: in the same space
     with the same budget. Results need seeds; an adaptive search needs replicates, since one
     search is one draw of its luck; and a narrow beta range is knowledge that was paid for before.
+
+    Args:
+        spec: the study.
+        roles: which arms are hand-tuned (:func:`study.spec.roles.arm_roles`).
     """
+    by_hand = {name for name, role in roles.items() if role["hand_tuned"]}
+    hand_tuned = {name: arm for name, arm in spec.arms.items() if name in by_hand}
     return [
-        *_nuisance(spec),
+        *_nuisance(spec, hand_tuned),
         *_seeds(spec),
         *_replicates(spec),
-        *_narrow_beta(spec),
+        *_narrow_beta(hand_tuned),
         *_idle_pruners(spec),
         *_rows(spec),
     ]
@@ -46,9 +52,8 @@ def _same_search(one: ArmSpec, other: ArmSpec) -> bool:
     return _nuisance_of(one.search) == _nuisance_of(other.search) and budgets[0] == budgets[1]
 
 
-def _nuisance(spec: StudySpec) -> Iterator[str]:
-    hand = {name: arm for name, arm in spec.arms.items() if not arm.automatic}
-    automatic = {name: arm for name, arm in spec.arms.items() if arm.automatic}
+def _nuisance(spec: StudySpec, hand: Mapping[str, ArmSpec]) -> Iterator[str]:
+    automatic = {name: arm for name, arm in spec.arms.items() if name not in hand}
     for mine, others, kind in ((hand, automatic, "automatic"), (automatic, hand, "hand-tuned")):
         for name, arm in mine.items():
             searched = _nuisance_of(arm.search)
@@ -76,16 +81,16 @@ def _seeds(spec: StudySpec) -> Iterator[str]:
 def _replicates(spec: StudySpec) -> Iterator[str]:
     for name, arm in spec.arms.items():
         search = arm.search
-        if search and search.sampler.name in ADAPTIVE_SAMPLERS and search.replicates == 1:
+        if search and SAMPLERS[search.sampler.name].adaptive and search.replicates == 1:
             yield (
                 f"arm '{name}' runs its adaptive sampler '{search.sampler.name}' once, and one "
                 "search cannot tell skill from luck: intervals take replicates: 5 or more."
             )
 
 
-def _narrow_beta(spec: StudySpec) -> Iterator[str]:
-    for name, arm in spec.arms.items():
-        beta = arm.search.space.get("beta") if arm.search and not arm.automatic else None
+def _narrow_beta(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
+    for name, arm in hand_tuned.items():
+        beta = arm.search.space.get("beta") if arm.search else None
         if beta is None:
             continue
         values = [float(value) for value in beta.ends()]
@@ -108,10 +113,8 @@ def _idle_pruners(spec: StudySpec) -> Iterator[str]:
         search = arm.search
         if search is None or search.pruner is None or search.pruner.synchronous:
             continue
-        waits = search.pruner.name in {"median", "percentile"} or (
-            search.pruner.name == "hyperband" and "max_resource" not in search.pruner.extras
-        )
-        if waits and search.batch_size == search.trials:
+        learns = PRUNERS[search.pruner.name].learns(search.pruner.extras)
+        if learns and search.batch_size == search.trials:
             yield (
                 f"arm '{name}' asks all its trials in one batch, and none of them is told before "
                 f"all have ended: pruner '{search.pruner.name}', which learns from trials that "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.spec.errors import Path, Source
 from study.spec.models import StudySpec
+from study.spec.resolving import resolve
 
 if TYPE_CHECKING:
     from vae_core.data import PreparedData
@@ -114,9 +115,9 @@ def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head |
         head = BALANCERS.get(arm.balancer.name).head
         space = arm.search.space if arm.search else {}
         lowest = {key: distribution.ends()[0] for key, distribution in space.items()}
-        yield spec.resolve(name, lowest, dims)["model"], head, ("model",)
+        yield resolve(spec, name, lowest, dims)["model"], head, ("model",)
         for key, distribution in space.items():
             if key.startswith("model."):
                 for value in distribution.ends():
-                    drawn = spec.resolve(name, {**lowest, key: value}, dims)["model"]
+                    drawn = resolve(spec, name, {**lowest, key: value}, dims)["model"]
                     yield drawn, head, ("arms", name, "search", "space", key)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from study.journal.home import RESERVED
-from study.spec import fairness, resolving
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
+from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
 from study.spec.evaluation import DISTANCES, OBJECTIVES, EvaluationSpec, Objective
 from vae_core.errors import nearest
@@ -203,7 +203,7 @@ class StudySpec(Section):
         """Hold what a search may draw to the rules that the fixed setting is held to."""
         for arm, spec in self.arms.items():
             for key, distribution in spec.search.space.items() if spec.search else ():
-                section, name = resolving.section_of(key)
+                section, name = section_of(key)
                 fixed = {"training": self.training, "model": self.model}.get(section)
                 if fixed is None or name not in type(fixed).model_fields:
                     continue
@@ -241,10 +241,6 @@ class StudySpec(Section):
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def resolve(self, arm: str, params: Mapping[str, Any], dims: int) -> dict[str, dict[str, Any]]:
-        """The settings of a trial: see :func:`study.spec.resolving.resolve`."""
-        return resolving.resolve(self, arm, params, dims)
-
     @property
     def rows_alike(self) -> bool:
         """Whether a wide bank on a CPU gives a trial the same last bits in every row.
@@ -256,7 +252,3 @@ class StudySpec(Section):
         searched = [v for found in drawn if found for v in found.grid() or (1,)]
         aligned = all(int(size) % 4 == 0 for size in (self.training.batch_size, *searched))
         return aligned or self.engines.precision == "bfloat16"
-
-    def warnings(self) -> list[str]:
-        """What makes the comparison unfair or weak: see :mod:`study.spec.fairness`."""
-        return fairness.warnings(self)

@@ -6,10 +6,9 @@ import inspect
 from typing import Any
 
 from study.spec.arms import ArmSpec
-from study.spec.distributions import Choice, Distribution, FloatRange
+from study.spec.distributions import Choice, Distribution, FloatRange, section_of
 from study.spec.errors import Path, Source
 from study.spec.models import StudySpec, TrainingSpec
-from study.spec.resolving import section_of
 from vae_core.errors import UserError, nearest
 
 
@@ -67,6 +66,10 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
     for key, value in arm.balancer.extras.items():
         with source.at(*at, key):
             check_hyperparameters(family, {key: value})
+    if arm.balancer.reduction != "half_sum" and "beta" not in family.hyperparameters:
+        what = f"balancer '{arm.balancer.name}' takes no beta, so no reduction of its loss either"
+        remedy = "leave out reduction; it belongs to a balancer with a beta"
+        raise source.error((*at, "reduction"), what, remedy)
     known = [*family.hyperparameters, *(f"model.{key}" for key in settings or {})]
     known += [f"training.{key}" for key in TrainingSpec.model_fields if key != "reports"]
     for key, distribution in arm.search.space.items() if arm.search else ():
@@ -74,6 +77,12 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
         if key not in known and not (settings is None and key.startswith("model.")):
             raise _unknown(key, known, source, path)
         _check_searched(key, distribution, family, settings, source, path)
+    given = {*arm.balancer.extras, *(arm.search.space if arm.search else ())}
+    for key, hyperparameter in family.hyperparameters.items():
+        if hyperparameter.required and key not in given:
+            space = f"{{{key}: {{low: ..., high: ...}}}}"
+            remedy = f"give {key} to the balancer, or search it: space: {space}"
+            raise source.error(at, f"{arm.balancer.name} without a {key}", remedy)
 
 
 def _unknown(key: str, known: list[str], source: Source, path: Path) -> UserError:

@@ -1,4 +1,4 @@
-"""The samplers and pruners known by name, and the options a spec may give each.
+"""Samplers and pruners, a row each: Optuna's class, the options a spec may give, and rules.
 
 Names and options are Optuna's own. Seeds are not options: they derive from the study, the arm,
 the replicate and, where a sampler allows it, the trial's number. Optuna's Wilcoxon pruner is left
@@ -8,16 +8,17 @@ not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from study.spec.errors import fault, shown
 from vae_core.errors import nearest
 
 
 @dataclass(frozen=True)
-class Kind:
+class Values:
     """The values an option takes, in words and as a test."""
 
     words: str
@@ -32,17 +33,75 @@ def _is_number(value: Any) -> bool:
     return _is_int(value) or isinstance(value, float)
 
 
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-COUNT = Kind("a whole number, 0 or more", lambda value: _is_int(value) and value >= 0)
-SOME = Kind("a whole number, 1 or more", lambda value: _is_int(value) and value >= 1)
-PAIR = Kind("a whole number, 2 or more", lambda value: _is_int(value) and value >= 2)
-NUMBER = Kind("a number", _is_number)
-POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
-PERCENT = Kind("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100)
-QMC_TYPE = Kind("sobol or halton", lambda value: value in {"sobol", "halton"})
+FLAG = Values("true or false", lambda value: isinstance(value, bool))
+COUNT = Values("a whole number, 0 or more", lambda value: _is_int(value) and value >= 0)
+SOME = Values("a whole number, 1 or more", lambda value: _is_int(value) and value >= 1)
+PAIR = Values("a whole number, 2 or more", lambda value: _is_int(value) and value >= 2)
+NUMBER = Values("a number", _is_number)
+POSITIVE = Values("a number above 0", lambda value: _is_number(value) and value > 0)
+PERCENT = Values("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100)
+QMC_TYPE = Values("sobol or halton", lambda value: value in {"sobol", "halton"})
 
-Options = Mapping[str, Kind]
+Options = Mapping[str, Values]
+Given = Mapping[str, Any]
+"""Options as a spec gives them."""
 
+
+@dataclass(frozen=True)
+class Row:
+    """What samplers and pruners have in common.
+
+    Attributes:
+        factory: Optuna's class, as an import path.
+        options: What a spec may give it.
+        needed: Options of which a spec must give one at least.
+        arguments: What it is constructed with beside its options.
+    """
+
+    factory: str
+    options: Options = field(default_factory=dict)
+    needed: tuple[str, ...] = ()
+    arguments: Given = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampler(Row):
+    """A sampler.
+
+    Attributes:
+        adaptive: Whether it chooses trials by the results of others.
+        batch: Trials asked together by default; None: all of the search.
+        population: Trials it needs asked together, from the number of searched settings and its
+            options; None: any number.
+        seed_per: ``replicate`` where its points form one set, which another seed for each trial
+            would make uneven.
+        fewest_dimensions: Settings that a search with it has at least.
+        choices: Whether it draws from lists too.
+        grid: Whether its trials are the points of a grid, in order, rather than drawn.
+    """
+
+    adaptive: bool = False
+    batch: int | None = None
+    population: Callable[[int, Given], int] | None = None
+    seed_per: Literal["trial", "replicate"] = "trial"
+    fewest_dimensions: int = 1
+    choices: bool = True
+    grid: bool = False
+
+
+@dataclass(frozen=True)
+class Pruner(Row):
+    """A pruner.
+
+    Attributes:
+        learns: Whether, under such options, it compares with trials that have ended.
+    """
+
+    learns: Callable[[Given], bool] = lambda given: False
+
+
+ADAPTIVE_BATCH = 4
+_QUIET: Given = {"warn_independent_sampling": False}
 _CURVES: Options = {
     "n_startup_trials": COUNT,
     "n_warmup_steps": COUNT,
@@ -50,68 +109,104 @@ _CURVES: Options = {
     "n_min_trials": SOME,
 }
 
-SAMPLER_OPTIONS: Mapping[str, Options] = {
-    "random": {},
-    "grid": {},
-    "qmc": {"qmc_type": QMC_TYPE, "scramble": FLAG},
-    "tpe": {
-        "n_startup_trials": COUNT,
-        "n_ei_candidates": SOME,
-        "multivariate": FLAG,
-        "group": FLAG,
-        "constant_liar": FLAG,
-    },
-    "gp": {"n_startup_trials": COUNT, "deterministic_objective": FLAG},
-    "cmaes": {
-        "sigma0": POSITIVE,
-        "n_startup_trials": COUNT,
-        "popsize": PAIR,
-        "use_separable_cma": FLAG,
-        "with_margin": FLAG,
-        "lr_adapt": FLAG,
-        "consider_pruned_trials": FLAG,
-    },
+SAMPLERS: Mapping[str, Sampler] = {
+    "random": Sampler("optuna.samplers:RandomSampler"),
+    # Its sampler only has to leave given values alone.
+    "grid": Sampler("optuna.samplers:RandomSampler", grid=True),
+    "qmc": Sampler(
+        "optuna.samplers:QMCSampler",
+        options={"qmc_type": QMC_TYPE, "scramble": FLAG},
+        arguments={"warn_asynchronous_seeding": False, **_QUIET},
+        seed_per="replicate",
+        choices=False,
+    ),
+    "tpe": Sampler(
+        "optuna.samplers:TPESampler",
+        options={
+            "n_startup_trials": COUNT,
+            "n_ei_candidates": SOME,
+            "multivariate": FLAG,
+            "group": FLAG,
+            "constant_liar": FLAG,
+        },
+        adaptive=True,
+        batch=ADAPTIVE_BATCH,
+    ),
+    "gp": Sampler(
+        "optuna.samplers:GPSampler",
+        options={"n_startup_trials": COUNT, "deterministic_objective": FLAG},
+        arguments=_QUIET,
+        adaptive=True,
+        batch=ADAPTIVE_BATCH,
+    ),
+    "cmaes": Sampler(
+        "optuna.samplers:CmaEsSampler",
+        options={
+            "sigma0": POSITIVE,
+            "n_startup_trials": COUNT,
+            "popsize": PAIR,
+            "use_separable_cma": FLAG,
+            "with_margin": FLAG,
+            "lr_adapt": FLAG,
+            "consider_pruned_trials": FLAG,
+        },
+        arguments=_QUIET,
+        adaptive=True,
+        population=lambda dimensions, given: int(
+            given.get("popsize", 4 + math.floor(3 * math.log(dimensions)))
+        ),
+        fewest_dimensions=2,
+        choices=False,
+    ),
 }
 
-PRUNER_OPTIONS: Mapping[str, Options] = {
-    "median": _CURVES,
-    "percentile": {"percentile": PERCENT, **_CURVES},
-    "successive_halving": {
-        "min_resource": SOME,
-        "reduction_factor": PAIR,
-        "min_early_stopping_rate": COUNT,
-        "bootstrap_count": COUNT,
-    },
-    "hyperband": {
-        "min_resource": SOME,
-        "max_resource": SOME,
-        "reduction_factor": PAIR,
-        "bootstrap_count": COUNT,
-    },
-    "patient": {"patience": COUNT, "min_delta": NUMBER},
-    "threshold": {
-        "lower": NUMBER,
-        "upper": NUMBER,
-        "n_warmup_steps": COUNT,
-        "interval_steps": SOME,
-    },
+PRUNERS: Mapping[str, Pruner] = {
+    "median": Pruner("optuna.pruners:MedianPruner", options=_CURVES, learns=lambda given: True),
+    "percentile": Pruner(
+        "optuna.pruners:PercentilePruner",
+        options={"percentile": PERCENT, **_CURVES},
+        needed=("percentile",),
+        learns=lambda given: True,
+    ),
+    "successive_halving": Pruner(
+        "optuna.pruners:SuccessiveHalvingPruner",
+        options={
+            "min_resource": SOME,
+            "reduction_factor": PAIR,
+            "min_early_stopping_rate": COUNT,
+            "bootstrap_count": COUNT,
+        },
+    ),
+    "hyperband": Pruner(
+        "optuna.pruners:HyperbandPruner",
+        options={
+            "min_resource": SOME,
+            "max_resource": SOME,
+            "reduction_factor": PAIR,
+            "bootstrap_count": COUNT,
+        },
+        learns=lambda given: "max_resource" not in given,
+    ),
+    "patient": Pruner(
+        "optuna.pruners:PatientPruner",
+        options={"patience": COUNT, "min_delta": NUMBER},
+        needed=("patience",),
+        arguments={"wrapped_pruner": None},
+    ),
+    "threshold": Pruner(
+        "optuna.pruners:ThresholdPruner",
+        options={
+            "lower": NUMBER,
+            "upper": NUMBER,
+            "n_warmup_steps": COUNT,
+            "interval_steps": SOME,
+        },
+        needed=("lower", "upper"),
+    ),
 }
 
-SAMPLERS = tuple(SAMPLER_OPTIONS)
-PRUNERS = tuple(PRUNER_OPTIONS)
-ADAPTIVE_SAMPLERS = ("tpe", "gp", "cmaes")
 
-# At least one of these has to be given.
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "percentile": ("percentile",),
-    "patient": ("patience",),
-    "threshold": ("lower", "upper"),
-}
-
-
-def check_options(
-    kind: str, table: Mapping[str, Options], name: str, options: Mapping[str, Any]
-) -> None:
+def check_options(kind: str, table: Mapping[str, Row], name: str, given: Given) -> None:
     """Check a sampler's or pruner's name and options.
 
     Raises:
@@ -119,14 +214,13 @@ def check_options(
     """
     if name not in table:
         raise fault(f"unknown {kind} '{name}'", nearest(name, table), "name")
-    allowed = table[name]
-    for key, value in options.items():
-        if key not in allowed:
+    options, needed = table[name].options, table[name].needed
+    for key, value in given.items():
+        if key not in options:
             what = f"{kind} '{name}' has no option '{key}'"
-            raise fault(what, nearest(key, allowed), key)
-        if not allowed[key].holds(value):
-            raise fault(f"{shown(value)} is not {allowed[key].words}", f"change {key}", key)
-    needed = _NEEDED.get(name, ())
-    if needed and not any(key in options for key in needed):
+            raise fault(what, nearest(key, options), key)
+        if not options[key].holds(value):
+            raise fault(f"{shown(value)} is not {options[key].words}", f"change {key}", key)
+    if needed and not any(key in given for key in needed):
         what = f"{kind} '{name}' needs {' or '.join(needed)}"
-        raise fault(what, f"give {needed[0]}: {allowed[needed[0]].words}")
+        raise fault(what, f"give {needed[0]}: {options[needed[0]].words}")

@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-if TYPE_CHECKING:
-    from study.spec.models import StudySpec
-
-Reduction = Literal["half_sum", "sum", "mean"]
-REDUCTIONS: tuple[Reduction, ...] = ("half_sum", "sum", "mean")
-
-
-def half_sum_beta(beta: float, reduction: Reduction, dims: int) -> float:
-    """The beta of the loss ``S/2 + beta R`` that balances as ``c S + beta' R`` does.
-
-    Args:
-        beta: the weight beta' of R (KL, nats per image) in the loss as given.
-        reduction: how that loss reduces the squared error S: ``half_sum`` is S/2, ``sum`` is S,
-            ``mean`` is S/D.
-        dims: D, observed dimensions of an image.
-
-    Returns:
-        beta' / (2c): the same, half, or D/2 times as much.
-    """
-    factors: dict[Reduction, float] = {"half_sum": 1.0, "sum": 0.5, "mean": dims / 2}
-    return beta * factors[reduction]
-
-
-def section_of(key: str) -> tuple[str, str]:
-    """The section and the name a space's key means: a key without a dot is the balancer's."""
-    section, _, name = key.rpartition(".")
-    return section or "balancer", name
+from study.spec.arms import half_sum_beta
+from study.spec.distributions import section_of
+from study.spec.models import StudySpec
 
 
 def resolve(
@@ -58,7 +34,7 @@ def resolve(
     for key, value in params.items():
         section, name = section_of(key)
         settings[section][name] = value
-    if balancer.reduction != "half_sum":
-        given = settings["balancer"]["beta"]
+    given = settings["balancer"].get("beta")
+    if given is not None:
         settings["balancer"]["beta"] = half_sum_beta(given, balancer.reduction, dims)
     return settings

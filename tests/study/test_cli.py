@@ -50,6 +50,7 @@ from vae_core.data import Source
 
 class Halves(Balancer):
     name = "halves"
+    hand_tuned = False
     hyperparameters = {}
     def balance(self, terms, state, learned, hyper):
         half = torch.full(terms.kl.shape[:1], 0.5)

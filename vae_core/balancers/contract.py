@@ -76,15 +76,20 @@ class Balance:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A number a person may set or search."""
+    """A number that a study sets or searches."""
 
     default: float | None
-    """Value when none is given; None: the balancer derives it, or it must be given."""
+    """Value when none is given; None: the balancer derives it, or it is ``required``."""
     low: float
     """Exclusive lower bound."""
     high: float
     """Exclusive upper bound."""
     doc: str
+    trade_off: bool = False
+    """Whether it sets the trade-off between reconstruction and KL itself: beta, k, a target, the
+    end of a schedule. An arm that searches it is hand-tuned."""
+    required: bool = False
+    """Whether a study must set or search it."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Balancer(ABC):
     """
 
     name: ClassVar[str]
+    hand_tuned: ClassVar[bool]
+    """Whether a person chooses the trade-off; False: the rule finds it."""
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
     terms: ClassVar[frozenset[str]] = frozenset({"squared_error", "kl"})
     """The :class:`Terms` it reads; those that may be None are computed only when named here."""
@@ -151,9 +158,16 @@ class Balancer(ABC):
         return state
 
 
-def positive(default: float | None, doc: str, *, high: float = math.inf) -> Hyperparameter:
+def positive(
+    default: float | None,
+    doc: str,
+    *,
+    high: float = math.inf,
+    trade_off: bool = False,
+    required: bool = False,
+) -> Hyperparameter:
     """A hyperparameter in (0, high)."""
-    return Hyperparameter(default, 0.0, high, doc)
+    return Hyperparameter(default, 0.0, high, doc, trade_off, required)
 
 
 def real(default: float, doc: str) -> Hyperparameter:
@@ -161,4 +175,6 @@ def real(default: float, doc: str) -> Hyperparameter:
     return Hyperparameter(default, -math.inf, math.inf, doc)
 
 
-KL_WEIGHT = positive(1.0, "k, the KL weight on top of the balance (1: the evidence bound itself)")
+KL_WEIGHT = positive(
+    1.0, "k, the KL weight on top of the balance (1: the evidence bound itself)", trade_off=True
+)

@@ -14,7 +14,10 @@ class FixedBeta(Balancer):
     """
 
     name = "fixed_beta"
-    hyperparameters = {"beta": positive(None, "weight of R in S/2 + beta R")}
+    hand_tuned = True
+    hyperparameters = {
+        "beta": positive(None, "weight of R in S/2 + beta R", trade_off=True, required=True)
+    }
 
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
         beta = hyper["beta"]

@@ -32,6 +32,7 @@ class LaplaceScale(Balancer):
     """
 
     name = "laplace_scale"
+    hand_tuned = False
     hyperparameters = {
         "k": KL_WEIGHT,
         "scale_init": positive(0.5, "s before the first step"),

@@ -30,6 +30,7 @@ class LearnedSigma(Balancer):
     """
 
     name = "learned_sigma"
+    hand_tuned = False
     hyperparameters = {
         "k": KL_WEIGHT,
         "log_sigma_init": real(0.0, "ln sigma before the first step (Dai & Wipf: 0)"),

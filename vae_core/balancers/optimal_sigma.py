@@ -37,6 +37,7 @@ class OptimalSigma(Balancer):
     """
 
     name = "optimal_sigma"
+    hand_tuned = False
     hyperparameters = {
         "k": KL_WEIGHT,
         "log_sigma_min": LOG_SIGMA_MIN,

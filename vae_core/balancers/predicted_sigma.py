@@ -20,6 +20,7 @@ class PredictedImageSigma(Balancer):
     """
 
     name = "predicted_image_sigma"
+    hand_tuned = False
     hyperparameters = {"k": KL_WEIGHT}
     terms = frozenset({"squared_error", "kl", "nll", "log_sigma2"})
     head: ClassVar[Head | None] = "image"

@@ -31,6 +31,7 @@ class RunningAverage(Balancer):
     """
 
     name = "running_average"
+    hand_tuned = False
     hyperparameters = {"k": KL_WEIGHT, "decay": DECAY}
 
     def initial_state(self, hyper: Scalars) -> State:
@@ -58,7 +59,9 @@ class AspertiTrentin(RunningAverage):
 
     name = "asperti_trentin"
     hyperparameters = {
-        "k": positive(None, "KL weight; by default (2 side / latent)^2, as released"),
+        "k": positive(
+            None, "KL weight; by default (2 side / latent)^2, as released", trade_off=True
+        ),
         "decay": DECAY,
     }
 

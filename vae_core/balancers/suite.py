@@ -105,15 +105,21 @@ def check_balancer(family: type[Balancer]) -> None:
         ContractError: names the balancer and the clause it breaks.
     """
 
-    def fail(clause: str) -> None:
-        raise ContractError(
-            f"balancer '{getattr(family, 'name', family.__name__)}' {clause}",
-            remedy="see vae_core/balancers/contract.py for the contract",
-        )
+    def fail(
+        clause: str, remedy: str = "see vae_core/balancers/contract.py for the contract"
+    ) -> None:
+        name = getattr(family, "name", family.__name__)
+        raise ContractError(f"balancer '{name}' {clause}", remedy=remedy)
 
     for attribute in ("name", "hyperparameters"):
         if not hasattr(family, attribute):
             fail(f"declares no {attribute}")
+    if not isinstance(getattr(family, "hand_tuned", None), bool):
+        fail(
+            "does not declare whether it is hand_tuned",
+            "set hand_tuned = True where a person chooses the trade-off between reconstruction "
+            "and KL, hand_tuned = False where the rule finds it",
+        )
     for scalar, spec in family.learned.items():
         if not {spec.init, spec.lr} <= set(family.hyperparameters):
             fail(f"takes the start or rate of '{scalar}' from undeclared hyperparameters")

@@ -12,7 +12,7 @@ import torch
 from study.engine import timing
 from study.journal import Journal
 from study.scheduling.sizing import EnginePlan, best_width, frozen_width, widths_to_try
-from study.spec import StudySpec
+from study.spec import StudySpec, arm_roles, warnings
 from vae_core.bank import Bank, Member
 from vae_core.data import PreparedData
 
@@ -64,8 +64,12 @@ def test_batches_that_cost_a_wide_bank_its_last_bits_get_one_row_on_a_cpu() -> N
     assert len(widths_to_try(odd, "cuda", 2, ())) > 1
     sizes = {"training.batch_size": [16, 30], "beta": BETA}
     assert widths_to_try(study(search={"space": sizes}), "cpu", 2, ()) == (1,)
-    assert [w for w in study(4, training={"epochs": 2, "batch_size": 10}).warnings() if "slot" in w]
-    assert not [w for w in study(4).warnings() if "slot" in w]
+
+    def warned(spec: StudySpec) -> list[str]:
+        return [warning for warning in warnings(spec, arm_roles(spec)) if "slot" in warning]
+
+    assert warned(study(4, training={"epochs": 2, "batch_size": 10}))
+    assert not warned(study(4))
 
 
 def test_what_the_spec_or_a_launch_before_says_is_not_timed_again(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.spec import StudySpec
+from study.spec import StudySpec, arm_roles, warnings
 
 BETA = {"low": 1e-3, "high": 10, "log": True}
 LR = {"low": 1e-4, "high": 1e-2, "log": True}
@@ -21,7 +21,8 @@ def automatic(space=None, trials=8):
 @pytest.fixture
 def warned(base):
     def warn(**changes):
-        return StudySpec.from_dict(base(**changes)).warnings()
+        spec = StudySpec.from_dict(base(**changes))
+        return warnings(spec, arm_roles(spec))
 
     return warn
 

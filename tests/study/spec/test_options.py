@@ -1,21 +1,23 @@
-"""The options a spec may give are options that Optuna's classes have, and construct them."""
+"""Samplers and pruners: each row names an Optuna class, with options which that class has."""
 
 import inspect
+from importlib import import_module
+from pathlib import Path
 
 import optuna
 import pytest
 
-from study.spec.options import PRUNER_OPTIONS, PRUNERS, SAMPLER_OPTIONS, SAMPLERS
+from study.search.samplers import make_pruner, make_sampler
+from study.spec import PrunerSpec, SamplerSpec
+from study.spec.options import PRUNERS, SAMPLERS
 
-SAMPLER_CLASSES = {
+CLASSES = {
     "random": optuna.samplers.RandomSampler,
-    "grid": optuna.samplers.GridSampler,
+    "grid": optuna.samplers.RandomSampler,
     "qmc": optuna.samplers.QMCSampler,
     "tpe": optuna.samplers.TPESampler,
     "gp": optuna.samplers.GPSampler,
     "cmaes": optuna.samplers.CmaEsSampler,
-}
-PRUNER_CLASSES = {
     "median": optuna.pruners.MedianPruner,
     "percentile": optuna.pruners.PercentilePruner,
     "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
@@ -23,20 +25,41 @@ PRUNER_CLASSES = {
     "patient": optuna.pruners.PatientPruner,
     "threshold": optuna.pruners.ThresholdPruner,
 }
+ROWS = {**SAMPLERS, **PRUNERS}
+GUIDE = Path(__file__).parents[3] / "docs" / "studies.md"
+NEEDED = {"percentile": {"percentile": 30.0}, "patient": {"patience": 2}, "threshold": {"lower": 0}}
 
 
-def test_the_tables_name_what_is_tested_here():
-    assert set(SAMPLERS) == set(SAMPLER_CLASSES)
-    assert set(PRUNERS) == set(PRUNER_CLASSES)
+def class_of(name):
+    module, _, attribute = ROWS[name].factory.partition(":")
+    return getattr(import_module(module), attribute)
 
 
-@pytest.mark.parametrize("name", [*SAMPLERS, *PRUNERS])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_name_means_this_class_of_optuna(name):
+    assert class_of(name) is CLASSES[name]
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_each_option_is_a_parameter(name):
-    table = SAMPLER_OPTIONS if name in SAMPLERS else PRUNER_OPTIONS
-    kind = {**SAMPLER_CLASSES, **PRUNER_CLASSES}[name]
-    parameters = inspect.signature(kind).parameters
-    assert set(table[name]) <= set(parameters)
-    for option, words in table[name].items():
+    parameters = inspect.signature(class_of(name)).parameters
+    assert {*ROWS[name].options, *ROWS[name].arguments} <= set(parameters)
+    for option, values in ROWS[name].options.items():
         default = parameters[option].default
         if default is not inspect.Parameter.empty and default not in {None, "auto"}:
-            assert words.holds(default), f"{option}'s own default {default!r} is not allowed"
+            assert values.holds(default), f"{option}'s own default {default!r} is not allowed"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_each_is_made_from_its_row(name):
+    given = {"name": name, **NEEDED.get(name, {})}
+    if name in SAMPLERS:
+        made = make_sampler(SamplerSpec.model_validate(given), 2**32 + 1)
+    else:
+        made = make_pruner(PrunerSpec.model_validate(given))
+    assert type(made) is class_of(name)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_guide_names_each(name):
+    assert f"`{name}`" in GUIDE.read_text(), f"docs/studies.md does not name {name}"

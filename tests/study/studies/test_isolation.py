@@ -25,6 +25,7 @@ from vae_core.balancers.contract import KL_WEIGHT
 
 class Killer(Balancer):
     name = "killer"
+    hand_tuned = False
     hyperparameters = {"k": KL_WEIGHT}
 
     def initial_state(self, hyper):

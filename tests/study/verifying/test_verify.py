@@ -22,7 +22,7 @@ from study.engine.config import EngineConfig
 from study.engine.engine import Engine
 from study.engine.trial_run import Run
 from study.journal import Journal, StudyHome
-from study.spec import StudySpec
+from study.spec import StudySpec, resolve
 from study.verifying.retrain import VerificationError, VerificationFailedError
 from vae_core.data import prepare
 from vae_core.errors import DataError, UserError
@@ -58,7 +58,7 @@ def trials(spec: StudySpec) -> Iterator[dict[str, Any]]:
         (CONFIRM, "optimal", {}, 0),
         (OTHER, "optimal", {}, 1),
     ):
-        settings = spec.resolve(arm, params, 64)
+        settings = resolve(spec, arm, params, 64)
         if name == WILD:
             settings["training"]["lr"] = 1e30
         if name == NARROW:

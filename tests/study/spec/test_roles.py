@@ -1,0 +1,148 @@
+"""Which arms are hand-tuned: by the spec, by the balancer, by what is searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.spec import SpecError, StudySpec, arm_roles, check_names, difference, warnings
+
+BETA = {"low": 0.1, "high": 10, "log": True}
+AUTOMATIC = {"hand_tuned": False, "why": ""}
+OWN = '''
+from vae_core.balancers import Balance, Balancer
+from vae_core.balancers.contract import Hyperparameter, positive
+
+
+class Annealed(Balancer):
+    """The KL weight rises linearly to beta over a number of steps."""
+
+    name = "annealed"
+    hand_tuned = False
+    hyperparameters = {
+        "beta": positive(1.0, "KL weight at the end", trade_off=True),
+        "steps": positive(100.0, "steps to the end"),
+    }
+
+    def initial_state(self, hyper):
+        return {"step": hyper["beta"] * 0}
+
+    def balance(self, terms, state, learned, hyper):
+        share = ((state["step"] + 1) / hyper["steps"]).clamp(max=1)
+        return Balance(log_sigma2=0 * share, k=share * hyper["beta"])
+
+    def next_state(self, terms, state, learned, hyper):
+        return {"step": state["step"] + 1}
+
+
+class Constant(Annealed):
+    name = "constant"
+    hand_tuned = True
+
+
+class Bare(Annealed):
+    name = "bare"
+    hand_tuned = True
+    hyperparameters = {"beta": positive(1.0, "not declared"), "steps": positive(1.0, "steps")}
+
+
+class Undeclared(Balancer):
+    name = "undeclared"
+    hyperparameters = {}
+
+    def balance(self, terms, state, learned, hyper):
+        raise NotImplementedError
+'''
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "roles_own_balancers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def arm(balancer: Any, space: Any = None, **more: Any) -> dict[str, Any]:
+    search = {"search": {"space": space, "trials": 4}} if space else {}
+    if isinstance(balancer, str) and balancer[0].isupper():
+        balancer = f"roles_own_balancers:{balancer}"
+    return {"balancer": balancer, **search, **more}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (arm("fixed_beta", {"beta": BETA}), "searches beta"),
+        (arm({"name": "fixed_beta", "beta": 2}), "sets beta"),
+        (arm({"name": "fixed_beta", "beta": 2}, {"training.lr": BETA}), "sets beta"),
+        (arm("optimal_sigma", {"k": BETA, "training.lr": BETA}), "searches k"),
+        (arm("asperti_trentin", {"k": BETA}), "searches k"),
+        (arm("Annealed", {"beta": BETA}), "searches beta"),
+        (arm("Constant"), "sets beta"),
+        (arm("Bare"), "balancer bare is hand-tuned"),
+        (arm("learned_sigma", kind="hand_tuned"), "declared in the spec"),
+        (arm("optimal_sigma"), ""),
+        (arm({"name": "optimal_sigma", "k": 3}), ""),
+        (arm("optimal_sigma", {"log_sigma_min": [-6, -3]}), ""),
+        (arm("Annealed"), ""),
+        (arm("Annealed", {"steps": BETA}), ""),
+        (arm("optimal_sigma", {"k": BETA}, kind="automatic"), ""),
+        (arm("fixed_beta", {"beta": BETA}, kind="automatic"), ""),
+    ],
+)
+def test_an_arm_s_role_and_what_makes_it_so(base: Any, given: dict[str, Any], why: str) -> None:
+    spec = StudySpec.from_dict(base(arms={"a": given}))
+    check_names(spec)
+    assert arm_roles(spec) == {"a": {"hand_tuned": bool(why), "why": why}}
+    assert arm_roles(StudySpec.from_dict(spec.to_dict())) == arm_roles(spec)
+
+
+def test_fairness_goes_by_the_roles(base: Any) -> None:
+    arms = {
+        "searched": arm("optimal_sigma", {"k": BETA, "training.lr": BETA}),
+        "b": arm("Annealed"),
+    }
+    spec = StudySpec.from_dict(base(arms=arms))
+    (warning,) = warnings(spec, arm_roles(spec))
+    assert "and the automatic arms b do not" in warning
+    assert warnings(spec, {"searched": AUTOMATIC, "b": AUTOMATIC}) == []
+
+
+def test_a_balancer_of_one_s_own_has_to_declare_it(base: Any, refused: Any) -> None:
+    error = refused(base(arms={"a": arm("Undeclared")}))
+    assert error.where.endswith(": arms.a.balancer.name")
+    assert "does not declare whether it is hand_tuned" in error.what
+    assert "hand_tuned = True" in error.remedy
+
+
+def test_a_required_hyperparameter_is_set_or_searched(base: Any) -> None:
+    balancer = "vae_core.balancers.fixed_beta:FixedBeta"
+    with pytest.raises(SpecError, match=f"{balancer} without a beta"):
+        check_names(StudySpec.from_dict(base(arms={"a": {"balancer": balancer}})))
+    for given in ({"name": balancer, "beta": 1}, balancer):
+        searched = {"beta": BETA} if given is balancer else None
+        check_names(StudySpec.from_dict(base(arms={"a": arm(given, searched)})))
+
+
+def test_a_reduction_belongs_to_any_balancer_with_a_beta(base: Any) -> None:
+    balancer = {"name": "roles_own_balancers:Annealed", "beta": 1, "reduction": "mean"}
+    check_names(StudySpec.from_dict(base(arms={"a": {"balancer": balancer}})))
+
+
+def test_another_kind_is_an_error(base: Any, refused: Any) -> None:
+    error = refused(base(arms={"a": arm("learned_sigma", kind="manual")}))
+    assert error.where.endswith(": arms.a.kind")
+    assert "hand_tuned or automatic" in error.remedy
+
+
+def test_a_study_frozen_before_there_were_kinds_resumes_and_keeps_its_own(base: Any) -> None:
+    spec = StudySpec.from_dict(base()).to_dict()
+    before = yaml.safe_load(yaml.safe_dump(spec))
+    for described in before["arms"].values():
+        assert described.pop("kind") is None
+    assert StudySpec.from_dict(before).to_dict() == spec
+    changed = yaml.safe_load(yaml.safe_dump(spec))
+    changed["arms"]["learned"]["kind"] = "hand_tuned"
+    assert difference(spec, changed).refused == ["arms.learned.kind: nothing -> 'hand_tuned'"]
