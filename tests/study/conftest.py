@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from study.journal import Journal, StudyHome
+from study.journal.events import EngineChanged, LaunchBegan, StudyDescribed, StudyFinished
 from study.search import Conductor
 from study.search.conductor import Request
 from study.spec import StudySpec
+from study.spec.roles import arm_roles
 from vae_core.data import PreparedData, prepare
 
 TOLD: dict[str, Any] = {
@@ -65,11 +67,9 @@ def begin(spec: StudySpec, home: StudyHome) -> Journal:
     home.make()
     home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
     journal = Journal(home.path)
-    described = {"name": spec.name, "spec": spec.to_dict(), "spec_hash": spec.hash}
-    journal.append("study", {**described, "code_version": "1", "data": {}})
-    journal.append("launch", {"epoch": 1, "pid": 1, "host": "h", "command": ["study", "launch"]})
-    engine = {"engine": "e1", "device": "cpu", "width": 1, "startup_seconds": 2.0}
-    journal.append("engine", {**engine, "state": "started"})
+    journal.append(StudyDescribed(spec.name, spec.to_dict(), spec.hash, "1", roles=arm_roles(spec)))
+    journal.append(LaunchBegan(1, 1, "h", ["study", "launch"]))
+    journal.append(EngineChanged("e1", "started", "cpu", 1, startup_seconds=2.0))
     journal.commit()
     return journal
 
@@ -107,8 +107,8 @@ def tell() -> Callable[[Mapping[str, Any], Path], StudyHome]:
         journal = begin(spec, home)
         conductor = Conductor(spec, journal, dims=64, slots=1)
         follow(conductor)
-        assert conductor.finished
-        conductor.note("finish", {})
+        assert conductor.drained
+        conductor.note(StudyFinished())
         journal.close()
         return home
 

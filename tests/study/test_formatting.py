@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.formatting import size
+from study.formatting import duration, size
 
 
 @pytest.mark.parametrize(
@@ -13,3 +13,11 @@ from study.formatting import size
 )
 def test_sizes(count, said):
     assert size(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s"), (0.4, "0 s"), (89.4, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from study.launching import progress
-from study.launching.progress import Progress, duration
+from study.launching.progress import Progress
 
 
 class Screen(io.StringIO):
@@ -73,11 +73,3 @@ def test_nothing_is_said_before_training_begins(conducting, told_spec):
     with Progress(conductor, told_spec, Console(file=screen)):
         pass
     assert screen.getvalue() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(-3, "0 s"), (0.4, "0 s"), (89.4, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
-)
-def test_durations(seconds, said):
-    assert duration(seconds) == said

@@ -87,8 +87,8 @@ def test_a_capped_study_hands_out_no_more_until_the_cap_is_raised(tmp_path: Path
     assert capped.next() is None
     capped.returned(request.trial)
     assert capped.drained
-    assert not capped.complete
+    assert not capped.all_ended
     capped.journal.close()
     again = Simulation(tmp_path / "j", spec(arms, max_images=10_000), slots=2).run(order=0)
-    assert again.conductor.complete
+    assert again.conductor.all_ended
     assert again.conductor.cap is None
