@@ -1,7 +1,7 @@
 """The engine as Ray sees it: a class that is light to import.
 
-Whoever is handed an actor's handle imports the actor's class, the pool and every trial's thin
-process included. The engine itself, and torch with it, is imported only where it runs.
+A process that receives an actor's handle imports the actor's class, the relay's light process
+included. The engine itself, and torch with it, is imported only where it runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class EngineActor:
         return self._engine.time_widths(spec, data, widths)
 
     def prepare(self, data: Mapping[str, Any], validation: float, width: int) -> dict[str, Any]:
-        """See :meth:`Engine.prepare`; with the ``node`` it is on."""
+        """See :meth:`Engine.prepare`; adds the ``node`` it is on."""
         import ray
 
         node = ray.get_runtime_context().get_node_id()
@@ -46,9 +46,9 @@ class EngineActor:
         """See :meth:`Engine.release`."""
         self._engine.release(trial)
 
-    def aboard(self) -> tuple[int, list[str]]:
-        """See :meth:`Engine.aboard`."""
-        return self._engine.aboard()
+    def occupancy(self) -> tuple[int, list[str]]:
+        """See :meth:`Engine.occupancy`."""
+        return self._engine.occupancy()
 
     def suspend(self) -> dict[str, float]:
         """See :meth:`Engine.suspend`."""

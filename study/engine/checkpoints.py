@@ -1,8 +1,8 @@
-"""A trial's checkpoints: checksummed files, written beside and renamed.
+"""A trial's checkpoints: checksummed files, each written whole or not at all.
 
-A file is named ``<optimiser steps>-<lease epoch of its writer>.ckpt`` and holds a SHA-256 and what
-it is of. Torch is imported only where tensors are read or written: the driver, which decides what
-stays once a trial has ended, does neither.
+A file is named ``<optimiser steps>-<lease epoch of its writer>.ckpt`` and holds a SHA-256 and the
+payload it is of. Torch is imported only where tensors are read or written: the driver, which
+removes checkpoints once a trial has ended, does neither.
 """
 
 from __future__ import annotations
@@ -10,34 +10,35 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vae_core.atomic import atomic_write
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = 2
-"""Checkpoints that stay while a trial runs: the newest, and one before it should it be torn."""
+"""Checkpoints that stay while a trial runs: the newest, and one before it in case it is torn."""
 
 _DIGEST = hashlib.sha256().digest_size
 _NAME = re.compile(r"(\d{9,})-(\d{6,})\.ckpt")
-_BESIDE = re.compile(r"\.\d{9,}-(\d{6,})\.ckpt\.partial")
+_PARTIAL = re.compile(r"\.\d{9,}-(\d{6,})\.ckpt\.partial")
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A point a trial can go on from."""
+    """A point that a trial can resume from."""
 
     row: dict[str, Tensor]
     """The member's row of the bank, inside a segment or at a report."""
     reports: list[dict[str, Any]]
-    """Every report up to here: the driver may not have heard of the last ones."""
+    """Every report up to here: the last ones may not have reached the driver."""
     pending: dict[str, Any] | None = None
-    """The trial's last report, made here, while its end is still being measured."""
+    """The trial's last report, made here, while its final evaluation is not done."""
 
     @property
     def steps(self) -> int:
@@ -46,7 +47,7 @@ class Saved:
 
 
 class _File(NamedTuple):
-    """A checkpoint's file; in order of age."""
+    """A checkpoint's file; sorts by age."""
 
     steps: int
     epoch: int
@@ -56,8 +57,9 @@ class _File(NamedTuple):
 def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
     """Write a checkpoint under lease epoch ``epoch``; what was there survives any failure.
 
-    Unless ``keep`` is ``all``, older ones than the last two go, and those of more steps, which
-    whoever trained up to here has found damaged. Files of a higher epoch are another's.
+    Unless ``keep`` is ``all``, this removes those older than the last two, and those of more steps:
+    a trial that trained up to here found them damaged. Files of a higher epoch are another
+    driver's and stay.
 
     Raises:
         OSError: it cannot be written.
@@ -65,11 +67,12 @@ def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
     import torch
 
     buffer = io.BytesIO()
-    told = {"reports": json.dumps(saved.reports), "pending": json.dumps(saved.pending)}
-    torch.save({"row": saved.row, **told}, buffer)
+    texts = {"reports": json.dumps(saved.reports), "pending": json.dumps(saved.pending)}
+    torch.save({"row": saved.row, **texts}, buffer)
     payload = buffer.getvalue()
-    path = folder / f"{saved.steps:09d}-{epoch:06d}.ckpt"
-    write(path, hashlib.sha256(payload).digest() + payload)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / f"{saved.steps:09d}-{epoch:06d}.ckpt") as file:
+        file.write(hashlib.sha256(payload).digest() + payload)
     for partial, writer in _partials(folder):
         if writer <= epoch:
             partial.unlink(missing_ok=True)
@@ -82,29 +85,10 @@ def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
             file.path.unlink(missing_ok=True)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Put ``data`` in place of ``path`` whole or not at all; make its folder.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
-    except OSError:
-        beside.unlink(missing_ok=True)  # a full disk wants the room back
-        raise
-
-
 def newest(folder: Path) -> Saved | None:
-    """The checkpoint furthest on that is whole, or None.
+    """The whole checkpoint of most steps, or None.
 
-    What is torn, damaged or not a checkpoint is passed over.
+    Torn, damaged and foreign files are skipped.
     """
     return next(_whole(folder), None)
 
@@ -119,9 +103,9 @@ def at(folder: Path, report: int) -> Saved | None:
 
 
 def retire(folder: Path, keep: str) -> None:
-    """Leave of an ended trial's checkpoints ``none``, the ``last`` that is whole, or ``all``.
+    """Keep ``none`` of an ended trial's checkpoints, the ``last`` that is whole, or ``all``.
 
-    The folder goes too if nothing else is in it.
+    An empty folder is removed too.
     """
     for partial, _ in _partials(folder):
         partial.unlink(missing_ok=True)
@@ -137,7 +121,7 @@ def retire(folder: Path, keep: str) -> None:
 
 
 def _files(folder: Path) -> list[_File]:
-    """All that are named as checkpoints are, oldest first."""
+    """All files with a checkpoint's name, oldest first."""
     if not folder.is_dir():
         return []
     found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
@@ -145,15 +129,15 @@ def _files(folder: Path) -> list[_File]:
 
 
 def _partials(folder: Path) -> list[tuple[Path, int]]:
-    """What killed writers left unfinished, with their epochs."""
+    """Unfinished files of killed writers, with their epochs."""
     if not folder.is_dir():
         return []
-    found = ((path, _BESIDE.fullmatch(path.name)) for path in folder.iterdir())
+    found = ((path, _PARTIAL.fullmatch(path.name)) for path in folder.iterdir())
     return [(path, int(name[1])) for path, name in found if name]
 
 
 def _whole(folder: Path) -> Iterator[Saved]:
-    """Every checkpoint that can be gone on from, furthest first."""
+    """Every checkpoint that a trial can resume from, most steps first."""
     for file in reversed(_files(folder)):
         saved = _load(file.path)
         if saved is not None and saved.steps == file.steps:
@@ -161,7 +145,7 @@ def _whole(folder: Path) -> Iterator[Saved]:
 
 
 def _payload(path: Path) -> bytes | None:
-    """What the file holds, or None where it is not what was written, or cannot be read."""
+    """The file's payload, or None where its checksum is wrong or it cannot be read."""
     try:
         raw = path.read_bytes()
     except OSError:
@@ -182,6 +166,6 @@ def _load(path: Path) -> Saved | None:
         pending = json.loads(found.get("pending", "null"))
         saved = Saved(found["row"], json.loads(found["reports"]), pending)
         ours = saved.steps >= 0 and saved.row["history"].ndim == 2
-    except Exception:  # whole, and yet not ours: unpicklers raise anything
+    except Exception:  # whole, but not a checkpoint: unpicklers raise anything
         return None
     return saved if ours else None

@@ -1,6 +1,4 @@
-"""What an engine is made with. Light: whoever holds an engine's handle imports it, torch does not
-come with it.
-"""
+"""What an engine is made with. Light: the scheduler imports it, and torch must not come with it."""
 
 from __future__ import annotations
 
@@ -9,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_core.precision import Precision
+
+CLEARLY = 1.15
+"""How many times as fast a wider bank has to be: less may be noise, and is not worth its memory."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class EngineConfig:
     """The spec's section."""
     objective: str
     epoch: int
-    """The lease epoch of the driver that made it: under a higher one it may write no more."""
+    """The lease epoch of its driver: once a driver holds a higher one, it may not write."""
     keep: str
     """Checkpoints that stay while a trial runs: ``all``, else the last two."""
     weights: str | None

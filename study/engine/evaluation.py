@@ -1,7 +1,7 @@
-"""What a trial's model is measured by: at every report, and closely at the end of some trials.
+"""What a trial's model is measured on: at every report, and in its final evaluation.
 
-Nothing here depends on the trial's neighbours, and but for the second stage, which is trained from
-the trial's seed, nothing depends on its seed: two trials differ by what they learned.
+No measurement depends on the trial's neighbours. Only the second stage depends on the trial's
+seed, which it is trained from; all other differences between two trials are in what they learned.
 """
 
 from __future__ import annotations
@@ -15,64 +15,52 @@ import torch
 from torch import Tensor
 
 from study.engine.config import EngineConfig
-from study.spec import DISTANCES, EvaluationSpec
+from study.metrics import Network, distance_name, metric
+from study.spec import EvaluationSpec
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
-from vae_core.evaluation import (
-    EvaluationSet,
-    Measurement,
-    calibrated,
-    measure,
-)
+from vae_core.evaluation import EvaluationSet, Measurement, calibrated, measure
 from vae_core.evaluation.distances import Reference, Statistics, frechet
 from vae_core.evaluation.features import Features, classifier, inception
 from vae_core.evaluation.references import References
-from vae_core.generation import (
-    sample_prior,
-)
+from vae_core.generation import sample_prior
 from vae_core.likelihoods import Likelihood
 from vae_core.models import VAE
 
 T = TypeVar("T")
 Files = dict[str, tuple[str, bytes]]
-"""What a file holds -> its name in the trial's folder, and its content."""
+"""By artifact: its file's name in the trial's folder, and the content."""
 
 SAMPLING_SEED = 0
 BLOCK = 256
-"""Images whose features are taken before the next look whether to go on."""
-GENERATED = {"prior": "gen1", "second_stage": "gen2", "mixture": "mixture"}
-"""Generators, and what metrics of their samples end in: GEN-1 and GEN-2 are the papers' words."""
+"""Images whose features are computed between two checks."""
 
 
 @dataclass(frozen=True)
-class Gauge:
-    """A network, and the real images that distances in its features are measured against."""
+class FeatureSpace:
+    """A network's features, and the real images that distances in them are measured against."""
 
+    network: Network
     features: Features
     validation: Reference
     test: Reference
 
-    def metric(self, distance: str, what: str) -> str:
-        """The name of a distance of ``what`` on test; FID and KID are Inception's alone."""
-        if self.features.name == "inception":
-            named = {"frechet": "fid", "kid": "kid"}.get(distance, f"{distance}_inception")
-        else:
-            named = f"{distance}_{self.features.name}"
-        return f"test/{named}_{what}"
+    def metric(self, distance: str, compared: str) -> str:
+        """The name of a ``distance`` on test of what is ``compared``."""
+        return f"test/{distance_name(self.network, distance, compared)}"
 
-    def seen(self, images: Tensor, check: Callable[[], None]) -> Tensor:
+    def features_of(self, images: Tensor, check: Callable[[], None]) -> Tensor:
         """Features [n, F] of images [n, C, H, W]."""
-        return torch.cat(
-            [self.features(part) for part in checked(torch.split(images, BLOCK), check)]
-        )
+        blocks = checked(torch.split(images, BLOCK), check)
+        return torch.cat([self.features(block) for block in blocks])
 
     def describe(self) -> dict[str, Any]:
-        """What has to be known beside a number: network, SHA-256, preprocessing, n."""
+        """What is recorded beside a distance: network, SHA-256, preprocessing, n."""
         return {**self.features.describe(), "n": self.test.statistics.n}
 
 
-def never_mind() -> None:
-    """A check that lets everything go on."""
+def no_check() -> None:
+    """A check that never interrupts."""
 
 
 def checked(parts: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
@@ -89,7 +77,7 @@ def scores(
     likelihood: Likelihood,
     check: Callable[[], None],
 ) -> dict[str, float]:
-    """Likelihood and latent use on ``images``, sigma^2 refitted on what ``fitted`` measured."""
+    """Likelihood and latent use on ``images``; sigma^2 is fitted to the measurement ``fitted``."""
     measured = measure(model, checked(images.batches(model.latent), check))
     found = calibrated(fitted, measured, model.shape.dims, likelihood)
     return {f"{images.split}/{name}": value for name, value in found.items()}
@@ -102,24 +90,24 @@ class Evaluation:
     settings: EvaluationSpec
     objective: str
     training: TrainingImages
-    """All of them: what a second stage and a mixture learn the latents of."""
+    """All training images: a second stage and a mixture learn their latents."""
     train: EvaluationSet
     """A seed-independent part of the training split: sigma^2 is refitted on it."""
     validation: EvaluationSet
     test: EvaluationSet
-    closer: EvaluationSet
-    """As many test images as are measured at a report, for what takes longer."""
+    test_subset: EvaluationSet
+    """As many test images as a report measures, for slower measurements."""
     compared: EvaluationSet
     """As many test images as distances compare, for their reconstructions."""
-    gauges: Mapping[str, Gauge]
+    spaces: Mapping[Network, FeatureSpace]
 
     @classmethod
     def of(
         cls, data: Dataset, prepared: PreparedData, training: TrainingImages, config: EngineConfig
     ) -> Evaluation:
-        """What ``config`` asks for, of the images ``data`` of the dataset ``prepared``.
+        """The evaluation that ``config`` describes, on the images ``data`` of dataset ``prepared``.
 
-        Networks and reference features are made once per dataset, and found in its store.
+        Networks and reference features are computed once per dataset, and kept in its store.
 
         Raises:
             DataError: a network or the store cannot be used.
@@ -133,7 +121,7 @@ class Evaluation:
 
         store = Path(prepared.files["train"]).parent
         references = References(prepared, store, device)
-        gauges: dict[str, Gauge] = {}
+        spaces: dict[Network, FeatureSpace] = {}
         for name in settings.features:
             features: Features = (
                 classifier(prepared, store, device)
@@ -144,7 +132,7 @@ class Evaluation:
                 references.of(features, getattr(data, split), split, settings.samples)
                 for split in ("validation", "test")
             )
-            gauges[name] = Gauge(features, *of)
+            spaces[name] = FeatureSpace(name, features, *of)
         return cls(
             settings=settings,
             objective=config.objective,
@@ -152,22 +140,22 @@ class Evaluation:
             train=part("train", settings.images),
             validation=part("validation", settings.images),
             test=part("test", len(data.test)),
-            closer=part("test", settings.images),
+            test_subset=part("test", settings.images),
             compared=part("test", settings.samples),
-            gauges=gauges,
+            spaces=spaces,
         )
 
     def features(self) -> dict[str, dict[str, Any]]:
-        """What distances are measured with, by network."""
-        return {name: gauge.describe() for name, gauge in self.gauges.items()}
+        """The networks that distances are measured with, by name."""
+        return {name: space.describe() for name, space in self.spaces.items()}
 
     def objective_on(self, split: str, model: VAE, check: Callable[[], None]) -> dict[str, float]:
         """The study's objective on ``split``, where it is a distance of samples; else nothing."""
-        network = DISTANCES.get(self.objective)
+        network = metric(self.objective).network
         if network is None:
             return {}
-        gauge = self.gauges[network]
-        reference: Reference = getattr(gauge, split)
+        space = self.spaces[network]
+        reference: Reference = getattr(space, split)
         images = sample_prior(model, reference.statistics.n, SAMPLING_SEED)
-        seen = Statistics.of(gauge.seen(images, check))
-        return {f"{split}/{self.objective}": frechet(reference.statistics, seen)}
+        statistics = Statistics.of(space.features_of(images, check))
+        return {f"{split}/{self.objective}": frechet(reference.statistics, statistics)}

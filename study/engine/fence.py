@@ -1,4 +1,4 @@
-"""The fence: what keeps an engine of a driver that lost its study from writing into it."""
+"""The fence: an engine whose driver lost the study writes nothing more into it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class FencedError(Exception):
 
 
 class Fence:
-    """Tells an engine of lease epoch ``epoch`` whether it may still write into ``home``.
+    """Checks whether an engine of lease epoch ``epoch`` may still write into ``home``.
 
-    A takeover shows in the home itself, on every node that sees it, whether or not the former
-    driver has heard. A home that never was launched, as one made to verify a trial, has no fence.
+    A takeover is visible in the home itself, on every node, even where the former driver has not
+    noticed it. A home that was never launched, such as one made to verify a trial, has no fence.
     """
 
     def __init__(self, home: Path, epoch: int) -> None:
@@ -23,10 +23,10 @@ class Fence:
         self._launched = (home / "journal").is_dir()
 
     def check(self) -> None:
-        """Return if the study is still the engine's own.
+        """Return if the engine may write.
 
         Raises:
-            FencedError: it is not.
+            FencedError: it may not.
         """
         if self._launched and superseded(self._home, self._epoch):
             raise FencedError(f"{self._home} was taken over")

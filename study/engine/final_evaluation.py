@@ -1,4 +1,4 @@
-"""What a trial's model is measured by once, at its end, and the files that go with it."""
+"""The final evaluation: what is measured once, at a trial's end, and its pictures and tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from study.engine.evaluation import BLOCK, GENERATED, SAMPLING_SEED, Evaluation, Files, checked
+from study.engine.evaluation import BLOCK, SAMPLING_SEED, Evaluation, Files, checked
+from study.metrics import GENERATED
 from vae_core.evaluation import (
     Batch,
     EvaluationSet,
@@ -46,24 +47,24 @@ from vae_core.likelihoods import Likelihood
 from vae_core.models import VAE
 
 
-class Close(NamedTuple):
-    """What a trial's end was found to be, closely."""
+class FinalMetrics(NamedTuple):
+    """The result of a final evaluation."""
 
     metrics: dict[str, float]
     files: Files
 
 
-class Closely:
-    """Everything that is measured once, and the pictures and tables that go with it.
+class FinalEvaluation:
+    """Measures a trained model once, with its pictures and tables.
 
     Args:
-        evaluation: what to measure, and on what.
+        evaluation: what to measure, and on which images.
         model: the trained model.
-        fitted: its measurement on the images sigma^2 is refitted on.
+        fitted: its measurement on the images that sigma^2 is fitted to.
         likelihood: of its balancer.
-        seed: the trial's: of the second stage.
-        lap: told what the device seconds since the last call went into.
-        check: called every now and then; may raise, and all of it then begins again.
+        seed: the trial's, for the second stage.
+        lap: charges the device seconds since its last call to a purpose.
+        check: called regularly; it may raise, and the final evaluation then starts over later.
     """
 
     def __init__(
@@ -76,14 +77,14 @@ class Closely:
         lap: Callable[[str], None],
         check: Callable[[], None],
     ) -> None:
-        self._of, self._model, self._seed = evaluation, model, seed
+        self._evaluation, self._model, self._seed = evaluation, model, seed
         self._fitted, self._likelihood = fitted, likelihood
         self._lap, self._check = lap, check
         self._sigma2 = None if model.head else fitted_variance(fitted, model.shape.dims, likelihood)
         self._metrics: dict[str, float] = {}
         self._files: Files = {}
 
-    def result(self) -> Close:
+    def result(self) -> FinalMetrics:
         """Measure."""
         weights = io.BytesIO()
         torch.save(self._model.state_dict(), weights)
@@ -91,16 +92,16 @@ class Closely:
         for step in (self._likelihoods, self._uncertainty, self._manifold, self._samples):
             self._check()
             step()
-        return Close(self._metrics, self._files)
+        return FinalMetrics(self._metrics, self._files)
 
     def _likelihoods(self) -> None:
-        mass = discretised_bits_per_dim(self._model, self._of.closer, self._gaussian())
+        mass = discretised_bits_per_dim(self._model, self._evaluation.test_subset, self._gaussian())
         self._metrics["test/discretised_bits_per_dim"] = mass
-        if self._of.settings.iwae:
+        if self._evaluation.settings.iwae:
             self._metrics["test/iwae"] = iwae(
                 self._model,
-                self._of.closer,
-                self._of.settings.iwae,
+                self._evaluation.test_subset,
+                self._evaluation.settings.iwae,
                 sigma2=self._sigma2,
                 likelihood=self._likelihood,
                 check=self._check,
@@ -109,7 +110,7 @@ class Closely:
     def _uncertainty(self) -> None:
         found = calibration(
             self._model,
-            self._batches(self._of.closer),
+            self._batches(self._evaluation.test_subset),
             self._sigma2,
             self._likelihood,
         )
@@ -118,12 +119,13 @@ class Closely:
         self._table("calibration_variances", found.variances)
 
     def _manifold(self) -> None:
-        latents = posteriors(self._model, self._batches(self._of.closer)).mu
+        latents = posteriors(self._model, self._batches(self._evaluation.test_subset)).mu
         self._metrics["test/smoothness"] = smoothness(self._model, latents)
-        shown = self._of.settings.pictures
+        shown = self._evaluation.settings.pictures
         if not shown:
             return
-        first = Batch(*(part[:shown] for part in next(self._of.test.batches(self._model.latent))))
+        batch = next(self._evaluation.test.batches(self._model.latent))
+        first = Batch(*(part[:shown] for part in batch))
         self._picture("reconstructions", reconstructions(self._model, first.x))
         self._picture("interpolations", interpolations(self._model, latents))
         maps = variance_maps(self._model, first, self._sigma2)
@@ -133,11 +135,11 @@ class Closely:
         self._picture("samples_uncertainty", maps_of_samples)
 
     def _samples(self) -> None:
-        n, shown = len(self._of.compared), self._of.settings.pictures
+        n, shown = len(self._evaluation.compared), self._evaluation.settings.pictures
         measured: dict[str, Any] = {
-            name: {**about, "values": {}} for name, about in self._of.features().items()
+            name: {**about, "values": {}} for name, about in self._evaluation.features().items()
         }
-        for generator in self._of.settings.generators:
+        for generator in self._evaluation.settings.generators:
             latents = self._latents(generator, max(n if measured else 0, shown, 1))
             images = decode_all(self._model, latents)
             if shown:
@@ -146,26 +148,26 @@ class Closely:
             self._compare(images[:n], GENERATED[generator], measured)
         if measured:
             self._compare(
-                reconstruct(self._model, self._batches(self._of.compared)), "rec", measured
+                reconstruct(self._model, self._batches(self._evaluation.compared)), "rec", measured
             )
-            means = posteriors(self._model, self._batches(self._of.compared)).mu
+            means = posteriors(self._model, self._batches(self._evaluation.compared)).mu
             self._compare(midpoints(self._model, means, n), "interpolation", measured)
             text = json.dumps(measured, indent=2, sort_keys=True)
             self._files["distances"] = ("distances.json", text.encode())
 
-    def _compare(self, images: Tensor, what: str, measured: dict[str, Any]) -> None:
-        for name, gauge in self._of.gauges.items():
+    def _compare(self, images: Tensor, compared: str, measured: dict[str, Any]) -> None:
+        for name, space in self._evaluation.spaces.items():
             blocks = checked(torch.split(images, BLOCK), self._check)
-            for distance, value in distances(gauge.features, gauge.test, blocks).items():
-                metric = gauge.metric(distance, what)
+            for distance, value in distances(space.features, space.test, blocks).items():
+                metric = space.metric(distance, compared)
                 self._metrics[metric] = measured[name]["values"][metric] = value
 
     def _latents(self, generator: str, count: int) -> Tensor:
-        """``count`` latents to decode, from what the generator has learned."""
+        """``count`` latents of a generator, to be decoded."""
         if generator == "prior":
             return prior_latents(self._model, count, SAMPLING_SEED)
         if generator == "mixture":
-            mixture = fit_mixture(self._aggregate, self._of.settings.mixture, SAMPLING_SEED)
+            mixture = fit_mixture(self._aggregate, self._evaluation.settings.mixture, SAMPLING_SEED)
             return mixture.sample(count, SAMPLING_SEED)
         aggregate = self._aggregate
         self._lap("evaluation")
@@ -175,7 +177,7 @@ class Closely:
             self._check()
 
         try:
-            settings = SecondStageSettings(**self._of.settings.second_stage.model_dump())
+            settings = SecondStageSettings(**self._evaluation.settings.second_stage.model_dump())
             stage = train_second_stage(aggregate, settings, self._seed, check=check)
         finally:
             self._lap("second_stage")
@@ -187,7 +189,7 @@ class Closely:
     @cached_property
     def _aggregate(self) -> Posteriors:
         """The posteriors of all training images."""
-        images = training_images(self._of.training, self._model.shape)
+        images = training_images(self._evaluation.training, self._model.shape)
         return posteriors(self._model, checked(images, self._check))
 
     def _batches(self, images: EvaluationSet) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""How fast banks of different widths train on a device: what ``slots: auto`` goes by."""
+"""How fast banks of different widths train on a device: the basis of ``slots: auto``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from study.scheduling.sizing import CLEARLY
+from study.engine.config import CLEARLY
 from vae_core.bank import Bank, Member
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
@@ -26,7 +26,7 @@ def time_widths(
     """Seconds per image of the spec's model in banks of ``widths`` rows, the narrowest first.
 
     It ends with the first width that is not clearly faster than the one before it, or does not
-    fit. The two are timed in turn, so that what else the machine does falls on both.
+    fit. The two are timed in turn, so that other load on the machine affects both.
 
     Raises:
         torch.OutOfMemoryError: not even the narrowest fits.

@@ -11,10 +11,11 @@ from typing import Any
 
 from study.engine import checkpoints
 from study.engine.config import EngineConfig
-from study.engine.evaluation import Evaluation, Files, never_mind, scores
+from study.engine.evaluation import Evaluation, Files, no_check, scores
 from study.engine.fence import Fence
-from study.engine.final_evaluation import Closely
+from study.engine.final_evaluation import FinalEvaluation
 from study.journal import trial_folder
+from vae_core.atomic import atomic_write
 from vae_core.balancers import BALANCERS
 from vae_core.bank import Bank, Member, Segment
 from vae_core.evaluation import Measurement, measure
@@ -25,23 +26,23 @@ Report = dict[str, Any]
 
 
 class Stopwatch:
-    """Hands the time since the lap before to ``spend``, under the purpose it went into."""
+    """Passes the time of each lap to ``charge``, with the purpose it was spent on."""
 
-    def __init__(self, spend: Callable[[str, float], None]) -> None:
-        self._spend, self._since = spend, time.perf_counter()
+    def __init__(self, charge: Callable[[str, float], None]) -> None:
+        self._charge, self._since = charge, time.perf_counter()
 
     def lap(self, purpose: str) -> None:
-        """The device seconds since the last lap went into ``purpose``."""
+        """Charge the device seconds since the last lap to ``purpose``."""
         now = time.perf_counter()
-        self._spend(purpose, now - self._since)
+        self._charge(purpose, now - self._since)
         self._since = now
 
 
-class TroubleError(Exception):
-    """The home's storage fails: no fault of the trial that meets it."""
+class StorageError(Exception):
+    """The home's storage fails: no fault of the trial that is affected."""
 
 
-class Run:
+class TrialRun:
     """A trial that an engine trains.
 
     Args:
@@ -51,13 +52,13 @@ class Run:
 
     Attributes:
         reports: every report of the trial so far, as its next checkpoint will hold them.
-        deliverables: what the trial's process is to hear, in order: reports that a former engine
-            made and the driver has not, every report made here, or the trouble that ended it.
-        heard: how many of them were asked for.
+        deliverables: what the relay fetches, in order: reports of a former engine that the driver
+            has not received, every report made here, or the storage error that ended the run.
+        delivered: how many of them were fetched.
         unreported: device seconds by purpose, spent here since the last report.
-        released: taken out from outside.
-        over: nothing more will be delivered.
-        suspect: to be trained alone, for its bank has raised an exception that may be its.
+        released: its slot was freed from outside.
+        over: no deliverable will follow.
+        suspect: must be trained alone, because its bank raised an exception that may be its own.
     """
 
     def __init__(self, request: dict[str, Any], steps: int, config: EngineConfig) -> None:
@@ -67,7 +68,7 @@ class Run:
         self.reports: list[Report] = []
         self.deliverables: list[Report] = []
         self.bank: Bank | None = None
-        self.row, self.heard = -1, 0
+        self.row, self.delivered = -1, 0
         self.released = self.over = self.suspect = False
         self.unreported = {"training": 0.0, "evaluation": 0.0, "second_stage": 0.0}
         self._fence = Fence(self.home, config.epoch)
@@ -84,7 +85,7 @@ class Run:
 
     @property
     def member(self) -> Member:
-        """What the bank needs to know."""
+        """The trial as a member of a bank."""
         settings = self.request["settings"]
         hyper = {k: v for k, v in settings["balancer"].items() if k != "name"}
         return Member(
@@ -97,22 +98,22 @@ class Run:
 
     @property
     def head(self) -> Head | None:
-        """The likelihood head the trial's balancer asks of the decoder."""
+        """The likelihood head that the trial's balancer requires of the decoder."""
         return BALANCERS.get(self.member.balancer).head
 
     @property
     def shape(self) -> str:
-        """What trials must have in common to be rows of one bank."""
+        """The settings that trials of one bank have in common."""
         settings, head = self.request["settings"], self.head
         training = {name: settings["training"][name] for name in ("batch_size", "dequantize")}
         heads = {} if head is None else {"head": head}
         return json.dumps({**settings["model"], **training, **heads}, sort_keys=True)
 
     def load(self) -> None:
-        """Read the newest checkpoint; what it tells can be heard before there is a free row.
+        """Read the newest checkpoint; its reports can be delivered before a row is free.
 
         Raises:
-            TroubleError: the storage fails.
+            StorageError: the storage fails.
         """
         if self._loaded:
             return
@@ -123,12 +124,12 @@ class Run:
         self._saved_steps = self._saved.steps if self._saved else 0
         self._pending = self._saved.pending if self._saved else None
         known = {report["step"] for report in self.deliverables}
-        unheard = [r for r in self.reports if r["step"] > self.request["after"]]
-        self.deliverables = [*self.deliverables, *(r for r in unheard if r["step"] not in known)]
+        missing = [r for r in self.reports if r["step"] > self.request["after"]]
+        self.deliverables = [*self.deliverables, *(r for r in missing if r["step"] not in known)]
         self.over = self._ended()
 
     def enter(self, bank: Bank) -> None:
-        """Take a row of ``bank``, from what :meth:`load` found."""
+        """Take a row of ``bank``, and resume from the checkpoint that :meth:`load` found."""
         self.row = bank.admit(self.member, self._saved.row if self._saved else None)
         self.bank, self._saved = bank, None
 
@@ -139,7 +140,7 @@ class Run:
         self.put_back()
 
     def put_back(self) -> None:
-        """Forget the row, and begin again from the newest checkpoint at the next entry."""
+        """Drop the row; the next entry resumes from the newest checkpoint."""
         self.bank, self._saved, self._pending, self._loaded = None, None, None, False
 
     def steps_to_report(self) -> int:
@@ -148,17 +149,17 @@ class Run:
         return self._boundary(len(self.reports) + 1) - self.bank.step(self.row)
 
     def report(self, evaluation: Evaluation, watch: Stopwatch, check: Callable[[], None]) -> Report:
-        """Make the report that is due, and with the last one the trial's end; save it.
+        """Make and save the report that is due; the last one includes the trial's end.
 
         Args:
-            evaluation: what to measure, and on what.
-            watch: takes the time.
-            check: called every now and then while the end is measured; may raise to put it off.
-                The training is safe in a checkpoint by then.
+            evaluation: what to measure, and on which images.
+            watch: charges the time.
+            check: called regularly during the final evaluation; it may raise to postpone it. The
+                training is in a checkpoint by then.
 
         Raises:
-            TroubleError: it cannot be saved.
-            FencedError: the study is another driver's by now.
+            StorageError: it cannot be saved.
+            FencedError: another driver has taken the study over.
         """
         assert self.bank is not None
         try:
@@ -170,7 +171,7 @@ class Run:
                     report["metrics"] |= self._validated(model, fitted, evaluation)
                 if report["step"] == self.request["settings"]["training"]["reports"]:
                     self._pending = report
-                    self._save(self.reports)  # the end may take long to measure
+                    self._save(self.reports)  # the final evaluation may take long
                     end = self._end(model, fitted, evaluation, watch, check)
                     report = {**report, "end": end}
         except Exception:
@@ -183,7 +184,7 @@ class Run:
         return report
 
     def crashed(self, traceback: str) -> Report:
-        """The report that ends the trial with an exception of its own code."""
+        """The report that ends the trial because its own code raised an exception."""
         return {
             "step": len(self.reports) + 1,
             "images": 0,
@@ -194,43 +195,43 @@ class Run:
         }
 
     def publish(self, report: Report, start: dict[str, Any]) -> None:
-        """Let others hear of a report, and where it was made: it is whole, and saved."""
+        """Make a saved report available for delivery, with where it was made."""
         self.reports = [*self.reports, report]
         self.deliverables = [*self.deliverables, {**report, "start": start}]
         self.unreported = dict.fromkeys(self.unreported, 0.0)
         self.over = self._ended()
 
-    def give_up(self, trouble: str) -> None:
-        """End the stay here for something that is not the trial's fault."""
-        self.deliverables = [*self.deliverables, {"trouble": trouble}]
+    def end_with_storage_error(self, message: str) -> None:
+        """End the run here because of the storage; the trial itself has not failed."""
+        self.deliverables = [*self.deliverables, {"storage_error": message}]
         self.over = True
 
-    def untold(self) -> float:
-        """Device seconds spent here that no report would carry, were the engine to end now.
+    def unreported_seconds(self) -> float:
+        """Device seconds spent here that would be in no report if the engine ended now.
 
-        A crash is in no checkpoint: until someone has heard of it, it counts.
+        A crash is in no checkpoint: it counts until it has been delivered.
         """
-        unheard = self.deliverables[self.heard :]
-        crashes = (r for r in unheard if r.get("end", {}).get("reason") == "crashed")
+        undelivered = self.deliverables[self.delivered :]
+        crashes = (r for r in undelivered if r.get("end", {}).get("reason") == "crashed")
         return sum(self.unreported.values()) + sum(_seconds(report) for report in crashes)
 
     def take_unreported(self) -> float:
-        """Device seconds spent here since the last report; from now on they count as told."""
+        """Device seconds spent here since the last report; from now on they count as reported."""
         spent, self.unreported = self.unreported, dict.fromkeys(self.unreported, 0.0)
         return sum(spent.values())
 
-    def take_unheard(self) -> float:
-        """Device seconds of reports made here that nobody asked for; likewise."""
-        unheard, self.heard = self.deliverables[self.heard :], len(self.deliverables)
-        mine = (report for report in unheard if report.get("engine") == self.config.name)
+    def take_undelivered(self) -> float:
+        """Device seconds of reports made here and not fetched; they now count as delivered."""
+        undelivered, self.delivered = self.deliverables[self.delivered :], len(self.deliverables)
+        mine = (report for report in undelivered if report.get("engine") == self.config.name)
         return sum(_seconds(report) for report in mine)
 
     def suspend(self) -> None:
         """Save the row as it is, inside a segment.
 
         Raises:
-            TroubleError: it cannot be saved.
-            FencedError: the study is another driver's by now.
+            StorageError: it cannot be saved.
+            FencedError: another driver has taken the study over.
         """
         if self.bank is not None and self.bank.step(self.row) > self._saved_steps:
             self._save(self.reports)
@@ -242,7 +243,7 @@ class Run:
         return "end" in self.reports[-1] or (until is not None and len(self.reports) >= until)
 
     def _boundary(self, report: int) -> int:
-        """Steps made when ``report`` is due: reports divide the trial evenly."""
+        """Steps after which ``report`` is due: reports divide the trial evenly."""
         reports: int = self.request["settings"]["training"]["reports"]
         return max(1, round(self.steps * report / reports))
 
@@ -255,7 +256,7 @@ class Run:
         self._saved_steps = saved.steps
 
     def _train_report(self) -> Report:
-        """The report that is due, as far as training tells it."""
+        """The report that is due, with the metrics of training only."""
         assert self.bank is not None
         segment = self.bank.segment(self.row)
         report: Report = {
@@ -271,8 +272,8 @@ class Run:
         self, model: VAE, fitted: Measurement, evaluation: Evaluation
     ) -> dict[str, float]:
         validation, likelihood = evaluation.validation, self._likelihood
-        found = scores(model, fitted, validation, likelihood, never_mind)
-        return {**found, **evaluation.objective_on("validation", model, never_mind)}
+        found = scores(model, fitted, validation, likelihood, no_check)
+        return {**found, **evaluation.objective_on("validation", model, no_check)}
 
     def _end(
         self,
@@ -282,12 +283,12 @@ class Run:
         watch: Stopwatch,
         check: Callable[[], None],
     ) -> dict[str, Any]:
-        """How the trial ends that came to its last report."""
+        """The end of a trial at its last report."""
         metrics = scores(model, fitted, evaluation.test, self._likelihood, check)
         confirmed = self.request["phase"] == "confirm"
         files: Files = {}
         if confirmed or evaluation.settings.trials == "all":
-            found = Closely(
+            found = FinalEvaluation(
                 evaluation, model, fitted, self._likelihood, self.request["seed"], watch.lap, check
             ).result()
             metrics |= found.metrics
@@ -305,8 +306,8 @@ class Run:
         """Write a confirm run's weights, pictures and tables; return their paths in the home."""
         for file, data in files.values():
             self._fence.check()
-            with _storage(self.folder / file, "write"):
-                checkpoints.write(self.folder / file, data)
+            with _storage(self.folder / file, "write"), atomic_write(self.folder / file) as out:
+                out.write(data)
         return {
             name: str((self.folder / file).relative_to(self.home))
             for name, (file, _) in files.items()
@@ -315,11 +316,11 @@ class Run:
 
 @contextmanager
 def _storage(path: Path, doing: str) -> Iterator[None]:
-    """Tell the storage's faults from those of a model's own code, which may be an OSError too."""
+    """Mark errors of the storage: a model's own code may raise an OSError too."""
     try:
         yield
     except OSError as error:
-        raise TroubleError(f"cannot {doing}: {error.strerror or error}, {path}") from error
+        raise StorageError(f"cannot {doing}: {error.strerror or error}, {path}") from error
 
 
 def _seconds(report: Report) -> float:

@@ -1,4 +1,4 @@
-"""The Inception network's weights, where every node of a study finds them: in its data store."""
+"""The Inception network's weights, in the data store, where every node of a study finds them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.engine import checkpoints
 from study.spec import EvaluationSpec
+from vae_core.atomic import atomic_write
 
 
 def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
     """The file of weights in ``store``; None where the study asks for no features of Inception.
 
     The file that the environment names, else the one in the store already, else torch-fidelity's
-    own download; the network is made of it once, so that a wrong one is told before anything runs.
+    own download. The network is built from it once: a wrong file is an error before anything runs.
 
     Raises:
         DataError: there is none, or it holds something else.
@@ -32,7 +32,8 @@ def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
     found = inception(source, "cpu").describe()
     path = _named(store, str(found["sha256"]))
     if not path.exists():
-        checkpoints.write(path, source.read_bytes())
+        with atomic_write(path) as file:
+            file.write(source.read_bytes())
     return path
 
 

@@ -1,54 +1,69 @@
-"""What engines leave word of every few seconds, in the study's home, should they die."""
+"""Heartbeat files: each engine's time account, rewritten every 5 s so that it survives a crash."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study.journal import Event
+from study.journal.events import EngineChanged, Entry
 
 FOLDER = "engines"
+"""Of the study's home: where the heartbeat files are."""
+
+Account = Mapping[str, Any]
+"""Fields of :class:`EngineChanged` that an engine states itself: its name and its time."""
 
 
-def closing(account: dict[str, Any], state: str, cause: str = "") -> dict[str, Any]:
-    """The journal's closing entry of an engine, from its own account."""
-    return {**account, "state": state, **({"cause": cause} if cause else {})}
+def heartbeat_file(home: Path, engine: str) -> Path:
+    """The heartbeat file of ``engine`` in the study's ``home``."""
+    return home / FOLDER / f"{engine}.json"
 
 
-def last_account(home: Path, engine: str) -> dict[str, Any]:
-    """What ``engine`` last said of its time; its name alone where it never did."""
-    nothing = {"engine": engine, "device": "", "width": 0, "startup_seconds": 0.0}
-    return _read(home / FOLDER / f"{engine}.json") or nothing
+def closing(account: Account, state: str, cause: str = "") -> EngineChanged:
+    """The last event of an engine, from its own account.
+
+    Args:
+        account: as the engine returned it, or as :func:`last_account` found it.
+        state: ``stopped`` or ``lost``.
+        cause: of a loss.
+    """
+    return EngineChanged.read({**account, "state": state, "cause": cause})
 
 
-def orphans(home: Path, events: Iterable[Event]) -> list[dict[str, Any]]:
-    """Last accounts of engines whose end no driver lived to see."""
-    open_engines: dict[str, None] = {}
+def last_account(home: Path, engine: str) -> Account:
+    """The last heartbeat of ``engine``; its name alone where there is none."""
+    return _read(heartbeat_file(home, engine)) or {"engine": engine}
+
+
+def orphans(home: Path, entries: Iterable[Entry]) -> list[Account]:
+    """Last accounts of engines that no driver closed in the journal."""
+    started: dict[str, None] = {}
     closed = set()
-    for event in events:
-        if event.kind == "engine":
-            name = event.data["engine"]
-            if event.data["state"] == "started":
-                open_engines[name] = None
-            else:
+    for entry in entries:
+        match entry.event:
+            case EngineChanged(engine=name, state="started"):
+                started[name] = None
+            case EngineChanged(engine=name):
                 closed.add(name)
     for path in sorted((home / FOLDER).glob("*.json")):
         if _read(path):
-            open_engines[path.stem] = None
-    return [last_account(home, name) for name in open_engines if name not in closed]
+            started[path.stem] = None
+    return [last_account(home, name) for name in started if name not in closed]
 
 
 def forget(home: Path) -> None:
-    """Remove every engine's word: it is in the journal."""
-    for path in (home / FOLDER).glob("*.json*"):  # and what a killed engine left half written
+    """Remove all heartbeat files: the journal has the accounts."""
+    for path in (home / FOLDER).glob("*.json*"):  # with unfinished ones of killed engines
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Account | None:
+    """The account in a heartbeat file, or None where it holds none of that engine."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        account = EngineChanged.read({**found, "state": ""})
+    except (OSError, ValueError, TypeError):
         return None
-    return found if isinstance(found, dict) and found.get("engine") == path.stem else None
+    return found if account.engine == path.stem else None

@@ -1,1 +1,1 @@
-"""Ray on the driver's side: engines, the relay that lends their slots, Tune. No torch here."""
+"""Ray on the driver's side: engines, the relay that assigns their slots, Tune. No torch here."""

@@ -1,4 +1,4 @@
-"""The driver's side of the engines: making them, watching over them, replacing the dead."""
+"""The driver's side of the engines: makes them, watches them, replaces those that die."""
 
 from __future__ import annotations
 
@@ -17,34 +17,37 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.engine.actor import EngineActor
 from study.engine.config import EngineConfig
+from study.journal.events import EngineChanged, Event
 from study.journal.heartbeats import closing, last_account
-from study.scheduling.pool import Aboard
+from study.scheduling.pool import Occupancy
 from study.scheduling.relay import Relay
 from vae_core.errors import UserError
 
-Note = Callable[[str, dict[str, Any]], None]
+Note = Callable[[Event], None]
+"""Records an event."""
+
 SPARE_CALLS = 8
-"""Calls an engine serves beside one waiting call a slot."""
+"""Calls an engine serves beside one waiting call for each slot."""
 RELAY_CALLS = 1000
 """Calls the relay serves at once beside those of trials."""
-GLANCE = 0.1
-"""Seconds the watch waits for news at a time: it is no longer in ending."""
-LOOK = 2.0
-"""Seconds between looks at Ray, and that an engine usually has for an answer."""
+WAIT = 0.1
+"""Seconds that the watch waits for changes at a time: it takes no longer to end."""
+CHECK = 2.0
+"""Seconds between checks of Ray, and the usual limit for an engine's answer."""
 ATTEMPTS = 3
-"""Engines that may die as they come up before the first is ready."""
+"""Engines that may die during start-up before the first is ready."""
 PAUSE = 0.5
-"""Seconds before a relay that cannot be reached is tried again."""
+"""Seconds before a relay that cannot be reached is called again."""
 SWEEP = 5.0
-"""Seconds between looks for slots that nobody uses."""
+"""Seconds between searches for slots of trials that are not running."""
 PATIENCE = 60.0
-"""Seconds an engine has to put its trials down (a checkpoint each, after the steps in hand), or to
-tell a new relay who is aboard."""
+"""Seconds an engine has to suspend its trials (a checkpoint each, after the current steps), or to
+return its occupancy to a new relay."""
 _GONE = (RayActorError, RayTaskError, GetTimeoutError)
 
 
 class EngineError(UserError):
-    """Engines that cannot do their work."""
+    """The engines, or the Ray under them, cannot work."""
 
     exit_code = 1
 
@@ -62,15 +65,15 @@ class _Held:
 
 
 class Fleet:
-    """``count`` engines and the relay, which lends their slots.
+    """``count`` engines and the relay, which assigns their slots.
 
-    Engines are named with an epoch: a dead actor's name stays taken for a while. The relay is
-    where the driver is: no other node's death reaches it.
+    An engine's name has a number that each replacement raises: a dead actor's name stays taken for
+    a while. The relay runs on the driver's node: the death of another node does not affect it.
 
     Args:
         template: configuration of every engine; each gets a name of its own.
         count: engines to keep alive.
-        widest: the most slots an engine may come to have.
+        widest: the most slots an engine may have.
 
     Attributes:
         relay: the relay's handle.
@@ -78,12 +81,12 @@ class Fleet:
 
     def __init__(self, template: EngineConfig, count: int, widest: int) -> None:
         self._template, self._widest = template, widest
-        self._here, self._looked = ray.get_runtime_context().get_node_id(), 0.0
+        self._here, self._checked = ray.get_runtime_context().get_node_id(), 0.0
         self._isolated: set[str] = set()
-        self._idle: set[str] = set()  # in a slot though not running, when last looked
-        self._epoch = 0
+        self._idle: set[str] = set()  # in a slot though not running, at the last sweep
+        self._replaced = 0
         self._nodes: dict[str, str] = {}  # engine -> its node
-        # Engines first: Ray has a process ready for each core, and theirs is the longer way.
+        # Engines first: Ray has a process ready for each core, and engines take longer to start.
         self._engines = [self._make(index) for index in range(count)]
         here = NodeAffinitySchedulingStrategy(self._here, soft=False)
         options = {
@@ -104,8 +107,8 @@ class Fleet:
     def time_widths(
         self, spec: Mapping[str, Any], data: Mapping[str, Any], widths: Sequence[int]
     ) -> dict[int, float]:
-        """Seconds per image in banks of ``widths`` rows; nothing where an engine cannot say."""
-        with suppress(RayActorError):  # its `alive` says the same
+        """Seconds per image in banks of ``widths`` rows; nothing if they cannot be timed."""
+        with suppress(RayActorError):  # its `alive` resolves too
             found: dict[int, float]
             found = ray.get(self._engines[0].actor.time_widths.remote(spec, data, widths))
             return found
@@ -125,8 +128,8 @@ class Fleet:
             data: the prepared images, as a mapping.
             validation: how they are split.
             width: slots an engine.
-            note: records what becomes of engines.
-            running: the trials that may hold slots.
+            note: records the engines' events.
+            running: returns the trials that may hold slots.
 
         Raises:
             EngineError: an engine cannot begin.
@@ -152,40 +155,40 @@ class Fleet:
         self._watcher.start()
 
     def release(self, trial: str) -> None:
-        """Free a trial's slot without waiting."""
+        """Free a trial's slot, without waiting."""
         self.relay.release.remote(trial)
 
     def isolate(self, trial: str, alone: bool) -> None:
-        """Let ``trial`` share an engine with no other, or with others again."""
+        """Give ``trial`` an engine to itself, or let it share one again."""
         if alone != (trial in self._isolated):
             self._isolated ^= {trial}
             ray.get(self.relay.isolate.remote(list(self._isolated)))
 
     def died_with_its_node(self, engine: str) -> bool:
-        """Whether the node of a dead engine is gone too: then it was not for anything it ran."""
+        """Whether the node of a dead engine is gone too: then no trial is to blame."""
         node = self._nodes.get(engine)
         return node is not None and not _is_up(node)
 
     def check(self) -> None:
-        """See that Ray is there; asks it no more often than every :data:`LOOK` seconds.
+        """Check that Ray is alive, at most every :data:`CHECK` seconds.
 
         Raises:
             EngineError: Ray has died on this machine.
-            Exception: whatever ended the watch over the engines.
+            Exception: the error that ended the watch over the engines.
         """
         now = time.monotonic()
-        if now < self._looked + LOOK and self._problem is None:
+        if now < self._checked + CHECK and self._problem is None:
             return
-        self._looked = now
+        self._checked = now
         if not _is_up(self._here):
             raise EngineError(
-                "Ray has died on this machine", remedy="nothing is lost: go on with `study resume`"
+                "Ray has died on this machine", remedy="nothing is lost. Resume with: study resume"
             )
         if self._problem is not None:
             raise self._problem
 
     def suspend(self) -> dict[str, dict[str, float]]:
-        """Have every engine put its trials down in checkpoints, inside a segment if need be.
+        """Have every engine save its trials in checkpoints, inside a segment if need be.
 
         Returns:
             By engine and trial, device seconds trained since the trial's last report.
@@ -203,11 +206,11 @@ class Fleet:
             try:
                 found[name] = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
             except _GONE:
-                continue  # its trials go on from their last checkpoints
+                continue  # its trials resume from their last checkpoints
         return found
 
     def stop(self) -> None:
-        """Record what each engine's time went into, and end them all."""
+        """Stop all engines, and record their time accounts."""
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join(PATIENCE)
@@ -219,7 +222,7 @@ class Fleet:
         ray.kill(self.relay)
 
     def _make(self, index: int) -> _Held:
-        config = replace(self._template, name=f"{self._template.name}-{index}-{self._epoch}")
+        config = replace(self._template, name=f"{self._template.name}-{index}-{self._replaced}")
         options = {
             "name": config.name,
             "num_cpus": 1,
@@ -243,52 +246,52 @@ class Fleet:
     def _join(self, held: _Held, info: dict[str, Any]) -> None:
         assert self._note is not None
         held.node = self._nodes[held.config.name] = info["node"]
-        self._note("engine", {**info, "state": "started"})
-        self._sweep()  # all of them: the relay may have been started anew a moment ago
+        self._note(EngineChanged.read({**info, "state": "started"}))
+        self._sweep()  # all of them: the relay may have been restarted a moment ago
 
     def _watch(self, preparing: dict[Any, _Held]) -> None:
-        """Bring engines in as they get ready; replace those that die."""
+        """Add engines to the relay when they are ready; replace those that die."""
         swept = time.monotonic()
         while not self._stopping.is_set():
             try:
                 if time.monotonic() > swept + SWEEP:
                     self._sweep()
                     swept = time.monotonic()
-                self._look_at(preparing)
+                self._poll(preparing)
             except RayActorError:  # the relay is gone, for now, or Ray: `check` says which
                 self._stopping.wait(PAUSE)
             except Exception as error:
                 self._problem = error
                 return
 
-    def _look_at(self, preparing: dict[Any, _Held]) -> None:
-        """See what has become ready or died."""
+    def _poll(self, preparing: dict[Any, _Held]) -> None:
+        """Handle what became ready, or died."""
         watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
-        ready, _ = ray.wait(watched, num_returns=1, timeout=GLANCE)
+        ready, _ = ray.wait(watched, num_returns=1, timeout=WAIT)
         for ref in ready:
             if ref == self._serving:
                 self._serving = self._watch_relay()
-                # What the old one knew; a slow engine's trials are not to be trained elsewhere too.
+                # Restores its state. A slow engine must be in it: else its trials train twice.
                 self._sweep(PATIENCE)
             elif ref in preparing:
                 held = preparing.pop(ref)
-                with suppress(RayActorError, RayTaskError):  # its `alive` says the same
+                with suppress(RayActorError, RayTaskError):  # its `alive` resolves too
                     self._join(held, ray.get(ref))
             else:
                 self._replace(ref, preparing)
 
-    def _sweep(self, patience: float = LOOK) -> None:
-        """See that the relay has every engine, and free slots of trials that are not running.
+    def _sweep(self, patience: float = CHECK) -> None:
+        """Tell the relay of every engine, and free slots of trials that are not running.
 
-        It knows them already, but for one just started anew, or how many slots one has by now. A
-        trial's release was lost with a process if it is seen twice; once, it may be on its way.
+        That is news for a relay that was just restarted, or if an engine has fewer slots now. A
+        trial found in two sweeps has lost its release with a process; in one, it may be on its way.
         """
         ray.get(self.relay.isolate.remote(list(self._isolated)))
-        engines = self._aboard(patience)
+        engines = self._occupancies(patience)
         ray.get(self.relay.add.remote(*engines))
-        there = set(ray.get(self.relay.seated.remote()))
-        there.update(*(engine.trials for engine in engines))
-        idle = there - self._running()
+        holding = set(ray.get(self.relay.holding.remote()))
+        holding.update(*(engine.trials for engine in engines))
+        idle = holding - self._running()
         for trial in idle & self._idle:
             self.relay.release.remote(trial)
             for engine in engines:
@@ -296,13 +299,13 @@ class Fleet:
                     engine.handle.release.remote(trial)
         self._idle = idle
 
-    def _aboard(self, patience: float) -> list[Aboard]:
-        """Engines that answer within ``patience`` seconds, and what they say."""
-        asked = {held.actor.aboard.remote(): held for held in self._engines if held.node}
+    def _occupancies(self, patience: float) -> list[Occupancy]:
+        """Occupancies of the engines that answer within ``patience`` seconds."""
+        asked = {held.actor.occupancy.remote(): held for held in self._engines if held.node}
         found = []
         for ref in ray.wait([*asked], num_returns=len(asked), timeout=patience)[0] if asked else ():
-            with suppress(*_GONE):  # its `alive` says the same
-                found.append(Aboard(asked[ref].config.name, asked[ref].actor, *ray.get(ref)))
+            with suppress(*_GONE):  # its `alive` resolves too
+                found.append(Occupancy(asked[ref].config.name, asked[ref].actor, *ray.get(ref)))
         return found
 
     def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
@@ -311,8 +314,8 @@ class Fleet:
         dead = self._engines[index].config
         ray.get(self.relay.lost.remote(dead.name))
         cause = "node" if self.died_with_its_node(dead.name) else "process"
-        self._note("engine", closing(last_account(Path(dead.home), dead.name), "lost", cause))
-        self._epoch += 1
+        self._note(closing(last_account(Path(dead.home), dead.name), "lost", cause))
+        self._replaced += 1
         self._engines[index] = self._make(index)
         preparing[self._prepare(self._engines[index])] = self._engines[index]
 
@@ -322,13 +325,13 @@ class Fleet:
             account = ray.get(held.actor.stop.remote(), timeout=10)
         except _GONE:
             account = last_account(Path(config.home), config.name)
-            note("engine", closing(account, "lost", "process"))
+            note(closing(account, "lost", "process"))
             return
-        note("engine", closing(account, "stopped"))
+        note(closing(account, "stopped"))
 
 
 def _is_up(node: str) -> bool:
-    """Whether a node's raylet takes connections: Ray itself notices its death half a minute later.
+    """Whether a node's raylet accepts connections: Ray notices its death half a minute later.
 
     ``node`` is the node's id.
     """
@@ -337,7 +340,7 @@ def _is_up(node: str) -> bool:
         return False
     try:
         address = (found["NodeManagerAddress"], found["NodeManagerPort"])
-        socket.create_connection(address, timeout=LOOK).close()
+        socket.create_connection(address, timeout=CHECK).close()
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""The pool: who trains where."""
+"""The pool: which trial holds a slot of which engine."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
-class Aboard(NamedTuple):
-    """What there is to know of an engine."""
+class Occupancy(NamedTuple):
+    """An engine and the trials that hold its slots."""
 
     engine: str
     handle: Any
     slots: int
     trials: Sequence[str] = ()
-    """Those that hold its slots."""
 
 
 @dataclass
 class _Engine:
-    """An engine and the trials that hold its slots."""
+    """What the pool knows of an engine."""
 
     handle: Any
     slots: int
     trials: set[str] = field(default_factory=set)
     reserved: str | None = None
-    """The trial that has the engine to itself, or waits for it to be empty."""
+    """The trial that has the engine to itself, or waits until it is empty."""
 
     @property
     def free(self) -> int:
@@ -34,10 +33,10 @@ class _Engine:
 
 
 class Pool:
-    """Hands out slots. Part of an actor, so that trials outlive engines; calls may be repeated.
+    """Assigns slots. Part of an actor, so that trials outlive engines; calls may be repeated.
 
-    What it knows it can be told again: should its process die, Ray starts another, and the driver
-    adds its engines once more.
+    Its state can be rebuilt: if its process dies, Ray starts another, and the driver adds the
+    engines again.
     """
 
     def __init__(self) -> None:
@@ -45,17 +44,17 @@ class Pool:
         self._change = asyncio.Condition()
         self._closed = False
         self._alone = set[str]()
-        self._waiting: dict[object, str] = {}  # who waits, and for which trial
+        self._waiting: dict[object, str] = {}  # waiting call -> its trial
 
     async def serve(self) -> None:
-        """Never return; whoever waits for this learns of the pool's death."""
+        """Never return: a caller that waits for this sees the pool's death."""
         await asyncio.Event().wait()
 
-    async def add(self, *engines: Aboard) -> None:
-        """Take engines in, with the trials in their slots; or hear how many slots they have by now.
+    async def add(self, *engines: Occupancy) -> None:
+        """Add engines with the trials in their slots, or update how many slots they have.
 
-        Who knows nothing yet must hear of all at once: else a trial of the second might be given a
-        slot of the first.
+        A pool that was just started must get all of them in one call: else it might give a trial
+        of the second a slot of the first.
         """
         async with self._change:
             for engine, handle, slots, trials in engines:
@@ -63,7 +62,7 @@ class Pool:
             self._change.notify_all()
 
     async def isolate(self, trials: Sequence[str]) -> None:
-        """From now on ``trials``, and no others, each have an engine to themselves."""
+        """From now on each of ``trials``, and no other, has an engine to itself."""
         async with self._change:
             self._alone = set(trials)
             for held in self._engines.values():
@@ -72,26 +71,26 @@ class Pool:
             self._change.notify_all()
 
     async def acquire(self, trial: str) -> tuple[str, Any] | None:
-        """A slot for ``trial``: the one it holds, else one of the emptiest engine. Waits for it.
+        """Wait for a slot for ``trial``: the one it holds, else one of the emptiest engine.
 
         Returns:
             The engine's name and handle; None once the pool is closed, or the trial released.
         """
         async with self._change:
-            me = object()
-            self._waiting[me] = trial
+            call = object()
+            self._waiting[call] = trial
             try:
-                while not self._closed and me in self._waiting:
+                while not self._closed and call in self._waiting:
                     name = self._place(trial)
                     if name is not None:
                         return name, self._engines[name].handle
                     await self._change.wait()
             finally:
-                self._waiting.pop(me, None)
+                self._waiting.pop(call, None)
             return None
 
     async def release(self, trial: str) -> None:
-        """Free the slot ``trial`` holds, here and at the engine; let it go if it waits for one."""
+        """Free the slot that ``trial`` holds, here and at the engine, or end its wait for one."""
         async with self._change:
             for other in [other for other, wanted in self._waiting.items() if wanted == trial]:
                 del self._waiting[other]
@@ -103,24 +102,24 @@ class Pool:
                     held.reserved = None
             self._change.notify_all()
 
-    async def seated(self) -> list[str]:
+    async def holding(self) -> list[str]:
         """The trials that hold slots."""
         return [trial for held in self._engines.values() for trial in held.trials]
 
     async def lost(self, engine: str) -> None:
-        """Forget an engine that has died; its trials ask again."""
+        """Forget an engine that has died; its trials acquire slots again."""
         async with self._change:
             self._engines.pop(engine, None)
             self._change.notify_all()
 
     async def close(self) -> None:
-        """Let everybody who waits go."""
+        """End all waits."""
         async with self._change:
             self._closed = True
             self._change.notify_all()
 
     def _place(self, trial: str) -> str | None:
-        """Seat ``trial`` if it can be, and name the engine."""
+        """Give ``trial`` a slot if there is one for it; return the engine's name."""
         for name, held in self._engines.items():
             if trial in held.trials:
                 return name
@@ -133,11 +132,11 @@ class Pool:
         return name
 
     def _place_alone(self, trial: str) -> str | None:
-        """Keep others off an engine until it is empty, then seat ``trial`` there."""
+        """Reserve an engine for ``trial``; give it a slot there once the engine is empty."""
         mine = next((n for n, held in self._engines.items() if held.reserved == trial), None)
         if mine is None:
-            open_to_all = [n for n, held in self._engines.items() if held.reserved is None]
-            mine = min(open_to_all, key=lambda n: len(self._engines[n].trials), default=None)
+            unreserved = [n for n, held in self._engines.items() if held.reserved is None]
+            mine = min(unreserved, key=lambda n: len(self._engines[n].trials), default=None)
             if mine is None:
                 return None
             self._engines[mine].reserved = trial

@@ -1,4 +1,4 @@
-"""How many engines, on what, and how many slots each."""
+"""How many engines, on which device, and how many slots each."""
 
 from __future__ import annotations
 
@@ -6,32 +6,26 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ray
 
-from study.engine.config import EngineConfig
-from study.journal import Event, Journal
+from study.engine.config import CLEARLY, EngineConfig
+from study.journal import Entry
+from study.journal.events import SlotsChosen
 from study.spec import EnginesSpec, StudySpec
 from study.spec.distributions import Choice, Distribution
 from vae_core.errors import UserError
 
-if TYPE_CHECKING:
-    from study.scheduling.fleet import Fleet
-    from vae_core.data import PreparedData
-
 WIDEST = 64
-"""Slots an engine that ``slots: auto`` goes up to."""
+"""The most slots an engine gets from ``slots: auto``."""
 NARROWEST = 4
-"""The least rows beside one that it tries: two gain nothing, for ``vmap`` costs what they share."""
-CLEARLY = 1.15
-"""How many times as fast a wider bank has to be: less may be noise, and is not worth its memory."""
+"""The fewest rows that it tries besides one: two gain nothing, ``vmap`` costs what they save."""
 _SHAPING = ("model.", "training.batch_size", "training.dequantize")
-"""Settings that trials must have in common to be rows of one bank."""
+"""Settings that trials of one bank have in common."""
 
 
 class ResourceError(UserError):
-    """A cluster that has not what the spec asks for."""
+    """The cluster lacks resources that the spec requires."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class EnginePlan:
     count: int
 
     def config(self, spec: StudySpec, home: Path, epoch: int, weights: Path | None) -> EngineConfig:
-        """The template of their configurations."""
+        """The template of the engines' configurations."""
         return EngineConfig(
             name=f"{spec.name}-engine-{epoch}",
             home=str(home),
@@ -58,15 +52,15 @@ class EnginePlan:
 
 
 def engine_plan(spec: EnginesSpec) -> EnginePlan:
-    """One engine a GPU where the cluster has any, else one a core; or what the spec says.
+    """One engine for each GPU of the cluster, else for each core; or as the spec says.
 
     Raises:
-        ResourceError: ``cuda`` on a cluster without a GPU, where none was counted on either.
+        ResourceError: ``cuda`` on a cluster without a GPU, and no ``engines.count`` in the spec.
     """
-    there = ray.cluster_resources()
-    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
+    resources = ray.cluster_resources()
+    gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     device = spec.device if spec.device != "auto" else ("cuda" if gpus else "cpu")
-    if spec.count != "auto":  # an autoscaling cluster may still have to grow to it
+    if spec.count != "auto":  # an autoscaling cluster may grow to it later
         return EnginePlan(device, spec.count)
     if device == "cuda" and not gpus:
         raise ResourceError(
@@ -78,18 +72,19 @@ def engine_plan(spec: EnginesSpec) -> EnginePlan:
 
 
 def widths_to_try(
-    spec: StudySpec, device: str, engines: int, events: Iterable[Event]
+    spec: StudySpec, device: str, engines: int, entries: Iterable[Entry]
 ) -> tuple[int, ...]:
-    """Slots an engine may have, fewest first: one number where the spec or a launch before says.
+    """Slots an engine may have, fewest first: one number if the spec or the journal fixes it.
 
-    Else 1 and what lets all trials that may run at once do so, halved again and again: so few
-    rows stay empty. Only 1 on a CPU where batches could cost a wider bank its last bits.
+    Else 1, and the width that lets all simultaneous trials run, halved repeatedly: so few rows
+    stay empty. Only 1 on a CPU where batches could change the last bits in a wider bank.
     """
     if spec.engines.slots != "auto":
         return (spec.engines.slots,)
-    for event in events:
-        if event.kind == "slots" and event.data["device"] == device:
-            return (int(event.data["width"]),)
+    for entry in entries:
+        match entry.event:
+            case SlotsChosen(device=chosen_for, width=width) if chosen_for == device:
+                return (width,)
     if device == "cpu" and not spec.rows_alike:
         return (1,)
     most = math.ceil(_at_once(spec) / engines)
@@ -98,29 +93,8 @@ def widths_to_try(
     return (1, *sorted(width for width in wide if 1 < width <= WIDEST))
 
 
-def frozen_width(
-    spec: StudySpec, plan: EnginePlan, fleet: Fleet, data: PreparedData, journal: Journal
-) -> int:
-    """K, the slots an engine: as the spec says, or as this study's first launch found.
-
-    Found on one of the ``fleet``'s engines, and recorded, for it is part of the numerics key.
-    Where the model cannot be trained it is 1 and not recorded: the trials will say what is wrong.
-    """
-    widths = widths_to_try(spec, plan.device, plan.count, journal.events)
-    if len(widths) == 1:
-        return widths[0]
-    seconds = fleet.time_widths(spec.to_dict(), data.to_dict(), widths)
-    if not seconds:
-        return 1
-    width = best_width(spec, plan.count, seconds)
-    timed = {str(k): s for k, s in seconds.items()}
-    journal.append("slots", {"device": plan.device, "width": width, "seconds_per_image": timed})
-    journal.commit()
-    return width
-
-
 def best_width(spec: StudySpec, engines: int, seconds: Mapping[int, float]) -> int:
-    """The number of slots an engine with which the study trains for the shortest time.
+    """The number of slots an engine for which the study trains the shortest time.
 
     A greater one only where that is clearly shorter.
 
@@ -142,7 +116,7 @@ def best_width(spec: StudySpec, engines: int, seconds: Mapping[int, float]) -> i
 
 
 def _at_once(spec: StudySpec) -> int:
-    """Trials that the study may have running at once."""
+    """How many trials of the study may run at once."""
     found = 0
     for arm in spec.arms.values():
         batch = max(len(spec.seeds), arm.search.batch_size if arm.search else 0)
@@ -151,9 +125,9 @@ def _at_once(spec: StudySpec) -> int:
 
 
 def _rounds(spec: StudySpec, slots: int) -> int:
-    """How many trials' time the study takes, each trained to its end.
+    """The study's time in times of one trial, each trained to its end.
 
-    That is the longest arm's, whose batches wait for each other, or that of all trials together.
+    That is the time of the longest arm, whose batches wait for each other, or that of all trials.
     """
     longest = trials = 0
     for arm in spec.arms.values():
@@ -169,7 +143,7 @@ def _rounds(spec: StudySpec, slots: int) -> int:
 
 
 def _shapes(spec: StudySpec) -> float:
-    """Shapes that an arm's trials have, each of which has a bank of its own in an engine."""
+    """The most shapes that an arm's trials have: each has a bank of its own in an engine."""
     searched = [arm.search.space for arm in spec.arms.values() if arm.search]
     return max((math.prod(map(_shapes_of, space, space.values())) for space in searched), default=1)
 

@@ -1,8 +1,8 @@
-"""What Tune takes for the actors of its trials: seats at the relay, which cost no process.
+"""Actor stubs: Tune's actors without a process each; their calls go to the relay.
 
-An actor a trial would be a process of 116 MB that computes nothing and takes two seconds of a core
-to come up. Tune asks a resource manager (an interface of Ray's) for whatever its actors run on;
-ours grants each trial a seat, whose calls go to the relay.
+An actor for each trial would be a process of 116 MB that computes nothing and needs two seconds of
+a core to start. Tune requests its actors' resources from a resource manager (an interface of
+Ray's); ours grants each trial a stub.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ray.air.execution import AcquiredResources, ResourceManager, ResourceReques
 
 @dataclass(frozen=True)
 class _Call:
-    """One method of a seat, as Ray calls it."""
+    """One method of a stub, called as a method of an actor's handle."""
 
     remote: Callable[..., Any]
 
 
-class Seat:
-    """A trial's actor, as far as Tune can tell.
+class ActorStub:
+    """Stands for a trial's actor in Tune.
 
     Args:
         relay: the relay's handle.
         config: the trial's, as the searcher gave it: ``request`` as JSON.
-        nothing: a reference to an empty dict: Tune's filling for results that have not come yet.
+        nothing: a reference to an empty dict, Tune's default for missing results.
     """
 
     def __init__(self, relay: Any, config: dict[str, Any], nothing: Any) -> None:
@@ -42,17 +42,17 @@ class Seat:
 
 @dataclass
 class _Granted(AcquiredResources):
-    """The right to a seat."""
+    """Resources of which Tune makes a stub."""
 
     relay: Any
     nothing: Any
 
     def _annotate_remote_entity(self, entity: Any, bundle: Any, bundle_index: int) -> Any:
-        return _Call(lambda config, **_: Seat(self.relay, config, self.nothing))
+        return _Call(lambda config, **_: ActorStub(self.relay, config, self.nothing))
 
 
-class Seats(ResourceManager):
-    """Grants a seat whenever Tune asks: the conductor hands out no more trials than slots.
+class ActorStubs(ResourceManager):
+    """Grants a stub at every request: the conductor hands out no more trials than slots.
 
     Args:
         relay: the relay's handle.
@@ -62,21 +62,21 @@ class Seats(ResourceManager):
         self._relay, self._nothing = relay, ray.put({})
 
     def request_resources(self, resource_request: ResourceRequest) -> None:
-        """Nothing has to be prepared."""
+        """No-op: a stub needs no preparation."""
 
     def cancel_resource_request(self, resource_request: ResourceRequest) -> None:
-        """Likewise."""
+        """No-op, likewise."""
 
     def has_resources_ready(self, resource_request: ResourceRequest) -> bool:
         """Always."""
         return True
 
     def acquire_resources(self, resource_request: ResourceRequest) -> AcquiredResources:
-        """A seat."""
+        """The resources of a stub."""
         return _Granted(resource_request, self._relay, self._nothing)
 
     def free_resources(self, acquired_resource: AcquiredResources) -> None:
-        """A seat nobody sits on is nothing."""
+        """No-op: an unused stub holds no resources."""
 
     def clear(self) -> None:
-        """Likewise."""
+        """No-op, likewise."""

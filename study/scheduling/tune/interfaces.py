@@ -1,4 +1,4 @@
-"""Tune's Searcher and TrialScheduler, both faces of the conductor."""
+"""Tune's Searcher and TrialScheduler, both backed by the conductor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from study.search import Conductor
 def _fatal(conductor: Conductor) -> Iterator[None]:
     """End the study on an error of its own (a lost lease, a full disk).
 
-    Tune would take it for the trial's, and run that again without end.
+    Tune would treat it as the trial's failure, and retry that without end.
     """
     try:
         yield
@@ -29,10 +29,11 @@ def _fatal(conductor: Conductor) -> Iterator[None]:
 
 
 class StudySearcher(Searcher):
-    """Hands Tune one trial of the study at a time, until the conductor has no more.
+    """Gives Tune one trial of the study at a time, until the conductor has no more.
 
-    It returns None only while some trial is running, for Tune sleeps on a None otherwise: batches
-    are told and asked when a report is taken, before Tune hears that the trial is over.
+    It returns None only while a trial is running, because Tune sleeps after a None: the conductor
+    closes batches and asks the next when it takes a report, before Tune knows that the trial is
+    over.
     """
 
     def __init__(self, conductor: Conductor, fleet: Fleet) -> None:
@@ -48,29 +49,29 @@ class StudySearcher(Searcher):
             if request is not None:
                 self._fleet.isolate(request.trial, request.alone)
         if request is None:
-            return Searcher.FINISHED if self._conductor.finished else None
+            return Searcher.FINISHED if self._conductor.drained else None
         self._names[trial_id] = request.trial
         return {"request": json.dumps(asdict(request))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """The trial's slot is free; what became of it the conductor knows from its reports."""
+        """The trial's slot is free; the conductor knows from its reports how it ended."""
         self._conductor.returned(self._names.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
-        """The journal is what is kept."""
+        """No-op: the journal holds the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Likewise."""
+        """No-op, likewise."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles searchers into snapshots that no one reads."""
+        """Empty: Tune pickles searchers into snapshots that are never read."""
         return {}
 
 
 class StudyScheduler(FIFOScheduler):
-    """Passes reports to the conductor and its word back: go on, or stop.
+    """Passes reports to the conductor and its decision back: continue or stop.
 
     Args:
         conductor: the study.
@@ -82,9 +83,9 @@ class StudyScheduler(FIFOScheduler):
         self._conductor, self._fleet = conductor, fleet
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Take the reports in ``result``, or the news that the trial's engine died.
+        """Take the reports in ``result``, or the death of the trial's engine.
 
-        The Trainable never calls itself done: Tune would then pass the scheduler by.
+        The Trainable never reports itself done: Tune would then not call the scheduler.
         """
         over = True
         with _fatal(self._conductor):
@@ -94,22 +95,23 @@ class StudyScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Nobody in particular: Tune starts what is pending in the order it came.
+        """None: Tune starts pending trials in their order.
 
-        To say the same, the scheduler this one is made from looks through all trials of the study.
+        The base class does the same, but searches all trials of the study first.
         """
 
     def _take(self, result: dict[str, Any]) -> bool:
-        """Pass on what a trial's process has to say; return whether the trial's slot is over."""
+        """Pass a trial's result to the conductor; return whether its slot is to be freed."""
         conductor, name, engine = self._conductor, result["trial"], result["died"]
         counts = engine and not self._fleet.died_with_its_node(engine)
         if counts and conductor.died(name, engine):
             return True
         for report in result["reports"]:
-            if "trouble" in report:
-                remedy = "free some space, or mend what is wrong there, then go on with "
+            if "storage_error" in report:
                 raise EngineError(
-                    report["trouble"], remedy=f"{remedy}`study resume {conductor.spec.name}`"
+                    report["storage_error"],
+                    remedy="free some space, or repair the storage. Resume with: "
+                    f"study resume {conductor.spec.name}",
                 )
             if conductor.report(name, report):
                 return True
@@ -117,5 +119,5 @@ class StudyScheduler(FIFOScheduler):
         return conductor.interrupted
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as for the searcher."""
+        """Empty, as for the searcher."""
         return {}

@@ -1,4 +1,4 @@
-"""The one run of Tune a study has."""
+"""A study's run of Tune."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray.tune.experiment import Experiment
 from ray.tune.search import SearchGenerator
 
 from study.scheduling.fleet import Fleet
-from study.scheduling.tune.actor_stubs import Seats
+from study.scheduling.tune.actor_stubs import ActorStubs
 from study.scheduling.tune.interfaces import StudyScheduler, StudySearcher
 from study.search import Conductor
 
@@ -20,11 +20,11 @@ from study.search import Conductor
 def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
     """Run trials until the conductor has no more.
 
-    Tune's controller is driven here, for its Tuner has no way to say what trials run on. It keeps
-    nothing of its own: its snapshots go to a folder that is thrown away, and what fails on the way
-    to an engine is tried again without end, for the conductor counts failures.
+    Tune's controller is driven here, because its Tuner cannot be given a resource manager. Tune
+    keeps no state: its snapshots go to a temporary folder, and it retries without end what fails
+    on the way to an engine, because the conductor counts failures.
     """
-    # Tune starts trials one after the other unless told how many may be pending.
+    # By default Tune starts trials one after the other.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
     with tempfile.TemporaryDirectory(prefix="study-tune-") as scratch:
         experiment = Experiment(
@@ -36,7 +36,7 @@ def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
             search_alg=search,
             scheduler=StudyScheduler(conductor, fleet),
             storage=experiment.storage,
-            resource_manager_factory=lambda: Seats(fleet.relay),
+            resource_manager_factory=lambda: ActorStubs(fleet.relay),
         )
         try:
             while not controller.is_finished():

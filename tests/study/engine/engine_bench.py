@@ -1,4 +1,4 @@
-"""Engines over one study's folder, in this process, and what one asks of them."""
+"""Engines over one study's folder, in this process, and calls to them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def request(trial: str = "a", seed: int = 1, **changes: Any) -> dict[str, Any]:
     return {**fixed, "settings": {**settings, "balancer": balancer}, **changes}
 
 
-def hear(engine: Engine, trial: str, count: int) -> list[dict[str, Any]]:
+def fetch(engine: Engine, trial: str, count: int) -> list[dict[str, Any]]:
     """The first ``count`` reports, or more, of a trial that has been admitted."""
     reports: list[dict[str, Any]] = []
     while len(reports) < count:
@@ -67,14 +67,14 @@ def hear(engine: Engine, trial: str, count: int) -> list[dict[str, Any]]:
 def follow(engine: Engine, asked: dict[str, Any]) -> list[dict[str, Any]]:
     """All reports of a trial up to its end."""
     engine.admit(asked)
-    reports = hear_out(engine, asked["trial"])
+    reports = fetch_all(engine, asked["trial"])
     engine.release(asked["trial"])
     return reports
 
 
-def hear_out(engine: Engine, trial: str) -> list[dict[str, Any]]:
+def fetch_all(engine: Engine, trial: str) -> list[dict[str, Any]]:
     """All reports of a trial that has been admitted; it keeps its slot."""
-    reports = hear(engine, trial, 1)
+    reports = fetch(engine, trial, 1)
     while "end" not in reports[-1]:
         found = engine.reports(trial, len(reports))
         assert found, "the trial has left"
@@ -97,11 +97,11 @@ def spent(reports: list[dict[str, Any]]) -> float:
 
 
 def slow_down(engine: Engine, pause: float = 0.003) -> Engine:
-    """Have ``engine`` look up after every step, and take ``pause`` seconds more for it."""
+    """Have ``engine`` train one step at a time, and take ``pause`` seconds more for each."""
 
     def one_step(held: object) -> int:
         time.sleep(pause)
         return 1
 
-    engine._chunk = one_step  # type: ignore[method-assign, assignment]
+    engine._training._chunk = one_step  # type: ignore[method-assign, assignment]
     return engine

@@ -84,7 +84,7 @@ def stopped_after(bench: Bench, step: int, asked: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_another_engine_goes_on_from_the_checkpoint_to_the_same_end(
+def test_another_engine_resumes_from_the_checkpoint_to_the_same_end(
     bench: Bench, step: int
 ) -> None:
     whole = follow(bench.engine(), request("whole"))
@@ -154,7 +154,7 @@ def test_an_engines_seconds_are_accounted_for(bench: Bench) -> None:
     assert sum(seconds.values()) - seconds["start_up"] <= elapsed
 
 
-def test_a_home_that_is_not_there_is_told(digits: PreparedData, tmp_path: Path) -> None:
+def test_a_home_that_is_not_there_is_an_error(digits: PreparedData, tmp_path: Path) -> None:
     engine = Engine(config("e", tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="shared storage"):
         engine.prepare(digits.to_dict(), 220, 1)

@@ -1,4 +1,4 @@
-"""Who is blamed when something raises: the trial whose code it was, and nobody else."""
+"""Who is blamed for an exception: the trial whose code raised it, and no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_bench import Bench, follow, hear, hear_out, numbers, request, slow_down, spent
+from engine_bench import Bench, fetch, fetch_all, follow, numbers, request, slow_down, spent
 from torch import Tensor
 
 from study.engine.engine import Engine
@@ -83,7 +83,7 @@ def fused(trial: str, seed: int, fuse: float = 1e9, **changes: Any) -> dict[str,
 
 def gather(engine: Engine, *trials: str) -> dict[str, list[dict[str, Any]]]:
     """All reports of trials that have been admitted; their slots are given back at the end."""
-    found = {trial: hear_out(engine, trial) for trial in trials}
+    found = {trial: fetch_all(engine, trial) for trial in trials}
     for trial in trials:
         engine.release(trial)
     return found
@@ -108,7 +108,7 @@ def test_only_the_trial_that_raises_alone_crashes_and_the_others_numbers_are_as_
     engine = slow_down(bench.engine(width=3), 0.0)
     engine.admit(calm[0])
     if before:  # the others are ahead, with a checkpoint each
-        hear(engine, "one", before)
+        fetch(engine, "one", before)
     engine.admit(fused("two", 2, fuse))
     engine.admit(calm[1])
     found = gather(engine, "one", "two", "three")
@@ -136,10 +136,10 @@ def test_two_that_raise_are_both_found(bench: Bench) -> None:
     assert all(found[name][-1]["end"]["reason"] == "crashed" for name in ("bad", "worse"))
 
 
-def test_a_crash_that_nobody_heard_of_is_lost_work(bench: Bench) -> None:
+def test_a_crash_that_was_not_delivered_is_lost_work(bench: Bench) -> None:
     engine = bench.engine()
     engine.admit(fused("bad", 1, 9))
-    while not engine._runs["bad"].over:
+    while not engine._slots.runs["bad"].over:
         time.sleep(0.001)
     account = engine.stop()
     assert account["unreported"] == {"bad": pytest.approx(account["seconds"]["training"])}
@@ -159,7 +159,7 @@ def test_a_trial_that_raises_while_its_shape_is_timed_leaves_that_to_the_next(
     assert found["good"][0]["start"]["seconds_per_image"] > 0
 
 
-def test_a_suspect_may_be_released_or_put_down_while_another_is_tried(bench: Bench) -> None:
+def test_a_suspect_may_be_released_or_suspended_while_another_is_tried(bench: Bench) -> None:
     expected = alone(bench, fused("c", 3), 3)
     for leaving in ("release", "suspend"):
         engine = slow_down(bench.engine(width=3), 0.005)
@@ -168,7 +168,7 @@ def test_a_suspect_may_be_released_or_put_down_while_another_is_tried(bench: Ben
         engine.admit(fused(trials["b"], 2))
         engine.admit(fused(trials["c"], 3))
         deadline = time.monotonic() + 60
-        while not any(run.suspect for run in engine._waiting) and time.monotonic() < deadline:
+        while not any(run.suspect for run in engine._slots.waiting) and time.monotonic() < deadline:
             time.sleep(0.001)
         if leaving == "release":
             engine.release(trials["b"])
@@ -176,7 +176,7 @@ def test_a_suspect_may_be_released_or_put_down_while_another_is_tried(bench: Ben
             assert numbers(found[trials["c"]]) == expected
         else:
             seconds = engine.suspend()
-            assert set(seconds) | {t for t in trials.values() if t in engine.aboard()[1]} == set(
+            assert set(seconds) | {t for t in trials.values() if t in engine.occupancy()[1]} == set(
                 trials.values()
             )
             found = {trials["c"]: follow(bench.engine(width=3), fused(trials["c"], 3))}
@@ -189,7 +189,7 @@ def test_newcomers_wait_until_it_is_known_whose_fault_it_was(bench: Bench) -> No
     engine.admit(fused("bad", 1, 9))
     engine.admit(fused("good", 2))
     deadline = time.monotonic() + 60
-    while not any(run.suspect for run in engine._waiting) and time.monotonic() < deadline:
+    while not any(run.suspect for run in engine._slots.waiting) and time.monotonic() < deadline:
         time.sleep(0.001)
     engine.admit(fused("late", 4))
     found = gather(engine, "bad", "good", "late")
@@ -259,7 +259,7 @@ def test_an_engine_whose_device_fails_ends_and_blames_no_trial(
     engine = bench.engine(width=2)
     engine.admit(fused("a", 1, 15))
     engine.admit(fused("b", 2))
-    hear(engine, "a", 1)
+    fetch(engine, "a", 1)
     monkeypatch.setattr(torch, "ones", ones)
     with pytest.raises(RuntimeError, match=engine.config.name) as failure:
         engine.serve()
@@ -279,14 +279,14 @@ def test_code_that_ends_its_process_ends_the_engine_and_not_silently(bench: Benc
     assert isinstance(failure.value.__cause__, SystemExit)
 
 
-def test_a_full_disk_is_trouble_and_never_a_trials_failure(bench: Bench) -> None:
-    """A process of its own under a limit on file sizes, which writing meets as it meets a full
-    disk: at a report, at a suspension, at a confirm run's artifacts. Then there is room again."""
+def test_a_full_disk_is_a_storage_error_and_never_a_trials_failure(bench: Bench) -> None:
+    """A process of its own under a limit on file sizes, which fails writes as a full disk does: at
+    a report, at a suspension, at a confirm run's artifacts. Then the limit is lifted."""
     code = f"""
 import json, os, resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from engine_bench import Bench, follow, hear, request, slow_down
+from engine_bench import Bench, follow, fetch, request, slow_down
 from vae_core.data import PreparedData
 home = Path({str(bench.home)!r})
 bench = Bench(home, PreparedData.from_dict(json.loads({json.dumps(bench.data.to_dict())!r})))
@@ -297,11 +297,11 @@ found = {{}}
 
 engine = bench.engine()
 engine.admit(request("a", until=1))
-hear(engine, "a", 1)
+fetch(engine, "a", 1)
 engine.release("a")
 limit(4000)
 engine.admit(request("a", after=1))
-found["trouble"] = engine.reports("a", 0)
+found["report"] = engine.reports("a", 0)
 found["left"] = files("a")
 engine.release("a")
 
@@ -327,11 +327,11 @@ os._exit(0)  # torch may abort an exit that comes soon after one of its threads 
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
-    for key, trial in (("trouble", "a"), ("artifacts", "c")):
-        (told,) = found[key]
-        assert "end" not in told
-        assert "File too large" in told["trouble"]
-        assert f"/trials/{trial}" in told["trouble"]
+    for key, trial in (("report", "a"), ("artifacts", "c")):
+        (delivered,) = found[key]
+        assert "end" not in delivered
+        assert "File too large" in delivered["storage_error"]
+        assert f"/trials/{trial}" in delivered["storage_error"]
     assert found["left"] == ["000000010-000001.ckpt"]
     assert found["artifacts left"] == []
     assert found["suspended"] == {}

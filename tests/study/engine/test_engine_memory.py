@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from engine_bench import REPORTS, Bench, follow, hear, hear_out, numbers, request, slow_down, spent
+from engine_bench import (
+    REPORTS,
+    Bench,
+    fetch,
+    fetch_all,
+    follow,
+    numbers,
+    request,
+    slow_down,
+    spent,
+)
 from torch import Tensor
 
 from study.engine.engine import Engine
@@ -63,7 +73,7 @@ def roomy(trial: str, seed: int = 1, **changes: Any) -> dict[str, Any]:
 
 def gather(engine: Engine, *trials: str) -> dict[str, list[dict[str, Any]]]:
     """All reports of trials that have been admitted."""
-    return {trial: hear_out(engine, trial) for trial in trials}
+    return {trial: fetch_all(engine, trial) for trial in trials}
 
 
 def widths(reports: list[dict[str, Any]]) -> list[int]:
@@ -75,7 +85,7 @@ def changing(bench: Bench, asked: dict[str, Any], narrow: int) -> list[str]:
     if narrow < REPORTS:
         first = bench.engine(width=4)
         first.admit(asked | {"until": REPORTS - narrow})
-        hear(first, asked["trial"], REPORTS - narrow)
+        fetch(first, asked["trial"], REPORTS - narrow)
         first.stop()
     return numbers(follow(bench.engine(width=2), asked))
 
@@ -85,10 +95,10 @@ def test_banks_are_halved_until_they_fit_and_trials_go_on_where_they_were(bench:
     engine = slow_down(bench.engine(width=4), 0.01)
     for seed, name in enumerate(names):
         engine.admit(roomy(name, seed))
-    hear(engine, "a", 1)
+    fetch(engine, "a", 1)
     Room.rows = 2
     found = gather(engine, *names)
-    assert engine.aboard()[0] == 2
+    assert engine.occupancy()[0] == 2
     for seed, name in enumerate(names):
         reports = found[name]
         assert [report["step"] for report in reports] == [1, 2, 3, 4]
@@ -113,7 +123,7 @@ def test_a_width_that_never_fitted_is_in_no_key(bench: Bench) -> None:
     found = gather(engine, *"ab")
     assert {width for reports in found.values() for width in widths(reports)} == {1}
     assert all(reports[-1]["end"]["state"] == "complete" for reports in found.values())
-    assert engine.aboard()[0] == 1
+    assert engine.occupancy()[0] == 1
 
 
 def test_with_one_row_a_bank_the_trial_that_does_not_fit_has_crashed(bench: Bench) -> None:
@@ -129,15 +139,15 @@ def test_with_one_row_a_bank_the_trial_that_does_not_fit_has_crashed(bench: Benc
     for name in "ab":
         assert found[name][-1]["end"]["state"] == "complete"
         assert widths(found[name])[-1] == 1
-    assert engine.aboard()[0] == 1
+    assert engine.occupancy()[0] == 1
 
 
 def test_a_report_that_memory_is_short_for_is_made_again_in_narrower_banks(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.engine import trial_run as run
+    from study.engine import trial_run
 
-    real, failed = run.scores, []
+    real, failed = trial_run.scores, []
 
     def scores(*args: Any) -> dict[str, float]:
         if not failed:
@@ -145,12 +155,12 @@ def test_a_report_that_memory_is_short_for_is_made_again_in_narrower_banks(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB")
         return real(*args)
 
-    monkeypatch.setattr(run, "scores", scores)
+    monkeypatch.setattr(trial_run, "scores", scores)
     engine = bench.engine(width=2)
     engine.admit(roomy("a"))
     engine.admit(roomy("b", 2))
     found = gather(engine, *"ab")
     assert [[r["step"] for r in reports] for reports in found.values()] == [[1, 2, 3, 4]] * 2
-    assert engine.aboard()[0] == 1
+    assert engine.occupancy()[0] == 1
     again = follow(bench.engine(width=1), roomy("again"))
     assert numbers(found["a"]) == numbers(again)

@@ -1,4 +1,4 @@
-"""What an engine leaves when it goes, at any moment, and how another goes on from it."""
+"""What an engine leaves when it ends, at any moment, and how another resumes from it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from engine_bench import (
     Bench,
+    fetch,
     follow,
-    hear,
     makers,
     numbers,
     request,
@@ -27,15 +27,15 @@ from engine_bench import (
 )
 
 from study.engine import checkpoints
-from study.engine import engine as engine_module
+from study.engine import heartbeat as heartbeat_module
 from study.engine.engine import Engine
 
 
 def cut(bench: Bench, count: int, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Let an engine go up to a report, then no further; return what it told."""
+    """Have an engine train up to a report, then stop; return its reports."""
     engine = bench.engine()
     engine.admit(asked | {"until": count})
-    found = hear(engine, asked["trial"], count)
+    found = fetch(engine, asked["trial"], count)
     engine.stop()
     return found
 
@@ -66,29 +66,29 @@ def test_a_damaged_checkpoint_costs_a_segment_and_no_number(
     for file in files if both else files[1:]:
         damage(file)
     lost = 1 if not both else 3
-    heard = follow(bench.engine(epoch=2), request("cut", after=3))
-    assert numbers(heard) == numbers(whole[3 - lost :])
-    assert makers(heard) == ["engine-2"] * (lost + 1), "what was known and is done again, too"
-    assert numbers(heard[:lost]) == numbers(known[3 - lost :])
+    fetched = follow(bench.engine(epoch=2), request("cut", after=3))
+    assert numbers(fetched) == numbers(whole[3 - lost :])
+    assert makers(fetched) == ["engine-2"] * (lost + 1), "what was known and is done again, too"
+    assert numbers(fetched[:lost]) == numbers(known[3 - lost :])
     assert bench.checkpoints("cut") == ["000000030-000002.ckpt", "000000040-000002.ckpt"]
 
 
-def test_reports_that_no_driver_heard_come_from_the_checkpoint_with_their_maker(
+def test_undelivered_reports_come_from_the_checkpoint_with_their_maker(
     bench: Bench,
 ) -> None:
     whole = follow(bench.engine(), request("whole"))
     known = cut(bench, 3, request("cut"))
     engine = bench.engine()
-    heard = follow(engine, request("cut", after=1))
-    assert numbers(heard) == numbers(whole[1:])
-    assert makers(heard) == ["engine-1", "engine-1", "engine-2"]
-    assert {report["start"]["engine"] for report in heard} == {"engine-2"}
-    assert [r["seconds"] for r in heard[:2]] == [r["seconds"] for r in known[1:]]
+    fetched = follow(engine, request("cut", after=1))
+    assert numbers(fetched) == numbers(whole[1:])
+    assert makers(fetched) == ["engine-1", "engine-1", "engine-2"]
+    assert {report["start"]["engine"] for report in fetched} == {"engine-2"}
+    assert [r["seconds"] for r in fetched[:2]] == [r["seconds"] for r in known[1:]]
     account = engine.stop()["seconds"]
-    assert account["training"] + account["evaluation"] == pytest.approx(spent(heard[2:]))
+    assert account["training"] + account["evaluation"] == pytest.approx(spent(fetched[2:]))
 
 
-def test_an_end_that_no_driver_heard_is_not_trained_for_again(bench: Bench) -> None:
+def test_an_undelivered_end_is_not_trained_for_again(bench: Bench) -> None:
     for trial, changes in {
         "complete": {},
         "failed": {"training": {"lr": 1e30}},
@@ -96,52 +96,54 @@ def test_an_end_that_no_driver_heard_is_not_trained_for_again(bench: Bench) -> N
     }.items():
         first, second = bench.engine(), bench.engine()
         first.admit(request(trial, **changes))
-        told = hear(first, trial, 1)
-        while "end" not in told[-1]:
-            told += first.reports(trial, len(told))
+        made = fetch(first, trial, 1)
+        while "end" not in made[-1]:
+            made += first.reports(trial, len(made))
         first.stop()
-        for after in (0, len(told) - 1):
-            heard = follow(second, request(trial, after=after, **changes))
-            assert numbers(heard) == numbers(told[after:])
-            assert makers(heard) == [first.config.name] * (len(told) - after)
+        for after in (0, len(made) - 1):
+            fetched = follow(second, request(trial, after=after, **changes))
+            assert numbers(fetched) == numbers(made[after:])
+            assert makers(fetched) == [first.config.name] * (len(made) - after)
         seconds = second.stop()["seconds"]
         assert (seconds["training"], seconds["evaluation"], seconds["pilot"]) == (0, 0, 0)
 
 
-def test_what_is_in_a_checkpoint_is_heard_before_a_row_is_free(bench: Bench) -> None:
-    told = cut(bench, 2, request("cut"))
+def test_reports_in_a_checkpoint_are_delivered_before_a_row_is_free(bench: Bench) -> None:
+    made = cut(bench, 2, request("cut"))
     engine = bench.engine()
     engine.admit(request("endless", training={"epochs": 10_000}))
     engine.admit(request("cut", until=2, after=1))
-    assert numbers(hear(engine, "cut", 1)) == numbers(told[1:])
-    assert engine.aboard() == (1, ["endless", "cut"])
+    assert numbers(fetch(engine, "cut", 1)) == numbers(made[1:])
+    assert engine.occupancy() == (1, ["endless", "cut"])
     engine.release("cut")
-    assert engine.aboard() == (1, ["endless"])
+    assert engine.occupancy() == (1, ["endless"])
 
 
 def test_a_trial_asked_up_to_a_report_it_has_passed_trains_no_further(bench: Bench) -> None:
     cut(bench, 3, request("cut"))
     engine = bench.engine()
     engine.admit(request("cut", after=1, until=2))
-    assert [report["step"] for report in hear(engine, "cut", 2)] == [2, 3]
+    assert [report["step"] for report in fetch(engine, "cut", 2)] == [2, 3]
     assert engine.stop()["seconds"]["training"] == 0
 
 
-def test_a_stay_whose_release_was_lost_ends_for_whoever_asks_for_the_next(bench: Bench) -> None:
+def test_a_run_whose_release_was_lost_ends_for_the_next_caller(
+    bench: Bench,
+) -> None:
     whole = follow(bench.engine(), request("whole"))
     engine = bench.engine()
     engine.admit(request("held", until=2))
-    told = hear(engine, "held", 2)
+    made = fetch(engine, "held", 2)
     further = request("held", after=2, until=3)
     engine.admit(further)  # the relay died with the release, and its successor asks
-    assert numbers(engine.reports("held", 0)) == numbers(told)
-    assert engine.reports("held", 2) == [], "the stay is over, and nobody waits for ever"
+    assert numbers(engine.reports("held", 0)) == numbers(made)
+    assert engine.reports("held", 2) == [], "the run is over, and no caller waits for ever"
     engine.release("held")
     engine.admit(further)
-    assert numbers(hear(engine, "held", 1)) == numbers(whole[2:3])
+    assert numbers(fetch(engine, "held", 1)) == numbers(whole[2:3])
 
 
-def test_all_checkpoints_stay_if_wanted_and_a_trial_goes_on_from_any(bench: Bench) -> None:
+def test_all_checkpoints_stay_if_wanted_and_a_trial_resumes_from_any(bench: Bench) -> None:
     whole = follow(bench.engine(keep="all"), request())
     assert len(bench.checkpoints("a")) == 4
     for report in (1, 2, 3, 4):
@@ -153,7 +155,7 @@ def test_all_checkpoints_stay_if_wanted_and_a_trial_goes_on_from_any(bench: Benc
         assert numbers(follow(bench.engine(width=1), request(name))) == numbers(whole)
 
 
-# -- putting trials down inside a segment ---------------------------------------------------------
+# -- suspending trials inside a segment -----------------------------------------------------------
 
 
 FAMILIES = [
@@ -167,7 +169,7 @@ FAMILIES = [
 
 @pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("seed", range(4))
-def test_trials_put_down_anywhere_go_on_to_the_same_end(
+def test_trials_suspended_anywhere_resume_to_the_same_end(
     bench: Bench, width: int, seed: int
 ) -> None:
     """Several times over, each time in another engine, row and order of neighbours."""
@@ -186,28 +188,28 @@ def test_trials_put_down_anywhere_go_on_to_the_same_end(
     for name in asked:
         checkpoints.retire(bench.folder(name), "none")
 
-    heard: dict[str, list[dict[str, Any]]] = {name: [] for name in asked}
+    fetched: dict[str, list[dict[str, Any]]] = {name: [] for name in asked}
     inside, charged = 0, 0.0
     for launch in itertools.count(1):
         engine = bench.engine(width=width, epoch=launch)
         if launch <= 4:
             slow_down(engine)
-        left = [n for n in asked if not heard[n] or "end" not in heard[n][-1]]
+        left = [n for n in asked if not fetched[n] or "end" not in fetched[n][-1]]
         chance.shuffle(left)
         for name in left:
-            engine.admit(asked[name] | {"after": len(heard[name])})
+            engine.admit(asked[name] | {"after": len(fetched[name])})
         if launch <= 4:
             time.sleep(chance.uniform(0.0, 0.12))
-            heard_now = {name: listened(engine, name) for name in left}
+            received = {name: delivered_now(engine, name) for name in left}
             seconds = engine.suspend()
             charged += sum(seconds.values())
             assert set(seconds) <= set(left)
             assert all(engine.reports(name, 0) == [] for name in seconds)
-            assert not set(engine.aboard()[1]) & set(seconds)
+            assert not set(engine.occupancy()[1]) & set(seconds)
         else:
-            heard_now = {name: follow(engine, asked[name] | at(heard[name])) for name in left}
-        for name, reports in heard_now.items():
-            heard[name] += reports
+            received = {name: follow(engine, asked[name] | at(fetched[name])) for name in left}
+        for name, reports in received.items():
+            fetched[name] += reports
         for name in left:
             saved = checkpoints.newest(bench.folder(name))
             inside += saved is not None and len(saved.row["history"]) > 0
@@ -215,31 +217,31 @@ def test_trials_put_down_anywhere_go_on_to_the_same_end(
         assert account["unreported"] == {}, "what a suspended trial did is the caller's to charge"
         if launch > 4:
             break
-    assert {name: numbers(reports) for name, reports in heard.items()} == undisturbed
+    assert {name: numbers(reports) for name, reports in fetched.items()} == undisturbed
     assert inside > 0
     accounts = [e.stop()["seconds"] for e in bench.engines[1:]]
     trained = sum(a["training"] + a["evaluation"] for a in accounts)
-    told = sum(spent(reports) for reports in heard.values())
-    assert trained == pytest.approx(told + charged), "every second is charged once"
+    reported = sum(spent(reports) for reports in fetched.values())
+    assert trained == pytest.approx(reported + charged), "every second is charged once"
 
 
-def at(heard: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"after": len(heard)}
+def at(fetched: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"after": len(fetched)}
 
 
-def listened(engine: Engine, trial: str) -> list[dict[str, Any]]:
-    """What there is to hear of ``trial`` now, without waiting."""
-    run = engine._runs.get(trial)
+def delivered_now(engine: Engine, trial: str) -> list[dict[str, Any]]:
+    """The deliverables of ``trial`` now, without waiting."""
+    run = engine._slots.runs.get(trial)
     return engine.reports(trial, 0) if run is not None and run.deliverables else []
 
 
-def test_putting_down_lets_waiting_calls_go_and_another_trial_in(bench: Bench) -> None:
+def test_suspending_ends_waiting_calls_and_admits_another_trial(bench: Bench) -> None:
     engine = bench.engine()
     engine.admit(request("endless", training={"epochs": 10_000}))
     engine.admit(request("waiting"))
-    heard: list[Any] = []
+    fetched: list[Any] = []
     callers = [
-        threading.Thread(target=lambda trial=trial: heard.append(engine.reports(trial, 0)))
+        threading.Thread(target=lambda trial=trial: fetched.append(engine.reports(trial, 0)))
         for trial in ("endless", "waiting")
     ]
     for caller in callers:
@@ -248,7 +250,7 @@ def test_putting_down_lets_waiting_calls_go_and_another_trial_in(bench: Bench) -
     seconds = engine.suspend()
     for caller in callers:
         caller.join(20)
-    assert heard == [[], []]
+    assert fetched == [[], []]
     assert seconds["endless"] > 0
     assert seconds["waiting"] == 0
     assert not bench.folder("waiting").exists()
@@ -256,10 +258,12 @@ def test_putting_down_lets_waiting_calls_go_and_another_trial_in(bench: Bench) -
     assert follow(engine, request("next"))[-1]["end"]["state"] == "complete"
 
 
-def test_a_trial_that_is_over_is_heard_even_when_the_others_were_put_down(bench: Bench) -> None:
+def test_a_trial_that_is_over_is_delivered_though_the_others_are_suspended(
+    bench: Bench,
+) -> None:
     engine = bench.engine(width=2)
     engine.admit(request("held", until=1))
-    hear(engine, "held", 1)
+    fetch(engine, "held", 1)
     engine.admit(request("endless", training={"epochs": 10_000}))
     time.sleep(0.05)
     assert set(engine.suspend()) == {"endless"}
@@ -278,15 +282,15 @@ def contents(home: Path) -> dict[str, tuple[int, bytes]]:
 def test_a_fenced_engine_writes_nothing_and_ends(
     bench: Bench, ending: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BEAT", 1000.0)
+    monkeypatch.setattr(heartbeat_module, "BEAT", 1000.0)
     journal = bench.home / "journal"
     journal.mkdir()
     (journal / "000001.log").touch()
     engine = slow_down(bench.engine(width=2, epoch=1), 0.01)
     engine.admit(request("a", phase="confirm", training={"reports": 2 if ending else 20}))
     engine.admit(request("b", seed=2, training={"reports": 2 if ending else 20}))
-    hear(engine, "a", 1)
-    hear(engine, "b", 1)
+    fetch(engine, "a", 1)
+    fetch(engine, "b", 1)
     (journal / "000002.log").touch()
     before = contents(bench.home)
     engine.serve()
@@ -299,10 +303,10 @@ def test_a_fenced_engine_writes_nothing_and_ends(
     assert not (bench.folder("a") / "model.pt").exists()
 
 
-def test_a_fenced_engine_cannot_put_trials_down(
+def test_a_fenced_engine_cannot_suspend_trials(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BEAT", 1000.0)
+    monkeypatch.setattr(heartbeat_module, "BEAT", 1000.0)
     (bench.home / "journal").mkdir()
     (bench.home / "journal" / "000007.log").touch()
     engine = slow_down(bench.engine(epoch=7))
@@ -314,10 +318,10 @@ def test_a_fenced_engine_cannot_put_trials_down(
     engine.serve()
 
 
-def test_an_idle_engine_learns_of_the_fence_from_its_heart(
+def test_an_idle_engine_notices_the_fence_at_its_heartbeat(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BEAT", 0.01)
+    monkeypatch.setattr(heartbeat_module, "BEAT", 0.01)
     (bench.home / "journal").mkdir()
     (bench.home / "journal" / "000001.log").touch()
     engine = bench.engine()
@@ -341,7 +345,7 @@ def worked(account: dict[str, Any]) -> float:
 def test_every_heartbeat_adds_up_to_whole_reports_and_what_is_unreported(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BEAT", 0.005)
+    monkeypatch.setattr(heartbeat_module, "BEAT", 0.005)
     engine = slow_down(bench.engine(width=2))
     seen = []
     engine.admit(request())
@@ -353,28 +357,28 @@ def test_every_heartbeat_adds_up_to_whole_reports_and_what_is_unreported(
     reports = follow(engine, request())
     totals = [0.0, *itertools.accumulate(spent([report]) for report in reports)]
     for beat in seen:
-        told = worked(beat) - sum(beat["unreported"].values())
-        assert min(abs(told - total) for total in totals) < 1e-9
+        reported = worked(beat) - sum(beat["unreported"].values())
+        assert min(abs(reported - total) for total in totals) < 1e-9
         assert set(beat["unreported"]) <= {"a"}
         assert (beat["engine"], beat["device"], beat["width"]) == ("engine-0", "cpu", 2)
         assert beat["startup_seconds"] == beat["seconds"]["start_up"] > 0
     assert any(beat["unreported"] for beat in seen)
 
 
-def test_the_last_word_is_the_account_and_no_heartbeat_follows_it(
+def test_the_returned_account_is_the_last_and_no_heartbeat_follows_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BEAT", 0.001)
+    monkeypatch.setattr(heartbeat_module, "BEAT", 0.001)
     engine = slow_down(bench.engine())
     engine.admit(request())
-    hear(engine, "a", 1)
+    fetch(engine, "a", 1)
     account = engine.stop()
     assert account == engine.stop()
     assert account.keys() == (heartbeat(bench, engine) or {}).keys()
     (bench.home / "engines" / "engine-0.json").unlink()
     time.sleep(0.05)
     assert heartbeat(bench, engine) is None
-    reports = list(engine._runs["a"].reports)
+    reports = list(engine._slots.runs["a"].reports)
     assert worked(account) == pytest.approx(spent(reports) + account["unreported"].get("a", 0.0))
 
 
@@ -382,29 +386,29 @@ def test_a_released_trials_lost_work_stays_in_the_account(bench: Bench) -> None:
     engine = slow_down(bench.engine(width=2))
     engine.admit(request("gone", training={"epochs": 1000, "reports": 1}))
     engine.admit(request("stays", seed=2))
-    heard = hear(engine, "stays", 2)
+    fetched = fetch(engine, "stays", 2)
     engine.release("gone")
-    while "end" not in heard[-1]:
-        heard += engine.reports("stays", len(heard))
+    while "end" not in fetched[-1]:
+        fetched += engine.reports("stays", len(fetched))
     account = engine.stop()
     assert account["unreported"].keys() == {"gone"}
     assert account["unreported"]["gone"] > 0
-    assert worked(account) == pytest.approx(spent(heard) + account["unreported"]["gone"])
+    assert worked(account) == pytest.approx(spent(fetched) + account["unreported"]["gone"])
 
 
 def test_reports_that_nobody_asked_for_before_a_release_are_lost_work(bench: Bench) -> None:
     engine = bench.engine()
     engine.admit(request())
-    heard = hear(engine, "a", 1)
-    while not engine._runs["a"].over:
+    fetched = fetch(engine, "a", 1)
+    while not engine._slots.runs["a"].over:
         time.sleep(0.01)
     engine.release("a")
     account = engine.stop()
-    assert len(heard) < 4
-    assert worked(account) == pytest.approx(spent(heard) + account["unreported"]["a"])
+    assert len(fetched) < 4
+    assert worked(account) == pytest.approx(spent(fetched) + account["unreported"]["a"])
 
 
-def test_time_waited_is_told_while_it_passes(bench: Bench) -> None:
+def test_waiting_time_is_in_the_account_while_it_passes(bench: Bench) -> None:
     engine, start = bench.engine(), time.perf_counter()
     time.sleep(0.1)
     first = engine._account()["seconds"]["waiting"]
@@ -413,20 +417,20 @@ def test_time_waited_is_told_while_it_passes(bench: Bench) -> None:
     assert engine._account()["seconds"]["waiting"] > first
 
 
-def test_a_killed_engines_word_is_whole_and_its_trial_goes_on(bench: Bench) -> None:
+def test_a_killed_engines_heartbeat_is_whole_and_its_trial_resumes(bench: Bench) -> None:
     """A process of its own, killed by the system at moments it does not choose."""
     here = bench.engine()
     whole = numbers(follow(here, request("whole")))
-    here.stop()  # the other's name is the same, and so is where it leaves word
-    word = bench.home / "engines" / "engine-0.json"
+    here.stop()  # the other's name is the same, and so is its heartbeat file
+    beat_file = bench.home / "engines" / "engine-0.json"
     code = f"""
 import json, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from engine_bench import Bench, request, slow_down
-from study.scheduling import engine
+from study.engine import heartbeat
 from vae_core.data import PreparedData
-engine.BEAT = 0.002
+heartbeat.BEAT = 0.002
 engine = slow_down(Bench(Path({str(bench.home)!r}), PreparedData.from_dict(
     json.loads({json.dumps(bench.data.to_dict())!r}))).engine(), 0.001)
 engine.admit(request("killed"))
@@ -435,17 +439,17 @@ while engine.reports("killed", 0):
 """
     chance = random.Random(0)
     for _ in range(2):
-        word.unlink()
+        beat_file.unlink()
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
-        while not word.exists() or not worked(json.loads(word.read_text())):
-            time.sleep(0.001)  # what it tells first may be a former one's work
+        while not beat_file.exists() or not worked(json.loads(beat_file.read_text())):
+            time.sleep(0.001)  # its first heartbeat may be of former work
         time.sleep(chance.uniform(0, 0.05))
         os.kill(process.pid, 9)
         process.wait()
         process.stdout.close()
-        beat = json.loads(word.read_text())
+        beat = json.loads(beat_file.read_text())
         assert worked(beat) > 0
         assert set(beat["unreported"]) <= {"killed"}
     assert numbers(follow(bench.engine(epoch=2), request("killed"))) == whole

@@ -1,4 +1,4 @@
-"""What a trial's end is measured by, closely: what it costs, and that nothing can bend it."""
+"""The final evaluation: what it measures, what it costs, and that it does not depend on engines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_bench import Bench, follow, hear, numbers, request, spent
+from engine_bench import Bench, fetch, follow, numbers, request, spent
 from PIL import Image
 
 from study.engine import checkpoints
@@ -86,13 +86,13 @@ def test_the_distances_are_those_of_the_model_that_was_kept(measured: Any) -> No
 def test_a_number_has_its_network_and_n_beside_it(measured: Any) -> None:
     bench, engine, reports = measured
     end = reports[-1]["end"]
-    told = json.loads((bench.home / end["artifacts"]["distances"]).read_text())["classifier"]
-    assert told["n"] == 200
-    assert {"network", "sha256", "preprocessing", "dims", "test_error"} <= set(told)
-    assert told["values"] == {k: v for k, v in end["metrics"].items() if k in told["values"]}
-    assert len(told["values"]) == 6 * len(GENERATED)
+    found = json.loads((bench.home / end["artifacts"]["distances"]).read_text())["classifier"]
+    assert found["n"] == 200
+    assert {"network", "sha256", "preprocessing", "dims", "test_error"} <= set(found)
+    assert found["values"] == {k: v for k, v in end["metrics"].items() if k in found["values"]}
+    assert len(found["values"]) == 6 * len(GENERATED)
     described = engine._evaluation.features()["classifier"]
-    assert described == {k: v for k, v in told.items() if k != "values"}
+    assert described == {k: v for k, v in found.items() if k != "values"}
 
 
 def test_pictures_and_tables_can_be_opened(measured: Any) -> None:
@@ -134,7 +134,9 @@ def test_the_second_stage_is_charged_under_its_own_name(measured: Any) -> None:
 
 
 @pytest.mark.parametrize("trials", ["confirm", "all"])
-def test_search_trials_are_measured_closely_if_the_study_says_so(bench: Bench, trials: str) -> None:
+def test_search_trials_get_a_final_evaluation_if_the_spec_says_so(
+    bench: Bench, trials: str
+) -> None:
     end = follow(bench.engine(trials=trials), request("s", phase="search"))[-1]["end"]
     assert ("test/smoothness" in end["metrics"]) == (trials == "all")
     assert end["artifacts"] == {}, "files are for confirm runs"
@@ -157,7 +159,7 @@ def test_a_row_with_a_head_is_measured_by_its_own_likelihood(bench: Bench) -> No
     engine.admit(plain)
     engine.admit(head)
     for name in ("p", "h"):
-        reports = hear(engine, name, 1)
+        reports = fetch(engine, name, 1)
         while "end" not in reports[-1]:
             reports += engine.reports(name, len(reports))
         found = reports[-1]["end"]["metrics"]
@@ -171,13 +173,13 @@ def begun(bench: Bench, **evaluation: Any) -> Engine:
     """An engine in the middle of a trial's second stage."""
     engine = bench.engine(generators=["second_stage"], **evaluation)
     engine.admit(request("t", phase="confirm"))
-    hear(engine, "t", 3)
-    while not engine._seconds["second_stage"]:
+    fetch(engine, "t", 3)
+    while not engine._slots.account.seconds["second_stage"]:
         time.sleep(0.01)
     return engine
 
 
-def test_close_measurements_are_put_off_at_once_and_end_the_same_elsewhere(bench: Bench) -> None:
+def test_a_final_evaluation_is_postponed_at_once_and_ends_the_same_elsewhere(bench: Bench) -> None:
     whole = follow(
         bench.engine(generators=["second_stage"], second_stage=STAGE),
         request("whole", phase="confirm"),
@@ -208,7 +210,7 @@ def digest(bench: Bench, trial: str) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_a_killed_engine_loses_only_the_close_measurements(bench: Bench) -> None:
+def test_a_killed_engine_loses_only_the_final_evaluation(bench: Bench) -> None:
     begun(bench, second_stage=LONG)  # and nobody stops it: its epoch is over
     again = bench.engine(epoch=2, generators=["second_stage"], second_stage=STAGE)
     rest = follow(again, request("t", phase="confirm", after=3))

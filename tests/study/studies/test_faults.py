@@ -68,10 +68,10 @@ BROKEN = """
 import sys
 from study.scheduling.fleet import Fleet
 
-def look_at(self, preparing):
+def poll(self, preparing):
     raise LookupError("no such engine")
 
-Fleet._look_at = look_at
+Fleet._poll = poll
 from study.cli import main
 main()
 """

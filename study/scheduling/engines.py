@@ -1,0 +1,75 @@
+"""From a spec to running engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from study.journal import Journal
+from study.journal.events import SlotsChosen
+from study.scheduling.fleet import Fleet, Note
+from study.scheduling.sizing import EnginePlan, best_width, engine_plan, widths_to_try
+from study.search import Conductor
+from study.spec import StudySpec
+from vae_core.data import PreparedData
+
+
+@contextmanager
+def running_engines(
+    spec: StudySpec,
+    data: PreparedData,
+    weights: Path | None,
+    home: Path,
+    conductor: Conductor,
+    note: Note,
+) -> Iterator[Fleet]:
+    """Engines that train what ``conductor`` hands out, and whose slots it knows then.
+
+    At the end they are stopped, and their time accounts recorded.
+
+    Args:
+        spec: says how many engines, and what they evaluate.
+        data: the prepared images.
+        weights: the file of the Inception network's weights, if the study needs them.
+        home: the study's folder.
+        conductor: the study.
+        note: records events of the engines; also called from another thread.
+
+    Raises:
+        ResourceError: the cluster lacks what the spec requires.
+        EngineError: an engine cannot begin.
+    """
+    journal = conductor.journal
+    plan = engine_plan(spec.engines)
+    widths = widths_to_try(spec, plan.device, plan.count, journal.entries)
+    fleet = Fleet(plan.config(spec, home, journal.epoch, weights), plan.count, widths[-1])
+    try:
+        width = frozen_width(spec, plan, fleet, data, journal)
+        conductor.slots = plan.count * width
+        fleet.open(data.to_dict(), spec.data.validation, width, note, conductor.running)
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+def frozen_width(
+    spec: StudySpec, plan: EnginePlan, fleet: Fleet, data: PreparedData, journal: Journal
+) -> int:
+    """K, the slots of an engine: as the spec says, or as this study's first launch chose.
+
+    It is timed on one of the ``fleet``'s engines, and journalled, because it is part of the
+    numerics key. Where the model cannot be trained it is 1 and not journalled: the trials' own
+    failures will show why.
+    """
+    widths = widths_to_try(spec, plan.device, plan.count, journal.entries)
+    if len(widths) == 1:
+        return widths[0]
+    seconds = fleet.time_widths(spec.to_dict(), data.to_dict(), widths)
+    if not seconds:
+        return 1
+    width = best_width(spec, plan.count, seconds)
+    timed = {str(k): s for k, s in seconds.items()}
+    journal.append(SlotsChosen(plan.device, width, timed))
+    journal.commit()
+    return width
