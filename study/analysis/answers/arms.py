@@ -1,4 +1,4 @@
-"""What each arm of a study came to."""
+"""The result of each arm of a study."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ import pyarrow.compute as pc
 
 from study.analysis.answers import costs
 from study.analysis.records.convergence import images_to_final
+from study.analysis.records.tables import Role, arm_roles
 from study.analysis.statistics.intervals import Interval, mean_interval
+from study.formatting import setting
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What one arm came to. Test values are of the confirm runs that stand by now.
+    """The result of one arm. Test values are of its current confirm runs.
 
     Attributes:
+        why: Which of its settings makes it hand-tuned, "" of an automatic arm.
         counts: Trials by state, over both phases; ``planned`` is how many the spec asks for, and
-            with them those run again by hand and the confirm runs of superseded choices.
-        failed_seeds: Confirm runs that failed, and no retry of theirs came to its end: they are
-            missing from every mean.
+            with them the retries and the confirm runs of superseded choices.
+        failed_seeds: Confirm runs that failed and have no complete retry: they are missing from
+            every mean.
         settings: The chosen setting, one per replicate, as "beta=0.3 training.lr=0.001".
         effective_beta: Mean of k sigma^2 at the end of the confirm runs.
         validation: Objective of the chosen search trial, the mean over replicates.
@@ -41,6 +44,7 @@ class ArmResult:
 
     arm: str
     automatic: bool
+    why: str
     balancer: str
     counts: Mapping[str, int]
     planned: int
@@ -66,7 +70,7 @@ class ArmResult:
 
     @property
     def unfinished(self) -> int:
-        """Trials that are asked or to be asked, and have not ended."""
+        """Planned trials that have not ended."""
         ended = sum(self.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
         return max(0, self.planned - ended)
 
@@ -74,18 +78,34 @@ class ArmResult:
 def arm_results(
     tables: Mapping[str, pa.Table], spec: Mapping[str, Any], objective: str, second: str
 ) -> list[ArmResult]:
-    """What the arms of ``spec`` came to, in its order, scored by two named objectives."""
+    """The results of the arms of ``spec``, in its order, scored by two named objectives."""
+    roles = arm_roles(tables["trials"])
     arrived = images_to_final(tables["records"], objective)
     seeds = len(spec["seeds"])
     return [
-        _arm(name, arm, tables["trials"], arrived, objective, second, seeds=seeds)
+        _arm(name, arm, roles[name], tables["trials"], arrived, objective, second, seeds=seeds)
         for name, arm in spec["arms"].items()
     ]
+
+
+def pairs(arms: Sequence[ArmResult]) -> list[tuple[ArmResult, ArmResult]]:
+    """Every hand-tuned arm with every automatic one."""
+    automatic = [arm for arm in arms if arm.automatic]
+    return [(hand, arm) for hand in arms if not hand.automatic for arm in automatic]
+
+
+def best_on_validation(arms: Sequence[ArmResult]) -> ArmResult | None:
+    """The arm with the lowest validation objective over its confirm runs; test stays unseen."""
+    scored = [
+        (a.confirm_validation, i) for i, a in enumerate(arms) if a.confirm_validation is not None
+    ]
+    return arms[min(scored)[1]] if scored else None
 
 
 def _arm(
     name: str,
     spec: Mapping[str, Any],
+    role: Role,
     trials: pa.Table,
     arrived: Mapping[str, int],
     objective: str,
@@ -110,7 +130,8 @@ def _arm(
     second_by_seed = _by_seed(confirmed, f"test_{second}")
     return ArmResult(
         arm=name,
-        automatic=balancer["name"] != "fixed_beta",
+        automatic=not role.hand_tuned,
+        why=role.why,
         balancer=balancer["name"],
         counts=counts,
         replicates=replicates,
@@ -145,13 +166,9 @@ def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) 
     if balancer.get("reduction", "half_sum") != "half_sum":
         given["reduction"] = balancer["reduction"]
     return [
-        ", ".join(f"{key}={_short(value)}" for key, value in (given | params).items())
+        ", ".join(f"{key}={setting(value)}" for key, value in (given | params).items())
         for params in (json.loads(trial["params"]) for trial in trials)
     ]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:

@@ -9,12 +9,13 @@ search that has to be at the level; their means have tails that no interval of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isinf
 
 import numpy as np
 
+from study.analysis.answers.arms import ArmResult, pairs
 from study.analysis.answers.cost_curves import REPLICATES, CostCurve, replicate_curves, too_few
 from study.analysis.records.searches import ArmSearches
 from study.analysis.statistics import order_statistics as estimators
@@ -30,7 +31,7 @@ class Count:
         value: The estimate; None: not within ``within`` trials.
         lower: Of the interval, None where there is none; ``within`` + 1: not within them.
         upper: Of the interval; None where there is none, and with a ``lower``: not within them.
-        within: How many trials there were to tell.
+        within: How many trials there were.
         why: Why there is no interval, or "".
     """
 
@@ -146,6 +147,64 @@ def break_even(
     )
 
 
+def break_evens(
+    searches: Mapping[str, ArmSearches],
+    curves: Mapping[str, CostCurve],
+    arms: Sequence[ArmResult],
+    objective: Metric,
+    *,
+    second: bool = False,
+) -> list[BreakEven]:
+    """Every hand-tuned arm that searches against every automatic one; arguments by arm.
+
+    Args:
+        searches: What the arms tried, chosen and scored by ``objective``.
+        curves: Their cost curves.
+        arms: Their results.
+        objective: What trials are chosen and scored by.
+        second: Whether that is the second objective, not the one that settings were chosen by.
+    """
+    found = [
+        break_even(
+            searches[hand.arm],
+            curves[hand.arm],
+            Level(arm.arm, list((arm.second_by_seed if second else arm.by_seed).values())),
+            objective,
+            None if searches[arm.arm].searched else curves.get(arm.arm),
+        )
+        for hand, arm in pairs(arms)
+        if hand.arm in curves and searches[hand.arm].searched
+    ]
+    return [one for one in found if one is not None]
+
+
+def targets(
+    searches: Mapping[str, ArmSearches],
+    curves: Mapping[str, CostCurve],
+    target: float,
+    objective: Metric,
+) -> list[BreakEven]:
+    """From which trial on each arm is at or below ``target``; arguments by arm."""
+    found = [
+        break_even(searches[name], curve, Level("", [target]), objective)
+        for name, curve in curves.items()
+    ]
+    return [one for one in found if one is not None]
+
+
+def narrowed_priors(searches: Mapping[str, ArmSearches], best: ArmResult | None) -> list[Narrowed]:
+    """:func:`narrowed` of every hand-tuned arm that searches, around where ``best`` ended."""
+    if best is None or not best.by_seed:
+        return []
+    level = Level(best.arm, list(best.by_seed.values()))
+    return [
+        one
+        for arm in searches.values()
+        if not arm.automatic and arm.searched
+        for one in narrowed(arm, level, best.effective_beta)
+    ]
+
+
 def trials_to(arm: ArmSearches, level: Level) -> Count:
     """From which trial on ``arm`` is at or below ``level``, with its 95 % interval."""
     known = level.interval
@@ -176,10 +235,10 @@ def narrowed(arm: ArmSearches, level: Level, centre: float | None) -> list[Narro
     """Break-even under priors of beta that are narrower than the one searched.
 
     Windows of 3/4, 1/2 and 1/4 of the prior's decades around ``centre``, moved to lie within it:
-    the trials inside are a search of that prior. Only independent trials of a log-uniform beta
-    can say it, and only of narrower priors: what was never tried is in no record. ``centre`` must
-    not come from the search itself, or the windows know its outcome; it is the beta at which the
-    balancer ended. Who takes it from there knows what a search is for.
+    the trials inside are a search of that prior. It takes independent trials of a log-uniform
+    beta, and works for narrower priors only: what was never tried is in no record. ``centre`` must
+    not come from the search itself, or the windows depend on its outcome; it is the beta at which
+    the balancer ended, which takes a run of the balancer to know.
     """
     pool = arm.pool
     if pool is None or arm.prior is None or centre is None or centre <= 0:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.arms import ArmResult, best_on_validation
 from study.analysis.answers.break_even import BreakEven
-from study.analysis.answers.report import Report, best_on_validation
+from study.analysis.answers.report import Report
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ArmAnswer:
         metrics: Finite numbers by name: the objective's unit, images, standard device seconds or
             trials, as the name says. What can't be said has none.
         tags: What is no number, by name.
-        text: What the arm is and what it came to, in Markdown.
+        text: What the arm is and what its result is, in Markdown.
     """
 
     metrics: Mapping[str, float]
@@ -91,7 +91,7 @@ def _break_even(found: BreakEven) -> dict[str, float | None]:
 def _sentences(report: Report, arm: ArmResult) -> Iterator[str]:
     objective, total, ratio = report.objective, arm.cost.total, report.ratios[arm.arm]
     settings = "; ".join(filter(None, arm.settings))
-    kind = "**Automatic**" if arm.automatic else "**Hand-tuned**"
+    kind = "**Automatic**" if arm.automatic else f"**Hand-tuned** ({arm.why})"
     yield f"{kind}: {arm.balancer}{f' with {settings}' if settings else ''}."
     if arm.test.mean is None:
         yield f"There is no result: {arm.test.why}."

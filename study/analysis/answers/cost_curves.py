@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -30,7 +30,7 @@ class CostCurve:
         estimand: The "median" search, or the "mean" best of n seeds.
         images: Images trained on by then, on average over searches.
         seconds: Standard device seconds by then, None where a rate is not known.
-        value: The estimate; None while no trial has come to an end.
+        value: The estimate; None while no trial is complete.
         lower: Of the 95 % band, None where there is none.
         upper: Likewise.
         simultaneous: Whether the band holds at all n together, or at each n on its own.
@@ -74,6 +74,16 @@ class Tunability:
     why: str = ""
 
 
+def cost_curves(searches: Mapping[str, ArmSearches]) -> dict[str, CostCurve]:
+    """By arm, where any trial has a score: not every objective is measured in a search."""
+    return {
+        name: curve
+        for name, arm in searches.items()
+        if any(np.isfinite(search.test).any() for search in arm.searches)
+        and (curve := cost_curve(arm)) is not None
+    }
+
+
 def cost_curve(arm: ArmSearches) -> CostCurve | None:
     """The cost curve of ``arm``; None while none of its trials has ended."""
     if not arm.searches:
@@ -103,7 +113,7 @@ def tunability(arm: ArmSearches) -> Tunability:
         values = replicate_curves(arm.searches).mean(axis=0)
         count = len(values)
     if not np.isfinite(values).all():
-        why = "a trial came to nothing, and has no score to average"
+        why = "a trial failed or was pruned, and has no score to average"
         return Tunability(arm.arm, count, None, None, None, None, _finite(values[-1]), why)
     n = np.arange(1, count + 1)
     early, late = count + 1 - n, n

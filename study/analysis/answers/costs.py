@@ -1,4 +1,4 @@
-"""Who is charged what, in images, billed and standard device seconds."""
+"""What each arm is charged, in images, billed and standard device seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOTHING = Amount(0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class CostToOneModel:
-    """What it takes an arm to get to one model: one search and one final run.
+    """What one model of an arm takes: one search and one final run.
 
     Attributes:
         search: One search, pruned and failed trials included: the mean over finished replicates.
@@ -75,7 +75,7 @@ class ArmPaid:
 
 @dataclass(frozen=True)
 class Paid:
-    """The study's account: what the arms paid and ``nobody`` paid sums to the engines' time.
+    """The study's account: seconds of the arms and those of ``nobody`` sum to the engines' time.
 
     ``lost_engines`` is how many engines died; ``beyond`` what the others' trials were charged
     that is in no engine's account: seconds that should not be there.
@@ -87,6 +87,9 @@ class Paid:
     closed: bool
     lost_engines: int
     beyond: float
+
+
+NOTHING_PAID = Paid([], {}, 0.0, closed=True, lost_engines=0, beyond=0.0)
 
 
 def cost_to_one_model(

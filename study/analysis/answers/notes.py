@@ -1,4 +1,4 @@
-"""What a reader of a report must know before believing it."""
+"""What limits a report's numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS = {
 
 
 def ended_by(cap: Mapping[str, Any], arms: Sequence[ArmResult]) -> str:
-    """How a cap ended the study, and what it left open."""
+    """How a cap ended the study, and how many trials it left unfinished."""
     name = cap["cap"]
     spent, limit = (_amount(name, cap[key]) for key in ("spent", "limit"))
     unfinished, planned = (sum(getattr(arm, n) for arm in arms) for n in ("unfinished", "planned"))
@@ -43,8 +43,8 @@ def notes(
 
     Args:
         trials: The table of `trials.parquet`.
-        facts: What its metadata tells (see :func:`study.analysis.records.tables.study_facts`).
-        arms: What the arms came to.
+        facts: What its metadata says (see :func:`study.analysis.records.tables.study_facts`).
+        arms: The arms' results.
         paid: The study's account.
         objective: What arms are scored by.
         second: What is shown beside it.
@@ -52,11 +52,12 @@ def notes(
     found = [
         *_capped(facts, arms),
         *_missing(arms),
-        *_by_hand(trials, facts),
+        *_commands(trials, facts),
         *_numerics(facts),
         *_features(facts),
         *_faults(facts, paid),
         *_accounts(paid),
+        *_roles(arms),
     ]
     for arm in arms:
         if arm.validation is not None:
@@ -66,8 +67,8 @@ def notes(
                 else f"its {arm.replicates} searches are averaged within each seed"
             )
             found.append(
-                f"{arm.arm}: {searches}, so the intervals cover the luck of training seeds, not "
-                "the luck of the search."
+                f"{arm.arm}: {searches}, so the intervals cover the variance of training "
+                "seeds, not that of the search."
             )
     if sum(arm.automatic for arm in arms) > 1:
         found.append("Each interval holds at 95 % on its own, not all of them together.")
@@ -85,7 +86,7 @@ def _capped(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> list[str]:
         return []
     how = ended_by(cap, arms)
     return [
-        f"{how[0].upper()}{how[1:]}. To go on, launch it again with a higher {cap['cap']}, or "
+        f"{how[0].upper()}{how[1:]}. To resume, launch it again with a higher {cap['cap']}, or "
         "without."
     ]
 
@@ -99,22 +100,20 @@ def _missing(arms: Sequence[ArmResult]) -> list[str]:
         if arm.failed_seeds:
             found.append(
                 f"{arm.arm}: {arm.failed_seeds} of its confirm runs failed and are in no mean: "
-                "what is left looks better than the arm is."
+                "the others look better than the arm is."
             )
         failed = arm.counts.get("failed", 0) - arm.failed_seeds
         if failed:
             found.append(f"{arm.arm}: {_trials(failed)} failed; the cost is counted.")
         if arm.cost.why:
-            found.append(f"{arm.arm}: no cost to one model, since {arm.cost.why}.")
+            found.append(f"{arm.arm}: no cost to one model, because {arm.cost.why}.")
     return found
 
 
-def _by_hand(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:
+def _commands(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:
     found = []
     if stopped := facts.get("stopped"):
-        found.append(
-            f"Stopped by hand: {', '.join(stopped)}. Trials that ended so count as pruned."
-        )
+        found.append(f"Stopped by command: {', '.join(stopped)}. Such trials count as pruned.")
     rows = trials.select(["trial", "state", "retry_of"]).to_pylist()
     states = {row["trial"]: row["state"] for row in rows}
     again = [
@@ -123,7 +122,7 @@ def _by_hand(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:
         if row["retry_of"] is not None
     ]
     if again:
-        found.append(f"Run again by hand, both attempts charged: {', '.join(again)}.")
+        found.append(f"Retried by command, both attempts charged: {', '.join(again)}.")
     return found
 
 
@@ -174,7 +173,7 @@ def _faults(facts: Mapping[str, Any], paid: Paid) -> list[str]:
         )
     if isolated := facts.get("isolated"):
         found.append(
-            f"Trained alone, for engines had died with them aboard: {', '.join(isolated)}."
+            f"Trained alone, because engines died while they trained them: {', '.join(isolated)}."
         )
     return found
 
@@ -182,10 +181,17 @@ def _faults(facts: Mapping[str, Any], paid: Paid) -> list[str]:
 def _accounts(paid: Paid) -> list[str]:
     found = []
     if not paid.closed:
-        found.append("Engines are still running, or ended unseen: their idle time is not known.")
+        found.append(
+            "Engines are still running, or ended without an account: their idle time is not known."
+        )
     if paid.beyond > 1e-6 * max(paid.engines, 1.0):
         found.append("Trials were charged more than the engines' time: the accounts do not add up.")
     return found
+
+
+def _roles(arms: Sequence[ArmResult]) -> list[str]:
+    named = [f"{arm.arm} ({arm.why})" for arm in arms if not arm.automatic]
+    return [f"Hand-tuned: {', '.join(named)}."] if named else []
 
 
 def _amount(cap: str, value: float) -> str:

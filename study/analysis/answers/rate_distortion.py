@@ -1,4 +1,4 @@
-"""The rate-distortion plane: where the balancers land beside the sweep of fixed betas.
+"""The rate-distortion plane: the arms against the sweep of fixed betas.
 
 Training minimises S/2 + beta R, so that the models of all betas trace the lower convex hull of
 (R, S), with slope dS/dR = -2 beta (Alemi et al. 2018). How far above the hull an arm lands says
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
+from study.analysis.records.tables import arm_roles
 
 Point = tuple[float, float, float]
 
@@ -64,9 +65,9 @@ class Plane:
 def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) -> Plane:
     """Where ``arms`` land, by means over their confirm runs on test.
 
-    The sweep are the complete trials of the arms that search or fix beta and nothing else. Its
-    frontier is drawn by the luckiest of them: with many trials an arm lands above it by a seed's
-    luck alone.
+    The sweep are the complete trials of the hand-tuned arms that search or fix beta and nothing
+    else. Its frontier is the best of them by chance as well: with many trials an arm lands above
+    it by the variance of seeds alone.
     """
     sweep = _sweep(trials, spec)
     frontier = lower_hull(sweep)
@@ -74,7 +75,7 @@ def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) 
     landings = [
         _land(arm, frontier, dims) for arm in arms if arm.rate is not None and arm.mse is not None
     ]
-    why = "" if len(frontier) > 1 else "no two fixed betas have trials that came to their end"
+    why = "" if len(frontier) > 1 else "no two fixed betas have complete trials"
     return Plane(sweep, frontier, landings, why)
 
 
@@ -98,11 +99,11 @@ def _turns_up(a: Point, b: Point, c: Point) -> bool:
 
 
 def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
+    roles = arm_roles(trials)
     arms = [
         name
         for name, arm in spec["arms"].items()
-        if arm["balancer"]["name"] == "fixed_beta"
-        and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
+        if roles[name].hand_tuned and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
     ]
     columns = ["arm", "state", "settings", "test_R", "test_S"]
     found = []

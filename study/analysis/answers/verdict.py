@@ -3,15 +3,18 @@
 The rule: d = hand-tuned - automatic on the test objective, paired over the confirm seeds, lower
 is better. An interval of d below 0: searching found the better model; above 0: the balancer is
 better; otherwise no difference could be shown. The ratio of the costs to one model then says
-what it took.
+what the search cost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from study.analysis.statistics.intervals import Interval
+from study.analysis.answers import costs
+from study.analysis.answers.arms import ArmResult, pairs
+from study.analysis.statistics.intervals import Interval, paired_difference
 from study.metrics import Metric
 
 
@@ -71,6 +74,31 @@ def compare(
         finding,
         f"{_headline(outcome, ratio_images)}: {finding}; {price}.",
     )
+
+
+def compare_arms(
+    arms: Sequence[ArmResult], objective: Metric, *, second: bool = False
+) -> list[Comparison]:
+    """Every hand-tuned arm against every automatic one.
+
+    Args:
+        arms: The arms' results.
+        objective: What they are compared by.
+        second: Whether that is the second objective, not the one that settings were chosen by.
+    """
+
+    def compared(hand: ArmResult, automatic: ArmResult) -> Comparison:
+        one, other = (a.second_by_seed if second else a.by_seed for a in (hand, automatic))
+        return compare(
+            hand.arm,
+            automatic.arm,
+            objective,
+            difference=paired_difference(one, other),
+            ratio_images=costs.ratio(hand.cost, automatic.cost),
+            ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
+        )
+
+    return [compared(hand, automatic) for hand, automatic in pairs(arms)]
 
 
 def _outcome(difference: Interval, ratio: float | None) -> Outcome:

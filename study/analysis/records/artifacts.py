@@ -13,9 +13,9 @@ import pyarrow as pa
 def standing_files(
     trials: pa.Table, home: Path, name: str
 ) -> Iterator[tuple[Mapping[str, Any], Path]]:
-    """The files called ``name`` of the confirm runs that stand, each with its trial.
+    """The files called ``name`` of an arm's current confirm runs, each with its trial.
 
-    The journal may come from elsewhere: what is gone, or lies outside of ``home``, is passed over.
+    The journal may come from elsewhere: files that are missing or outside of ``home`` are skipped.
 
     Args:
         trials: The table of `trials.parquet`.

@@ -1,4 +1,4 @@
-"""How trials came to where they ended, from the table of their reports."""
+"""When trials came near their final value, from the table of their reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 NEAR = 0.01
-"""A trial has arrived once it stays within this share of its final value."""
+"""A trial has converged once it stays within this share of its final value."""
 
 
 def images_to_final(records: pa.Table, objective: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Each engine's device seconds: who used them, and what nobody did.
+"""Each engine's device seconds: which trials used them, and what no trial did.
 
 *Billed* seconds sum to the engines' time; *standard* seconds are images times the frozen seconds
 per image of the trial's bank shape, free of neighbours and of crashes: the ones to compare by.
@@ -16,7 +16,7 @@ REPORTED = ("training", "evaluation", "second_stage")
 #: What a trial's billed device seconds were spent on; each is a column `<purpose>_seconds`.
 PURPOSES = (*REPORTED, "startup", "redone", "lost", "pilot")
 
-#: What training seconds were spent on, by what became of the trial.
+#: What training seconds were spent on, by the state in which the trial ended.
 USES = ("useful", "pruned", "failed", "unfinished")
 USE_OF_STATE = {"complete": "useful", "pruned": "pruned", "failed": "failed"}
 
@@ -25,12 +25,12 @@ _ROUNDING = 1e-9  # of an engine's time: a smaller difference is the arithmetic'
 
 @dataclass
 class EngineClock:
-    """One engine's time while the journal is read, and who used it.
+    """One engine's time while the journal is read, and the trials that used it.
 
     ``clock`` is the engine's own account, purpose -> device seconds without the start-up, known
     once it stopped or was lost; ``charged`` what the trials it trained were charged for it;
     ``unreported`` what each of them had trained here, by that account, since its last report;
-    ``aboard`` the trials in its slots when it ended.
+    ``occupants`` the trials in its slots when it ended.
     """
 
     engine: str
@@ -41,7 +41,7 @@ class EngineClock:
     clock: dict[str, float] | None = None
     charged: dict[str, float] = field(default_factory=dict)
     unreported: dict[str, float] = field(default_factory=dict)
-    aboard: list[str] = field(default_factory=list)
+    occupants: list[str] = field(default_factory=list)
 
     def charge(self, trial: str, seconds: float) -> None:
         """Note that ``trial`` used ``seconds`` of this engine."""
@@ -51,9 +51,9 @@ class EngineClock:
         """Share out the engine's time: no share is negative, and they sum to its total.
 
         Start-up goes to the trials in proportion to the seconds they used here. Work that was
-        begun and never reported is *lost*: by the engine's word on whose it was, and what that
-        leaves evenly by those aboard at the end; with nobody aboard it is *unreported*, like idle
-        time charged to nobody. The account of an engine that died is as old as its last
+        begun and never reported is *lost*: charged as the engine's account says, and the rest of
+        it evenly to the occupants at the end. Without occupants it is *unreported* and, like idle
+        time, charged to no trial. The account of an engine that died is as old as its last
         heartbeat: where its trials were charged for more, the engine's time is that.
         """
         used = fsum(self.charged.values())
@@ -82,7 +82,7 @@ class EngineClock:
         )
 
     def _lost(self, seconds: float, rounding: float) -> dict[str, float]:
-        """Whose the ``seconds`` are that nobody was charged for."""
+        """By trial, what it is charged of the ``seconds`` that no report accounts for."""
         if seconds <= rounding:
             return {}
         known = fsum(self.unreported.values())
@@ -90,14 +90,14 @@ class EngineClock:
         lost = {trial: s * part for trial, s in self.unreported.items() if s * part > 0}
         rest = fsum([seconds, *(-s for s in lost.values())])
         if rest > rounding:
-            for trial in self.aboard:
-                lost[trial] = lost.get(trial, 0.0) + rest / len(self.aboard)
+            for trial in self.occupants:
+                lost[trial] = lost.get(trial, 0.0) + rest / len(self.occupants)
         return lost
 
 
 @dataclass(frozen=True)
 class EngineTime:
-    """One engine's device seconds: ``total``, and the part ``nobody`` is charged, by purpose.
+    """One engine's device seconds: ``total``, and the part charged to ``nobody``, by purpose.
 
     ``closed`` is False while its own account is not in the journal: idle time is then unknown.
     ``beyond`` is the part of the total that is in the reports only and not in that account.

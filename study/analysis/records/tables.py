@@ -2,42 +2,40 @@
 
 Both are a function of the journal alone, to the last byte: no clock, no order of a hash table.
 The metadata of both schemas holds, under the key `study`, the rest of what a report needs: the
-spec, the engines' times, and whether the study is finished.
+spec, the arms' roles, the engines' times, and whether the study is finished.
 
-What a trial came to is the same whatever was killed on the way, in every column of the trials
+A trial's results are the same whatever was killed on the way, in every column of the trials
 whose name says nothing of seconds, redone, lost, started, ended or engine.
 """
 
 from __future__ import annotations
 
 import json
-import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import fsum, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.events import Event
 from study.analysis.records.history import History, Reports, TrialHistory
+from study.journal.events import Entry
+from study.metrics import recorded
+from vae_core.atomic import atomic_write
 from vae_core.errors import UserError
 
-FILES = {"records": "records.parquet", "trials": "trials.parquet"}
+TABLE_FILES = {"records": "records.parquet", "trials": "trials.parquet"}
+"""The file of each table, in the study's home."""
 
-_EVALUATED = ("S", "MSE", "R", "calibrated_elbo", "bits_per_dim", "active_units")
-
-#: Metrics every study has a column for, in nats per image where they are losses. Others, a
-#: user's own or a later evaluation's, get a column each after these, in alphabetical order.
-REPORT_METRICS = (
-    "train/S", "train/MSE", "train/R", "train/loss", "sigma", "beta", "k",
-    *(f"validation/{name}" for name in _EVALUATED),
-)  # fmt: skip
-TRIAL_METRICS = (*REPORT_METRICS, *(f"test/{name}" for name in _EVALUATED))
+REPORT_METRICS = recorded(("train", "", "validation"))
+"""Metrics that every study has a column for. Others, a user's own or a final evaluation's, get a
+column each after these, in alphabetical order."""
+TRIAL_METRICS = [*REPORT_METRICS, *recorded(("test",))]
 
 _IDENTITY = (
     ("study", pa.string()),
@@ -65,16 +63,16 @@ _TRIAL_FIELDS = (
     ("params", pa.string()),  # JSON, keys sorted; as the spec names them
     ("settings", pa.string()),  # JSON, keys sorted; resolved, beta = k sigma^2
     ("chosen_from", pa.int64()),  # confirm: number of the search trial it trains again
-    ("retry_of", pa.string()),  # the trial it runs again, by hand
+    ("retry_of", pa.string()),  # the trial it runs again
     ("state", pa.string()),  # waiting, running, interrupted, complete, pruned, failed
     ("reason", pa.string()),
-    ("chosen", pa.bool_()),  # it is, or trains again, what its arm stands by now; no retry of it is
-    ("objective", pa.float64()),  # on validation, as Optuna was told
+    ("chosen", pa.bool_()),  # see study.journal.trial.standing
+    ("objective", pa.float64()),  # on validation, as given to Optuna
     ("steps", pa.int64()),
     ("started", pa.float64()),
     ("ended", pa.float64()),
     ("engine", pa.string()),  # the last it was on
-    ("engine_deaths", pa.int64()),  # how many died with it aboard
+    ("engine_deaths", pa.int64()),  # that died while they trained it
     ("shape", pa.string()),
     ("numerics_key", pa.string()),  # JSON, keys sorted
     ("artifacts", pa.string()),  # JSON, keys sorted: name -> path in the study's home
@@ -86,16 +84,12 @@ _TRIAL_FIELDS = (
 )
 
 
-def write_records(events: Iterable[Event], home: Path) -> dict[str, pa.Table]:
-    """Write both tables of the study in ``home`` and return them.
-
-    Each file appears whole or not at all.
-    """
-    tables = build_tables(events)
-    for name, file in FILES.items():
-        partial = home / f".{file}.partial"
-        pq.write_table(tables[name], partial, compression="zstd")
-        os.replace(partial, home / file)
+def write_records(entries: Iterable[Entry], home: Path) -> dict[str, pa.Table]:
+    """Write both tables of the study in ``home`` and return them."""
+    tables = build_tables(entries)
+    for name, file in TABLE_FILES.items():
+        with atomic_write(home / file) as out:
+            pq.write_table(tables[name], out, compression="zstd")
     return tables
 
 
@@ -106,7 +100,7 @@ def load(home: Path) -> dict[str, pa.Table]:
         UserError: a table is missing or is no Parquet file.
     """
     tables = {}
-    for name, file in FILES.items():
+    for name, file in TABLE_FILES.items():
         try:
             tables[name] = pq.read_table(home / file)
         except (OSError, pa.ArrowInvalid) as error:
@@ -120,30 +114,56 @@ def load(home: Path) -> dict[str, pa.Table]:
 
 
 def study_facts(trials: pa.Table) -> dict[str, Any]:
-    """What the table's metadata tells of its study.
+    """What the table's metadata says of its study.
 
-    Keys: name, spec, spec_hash, code_version, finished; capped, stopped, isolated, features and
-    numerics_keys (see :class:`study.analysis.records.history.History`); engines (a list of the
+    Keys: name, spec, spec_hash, code_version, roles, finished; capped, stopped, isolated, features
+    and numerics_keys (see :class:`study.analysis.records.history.History`); engines (a list of the
     fields of :class:`study.analysis.records.engine_time.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
     return facts
 
 
-def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
+class Role(NamedTuple):
+    """Whether an arm is hand-tuned, as the study declares it."""
+
+    hand_tuned: bool
+    why: str
+    """Which of its settings makes it so; "" of an automatic arm."""
+
+
+def arm_roles(trials: pa.Table) -> Mapping[str, Role]:
+    """The role of every arm of the table's study; one not in the journal yet is automatic.
+
+    Raises:
+        UserError: an earlier version wrote the table.
+    """
+    roles = study_facts(trials).get("roles")
+    if roles is None:
+        raise UserError(
+            "the study's tables do not say which arms are hand-tuned",
+            where=TABLE_FILES["trials"],
+            remedy="`study report` writes them again from the study's journal",
+        )
+    known = ((arm, Role(**role)) for arm, role in roles.items())
+    return defaultdict(lambda: Role(hand_tuned=False, why=""), known)
+
+
+def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
     """The tables "records" (a row per trial and report) and "trials" (a row per trial).
 
     Rows are ordered by arm as in the spec, phase (search first), replicate, choice confirmed,
     number, retries after what they retry, and step.
     """
-    history = History(events)
-    name = str(history.study.get("name", ""))
-    arms = list(history.study.get("spec", {}).get("arms", {}))
+    history = History(entries)
+    study = history.study
+    arms = list(study.spec.get("arms", {}))
     trials = sorted(history.trials.values(), key=lambda trial: _order(trial, arms))
     facts = {
-        **{key: history.study.get(key) for key in ("name", "spec", "spec_hash", "code_version")},
+        **{key: getattr(study, key) for key in ("name", "spec", "spec_hash", "code_version")},
+        "roles": study.roles,
         "finished": history.finished,
-        "capped": history.capped,
+        "capped": history.capped.to_data() if history.capped else None,
         "stopped": history.stopped,
         "isolated": history.isolated,
         "features": history.features,
@@ -152,23 +172,24 @@ def build_tables(events: Iterable[Event]) -> dict[str, pa.Table]:
     }
     metadata = {"study": json.dumps(facts)}
     return {
-        "records": _records(name, history.reports, trials).replace_schema_metadata(metadata),
-        "trials": _trials(name, history, trials).replace_schema_metadata(metadata),
+        "records": _records(study.name, history.reports, trials).replace_schema_metadata(metadata),
+        "trials": _trials(study.name, history, trials).replace_schema_metadata(metadata),
     }
 
 
-def _order(trial: TrialHistory, arms: Sequence[str]) -> tuple[Any, ...]:
-    known = arms.index(trial.arm) if trial.arm in arms else len(arms)
-    chosen_from = -1 if trial.chosen_from is None else trial.chosen_from
+def _order(history: TrialHistory, arms: Sequence[str]) -> tuple[Any, ...]:
+    asked = history.trial.asked
+    known = arms.index(asked.arm) if asked.arm in arms else len(arms)
+    chosen_from = -1 if asked.chosen_from is None else asked.chosen_from
     return (
-        known, trial.arm, trial.phase != "search", trial.phase, trial.replicate, chosen_from,
-        trial.number, len(trial.trial), trial.trial,
+        known, asked.arm, asked.phase != "search", asked.phase, asked.replicate, chosen_from,
+        asked.number, len(asked.trial), asked.trial,
     )  # fmt: skip
 
 
 def _records(name: str, reports: Reports, trials: Sequence[TrialHistory]) -> pa.Table:
-    rank = {trial.trial: i for i, trial in enumerate(trials)}
-    ranks = np.fromiter((rank[t.trial] for t in reports.trials), np.int64, len(reports))
+    rank = {trial: i for i, trial in enumerate(trials)}
+    ranks = np.fromiter((rank[trial] for trial in reports.trials), np.int64, len(reports))
     order = np.lexsort((np.asarray(reports.step), ranks))
     of_trial = pa.array(ranks[order])
     columns = {key: values.take(of_trial) for key, values in _identity(name, trials).items()}
@@ -190,31 +211,32 @@ def _records(name: str, reports: Reports, trials: Sequence[TrialHistory]) -> pa.
 
 
 def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.Table:
+    of = [trial.trial for trial in trials]
+    objective = [t.value for t in of]
     columns: dict[str, Any] = dict(_identity(name, trials))
     columns |= {
-        "params": [_json(t.params) for t in trials],
-        "settings": [_json(t.settings) for t in trials],
-        "chosen_from": [t.chosen_from for t in trials],
-        "retry_of": [t.retry_of for t in trials],
-        "state": [t.state for t in trials],
+        "params": [_json(t.asked.params) for t in of],
+        "settings": [_json(t.asked.settings) for t in of],
+        "chosen_from": [t.asked.chosen_from for t in of],
+        "retry_of": [t.asked.retry_of for t in of],
+        "state": [t.state for t in of],
         "reason": [t.reason for t in trials],
-        "chosen": [history.chosen(t) for t in trials],
-        "objective": [t.value if t.value is not None and isfinite(t.value) else None
-                      for t in trials],
+        "chosen": [history.chosen(t.name) for t in of],
+        "objective": [v if v is not None and isfinite(v) else None for v in objective],
         "steps": [max(t.steps, default=0) for t in trials],
         "started": [t.started for t in trials],
         "ended": [t.ended for t in trials],
-        "engine": [t.engine for t in trials],
+        "engine": [t.engine for t in of],
         "engine_deaths": [t.deaths for t in trials],
         "shape": [t.shape for t in trials],
-        "numerics_key": [_json(t.key) for t in trials],
+        "numerics_key": [_json(t.key) for t in of],
         "artifacts": [_json(t.artifacts) for t in trials],
-        "images": [t.images for t in trials],
+        "images": [t.images for t in of],
         "redone_images": [t.redone_images for t in trials],
         **{f"{p}_seconds": [t.seconds.get(p, 0.0) for t in trials] for p in PURPOSES},
         "billed_seconds": [fsum(t.seconds.get(p, 0.0) for p in PURPOSES) for t in trials],
         "standard_seconds": [_standard(t, history.rates) for t in trials],
-    }  # fmt: skip
+    }
     reported = history.reports.metrics
     names = _metric_names(TRIAL_METRICS, [*reported, *(m for t in trials for m in t.metrics)])
     for metric in names:
@@ -233,15 +255,16 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
 def _identity(name: str, trials: Sequence[TrialHistory]) -> dict[str, pa.Array]:
     columns = {"study": pa.array([name] * len(trials), pa.string())}
     for key, kind in _IDENTITY[1:]:
-        columns[key] = pa.array([getattr(trial, key) for trial in trials], kind)
+        columns[key] = pa.array([getattr(trial.trial.asked, key) for trial in trials], kind)
     return columns
 
 
-def _standard(trial: TrialHistory, rates: Mapping[str, float]) -> float | None:
-    if trial.images == 0:
+def _standard(history: TrialHistory, rates: Mapping[str, float]) -> float | None:
+    images = history.trial.images
+    if images == 0:
         return 0.0
-    rate = rates.get(trial.shape)
-    return None if rate is None else trial.images * rate
+    rate = rates.get(history.shape)
+    return None if rate is None else images * rate
 
 
 def _table(

@@ -1,1 +1,1 @@
-"""Intervals and estimators. Numbers in, numbers out: nothing here knows of a study."""
+"""Intervals and estimators. Numbers in, numbers out: nothing here depends on a study."""

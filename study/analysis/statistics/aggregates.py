@@ -3,13 +3,13 @@
 The datasets are those there are, the runs of each a sample: intervals are about fresh runs on the
 same datasets. ``runs`` is a sequence of finite values per dataset throughout.
 
-A percentile bootstrap is too short at 3, 5 or 10 runs. Hence:
+A percentile bootstrap is too short at 3, 5 or 10 runs. So:
 
 * The interquartile mean has a studentised bootstrap: the standard error is that of stratified
-  resamples (of runs within a dataset; Agarwal et al. 2021), and how many of them an interval must
-  reach out is found on simulated runs, normal ones and ones skewed either way, with
+  resamples (of runs within a dataset; Agarwal et al. 2021), and how many of them an interval takes
+  is found on simulated runs, normal ones and ones skewed either way, with
   the levels and spreads the datasets show. What it covers was simulated
-  (``python tests/study/analysis/answers/simulate_several.py``) and stands in :data:`SIMULATED`.
+  (``python tests/study/analysis/answers/simulate_several.py``) and is in :data:`SIMULATED`.
 * A share of runs has the exact binomial interval. It holds for runs of several datasets, whose
   shares may differ: their sum varies less than a binomial one (Hoeffding 1956).
 * The probability of improvement has the interval of Chernoff's bound, which holds for an average
@@ -117,7 +117,7 @@ def resamples(sizes: Sequence[int], count: int, generator: np.random.Generator) 
 def aggregate(runs: Runs) -> Aggregate:
     """The interquartile mean of ``runs`` over all datasets, with its interval.
 
-    It estimates what such a mean over as many fresh runs comes to on average.
+    It estimates the average of such means over as many fresh runs.
     """
     values = np.array([value for of_one in runs for value in of_one])
     sizes = tuple(len(of_one) for of_one in runs)

@@ -1,8 +1,8 @@
 """Estimators for "the best of n": order statistics of independent trials, and exact proportions.
 
 Trials are in ascending order of the objective they are chosen by (validation); what a chosen trial
-scores (test) need not be in the same order. Lower is better. A trial that came to nothing scores
-infinity: it was paid for like any other.
+scores (test) need not be in the same order. Lower is better. A trial that failed or was pruned
+scores infinity: its cost counts like any other.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def expected_best_interval(scores: Floats, n: int) -> Interval:
     """
     count = len(scores)
     if not np.isfinite(scores).all():
-        return Interval(None, None, None, count, "a trial came to nothing")
+        return Interval(None, None, None, count, "a trial failed or was pruned")
     mean = expected_best(scores, n)
     if n == 1 or n > count // 4 or count < _ENOUGH:
-        return Interval(mean, None, None, count, f"none is honest at {n} of {count} trials")
+        return Interval(mean, None, None, count, f"none covers 95 % at {n} of {count} trials")
     weights = chosen_weights(count - 1, n)
     before = np.append(0.0, np.cumsum(weights * scores[:-1]))
     after = np.append(np.cumsum((weights * scores[1:])[::-1])[::-1], 0.0)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from streams import AUTOMATIC, HAND, Stream
 
+from study.journal.events import StudyFinished
+
 
 @pytest.fixture
 def make_stream() -> Callable[..., Stream]:
@@ -37,5 +39,5 @@ def whole(make_stream: Callable[..., Stream]) -> Stream:
     stream.confirm("tpe", {101: 9.0, 102: 9.2, 103: 9.1}, chosen_from=3)
     stream.confirm("sigma", {101: 9.4, 102: 9.5, 103: 9.6})
     stream.stop_engine(training=17.0, evaluation=9.25, idle=6.0)
-    stream.emit("finish")
+    stream.emit(StudyFinished())
     return stream

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 from typing import Any
+
+from study.journal.events import (
+    ConfigurationChosen,
+    EngineChanged,
+    Entry,
+    Event,
+    LaunchBegan,
+    Reported,
+    ShapeTimed,
+    StudyDescribed,
+    TrialAsked,
+    TrialEnded,
+    TrialPlaced,
+)
 
 D = 64
 REPORTS = 2
@@ -13,21 +27,18 @@ IMAGES = 1000  # a whole trial; a pruned one stops at half
 RATE = 0.001  # standard device seconds per image
 
 
-@dataclass(frozen=True)
-class Line:
-    sequence: int
-    time: float
-    kind: str
-    data: Mapping[str, Any]
-
-
 def bits(elbo: float) -> float:
     return elbo / (D * log(2)) + 8
 
 
+def role_of(arm: Mapping[str, Any]) -> dict[str, Any]:
+    searches = "beta" in (arm.get("search") or {}).get("space", {})
+    return {"hand_tuned": searches, "why": "searches beta" if searches else ""}
+
+
 @dataclass
 class Stream:
-    """Events of one study, in the order a journal would have them."""
+    """Entries of one study's journal. An arm is hand-tuned if it searches beta."""
 
     arms: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int] = (101, 102, 103)
@@ -35,7 +46,7 @@ class Stream:
     pilot: bool = True
     evaluation: Mapping[str, Any] | None = None
     margin: float | None = None
-    lines: list[Line] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     engine: str = "e1.0"
 
     def __post_init__(self) -> None:
@@ -49,30 +60,49 @@ class Stream:
         }
         if self.evaluation is not None:  # journals of old say nothing of it
             spec["evaluation"] = dict(self.evaluation)
-        self.emit("study", name="toy", spec=spec, spec_hash="abc", code_version="1", data={})
-        self.emit("launch", epoch=1, pid=1, host="h", command="study launch")
+        roles = {name: role_of(arm) for name, arm in self.arms.items()}
+        self.emit(StudyDescribed("toy", spec, spec_hash="abc", code_version="1", roles=roles))
+        self.launch()
         self.start_engine(self.engine)
         if self.pilot:
-            self.emit("pilot", shape="mlp-8", width=2, seconds_per_image=RATE)
+            self.emit(ShapeTimed("mlp-8", width=2, seconds_per_image=RATE))
 
     @property
     def spec(self) -> dict[str, Any]:
-        return dict(self.lines[0].data["spec"])
+        described = self.entries[0].event
+        assert isinstance(described, StudyDescribed)
+        return dict(described.spec)
 
-    def emit(self, kind: str, **data: Any) -> None:
-        self.lines.append(Line(len(self.lines), 1000.0 + len(self.lines), kind, data))
+    def describe(self, **spec: Any) -> None:
+        """Change keys of the spec in the study's description."""
+        described = self.entries[0].event
+        assert isinstance(described, StudyDescribed)
+        changed = replace(described, spec={**described.spec, **spec})
+        self.entries[0] = self.entries[0]._replace(event=changed)
 
-    def start_engine(self, engine: str, startup: float = 4.0, **more: Any) -> None:
+    def emit(self, event: Event) -> None:
+        self.entries.append(Entry(len(self.entries), 1000.0 + len(self.entries), event))
+
+    def launch(self, epoch: int = 1) -> None:
+        self.emit(LaunchBegan(epoch, pid=epoch, host="h", command=["study", "launch"]))
+
+    def measure(self, metrics: Mapping[str, float]) -> None:
+        """Change metrics of the last event, the end of a trial."""
+        entry = self.entries[-1]
+        assert isinstance(entry.event, TrialEnded)
+        changed = replace(entry.event, metrics={**entry.event.metrics, **metrics})
+        self.entries[-1] = entry._replace(event=changed)
+
+    def start_engine(self, engine: str, startup: float = 4.0) -> None:
         self.engine = engine
-        self.emit("engine", engine=engine, state="started", device="cpu", width=2,
-                  startup_seconds=startup, **more)  # fmt: skip
+        self.emit(EngineChanged(engine, "started", "cpu", width=2, startup_seconds=startup))
 
     def stop_engine(
         self, state: str = "stopped", unreported: Mapping[str, float] | None = None,
         **seconds: float,
     ) -> None:  # fmt: skip
-        self.emit("engine", engine=self.engine, state=state, device="cpu", width=2,
-                  startup_seconds=0.0, seconds=seconds, unreported=unreported or {})  # fmt: skip
+        self.emit(EngineChanged(self.engine, state, "cpu", width=2, seconds=seconds,
+                                unreported=unreported or {}))  # fmt: skip
 
     def ask(
         self, arm: str, phase: str, number: int, seed: int, params: Mapping[str, Any],
@@ -83,26 +113,24 @@ class Stream:
         trial = f"{arm}.{phase}.r{replicate}{suffix}.{number:04d}"
         if retry_of is not None:
             trial = f"{trial}.retry{1 + retry_of.count('.retry')}"
-        self.emit(
-            "trial", trial=trial, arm=arm, phase=phase, replicate=replicate, number=number,
-            seed=seed, params=dict(params), settings={"model": {"z": 1}, "balancer": dict(params)},
+        self.emit(TrialAsked(
+            trial, arm, phase, replicate, number, seed, params=dict(params),
+            settings={"model": {"z": 1}, "balancer": dict(params)},
             chosen_from=chosen_from, retry_of=retry_of,
-        )  # fmt: skip
+        ))  # fmt: skip
         return trial
 
     def begin(self, trial: str, key: Mapping[str, Any] | None = None) -> None:
-        self.emit("start", trial=trial, engine=self.engine, shape="mlp-8",
-                  key=key or {"torch": "2", "K": 2})  # fmt: skip
+        self.emit(TrialPlaced(trial, self.engine, "mlp-8", key=key or {"torch": "2", "K": 2}))
 
     def report(
-        self, trial: str, step: int, value: float, engine: str = "", **extra: Any
+        self, trial: str, step: int, value: float, engine: str = "", redone: bool = False
     ) -> None:  # fmt: skip
         metrics = {"train/loss": value - 1, "beta": 0.25, "validation/calibrated_elbo": value,
                    "validation/bits_per_dim": bits(value)}  # fmt: skip
         seconds = {"training": 1.0, "evaluation": 0.25}
-        self.emit("report", trial=trial, step=step, images=IMAGES * step // REPORTS,
-                  metrics=metrics, seconds=seconds, engine=engine or self.engine,
-                  **extra)  # fmt: skip
+        self.emit(Reported(trial, step, IMAGES * step // REPORTS, metrics, seconds,
+                           engine or self.engine, redone))  # fmt: skip
 
     def end(
         self, trial: str, state: str, value: float | None, test: float | None = None,
@@ -114,9 +142,8 @@ class Stream:
                        "test/MSE": 0.01, "test/R": 5.0, "test/active_units": 3.0}  # fmt: skip
         metrics |= {f"test/{name}": found for name, found in (closely or {}).items()}
         reason = "diverged at step 1" if state == "failed" else ""
-        self.emit("end", trial=trial, state=state, step=REPORTS, value=value, metrics=metrics,
-                  reason=reason, seconds={"evaluation": 0.5}, artifacts={},
-                  traceback="")  # fmt: skip
+        self.emit(TrialEnded(trial, state, REPORTS, value, reason, metrics,
+                             seconds={"evaluation": 0.5}))  # fmt: skip
 
     def train(
         self, trial: str, state: str, value: float | None, test: float | None = None,
@@ -149,7 +176,7 @@ class Stream:
         whole = [(v, n) for n, v in enumerate(values) if v is not None and v < 1e6]
         if whole:
             value, number = min(whole)
-            self.emit("choice", arm=arm, replicate=replicate, number=number, value=value)
+            self.emit(ConfigurationChosen(arm, replicate, number, value))
 
     def confirm(
         self, arm: str, tests: Mapping[int, float | None], *, chosen_from: int | None = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from study.analysis.answers.multi_study import SeveralReport, covers, share, times
+from study.analysis.answers.multi_study import SeveralReport
+from study.analysis.answers.multi_study_sentences import covers, share, times
 from study.analysis.rendering.tables.catalogue import NONE, PAYS, TextTable
 from study.analysis.statistics.aggregates import Aggregate
 

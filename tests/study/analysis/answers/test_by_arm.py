@@ -10,10 +10,11 @@ from study.analysis import Report, build_report, build_tables
 from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.by_arm import arm_answers
 from study.analysis.statistics.intervals import Interval
+from study.journal.events import StudyFinished
 
 
 def report_of(stream: Any) -> Report:
-    return build_report(build_tables(stream.lines))
+    return build_report(build_tables(stream.entries))
 
 
 def with_break_even(report: Report, trials: Count, images: float | None) -> Report:
@@ -54,7 +55,7 @@ def test_arms_have_what_the_report_says_as_numbers(whole: Any) -> None:
         "study.break_even": "tpe is as it is.",
     }
     assert answers["sigma"].tags["study.arm_kind"] == "automatic"
-    assert answers["tpe"].text.startswith("**Hand-tuned**: fixed_beta with beta=3.5.")
+    assert answers["tpe"].text.startswith("**Hand-tuned** (searches beta): fixed_beta with beta=3.5.")
     assert "9.10 [8.85, 9.35] over 3 seeds." in answers["tpe"].text
     assert "3,500 images, 3.5 times those of sigma" in answers["tpe"].text
     assert "tpe is as it is" in answers["tpe"].text
@@ -74,7 +75,7 @@ def test_non_inferiority_stands_at_the_automatic_arm(
     stream.search("tpe", [10.0, 8.0])
     stream.confirm("tpe", {101: 9.0, 102: 9.2, 103: 9.1}, chosen_from=1)
     stream.confirm("sigma", {101: 9.4, 102: 9.5, 103: 9.6})
-    stream.emit("finish")
+    stream.emit(StudyFinished())
     answers = arm_answers(report_of(stream))
     assert answers["sigma"].metrics.get("answer/non_inferior") == shown
     assert ("by the margin of" in answers["sigma"].text) == (margin is not None)

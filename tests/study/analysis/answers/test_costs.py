@@ -77,7 +77,7 @@ def test_an_engine_s_time_is_shared_out_whole() -> None:
     clock = EngineClock("e", startup=4.0, clock={"training": 8.0, "evaluation": 2.0, "idle": 3.0})
     clock.charge("a", 6.0)
     clock.charge("b", 2.0)
-    clock.aboard = ["a", "b"]
+    clock.occupants = ["a", "b"]
     settled = clock.settle()
     assert settled.startup == {"a": 3.0, "b": 1.0}
     assert settled.lost == {"a": 1.0, "b": 1.0}
@@ -87,17 +87,17 @@ def test_an_engine_s_time_is_shared_out_whole() -> None:
     assert fsum([*charged, *settled.time.nobody.values()]) == settled.time.total
 
 
-def test_lost_work_is_whose_the_engine_says_it_was() -> None:
+def test_lost_work_is_charged_as_the_engine_s_account_says() -> None:
     clock = EngineClock("e", clock={"training": 9.0, "idle": 1.0})
     clock.charge("a", 3.0)
     clock.unreported = {"a": 1.0, "gone": 2.0}
-    clock.aboard = ["a", "b"]
+    clock.occupants = ["a", "b"]
     settled = clock.settle()
-    # 6 s are in no report: 3 of them by the engine's word, the rest of those aboard at the end.
+    # 6 s are in no report: 3 of them by the engine's account, the rest of its occupants at the end.
     assert settled.lost == {"a": 2.5, "gone": 2.0, "b": 1.5}
     assert settled.time.total == 10.0
     assert settled.time.nobody["unreported"] == 0.0
-    clock.aboard = []
+    clock.occupants = []
     settled = clock.settle()
     assert settled.lost == {"a": 1.0, "gone": 2.0}
     assert settled.time.nobody["unreported"] == 3.0
@@ -123,7 +123,7 @@ def test_reports_may_raise_the_clock_of_an_engine_that_died() -> None:
     assert settled.time.nobody == {"idle": 1.0, "unused start-up": 0.0, "unreported": 0.0}
 
 
-def test_work_never_reported_with_nobody_aboard_is_charged_to_nobody() -> None:
+def test_work_never_reported_without_occupants_is_charged_to_no_trial() -> None:
     clock = EngineClock("e", startup=1.0, clock={"training": 5.0, "idle": 1.0, "pilot": 2.0})
     clock.charge("a", 4.0)
     settled = clock.settle()
@@ -132,7 +132,7 @@ def test_work_never_reported_with_nobody_aboard_is_charged_to_nobody() -> None:
     assert settled.time.nobody["pilot"] == 2.0
 
 
-def test_an_engine_nobody_used_charges_nobody() -> None:
+def test_an_unused_engine_charges_no_trial() -> None:
     settled = EngineClock("e", startup=3.0, clock={"idle": 2.0}).settle()
     assert settled.startup == {}
     assert settled.time.nobody == {"idle": 2.0, "unused start-up": 3.0, "unreported": 0.0}
@@ -141,7 +141,7 @@ def test_an_engine_nobody_used_charges_nobody() -> None:
 def test_an_engine_that_still_runs_has_used_what_was_charged() -> None:
     clock = EngineClock("e", startup=1.0)
     clock.charge("a", 2.0)
-    clock.aboard = ["a"]
+    clock.occupants = ["a"]
     settled = clock.settle()
     assert settled.time.total == 3.0
     assert not settled.time.closed

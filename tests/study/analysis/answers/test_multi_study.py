@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from study.analysis.statistics.aggregates import (
     resamples,
 )
 from study.cli import main
+from study.journal.events import StudyFinished, TrialEnded
 from vae_core.errors import UserError
 
 ONE = [[0.31, 0.12, 0.55, 0.20, 0.47], [1.2, 0.9, 4.1, 1.1, 1.6]]
@@ -192,7 +194,7 @@ def study(
     arms = {arm: AUTOMATIC if arm in ("sigma", "optimal") else HAND for arm in tests}
     seeds = range(max(map(len, tests.values())))
     stream = Stream(arms | settings.pop("arms", {}), seeds=list(seeds), **settings)
-    stream.lines[0].data["spec"].update(name=name, data={"name": data})
+    stream.describe(name=name, data={"name": data})
     for arm, values in tests.items():
         searched = arms[arm] is HAND
         if searched:
@@ -205,12 +207,13 @@ def study(
             arm, dict(zip(seeds, values, strict=False)), gap=(gaps or {}).get(arm, 0.5),
             chosen_from=2 if searched else None, closely=closely,
         )  # fmt: skip
-    for line in stream.lines:
-        metrics = line.data.get("metrics", {})
-        if line.kind == "end" and "test/fid_gen1" in metrics:
-            metrics["validation/fid_gen1"] = metrics["test/fid_gen1"]
-    stream.emit("finish")
-    return build_report(build_tables(stream.lines))
+    for at, entry in enumerate(stream.entries):
+        match entry.event:
+            case TrialEnded(metrics={"test/fid_gen1": distance}) as end:
+                metrics = {**end.metrics, "validation/fid_gen1": distance}
+                stream.entries[at] = entry._replace(event=replace(end, metrics=metrics))
+    stream.emit(StudyFinished())
+    return build_report(build_tables(stream.entries))
 
 
 def joint(*reports: Report) -> SeveralReport:
@@ -280,13 +283,13 @@ class TestCombine:
         assert pair.outcome is Outcome.DOES_NOT_PAY
 
     def test_arms_and_levels_are_chosen_on_validation(self) -> None:
-        tests = {"lucky": [8.0, 8.1, 8.2], "tpe": [9.0, 9.1, 9.2], "sigma": [9.5, 9.6, 9.7]}
-        gaps = {"lucky": -2.0, "tpe": 0.5, "sigma": 0.5}
+        tests = {"flattered": [8.0, 8.1, 8.2], "tpe": [9.0, 9.1, 9.2], "sigma": [9.5, 9.6, 9.7]}
+        gaps = {"flattered": -2.0, "tpe": 0.5, "sigma": 0.5}
         found = joint(*(study(n, n, tests, gaps=gaps) for n in "ab"))
         assert "tpe costs" in found.verdict[0]
         by_arm = {arm.arm: arm for arm in found.arms}
         assert by_arm["tpe"].by_dataset == pytest.approx([0, 0], abs=1e-12)
-        assert by_arm["lucky"].by_dataset == pytest.approx([-1 / BIT] * 2)
+        assert by_arm["flattered"].by_dataset == pytest.approx([-1 / BIT] * 2)
 
     def test_distances_are_compared_by_their_logarithm(self) -> None:
         tests = {"tpe": [40.0, 44.0, 42.0], "sigma": [20.0, 22.0, 21.0]}

@@ -16,7 +16,7 @@ def study_of(make_stream: Make, margin: float | None, sigma: dict[int, float | N
     stream.search("tpe", [8.0], tests=[8.5])
     stream.confirm("tpe", {101: 9.0, 102: 9.4, 103: 9.1}, chosen_from=0)
     stream.confirm("sigma", sigma)
-    return build_report(build_tables(stream.lines))
+    return build_report(build_tables(stream.entries))
 
 
 def test_no_worse_is_a_one_sided_paired_t_test_against_the_margin(make_stream: Make) -> None:

@@ -28,7 +28,7 @@ def test_what_is_no_price_says_how_to_write_one(text: str) -> None:
 
 def test_money_is_device_hours_times_the_price(whole: object) -> None:
     price = Price.read("$3600/h")  # a dollar a second
-    report = build_report(build_tables(whole.lines), price=price)  # type: ignore[attr-defined]
+    report = build_report(build_tables(whole.entries), price=price)  # type: ignore[attr-defined]
     text = as_text(report)
     assert "in money at 3,600.00 $ a device hour" in " ".join(text.split())
     assert "36.25 $" in text, "all engines"

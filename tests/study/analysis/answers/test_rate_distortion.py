@@ -66,9 +66,7 @@ def land(stream: Any, arm: str, phase: str, number: int, beta: float | None, poi
     stream.begin(trial)
     stream.report(trial, 1, 5.0)
     stream.end(trial, "complete", 5.0, 5.0)
-    stream.lines[-1].data["metrics"].update(
-        {"test/R": rate, "test/S": squared, "test/MSE": squared / D}
-    )
+    stream.measure({"test/R": rate, "test/S": squared, "test/MSE": squared / D})
 
 
 def test_arms_land_above_below_and_outside_of_the_frontier(make_stream: Make, arms: Any) -> None:
@@ -81,7 +79,7 @@ def test_arms_land_above_below_and_outside_of_the_frontier(make_stream: Make, ar
     land(stream, "on", "confirm", 0, None, (rate, squared))
     land(stream, "off", "confirm", 0, None, (rate, 1.1 * squared))
     land(stream, "out", "confirm", 0, None, (100.0, 0.1))
-    report = build_report(build_tables(stream.lines))
+    report = build_report(build_tables(stream.entries))
     landed = {landing.arm: landing for landing in report.plane.landings}
     assert landed["on"].excess == pytest.approx(0.0, abs=0.01)
     assert landed["on"].frontier_beta == pytest.approx(0.7, rel=0.02)
@@ -99,7 +97,7 @@ def test_a_sweep_of_other_things_than_beta_is_no_frontier(make_stream: Make, arm
     land(stream, "tpe", "search", 0, 1.0, (2.0, 3.0))
     land(stream, "tpe", "search", 1, 2.0, (1.0, 4.0))
     land(stream, "sigma", "confirm", 0, None, (1.5, 3.5))
-    report = build_report(build_tables(stream.lines))
+    report = build_report(build_tables(stream.entries))
     assert report.plane.frontier == []
     assert "no two fixed betas" in report.plane.why
     assert report.plane.landings[0].why == "there is no frontier"

@@ -14,6 +14,7 @@ import scipy.stats
 
 from study.analysis import Report, as_text, build_report, build_tables, render, summary
 from study.analysis.answers.verdict import Outcome
+from study.journal.events import CapReached, EngineDied, Stopped, TrialEnded
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
@@ -26,7 +27,7 @@ class Terminal(io.StringIO):
 
 def report_of(stream: Any, *warnings: str) -> Report:
     """The report, checked for what must hold of every report."""
-    report = build_report(build_tables(stream.lines), warnings=warnings)
+    report = build_report(build_tables(stream.entries), warnings=warnings)
     terminal = Terminal()
     render(report, terminal)
     text = as_text(report)
@@ -129,17 +130,17 @@ def test_who_paid_what_sums_to_the_engines_time(whole: Any) -> None:
 def test_the_arms_compared_are_chosen_on_validation_not_on_test(
     make_stream: Make, arms: Arms
 ) -> None:
-    stream = make_stream({"lucky": arms["hand"], "good": arms["hand"], "sigma": arms["automatic"],
-                          "optimal": arms["automatic"]})  # fmt: skip
-    stream.search("lucky", [8.0])
+    stream = make_stream({"flattered": arms["hand"], "good": arms["hand"],
+                          "sigma": arms["automatic"], "optimal": arms["automatic"]})  # fmt: skip
+    stream.search("flattered", [8.0])
     stream.search("good", [8.0])
-    stream.confirm("lucky", {101: 1.0, 102: 1.1, 103: 1.3}, chosen_from=0, gap=-9.0)
+    stream.confirm("flattered", {101: 1.0, 102: 1.1, 103: 1.3}, chosen_from=0, gap=-9.0)
     stream.confirm("good", {101: 9.0, 102: 9.1, 103: 9.3}, chosen_from=0)
     stream.confirm("sigma", {101: 9.2, 102: 9.4, 103: 9.3})
     stream.confirm("optimal", {101: 8.2, 102: 8.4, 103: 8.3}, gap=0.1)
     report = report_of(stream)
     assert [(c.hand, c.automatic) for c in report.comparisons] == [
-        ("lucky", "sigma"), ("lucky", "optimal"), ("good", "sigma"), ("good", "optimal"),
+        ("flattered", "sigma"), ("flattered", "optimal"), ("good", "sigma"), ("good", "optimal"),
     ]  # fmt: skip
     assert "automatic optimal is better than hand-tuned good" in report.verdict[0]
     assert "good among 2 hand-tuned, optimal among 2 automatic" in report.remarks[0]
@@ -196,16 +197,16 @@ def test_a_study_that_a_cap_ended_says_so_and_how_to_go_on(make_stream: Make) ->
     stream.search("tpe", [8.0, 9.0])
     stream.confirm("sigma", {101: 9.0, 102: 9.2, 103: 9.3})
     stream.ask("tpe", "search", 2, 7, {"beta": 1.0})
-    stream.emit("cap", cap="max_images", limit=1_000_000.0, spent=1_000_040.0)
+    stream.emit(CapReached(cap="max_images", limit=1_000_000.0, spent=1_000_040.0))
     report = report_of(stream)
     how = "ended by max_images: 1,000,040 of 1,000,000 images trained; 5 of 10 trials unfinished"
     assert report.capped == how
     assert report.verdict[0].startswith(f"So far ({how}): whether searching pays can't be told")
     assert report.notes[0] == (
-        f"E{how[1:]}. To go on, launch it again with a higher max_images, or without."
+        f"E{how[1:]}. To resume, launch it again with a higher max_images, or without."
     )
-    stream.emit("launch", epoch=2, pid=2, host="h", command="study launch")
-    stream.emit("cap", cap="max_device_hours", limit=0.004, spent=0.00412345)
+    stream.launch(2)
+    stream.emit(CapReached(cap="max_device_hours", limit=0.004, spent=0.00412345))
     assert "0.00412 of 0.004 device hours" in report_of(stream).notes[0]
 
 
@@ -230,7 +231,7 @@ def test_a_seed_that_failed_is_paired_by_its_retry_and_both_are_charged(make_str
     }  # fmt: skip
     assert report.paid.arms[0].seconds["evaluation"] == 8 * 0.25 + 5 * 0.5
     assert (
-        f"Run again by hand, both attempts charged: {failed} (failed) as {failed}.retry1 "
+        f"Retried by command, both attempts charged: {failed} (failed) as {failed}.retry1 "
         "(complete)." in report.notes
     )
     assert "tpe: 1 trial failed; the cost is counted." in report.notes
@@ -244,19 +245,19 @@ def test_what_crashes_cost_and_who_was_stopped_is_told(make_stream: Make) -> Non
     stream.report(name, 1, 9.0)
     stream.stop_engine("lost", {name: 1.25}, training=4.25, evaluation=1.25)
     for engine in ("e1.0", "e2.0"):
-        stream.emit("death", trial=name, engine=engine)
+        stream.emit(EngineDied(trial=name, engine=engine))
     stream.start_engine("e3.0")
     stream.begin(name)
     stream.report(name, 1, 9.0, redone=True)
-    stream.emit("stop", arm="sigma")
-    stream.emit("end", trial=name, state="pruned", reason="stopped by hand", value=None)
+    stream.emit(Stopped(arm="sigma"))
+    stream.emit(TrialEnded(name, "pruned", step=1, reason="stopped by hand"))
     report = report_of(stream)
     assert (
         "Engines were lost once: 1.2 device seconds of work were never reported (lost), 500 images "
         "were trained on again (redone)." in report.notes
     )
-    assert f"Trained alone, for engines had died with them aboard: {name}." in report.notes
-    assert "Stopped by hand: arm sigma. Trials that ended so count as pruned." in report.notes
+    assert f"Trained alone, because engines died while they trained them: {name}." in report.notes
+    assert "Stopped by command: arm sigma. Such trials count as pruned." in report.notes
     text = as_text(report).splitlines()
     head = next(line for line in text if "unfinished" in line and "redone" in line)
     row = text[text.index(head) + 2]
@@ -288,7 +289,7 @@ def test_every_trial_failed(make_stream: Make) -> None:
     report = report_of(stream)
     assert "can't be told" in report.verdict[0]
     assert (
-        "sigma: no cost to one model, since none of its confirm runs is complete." in report.notes
+        "sigma: no cost to one model, because none of its confirm runs is complete." in report.notes
     )
     assert report.arms[1].failed_seeds == 3
 
@@ -350,7 +351,7 @@ def test_accounts_that_do_not_add_up_are_said(whole: Any) -> None:
 def test_markup_in_names_is_text(make_stream: Make, arms: Arms) -> None:
     stream = make_stream({"tpe": arms["hand"], "sigma": arms["automatic"]})
     terminal = Terminal()
-    render(build_report(build_tables(stream.lines), warnings=["[bold]x[/bold] [link"]), terminal)
+    render(build_report(build_tables(stream.entries), warnings=["[bold]x[/bold] [link"]), terminal)
     assert "[bold]x[/bold] [link" in terminal.getvalue()
 
 

@@ -4,7 +4,14 @@ import pytest
 
 from study.analysis.answers.verdict import Comparison, Outcome, compare
 from study.analysis.statistics.intervals import Interval, mean_interval
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, METRICS, second_objective
+from study.metrics import (
+    BITS_PER_DIM,
+    CALIBRATED_ELBO,
+    METRICS,
+    OBJECTIVES,
+    Metric,
+    second_objective,
+)
 from study.spec import OBJECTIVES as OF_THE_SPEC
 
 

@@ -57,13 +57,13 @@ def test_each_trial_by_its_own_end(make_stream: Any) -> None:
     table = records({"a": [200, 100, 100], "b": [100, 200], "c": [5.0]})
     assert images_to_final(table, "fid_gen1") == {"a": 200, "b": 200, "c": 100}
     assert images_to_final(table, "calibrated_elbo") == {}, "another objective's"
-    empty = build_tables(make_stream().lines)["records"]
+    empty = build_tables(make_stream().entries)["records"]
     assert images_to_final(empty, "calibrated_elbo") == {}
 
 
 def test_from_a_journal(whole: Any) -> None:
     """Its trials report at 500 and 1000 images, 1 above the end at the first."""
-    found = images_to_final(build_tables(whole.lines)["records"], "calibrated_elbo")
+    found = images_to_final(build_tables(whole.entries)["records"], "calibrated_elbo")
     assert found["tpe.confirm.r0.from3.0000"] == 1000
     assert found["tpe.search.r0.0001"] == 500, "pruned there: it ended where it was"
     assert "tpe.search.r0.0002" not in found, "failed, without a report"

@@ -1,4 +1,4 @@
-"""Whatever is killed: every second is somebody's, none is charged twice, and results stay."""
+"""Whatever is killed: every second is charged once, and results stay."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ import pytest
 from study.analysis import build_tables
 from study.analysis.records.engine_time import PURPOSES
 from study.analysis.records.tables import study_facts
+from study.journal.events import (
+    EngineChanged,
+    EngineDied,
+    Reported,
+    StudyFinished,
+    StudyInterrupted,
+    TrialEnded,
+    TrialPlaced,
+    TrialSuspended,
+)
 
 REPORTS, IMAGES, WIDTH, TRIALS = 4, 500, 2, 4
 CHANGED_BY_CRASHES = re.compile("seconds|redone|lost|started|ended|engine")
@@ -29,7 +39,7 @@ class Disk:
 
 
 @dataclass
-class Aboard:
+class Slot:
     """A trial in a slot."""
 
     after: int
@@ -50,7 +60,7 @@ class Engine:
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(
         ("start_up", "training", "evaluation", "second_stage", "idle_slots", "waiting"),
         0.0))  # fmt: skip
-    trials: dict[str, Aboard] = field(default_factory=dict)
+    trials: dict[str, Slot] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)
     heartbeat: dict[str, Any] | None = None
 
@@ -92,16 +102,16 @@ class World:
             if n % 3:  # else it dies, if it does, before the driver hears that it has begun
                 identity = {k: v for k, v in engine.account().items() if k not in
                             ("seconds", "unreported")}  # fmt: skip
-                self.stream.emit("engine", **identity, state="started")
+                self.stream.emit(EngineChanged(**identity, state="started"))
 
     def admit(self, n: int, seconds: float) -> None:
-        aboard = {trial for engine in self.engines for trial in engine.trials}
-        waiting = [t for t in self.names if t not in aboard and t not in self.ended]
+        placed = {trial for engine in self.engines for trial in engine.trials}
+        waiting = [t for t in self.names if t not in placed and t not in self.ended]
         free = [engine for engine in self.engines if len(engine.trials) < WIDTH]
         if waiting and free:
             trial, engine = waiting[n % len(waiting)], free[n % len(free)]
             disk, after = self.disks[trial], self.known[trial]
-            run = Aboard(after, list(disk.reports), disk.begun)
+            run = Slot(after, list(disk.reports), disk.begun)
             run.mine = [r for r in run.done if r["step"] > after]
             engine.trials[trial] = run
             engine.spent["waiting"] += seconds
@@ -146,7 +156,9 @@ class World:
     def _hear(self, engine: Engine, trial: str, report: dict[str, Any]) -> None:
         if self.place[trial] != engine.name:
             self.place[trial] = engine.name
-            self.stream.emit("start", trial=trial, engine=engine.name, shape="mlp-8", key={"K": 2})
+            self.stream.emit(
+                TrialPlaced(trial=trial, engine=engine.name, shape="mlp-8", key={"K": 2})
+            )
         made = (trial, report["engine"], report["step"])
         if trial in self.ended or made in self.made:
             return
@@ -154,16 +166,16 @@ class World:
         again = {"redone": True} if report["step"] <= self.known[trial] else {}
         if again:
             self.redone += IMAGES
-        self.stream.emit("report", trial=trial, **report, **again)
+        self.stream.emit(Reported(trial=trial, **report, **again))
         self.known[trial] = max(self.known[trial], report["step"])
         if report["step"] == REPORTS and not again:
             self.ended.add(trial)
             value = report["metrics"]["validation/calibrated_elbo"]
-            self.stream.emit("end", trial=trial, state="complete", step=REPORTS, value=value,
+            self.stream.emit(TrialEnded(trial=trial, state="complete", step=REPORTS, value=value,
                              reason="", metrics={"test/calibrated_elbo": value + 1}, seconds={},
-                             artifacts={}, traceback="")  # fmt: skip
+                             artifacts={}, traceback=""))  # fmt: skip
 
-    def _running(self, n: int) -> list[tuple[Engine, str, Aboard]]:
+    def _running(self, n: int) -> list[tuple[Engine, str, Slot]]:
         there = [(e, t, run) for e in self.engines for t, run in e.trials.items()]
         return [there[n % len(there)]] if there else []
 
@@ -185,7 +197,7 @@ class World:
         if self.engines:
             engine = self.engines.pop(n % len(self.engines))
             for trial in engine.trials:
-                self.stream.emit("death", trial=trial, engine=engine.name)
+                self.stream.emit(EngineDied(trial=trial, engine=engine.name))
             self._lose(engine)
             if n % 2:  # and it is found again, by whoever looks for heartbeats
                 self._lose(engine)
@@ -193,24 +205,24 @@ class World:
     def kill_driver(self, n: int, seconds: float) -> None:
         engines, self.engines = self.engines, []
         self.place = dict.fromkeys(self.names, "")
-        self.stream.emit("launch", epoch=2, pid=2, host="h", command="study resume")
+        self.stream.launch(2)
         for engine in engines:
             self._lose(engine)
 
     def _lose(self, engine: Engine) -> None:
-        known = {"engine": engine.name, "device": "", "width": 0, "startup_seconds": 0.0}
-        self.stream.emit("engine", **(engine.heartbeat or known), state="lost", cause="process")
+        known = engine.heartbeat or {"engine": engine.name}
+        self.stream.emit(EngineChanged(**known, state="lost", cause="process"))
 
     def suspend(self, n: int, seconds: float) -> None:
         for engine in self.engines:
             for trial, run in list(engine.trials.items()):
                 if len(run.done) < REPORTS:
-                    self.stream.emit("suspend", trial=trial, engine=engine.name,
+                    self.stream.emit(TrialSuspended(trial=trial, engine=engine.name,
                                      seconds={"training": run.unreported,
-                                              "second_stage": run.stage})  # fmt: skip
+                                              "second_stage": run.stage}))  # fmt: skip
                     self.disks[trial] = Disk(list(run.done), run.begun)
                     del engine.trials[trial]
-        self.stream.emit("interrupted")
+        self.stream.emit(StudyInterrupted())
 
     def release(self, n: int, seconds: float) -> None:
         """A slot is taken back in the middle of a segment."""
@@ -227,8 +239,8 @@ class World:
                     self.train(n + 1, 1.0)
                 self.deliver(n, 0.0)
         for engine in self.engines:
-            self.stream.emit("engine", **engine.account(), state="stopped")
-        self.stream.emit("finish")
+            self.stream.emit(EngineChanged(**engine.account(), state="stopped"))
+        self.stream.emit(StudyFinished())
 
 
 WEIGHTS = {
@@ -247,7 +259,7 @@ def undisturbed(make_module_stream: Callable[[], Any]) -> pa.Table:
     """The table of a study that nothing befell."""
     world = World(make_module_stream())
     world.finish()
-    return compared(build_tables(world.stream.lines))
+    return compared(build_tables(world.stream.entries))
 
 
 @pytest.mark.parametrize("seed", range(0, 300, 10))
@@ -263,7 +275,7 @@ def test_every_second_is_somebody_s_and_every_image_counts_once(
 
 def check(world: World, undisturbed: pa.Table) -> None:
     world.finish()
-    tables = build_tables(world.stream.lines)
+    tables = build_tables(world.stream.entries)
     assert compared(tables).to_pylist() == undisturbed.to_pylist()
     rows = tables["trials"].to_pylist()
     assert [row["images"] for row in rows] == [REPORTS * IMAGES] * TRIALS

@@ -13,17 +13,29 @@ import pytest
 from study.analysis import build_tables, load, write_records
 from study.analysis.records.engine_time import PURPOSES
 from study.analysis.records.tables import study_facts
+from study.journal.events import (
+    CapReached,
+    ConfigurationChosen,
+    EngineChanged,
+    EngineDied,
+    Reported,
+    ShapeTimed,
+    Stopped,
+    StudyInterrupted,
+    TrialEnded,
+    TrialSuspended,
+)
 from vae_core.errors import UserError
 
 Make = Callable[..., Any]
 
 
 def trial_rows(stream: Any) -> dict[str, dict[str, Any]]:
-    return {row["trial"]: row for row in build_tables(stream.lines)["trials"].to_pylist()}
+    return {row["trial"]: row for row in build_tables(stream.entries)["trials"].to_pylist()}
 
 
 def test_a_row_per_report_and_per_trial_in_spec_order(whole: Any) -> None:
-    tables = build_tables(whole.lines)
+    tables = build_tables(whole.entries)
     trials, records = tables["trials"], tables["records"]
     assert trials["trial"].to_pylist() == [
         *(f"tpe.search.r0.{n:04d}" for n in range(4)),
@@ -56,7 +68,7 @@ def test_rows_do_not_depend_on_the_order_trials_ran_in(make_stream: Make) -> Non
         names += [stream.ask("tpe", "search", n, n, {"beta": 1.0}) for n in range(2)]
         for name in reversed(names) if backwards else names:
             stream.train(name, "complete", 5.0)
-        tables = build_tables(stream.lines)
+        tables = build_tables(stream.entries)
         return tables["trials"].drop(["started", "ended"]), tables["records"].drop(["time"])
 
     assert run(True)[0].equals(run(False)[0])
@@ -67,8 +79,8 @@ def test_files_are_the_same_to_the_last_byte(whole: Any, tmp_path: Path) -> None
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     second.mkdir()
-    tables = write_records(whole.lines, first)
-    write_records(iter(whole.lines), second)
+    tables = write_records(whole.entries, first)
+    write_records(iter(whole.entries), second)
     for file in ("records.parquet", "trials.parquet"):
         assert (first / file).read_bytes() == (second / file).read_bytes()
     assert sorted(path.name for path in first.iterdir()) == ["records.parquet", "trials.parquet"]
@@ -86,7 +98,7 @@ def test_load_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_an_empty_study_has_empty_tables_of_the_same_columns(make_stream: Make, whole: Any) -> None:
-    empty, full = build_tables(make_stream().lines), build_tables(whole.lines)
+    empty, full = build_tables(make_stream().entries), build_tables(whole.entries)
     for name, table in full.items():
         assert empty[name].num_rows == 0
         assert empty[name].schema.equals(table.schema)
@@ -98,9 +110,9 @@ def test_an_unknown_metric_gets_a_column_and_nan_is_null(make_stream: Make) -> N
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    stream.emit("report", trial=name, step=2, images=1000, seconds={}, engine="e1.0",
-                metrics={"validation/fid": 3.5, "beta": float("nan"), "k": None})  # fmt: skip
-    tables = build_tables(stream.lines)
+    stream.emit(Reported(trial=name, step=2, images=1000, seconds={}, engine="e1.0",
+                metrics={"validation/fid": 3.5, "beta": float("nan"), "k": None}))  # fmt: skip
+    tables = build_tables(stream.entries)
     assert tables["records"].schema.names[-1] == "validation_fid"
     assert tables["records"]["validation_fid"].to_pylist() == [None, 3.5]
     assert tables["records"]["beta"].to_pylist() == [0.25, None]
@@ -114,9 +126,9 @@ def test_a_report_seen_twice_is_ignored_and_marked_redone_it_is_charged(make_str
     for step in (1, 2):
         stream.report(name, step, 5.0)
     stream.report(name, 2, 77.0)
-    once = build_tables(stream.lines)
+    once = build_tables(stream.entries)
     stream.report(name, 2, 78.0, redone=True)
-    twice = build_tables(stream.lines)
+    twice = build_tables(stream.entries)
     assert once["records"].equals(twice["records"])
     assert once["records"]["validation_calibrated_elbo"].to_pylist() == [5.0, 5.0]
     before, after = once["trials"].to_pylist()[0], twice["trials"].to_pylist()[0]
@@ -134,8 +146,8 @@ def test_states_of_trials_without_an_end(make_stream: Make) -> None:
     stream.begin(names[2])
     states = {n: row["state"] for n, row in trial_rows(stream).items()}
     assert list(states.values()) == ["complete", "running", "running", "waiting"]
-    stream.emit("interrupted")
-    stream.emit("launch", epoch=2, pid=2, host="h", command="study resume")
+    stream.emit(StudyInterrupted())
+    stream.launch(2)
     stream.begin(names[2])
     states = {n: row["state"] for n, row in trial_rows(stream).items()}
     assert list(states.values()) == ["complete", "interrupted", "running", "waiting"]
@@ -146,10 +158,10 @@ def test_a_crash_keeps_the_images_trained_on_before(make_stream: Make) -> None:
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    stream.emit("report", trial=name, step=2, images=0, metrics={}, seconds={"training": 0.5},
-                engine="e1.0")  # fmt: skip
-    stream.emit("end", trial=name, state="failed", reason="crashed", step=2, value=None)
-    tables = build_tables(stream.lines)
+    stream.emit(Reported(trial=name, step=2, images=0, metrics={}, seconds={"training": 0.5},
+                engine="e1.0"))  # fmt: skip
+    stream.emit(TrialEnded(trial=name, state="failed", reason="crashed", step=2, value=None))
+    tables = build_tables(stream.entries)
     assert tables["records"]["images"].to_pylist() == [500, 500]
     (row,) = tables["trials"].to_pylist()
     assert (row["state"], row["reason"], row["images"]) == ("failed", "crashed", 500)
@@ -159,15 +171,15 @@ def test_a_crash_keeps_the_images_trained_on_before(make_stream: Make) -> None:
 def test_a_search_without_a_winner_has_chosen_nothing(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [None, None])
-    stream.emit("choice", arm="tpe", replicate=0, number=None, value=None)
-    assert build_tables(stream.lines)["trials"]["chosen"].to_pylist() == [False, False]
+    stream.emit(ConfigurationChosen(arm="tpe", replicate=0, number=None, value=None))
+    assert build_tables(stream.entries)["trials"]["chosen"].to_pylist() == [False, False]
 
 
 def test_an_engine_s_own_account_may_name_its_start_up_again(make_stream: Make) -> None:
     stream = make_stream()
     stream.confirm("sigma", {101: 5.0})
     stream.stop_engine(start_up=4.0, training=2.0, evaluation=1.0, idle_slots=1.5, waiting=0.5)
-    charged, engines = account(build_tables(stream.lines))
+    charged, engines = account(build_tables(stream.entries))
     assert engines == 9.0
     assert charged == pytest.approx(9.0, rel=1e-14)
 
@@ -176,9 +188,9 @@ def test_a_second_end_changes_nothing(make_stream: Make) -> None:
     stream = make_stream()
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.train(name, "complete", 5.0, test=6.0)
-    before = build_tables(stream.lines)
+    before = build_tables(stream.entries)
     stream.end(name, "failed", None)
-    assert build_tables(stream.lines)["trials"].equals(before["trials"])
+    assert build_tables(stream.entries)["trials"].equals(before["trials"])
 
 
 def test_confirm_runs_of_a_superseded_choice_stop_standing(make_stream: Make) -> None:
@@ -186,7 +198,7 @@ def test_confirm_runs_of_a_superseded_choice_stop_standing(make_stream: Make) ->
     stream.search("tpe", [5.0, 4.0])
     stream.confirm("tpe", {101: 6.0}, chosen_from=1)
     stream.train(stream.ask("tpe", "search", 2, 9, {"beta": 9.0}), "complete", 1.0)
-    stream.emit("choice", arm="tpe", replicate=0, number=2, value=1.0)
+    stream.emit(ConfigurationChosen(arm="tpe", replicate=0, number=2, value=1.0))
     stream.confirm("tpe", {101: 2.0}, chosen_from=2)
     rows = trial_rows(stream)
     assert {name: row["chosen"] for name, row in rows.items()} == {
@@ -206,7 +218,7 @@ def account(tables: dict[str, pa.Table]) -> tuple[float, float]:
 
 
 def test_billed_seconds_sum_to_the_engines_time(whole: Any) -> None:
-    tables = build_tables(whole.lines)
+    tables = build_tables(whole.entries)
     charged, engines = account(tables)
     assert engines == 4.0 + 17.0 + 9.25 + 6.0
     assert charged == pytest.approx(engines, rel=1e-14)
@@ -230,7 +242,7 @@ def test_two_engines_one_lost_share_all_their_time(make_stream: Make) -> None:
         stream.report(name, 2, 4.0)
         stream.end(name, "complete", 4.0)
     stream.stop_engine(training=2.0, evaluation=1.5, idle=1.0)
-    tables = build_tables(stream.lines)
+    tables = build_tables(stream.entries)
     rows = tables["trials"].to_pylist()
     assert [row["lost_seconds"] for row in rows] == [0.0, 0.875, 0.875]
     assert fsum(row["startup_seconds"] for row in rows) == pytest.approx(6.0, rel=1e-14)
@@ -243,11 +255,11 @@ def test_standard_seconds_need_a_pilot_of_the_shape(make_stream: Make) -> None:
     stream = make_stream(pilot=False)
     stream.confirm("sigma", {101: 5.0})
     waiting = stream.ask("sigma", "confirm", 1, 102, {})
-    assert build_tables(stream.lines)["trials"]["standard_seconds"].to_pylist() == [None, 0.0]
-    stream.emit("pilot", shape="mlp-8", width=2, seconds_per_image=0.002)
-    stream.emit("pilot", shape="mlp-8", width=2, seconds_per_image=9.0)
+    assert build_tables(stream.entries)["trials"]["standard_seconds"].to_pylist() == [None, 0.0]
+    stream.emit(ShapeTimed(shape="mlp-8", width=2, seconds_per_image=0.002))
+    stream.emit(ShapeTimed(shape="mlp-8", width=2, seconds_per_image=9.0))
     assert trial_rows(stream)[waiting]["standard_seconds"] == 0.0
-    assert build_tables(stream.lines)["trials"]["standard_seconds"].to_pylist() == [2.0, 0.0]
+    assert build_tables(stream.entries)["trials"]["standard_seconds"].to_pylist() == [2.0, 0.0]
 
 
 def test_a_report_is_charged_to_the_engine_that_made_it(make_stream: Make) -> None:
@@ -257,13 +269,13 @@ def test_a_report_is_charged_to_the_engine_that_made_it(make_stream: Make) -> No
     stream.report(name, 1, 5.0)
     # e1 made report 2 as well, and died before anyone heard; its heartbeat is older than that.
     stream.stop_engine("lost", {name: 0.5}, training=1.5, evaluation=0.25, waiting=1.0)
-    stream.emit("death", trial=name, engine="e1.0")
+    stream.emit(EngineDied(trial=name, engine="e1.0"))
     stream.start_engine("e2.0", startup=2.0)
     stream.begin(name)
     stream.report(name, 2, 4.0, engine="e1.0")
     stream.end(name, "complete", 4.0)
     stream.stop_engine(training=0.0, evaluation=0.0, waiting=3.0)
-    tables = build_tables(stream.lines)
+    tables = build_tables(stream.entries)
     assert tables["records"]["engine"].to_pylist() == ["e1.0", "e1.0"]
     (row,) = tables["trials"].to_pylist()
     assert (row["engine"], row["engine_deaths"]) == ("e2.0", 1)
@@ -279,13 +291,13 @@ def test_a_suspended_trial_is_charged_for_what_is_in_its_checkpoint(make_stream:
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    stream.emit("suspend", trial=name, engine="e1.0", seconds={"training": 0.75})
+    stream.emit(TrialSuspended(trial=name, engine="e1.0", seconds={"training": 0.75}))
     stream.stop_engine(training=1.75, evaluation=0.25)
-    stream.emit("interrupted")
-    (row,) = build_tables(stream.lines)["trials"].to_pylist()
+    stream.emit(StudyInterrupted())
+    (row,) = build_tables(stream.entries)["trials"].to_pylist()
     assert (row["state"], row["images"]) == ("interrupted", 500)
     assert (row["training_seconds"], row["lost_seconds"]) == (1.75, 0.0)
-    assert account(build_tables(stream.lines)) == (pytest.approx(6.0), 6.0)
+    assert account(build_tables(stream.entries)) == (pytest.approx(6.0), 6.0)
 
 
 def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
@@ -293,11 +305,12 @@ def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
 ) -> None:
     stream = make_stream()
     name = stream.ask("sigma", "confirm", 0, 101, {})
-    stream.emit("launch", epoch=2, pid=2, host="h", command="study resume")
-    stream.emit("engine", engine="e9", state="lost", device="cuda", width=4, startup_seconds=3.0,
-                seconds={"training": 1.5}, unreported={name: 1.5}, cause="driver")  # fmt: skip
-    stream.emit("engine", engine="e8", state="lost", device="", width=0, startup_seconds=0.0)
-    tables = build_tables(stream.lines)
+    stream.launch(2)
+    stream.emit(EngineChanged("e9", "lost", "cuda", width=4, startup_seconds=3.0,
+                              seconds={"training": 1.5}, unreported={name: 1.5},
+                              cause="driver"))  # fmt: skip
+    stream.emit(EngineChanged("e8", "lost"))
+    tables = build_tables(stream.entries)
     e1, e9, e8 = study_facts(tables["trials"])["engines"]
     assert (e1["closed"], e9["closed"], e8["closed"]) == (False, True, False)
     assert (e9["total"], e9["device"], e9["nobody"]["unused start-up"]) == (4.5, "cuda", 3.0)
@@ -309,12 +322,12 @@ def test_a_loss_told_twice_counts_once_by_its_fuller_account(make_stream: Make) 
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.stop_engine("lost", {name: 1.0}, training=1.0)
-    once = build_tables(stream.lines)["trials"]
+    once = build_tables(stream.entries)["trials"]
     stream.stop_engine("lost", {name: 1.0}, training=1.0)
     stream.stop_engine("lost", {name: 0.5}, training=0.5)
-    assert build_tables(stream.lines)["trials"].equals(once)
+    assert build_tables(stream.entries)["trials"].equals(once)
     stream.stop_engine("lost", {name: 2.0}, training=2.0)
-    later = build_tables(stream.lines)["trials"]
+    later = build_tables(stream.entries)["trials"]
     assert later["lost_seconds"].to_pylist() == [2.0]
     (engine,) = study_facts(later)["engines"]
     assert (engine["state"], engine["total"]) == ("lost", 6.0)
@@ -333,7 +346,7 @@ def test_a_retry_stands_where_it_comes_to_its_end(make_stream: Make) -> None:
     ]
     stream.train(again[0], "complete", 6.0)
     stream.train(again[1], "failed", None)
-    tables = build_tables(stream.lines)
+    tables = build_tables(stream.entries)
     rows = {row["trial"]: row for row in tables["trials"].to_pylist()}
     assert list(rows) == [
         "tpe.search.r0.0000", names[0], again[0], names[1], again[1], "sigma.confirm.r0.fixed.0000",
@@ -353,21 +366,21 @@ def test_stops_caps_and_isolation_are_facts_of_the_study(make_stream: Make) -> N
     for name in names:
         stream.begin(name)
     for engine, name in (("a", names[0]), ("b", names[0]), ("a", names[1]), ("c", names[0])):
-        stream.emit("death", trial=name, engine=engine)
+        stream.emit(EngineDied(trial=name, engine=engine))
     stream.report(names[1], 1, 5.0)
-    stream.emit("death", trial=names[1], engine="d")
-    stream.emit("stop", trial=names[2])
-    stream.emit("end", trial=names[2], state="pruned", reason="stopped by hand", value=None)
-    stream.emit("stop", arm="tpe")
-    cap = {"cap": "max_images", "limit": 500, "spent": 500}
-    stream.emit("cap", **cap)
-    trials = build_tables(stream.lines)["trials"]
+    stream.emit(EngineDied(trial=names[1], engine="d"))
+    stream.emit(Stopped(trial=names[2]))
+    stream.emit(TrialEnded(names[2], "pruned", step=0, reason="stopped by hand"))
+    stream.emit(Stopped(arm="tpe"))
+    cap = CapReached("max_images", limit=500, spent=500)
+    stream.emit(cap)
+    trials = build_tables(stream.entries)["trials"]
     facts = study_facts(trials)
     assert facts["isolated"] == [names[0]]
     assert trials["engine_deaths"].to_pylist() == [3, 2, 0]
     assert facts["stopped"] == [names[2], "arm tpe"]
-    assert (facts["capped"], facts["finished"]) == (cap, False)
+    assert (facts["capped"], facts["finished"]) == (cap.to_data(), False)
     assert trials["state"].to_pylist() == ["interrupted", "interrupted", "pruned"]
     assert trials["reason"].to_pylist() == ["", "", "stopped by hand"]
-    stream.emit("launch", epoch=2, pid=2, host="h", command="study resume")
-    assert study_facts(build_tables(stream.lines)["trials"])["capped"] is None
+    stream.launch(2)
+    assert study_facts(build_tables(stream.entries)["trials"])["capped"] is None

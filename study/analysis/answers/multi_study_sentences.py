@@ -1,0 +1,170 @@
+"""What several studies say, in sentences: the verdict, the notes, and numbers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor
+
+from study.analysis.answers.regrets import ArmOver, CommonArm, PairOver
+from study.analysis.answers.report import Report
+from study.analysis.answers.verdict import Outcome
+from study.analysis.statistics.aggregates import Coverage
+from study.formatting import NONE
+from study.metrics import Metric
+
+
+def verdict(
+    arms: Sequence[ArmOver],
+    pairs: Sequence[PairOver],
+    score: Metric,
+    datasets: Sequence[str],
+) -> list[str]:
+    """At most two sentences, the answer first."""
+    over = f"over {len(datasets)} datasets ({', '.join(datasets)})"
+    chosen = {}
+    for kind, automatic in (("hand-tuned", False), ("automatic", True)):
+        known = [
+            (arm.validation, i)
+            for i, arm in enumerate(arms)
+            if arm.automatic is automatic and arm.validation is not None
+        ]
+        if not known:
+            there = any(arm.automatic is automatic for arm in arms)
+            why = (
+                f"no {kind} arm has a complete confirm run in each study yet"
+                if there
+                else f"the studies have no {kind} arm in common"
+            )
+            return [f"Whether searching pays {over} can't be told: {why}."]
+        chosen[kind] = arms[min(known)[1]].arm
+    pair = next(
+        p for p in pairs if (p.hand, p.automatic) == (chosen["hand-tuned"], chosen["automatic"])
+    )
+    return [_answer(pair, score, over), _beside(pair, len(datasets))]
+
+
+def _answer(pair: PairOver, score: Metric, over: str) -> str:
+    hand, automatic = pair.hand, pair.automatic
+    interval, ratio = pair.difference.interval, pair.ratios
+    multiple = NONE if ratio is None else times(*ratio)
+    headline = {
+        Outcome.UNKNOWN: f"Whether searching pays {over} can't be told yet",
+        Outcome.NOT_SHOWN: f"Searching is not shown to pay {over}",
+        Outcome.DOES_NOT_PAY: f"Searching does not pay {over}",
+        Outcome.PAYS: f"Searching pays {over}"
+        + (f" where the gain is worth {multiple}x the training" if ratio and ratio[1] > 1 else ""),
+    }[pair.outcome]
+    signed = interval if interval.lower is None or interval.lower > 0 else -interval
+    if interval.mean is None:
+        finding = f"{hand} against {automatic} can't be compared: {interval.why}"
+    elif interval.lower is None or interval.upper is None:
+        found = score.difference(interval)
+        finding = f"{hand} minus {automatic} is {found}; {interval.why}"
+    elif interval.upper < 0:
+        by = score.difference(signed)
+        finding = f"hand-tuned {hand} found better models than {automatic}, by {by}"
+    elif interval.lower > 0:
+        by = score.difference(signed)
+        finding = f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
+    else:
+        by = score.difference(interval)
+        finding = f"no difference between {hand} and {automatic} could be shown: {by}"
+    if interval.lower is not None:
+        finding += f" in the interquartile mean of {interval.n} paired runs"
+        if pair.difference.coverage is not None:
+            finding += f", an interval that covers {covers(pair.difference.coverage)}"
+    price = (
+        "what a model costs is not known yet for both"
+        if ratio is None
+        else f"{hand} costs {multiple}x the images of {automatic} to one model"
+    )
+    return f"{headline}: by {score.heading} on test, {finding}; {price}."
+
+
+def _beside(pair: PairOver, datasets: int) -> str:
+    chance = pair.improvement.interval
+    if chance.mean is None:
+        first = "Which of them is better in a single run can't be told"
+    else:
+        first = (
+            f"A run of {pair.automatic} is better than one of {pair.hand} with probability "
+            f"{share(chance.mean, chance.lower, chance.upper)}"
+        )
+    if not pair.margins:
+        return f"{first}; no study sets a margin by which automatic may be worse."
+    if pair.no_worse_on_all:
+        return (
+            f"{first}; {pair.automatic} is no worse by the margin of each study, on all "
+            f"{datasets} datasets at once."
+        )
+    beyond = f", {pair.margins} of which have one" if pair.margins < datasets else ""
+    return (
+        f"{first}; {pair.automatic} is shown to be no worse by the study's margin on "
+        f"{len(pair.no_worse)} of {datasets} datasets{beyond}."
+    )
+
+
+def notes(
+    reports: Sequence[Report], arms: Sequence[CommonArm], over: Sequence[ArmOver], score: Metric
+) -> list[str]:
+    """What limits the numbers."""
+    found = [f"{report.name}: {failure}." for report in reports for failure in report.failures]
+    datasets = [report.data for report in reports]
+    for data in sorted({data for data in datasets if datasets.count(data) > 1}):
+        names = ", ".join(report.name for report in reports if report.data == data)
+        found.append(
+            f"{names} are on the same dataset, {data}: it weighs {datasets.count(data)} times."
+        )
+    common = {arm.name for arm in arms}
+    for report in reports:
+        if left := [arm.arm for arm in report.arms if arm.arm not in common]:
+            found.append(
+                f"{report.name}: {', '.join(left)} left out; not every study has an arm of that "
+                "name, balancer and role."
+            )
+        if not report.finished:
+            found.append(f"{report.name}: not finished, so this is the answer so far.")
+    for arm, of_all in zip(arms, over, strict=True):
+        for report, runs, result in zip(reports, of_all.runs, arm.results, strict=True):
+            if not runs:
+                found.append(f"{arm.name}: no finished run in {report.name}.")
+            elif len(runs) < len(result.by_seed):
+                found.append(
+                    f"{arm.name}: distances of 0 or less in {report.name} have no logarithm and "
+                    "are left out."
+                )
+    coverages = [arm.regret.coverage for arm in over if arm.regret.coverage is not None]
+    if coverages:
+        at = coverages[0]
+        found.append(
+            "Covers: how often the interval holds the truth, from the hardest kind of runs looked "
+            "at to normal runs on datasets alike. For interquartile means it was simulated at "
+            f"{at.runs} runs on each of {at.datasets} datasets."
+        )
+    if over:
+        found.append(
+            "Intervals are about fresh runs on these datasets, not about other datasets; each "
+            "holds on its own."
+        )
+    return found
+
+
+def covers(coverage: Coverage | None) -> str:
+    """A coverage as "94-98 %", rounded down: from the hardest kind of runs to the usual one."""
+    if coverage is None:
+        return NONE
+    least, usual = floor(100 * coverage.least), floor(100 * coverage.usual)
+    return f"{least} %" if least == usual else f"{least}-{usual} %"
+
+
+def times(least: float, most: float) -> str:
+    """Multiples as "9.0-13.0", or "13.0" where they are one."""
+    low, high = f"{least:.1f}", f"{most:.1f}"
+    return low if low == high else f"{low}-{high}"
+
+
+def share(value: float | None, lower: float | None, upper: float | None) -> str:
+    """A share with its interval, or a dash."""
+    if value is None or lower is None or upper is None:
+        return NONE
+    return f"{value:.2f} [{lower:.2f}, {upper:.2f}]"
