@@ -24,7 +24,6 @@ from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.report import Report
 from study.analysis.answers.verdict import Outcome
-from study.analysis.rendering.tables.catalogue import NONE
 from study.analysis.statistics.aggregates import (
     Aggregate,
     Coverage,
@@ -33,6 +32,7 @@ from study.analysis.statistics.aggregates import (
     improvement,
     profile,
 )
+from study.formatting import NONE
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
 from vae_core.errors import UserError
 
