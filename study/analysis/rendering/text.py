@@ -10,8 +10,8 @@ from typing import TextIO
 
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.report import Report
-from study.analysis.rendering.tables.catalogue import TextTable, tables
-from study.analysis.rendering.tables.multi_study import several_tables
+from study.analysis.rendering.tables.catalogue import tables
+from study.analysis.rendering.tables.table import TextTable
 
 WIDTH = 80
 """Characters a line of prose has in a file; tables of arms with short names fit as well."""
@@ -59,7 +59,7 @@ def as_text(report: Report | SeveralReport) -> str:
 def _page(report: Report | SeveralReport) -> _Page:
     if isinstance(report, SeveralReport):
         title = f"{', '.join(report.studies)}, together"
-        return _Page(title, report.verdict, [], several_tables(report), report.notes)
+        return _Page(title, report.verdict, [], tables(report), report.notes)
     title = f"{report.name}: {report.question}" if report.question else report.name
     return _Page(title, report.verdict, report.remarks, tables(report), report.notes)
 

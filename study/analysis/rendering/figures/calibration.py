@@ -1,4 +1,4 @@
-"""How honest predicted uncertainty is: the calibration tables of confirm runs, as figures."""
+"""Calibration of predicted uncertainty: the tables that confirm runs left, as figures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from study.analysis.records.artifacts import standing_files
-from study.analysis.rendering.figures.chart import Figure, Looks, layers, movable, part
+from study.analysis.rendering.figures.chart import Figure, Heading
+from study.analysis.rendering.figures.marks import Looks, layers, movable, part
 
 Table = dict[str, np.ndarray]
+
+QUANTILES = Heading("calibration", "Calibration: observed against predicted quantiles")
+VARIANCES = Heading("variances", "Predicted variance and squared error")
 
 
 def calibration_tables(
@@ -21,7 +25,7 @@ def calibration_tables(
 ) -> dict[str, list[Table]]:
     """The tables called ``name`` that an arm's standing confirm runs left in ``home``, by arm.
 
-    Files that are gone, lie elsewhere or hold something else are passed over.
+    Files that are missing, outside of ``home`` or damaged are skipped.
 
     Args:
         trials: The table of `trials.parquet`.
@@ -39,7 +43,6 @@ def calibration_tables(
 
 def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     """Shares of test pixels below their own predictive quantile, less the quantile's level."""
-    name, title = "calibration", "Calibration: are predicted errors honest?"
     tables = calibration_tables(trials, home, "calibration_quantiles", ("expected", "observed"))
     rows = []
     for arm, runs in tables.items():
@@ -50,7 +53,7 @@ def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
             row = {"part": "gap", "arm": arm, "level": level, "share": share, "gap": share - level}
             rows.append(row | {"runs": len(whole)})
     if not rows:
-        return Figure(name, title, "", None, [], "no confirm run has left a table of calibration")
+        return QUANTILES.without_chart("no confirm run has left a table of calibration")
     line = part("gap").mark_line(strokeWidth=1.8, clip=True)
     gaps = line.encode(
         x=alt.X("level:Q", title="level of the predictive quantile").axis(format="~%"),
@@ -67,16 +70,15 @@ def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     zero = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5)
     chart = layers(movable(gaps).add_params(looks.picked), zero.encode(y=alt.datum(0)))
     caption = (
-        "An honest prediction lies on 0 everywhere: of the test pixels, as many are below their "
-        "predictive quantile as its level says. A line is an arm's mean over its confirm runs. "
-        "High on the left and low on the right: the spread predicted is too small."
+        "A calibrated prediction is at 0 everywhere: the share of test pixels below their "
+        "predictive quantile is its level. A line is an arm's mean over its confirm runs. "
+        "High on the left and low on the right: the predicted spread is too small."
     )
-    return Figure(name, title, caption, chart.properties(height=260), rows)
+    return QUANTILES.figure(caption, chart.properties(height=260), rows)
 
 
 def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     """Predicted variance against the squared error that was observed."""
-    name, title = "variances", "Predicted variance and squared error"
     keys = ("predicted", "observed")
     rows = [
         {"part": "group", "arm": arm, "run": number, "predicted": predicted, "observed": observed}
@@ -86,7 +88,7 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
         if predicted > 0 and observed > 0
     ]
     if not rows:
-        return Figure(name, title, "", None, [], "no confirm run has left a table of variances")
+        return VARIANCES.without_chart("no confirm run has left a table of variances")
     ends = [row[key] for row in rows for key in keys]
     scale = alt.Scale(type="log", nice=False, domain=[min(ends) / 1.5, max(ends) * 1.5])
     axis = alt.Axis(format=".0e", tickCount=4, grid=False)
@@ -109,11 +111,11 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
         movable(points).add_params(looks.picked), rule.encode(x=low, y=low, x2=high, y2=high)
     )
     caption = (
-        "An honest prediction lies on the diagonal, an over-confident one above it. A point is a "
+        "A calibrated prediction is on the diagonal, an over-confident one above it. A point is a "
         "group of test pixels of one confirm run, by their predicted variance; arms with one "
-        "variance for all have one point a run."
+        "variance for all pixels have one point a run."
     )
-    return Figure(name, title, caption, chart.properties(height=300), rows)
+    return VARIANCES.figure(caption, chart.properties(height=300), rows)
 
 
 def _read(path: Path, keys: tuple[str, str]) -> Table | None:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import altair as alt
-import numpy as np
 
 Row = Mapping[str, Any]
 
-#: Okabe & Ito's colours, that tell apart for all kinds of colour vision, without yellow, which is
-#: faint on white; their black is the page's own ink.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "currentColor")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
-DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
-FAINT = 0.12
 WIDTH = 720
 """Pixels a picture's axes are wide; a page's are as wide as there is room."""
 
@@ -74,10 +68,8 @@ class Figure:
 
     def spec(self, width: int | str = "container") -> dict[str, Any]:
         """The chart as Vega-Lite, data and all, ``width`` pixels or as wide as its container."""
-        assert self.chart is not None, self.why
-        spec: dict[str, Any] = self.chart.to_dict(validate=False)  # a test does
         return {
-            **spec,
+            **self._vega_lite,
             "width": width,
             "config": _CONFIG,
             "datasets": {"rows": list(self.rows)},
@@ -96,84 +88,24 @@ class Figure:
         writer.writerows(self.rows)
         return text.getvalue()
 
-
-class Looks:
-    """One colour, shape and dash for each arm, the same in all figures of a study."""
-
-    def __init__(self, arms: Sequence[str]) -> None:
-        self._arms = list(arms)
-        #: Fades all arms but those picked in the legend.
-        self.picked = alt.selection_point(name="picked", fields=["arm"], bind="legend")
-
-    def colour(self, rows: Iterable[Row], symbol: str = "circle") -> alt.Color:
-        """The arms of ``rows`` by colour, in the study's order; no ``symbol``, no legend."""
-        arms = self._present(rows)
-        shown = alt.Legend(symbolOpacity=1, symbolType=symbol) if symbol else None
-        return alt.Color("arm:N", legend=shown).scale(
-            domain=arms, range=[COLOURS[self._arms.index(arm) % len(COLOURS)] for arm in arms]
-        )
-
-    def shape(self, rows: Iterable[Row]) -> alt.Shape:
-        """Likewise by shape."""
-        arms = self._present(rows)
-        return alt.Shape("arm:N").scale(
-            domain=arms, range=[self._once(arm, SHAPES) for arm in arms]
-        )
-
-    def dash(self, rows: Iterable[Row]) -> alt.StrokeDash:
-        """Likewise by dash."""
-        arms = self._present(rows)
-        return alt.StrokeDash("arm:N").scale(
-            domain=arms, range=[list(self._once(arm, DASHES)) for arm in arms]
-        )
-
-    def opacity(self, shown: float = 1.0) -> Any:
-        """``shown`` for the arms picked, or all where none is.
-
-        As an encoding of the whole mark's opacity it makes pictures slow, if it is not 1.
-        """
-        return alt.condition(self.picked, alt.value(shown), alt.value(shown * FAINT))
-
-    def _present(self, rows: Iterable[Row]) -> list[str]:
-        there = {row["arm"] for row in rows}
-        return [arm for arm in self._arms if arm in there]
-
-    def _once(self, arm: str, styles: Sequence[Any]) -> Any:
-        """Another style each time the colours have been gone through."""
-        return styles[self._arms.index(arm) // len(COLOURS) % len(styles)]
+    @cached_property
+    def _vega_lite(self) -> dict[str, Any]:
+        assert self.chart is not None, self.why
+        spec: dict[str, Any] = self.chart.to_dict(validate=False)  # a test does
+        return spec
 
 
-def part(name: str) -> alt.Chart:
-    """A layer of the rows whose "part" is ``name``."""
-    return alt.Chart().transform_filter(f"datum.part === '{name}'")
+@dataclass(frozen=True)
+class Heading:
+    """A figure's name and title, known before it is made."""
 
+    name: str
+    title: str
 
-def layers(*charts: alt.Chart) -> alt.LayerChart:
-    """``charts`` on top of each other, over a figure's rows."""
-    return alt.LayerChart(layer=list(charts), data=alt.NamedData("rows"))
+    def figure(self, caption: str, chart: alt.LayerChart, rows: Sequence[Row]) -> Figure:
+        """The figure."""
+        return Figure(self.name, self.title, caption, chart, rows)
 
-
-def movable(layer: alt.Chart, *encodings: Literal["x", "y"]) -> alt.Chart:
-    """``layer`` with axes to drag, and to zoom with the wheel while Ctrl is held (or by a pinch).
-
-    The bare wheel stays the page's.
-    """
-    zoom = alt.selection_interval(
-        name="zoom", bind="scales", zoom="wheel![event.ctrlKey]", encodings=encodings or ("x", "y")
-    )
-    return layer.add_params(zoom)
-
-
-def bulk(values: Iterable[float]) -> tuple[float, float]:
-    """The range of ``values``, without those beyond Tukey's fences, a little widened."""
-    known = np.asarray(list(values), float)
-    low, high = np.quantile(known, [0.25, 0.75])
-    reach = 1.5 * (high - low)
-    inside = known[(known >= low - reach) & (known <= high + reach)]
-    room = 0.05 * (inside.max() - inside.min()) or 0.05 * abs(inside.max()) or 1.0
-    return float(inside.min() - room), float(inside.max() + room)
-
-
-def thinned(count: int, most: int) -> list[int]:
-    """At most ``most`` of the places 0 to ``count`` - 1, evenly spread, the last among them."""
-    return sorted({round(place) for place in np.linspace(count - 1, 0, min(count, most))})
+    def without_chart(self, why: str) -> Figure:
+        """The figure where there is nothing to show, and why."""
+        return Figure(self.name, self.title, "", None, [], why)

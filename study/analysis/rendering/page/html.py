@@ -20,7 +20,8 @@ from study.analysis.records.artifacts import standing_files
 from study.analysis.records.tables import study_facts
 from study.analysis.rendering.figures import drawing
 from study.analysis.rendering.figures.chart import Figure
-from study.analysis.rendering.tables.catalogue import NONE, tables
+from study.analysis.rendering.tables.catalogue import tables
+from study.formatting import NONE
 
 PICTURES = 2 * 2**20
 """Bytes of pictures that a page holds; further ones are named."""

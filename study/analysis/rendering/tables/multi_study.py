@@ -1,23 +1,21 @@
-"""The joint report of several studies as tables of strings, and its numbers in words."""
+"""The joint report of several studies."""
 
 from __future__ import annotations
 
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.multi_study_sentences import covers, share, times
-from study.analysis.rendering.tables.catalogue import NONE, PAYS, TextTable
+from study.analysis.rendering.tables.comparisons import PAYS
+from study.analysis.rendering.tables.table import TextTable
 from study.analysis.statistics.aggregates import Aggregate
+from study.formatting import NONE
 
 
-def several_tables(report: SeveralReport) -> list[TextTable]:
-    """The report's tables, in the order they are read; none without rows."""
-    every = [_arms(report), _by_dataset(report), _pairs(report), _chances(report), _shares(report)]
-    return [table for table in every if table.rows]
-
-
-def _arms(report: SeveralReport) -> TextTable:
+def arms(report: SeveralReport) -> TextTable:
+    """Each arm's regret over all datasets."""
     return TextTable(
         f"Regret over all datasets: {report.score.heading} on test above the level of the "
-        "dataset, interquartile mean of n runs with an interval meant for 95 %, and what it covers",
+        "dataset, interquartile mean of n runs with an interval of nominally 95 %, and its "
+        "simulated coverage",
         ["arm", "kind", f"{report.score.short} [95 %]", "covers", "n"],
         [
             [
@@ -33,7 +31,8 @@ def _arms(report: SeveralReport) -> TextTable:
     )
 
 
-def _by_dataset(report: SeveralReport) -> TextTable:
+def by_dataset(report: SeveralReport) -> TextTable:
+    """Each arm's regret on each dataset."""
     return TextTable(
         f"Mean regret by dataset, on test, and over all of them on validation: "
         f"{report.score.heading}",
@@ -49,10 +48,11 @@ def _by_dataset(report: SeveralReport) -> TextTable:
     )
 
 
-def _pairs(report: SeveralReport) -> TextTable:
+def pairs(report: SeveralReport) -> TextTable:
+    """Each hand-tuned arm minus each automatic one."""
     return TextTable(
         "Hand-tuned minus automatic, on test: interquartile mean over n runs paired by seed; x: "
-        "images to one model as a multiple of the automatic arm's; and whether searching pays",
+        "images to one model as a multiple of the automatic arm's; pays: whether searching pays",
         ["hand", "automatic", f"{report.score.short} [95 %]", "covers", "n", "x", "pays"],
         [
             [
@@ -70,16 +70,17 @@ def _pairs(report: SeveralReport) -> TextTable:
     )
 
 
-def _chances(report: SeveralReport) -> TextTable:
+def improvements(report: SeveralReport) -> TextTable:
+    """How probable it is that an automatic arm's run is the better one."""
     return TextTable(
-        "Probability that a run of the automatic arm is the better one, mean over datasets, and on "
-        "how many datasets it is shown to be no worse by the study's margin",
+        "Probability that a run of the automatic arm is the better one, mean over datasets; no "
+        "worse: datasets on which it is shown to be no worse by the study's margin",
         ["hand", "automatic", "probability [95 %]", "covers", "no worse"],
         [
             [
                 pair.hand,
                 pair.automatic,
-                _interval(pair.improvement),
+                _share(pair.improvement),
                 covers(pair.improvement.coverage),
                 f"{len(pair.no_worse)}/{len(report.studies)}" if pair.margins else NONE,
             ]
@@ -89,15 +90,15 @@ def _chances(report: SeveralReport) -> TextTable:
     )
 
 
-def _shares(report: SeveralReport) -> TextTable:
-    """Profiles at the quarters of all regrets."""
+def profiles(report: SeveralReport) -> TextTable:
+    """Performance profiles at the quarters of all regrets."""
     if not report.profiles:
         return TextTable("", [], [])
     tau = report.profiles[0].tau
     places = [len(tau) // 4, len(tau) // 2, 3 * len(tau) // 4]
     return TextTable(
         "Share of an arm's runs, over all datasets, with a regret of at most tau; the band holds "
-        "at each tau on its own",
+        "at each tau separately",
         ["arm", *(f"{report.score.number(tau[i])} [95 %]" for i in places), "covers"],
         [
             [
@@ -110,6 +111,6 @@ def _shares(report: SeveralReport) -> TextTable:
     )
 
 
-def _interval(found: Aggregate) -> str:
+def _share(found: Aggregate) -> str:
     interval = found.interval
     return share(interval.mean, interval.lower, interval.upper)

@@ -13,7 +13,8 @@ import pytest
 
 from study.analysis import build_tables
 from study.analysis.rendering.figures.calibration import calibration_tables, quantiles, variances
-from study.analysis.rendering.figures.chart import Figure, Looks
+from study.analysis.rendering.figures.chart import Figure
+from study.analysis.rendering.figures.marks import Looks
 
 QUANTILES, VARIANCES = "calibration_quantiles", "calibration_variances"
 LEVELS = ("expected", "observed")

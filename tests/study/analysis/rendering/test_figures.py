@@ -18,9 +18,10 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.cost_curves import CostCurve
 from study.analysis.answers.rate_distortion import Landing, Plane
-from study.analysis.rendering.figures import drawing
-from study.analysis.rendering.figures.catalogue import cost_curves, figures, learning, plane
-from study.analysis.rendering.figures.chart import COLOURS, Figure, Looks, bulk, thinned
+from study.analysis.rendering.figures import cost_curves, drawing, learning, rate_distortion
+from study.analysis.rendering.figures.catalogue import figures
+from study.analysis.rendering.figures.chart import Figure
+from study.analysis.rendering.figures.marks import COLOURS, Looks, bulk, thinned
 from study.analysis.statistics.intervals import Interval
 from study.metrics import CALIBRATED_ELBO
 
@@ -96,7 +97,7 @@ def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
         curve("sigma", [9.5, 9.4], automatic=True, why="too few runs"),
     ]
     arms = arms_of(whole)
-    figure = cost_curves(curves, [level(2000.0), level(None)], arms, CALIBRATED_ELBO, LOOKS)
+    figure = cost_curves.draw(curves, [level(2000.0), level(None)], arms, CALIBRATED_ELBO, LOOKS)
     points = [(row["arm"], row["trials"], row["value"]) for row in of(figure.rows, "curve")]
     assert points == [("tpe", 2, 9.5), ("tpe", 3, 9.0), ("sigma", 1, 9.5), ("sigma", 2, 9.4)]
     assert "upper" not in of(figure.rows, "curve")[0], "an open end is no number"
@@ -108,14 +109,14 @@ def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
     assert (mark["images"], mark["value"], mark["trials"]) == (2000.0, 8.5, 2)
     assert "at all budgets at once" in figure.caption
     assert drawing_of(figure).startswith(b"\x89PNG")
-    without = cost_curves([replace(curves[0], why="once")], [], arms, CALIBRATED_ELBO, LOOKS)
+    without = cost_curves.draw([replace(curves[0], why="once")], [], arms, CALIBRATED_ELBO, LOOKS)
     assert "No band, searched too few times: tpe." in without.caption
     assert "No search is at an automatic arm's level" in without.caption
 
 
 def test_a_long_search_is_thinned_and_keeps_its_end(whole: Any) -> None:
     values = [20.0 - i / 1000 for i in range(5000)]
-    figure = cost_curves([curve("tpe", values)], [], arms_of(whole), CALIBRATED_ELBO, LOOKS)
+    figure = cost_curves.draw([curve("tpe", values)], [], arms_of(whole), CALIBRATED_ELBO, LOOKS)
     trials = [row["trials"] for row in of(figure.rows, "curve")]
     assert len(trials) <= 151
     assert trials[-1] == 5000
@@ -124,11 +125,11 @@ def test_a_long_search_is_thinned_and_keeps_its_end(whole: Any) -> None:
 def test_the_plane_has_sweep_frontier_and_landings() -> None:
     sweep = [(1.0, 9.0, 2.0), (2.0, 9.5, 1.0), (3.0, 5.0, 0.5)]
     landing = Landing("sigma", True, 2.0, 7.0, 0.7, None, None, None, "no frontier there")
-    figure = plane(Plane(sweep, [sweep[0], sweep[2]], [landing]), LOOKS)
+    figure = rate_distortion.draw(Plane(sweep, [sweep[0], sweep[2]], [landing]), LOOKS)
     assert [len(of(figure.rows, part)) for part in ("trial", "frontier", "landing")] == [3, 2, 1]
     assert "nats" not in of(figure.rows, "landing")[0]
     assert figure.chart is not None
-    none = plane(Plane([], [], [], "nothing has landed"), LOOKS)
+    none = rate_distortion.draw(Plane([], [], [], "nothing has landed"), LOOKS)
     assert (none.chart, none.why) == (None, "nothing has landed")
 
 
@@ -144,7 +145,7 @@ def test_learning_curves_of_many_long_runs_stay_small() -> None:
         "images": list(range(reports)) * runs,
         "validation_calibrated_elbo": [float(i) for i in range(reports)] * runs,
     })  # fmt: skip
-    figure = learning({"trials": trials, "records": records}, CALIBRATED_ELBO, LOOKS)
+    figure = learning.draw({"trials": trials, "records": records}, CALIBRATED_ELBO, LOOKS)
     assert len(figure.rows) <= 61
     assert figure.rows[-1]["images"] == 999
     assert {row["runs"] for row in figure.rows} == {39}, "those that came to their end"

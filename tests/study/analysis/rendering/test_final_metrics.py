@@ -11,7 +11,8 @@ import pytest
 import scipy.stats
 
 from study.analysis import Report, as_text, build_report, build_tables, load, summary, write_records
-from study.analysis.rendering.tables.catalogue import TextTable, tables
+from study.analysis.rendering.tables.catalogue import tables
+from study.analysis.rendering.tables.table import TextTable
 
 Make = Callable[..., Any]
 
@@ -59,7 +60,7 @@ def titles(report: Report) -> str:
 def test_the_distance_of_samples_stands_beside_the_objective(measured: Any) -> None:
     report = report_of(measured)
     assert report.second.name == "frechet_classifier_gen1"
-    beside = table(report, "Beside it")
+    beside = table(report, "Other metrics")
     assert beside.columns[1] == "Frechet, 95 %"
     half = scipy.stats.t.ppf(0.975, 2) / 3**0.5
     assert [row[:2] for row in beside.rows] == [
@@ -76,7 +77,7 @@ def test_a_study_that_asks_for_no_features_shows_bits_beside(make_stream: Make, 
     for stream in (whole, make_stream(evaluation={"features": []})):
         report = report_of(stream)
         assert report.second.name == "bits_per_dim"
-        assert table(report, "Beside it").columns[1] == "bits/dim, 95 %"
+        assert table(report, "Other metrics").columns[1] == "bits/dim, 95 %"
         assert "Bits per dimension (uniform dequantisation)" in " ".join(report.notes)
 
 
@@ -118,7 +119,7 @@ def test_images_to_the_final_value_are_the_confirm_runs_mean(make_stream: Make) 
         stream.end(name, "complete", 9.0, 9.0)
     report = report_of(stream)
     assert report.arms[1].images_to_final == pytest.approx((500 + 1000 + 500) / 3)
-    beside = table(report, "Beside it")
+    beside = table(report, "Other metrics")
     assert beside.columns[-1] == "to 1 %"
     assert [row[-1] for row in beside.rows] == ["-", "667"]
 

@@ -1,0 +1,102 @@
+"""The rate-distortion plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from study.analysis.answers.rate_distortion import Plane
+from study.analysis.rendering.figures.chart import Figure, Heading, Row
+from study.analysis.rendering.figures.marks import (
+    Looks,
+    beyond,
+    bulk,
+    kind,
+    known,
+    layers,
+    movable,
+    part,
+    sentences,
+)
+
+HEADING = Heading("plane", "The rate-distortion plane")
+
+
+def draw(plane: Plane, looks: Looks) -> Figure:
+    """Rate and distortion of the beta sweep, its frontier, and the arms."""
+    landings = _landings(plane)
+    if not landings:
+        return HEADING.without_chart(plane.why or "no confirm run is complete yet")
+    rows: list[Row] = [*_sweep(plane), *landings]
+    left, right = bulk(row["rate"] for row in rows)
+    low, high = bulk(row["distortion"] for row in rows)
+    x = alt.X("rate:Q", title="rate R on test (nats per image)")
+    y = alt.Y("distortion:Q", title="distortion S on test (squared error per image)")
+    axes: dict[str, Any] = {
+        "x": x.scale(zero=False, domain=[left, right]),
+        "y": y.scale(zero=False, domain=[low, high]),
+    }
+    values = [
+        alt.Tooltip("rate:Q", format=".2f"),
+        alt.Tooltip("distortion:Q", format=".2f"),
+        alt.Tooltip("beta:Q", format=".3~g"),
+    ]
+    marks = part("landing").mark_point(size=130, filled=True, clip=True)
+    marks = marks.encode(
+        color=looks.colour(landings),
+        shape=looks.shape(landings),
+        opacity=looks.opacity(),
+        tooltip=[
+            *("arm:N", "kind:N"),
+            *values,
+            alt.Tooltip("nats:Q", format=".2f", title="nats above the frontier"),
+            alt.Tooltip("frontier_beta:Q", format=".3~g", title="the frontier's beta there"),
+        ],
+        **axes,
+    )
+    ink: dict[str, Any] = {"color": "currentColor", "clip": True}
+    frontier = part("frontier").mark_line(strokeWidth=1.2, strokeOpacity=0.6, **ink)
+    sweep = part("trial").mark_point(size=26, strokeOpacity=0.6, **ink)
+    chart = layers(
+        movable(marks).add_params(looks.picked),
+        frontier.encode(order="rate:Q", **axes),
+        sweep.encode(tooltip=values, **axes),
+    )
+    outside = [
+        row["arm"]
+        for row in landings
+        if not (left <= row["rate"] <= right and low <= row["distortion"] <= high)
+    ]
+    return HEADING.figure(_caption(plane, outside), chart.properties(height=340), rows)
+
+
+def _sweep(plane: Plane) -> list[Row]:
+    return [
+        {"part": name, "rate": rate, "distortion": distortion, "beta": beta}
+        for name, points in (("trial", plane.sweep), ("frontier", plane.frontier))
+        for rate, distortion, beta in points
+    ]
+
+
+def _landings(plane: Plane) -> list[Row]:
+    return [
+        {
+            "part": "landing", "arm": end.arm, "kind": kind(automatic=end.automatic),
+            "rate": end.rate, "distortion": end.distortion,
+            **known(beta=end.beta, nats=end.nats, frontier_beta=end.frontier_beta),
+        }
+        for end in plane.landings
+    ]  # fmt: skip
+
+
+def _caption(plane: Plane, outside: list[str]) -> str:
+    return sentences(
+        "A filled mark is an arm, the mean of its confirm runs.",
+        "Rings are trials of the beta sweep, the line is their lower convex hull: setting beta "
+        "would have given a mark on it as well."
+        if plane.sweep
+        else "",
+        f"Without a frontier: {plane.why}." if plane.why else "",
+        beyond("arms", outside),
+    )

@@ -1,0 +1,50 @@
+"""A table of strings, and the cells that several tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.analysis.answers.report import Report
+from study.analysis.statistics.intervals import Interval
+from study.formatting import NONE
+from study.metrics import Metric
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A titled table of strings; ``left`` columns are aligned left, the others right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+
+
+def mean(metric: Metric, interval: Interval) -> str:
+    """A mean with half of its interval's width."""
+    text = metric.number(interval.mean)
+    half = interval.half_width
+    return text if half is None else f"{text} +- {metric.number(half)}"
+
+
+def difference(metric: Metric, interval: Interval) -> str:
+    """A value with its interval, without the unit; a dash where there is no value."""
+    return NONE if interval.mean is None else metric.difference(interval, unit=False)
+
+
+def money_columns(report: Report) -> list[str]:
+    """The heading of a column of money, where a price was given."""
+    return ["money"] if report.price else []
+
+
+def money(report: Report, seconds: float | None) -> list[str]:
+    """The cell of that column: the price of so many device seconds."""
+    return [report.price.text(seconds)] if report.price else []
+
+
+def priced(report: Report) -> str:
+    """The end of a title above a column of money, "" without one."""
+    if report.price is None:
+        return ""
+    return f", and in money at {report.price.text(3600)} a device hour"
