@@ -647,7 +647,7 @@ def test_another_study_of_the_same_name_keeps_its_own_runs(
     other = type(journal)(journal.home)
     other.engine("e0")  # another time for its study event
     other.begin()
-    store.write(journal.home, other.events)
+    store.write(journal.home, other.entries)
     client = store.client
     experiment = client.get_experiment_by_name("digits-beta")
     assert len(client.search_runs([experiment.experiment_id])) == 2
