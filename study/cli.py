@@ -380,6 +380,6 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
     gc.freeze()  # at exit, collecting all that was loaded would take a second
     render(found, sys.stdout)
     click.echo(
-        f"\nSee also: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
+        f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
         f"`study ui{at}` for MLflow's pages"
     )
