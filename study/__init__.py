@@ -1,7 +1,7 @@
-"""Studies of what tuning beta costs against balancers that set it themselves.
+"""Studies of what tuning beta costs, compared with balancers that set it themselves.
 
 The functions are the command line's verbs. They are imported on first use: the process that only
-relays reports stays light.
+relays reports must stay light.
 """
 
 from __future__ import annotations
@@ -9,24 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.api import (
-        clean,
-        export,
-        fork,
-        launch,
-        load,
-        replay,
-        report,
-        resume,
-        retry,
-        stop,
-        storage,
-        together,
-        verify,
-    )
+    from study.api import *  # noqa: F403
 
-__all__ = [
+__all__ = [  # noqa: F405
     "clean",
+    "compare",
     "export",
     "fork",
     "launch",
@@ -37,9 +24,9 @@ __all__ = [
     "retry",
     "stop",
     "storage",
-    "together",
     "verify",
 ]
+"""Every public name, all of them functions of :mod:`study.api`."""
 
 
 def __getattr__(name: str) -> Any:

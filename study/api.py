@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from study.journal import HomeError, StudyHome, has_events, read_events, studies_home
+from study.journal import HomeError, StudyHome, has_events, read_entries, studies_home
 from study.spec import StudySpec, load_spec
 from study.spec.errors import Source
 from study.spec.names import check_names
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from study.analysis import Report, SeveralReport
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
-    from study.managing.cleanup import Cleaning
+    from study.managing.cleanup import Cleanup
     from study.replaying.result import Replay
     from study.verifying.compare import Verification
 
@@ -38,7 +38,7 @@ def launch(
     address: str | None = None,
     take_over: bool = False,
 ) -> Report:
-    """Run the study that ``file`` describes; one that has begun goes on where it stands.
+    """Run the study that ``file`` describes, or resume it if it has begun.
 
     Args:
         file: the study file.
@@ -46,11 +46,11 @@ def launch(
         home: the studies' home; by default $STUDY_HOME, or ``./studies``.
         data_root: a folder with datasets already there; by default they are downloaded.
         address: a Ray cluster's address ("auto" finds it); by default a local Ray.
-        take_over: take the study from whoever runs it, who then changes nothing in it any more.
+        take_over: take the study from the process that runs it, which then changes nothing more.
 
     Raises:
-        UserError: with what is wrong, where, and what to do.
-        study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to go on.
+        UserError: what is wrong, where, and how to correct it.
+        study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
     return _run(load_spec(file, overrides), home, data_root, address, take_over)
 
@@ -64,7 +64,7 @@ def resume(
     address: str | None = None,
     take_over: bool = False,
 ) -> Report:
-    """Go on with study ``name`` as it was last launched, ``overrides`` made to that.
+    """Resume study ``name`` as it was last launched, with ``overrides`` applied to that.
 
     Arguments as for :func:`launch`.
     """
@@ -81,9 +81,9 @@ def fork(
     data_root: PathLike | None = None,
     address: str | None = None,
 ) -> Report:
-    """Run a new study called ``new`` from the spec of study ``name``, ``overrides`` made to it.
+    """Run a new study ``new`` from the spec of study ``name``, with ``overrides`` applied to it.
 
-    Nothing of ``name`` is touched or used again. Other arguments as for :func:`launch`.
+    It changes and reuses nothing of ``name``. Other arguments as for :func:`launch`.
 
     Raises:
         HomeError: there is a study ``new`` already.
@@ -100,7 +100,7 @@ def fork_spec(
         raise HomeError(
             f"there is a study '{new}' already",
             where=str(source.studies),
-            remedy=f"give another name; `study resume {new}` goes on with that one",
+            remedy=f"give another name; `study resume {new}` resumes that one",
         )
     return changed_spec(source, overrides, new)
 
@@ -114,7 +114,7 @@ def dry_run(
 ) -> Estimate:
     """What a study, a file with ``overrides`` or a spec, would run and cost; starts nothing.
 
-    The costs are from a few timed steps.
+    The costs are estimated from a few timed steps.
     """
     from study.launching.dry_run import estimate
 
@@ -132,13 +132,13 @@ def stop(
     """Stop study ``name`` as a Ctrl-C would, or for good one arm or one trial of it.
 
     Returns:
-        What came of it, or when it will.
+        The outcome, or when the command takes effect.
 
     Raises:
-        study.managing.control.OrderError: that cannot be stopped.
-        study.managing.control.NotObeyedError: the study's driver does not let go.
+        study.managing.control.CommandError: that cannot be stopped.
+        study.managing.control.CommandTimeoutError: the study's driver does not stop.
     """
-    from study.managing.control import OrderError, stop_arm, stop_study, stop_trial
+    from study.managing.control import CommandError, stop_arm, stop_study, stop_trial
 
     found = find(name, home)
     match arm, trial:
@@ -148,14 +148,17 @@ def stop(
             return stop_arm(found, arm)
         case None, str():
             return stop_trial(found, trial)
-    raise OrderError("an arm and a trial are given", where=name, remedy="give one of them")
+    raise CommandError("an arm and a trial are given", where=name, remedy="give one of them")
 
 
 def retry(name: str, trial: str, *, home: PathLike | None = None) -> str:
-    """Run a failed or pruned trial of study ``name`` again; returns when it will be.
+    """Run a failed or pruned trial of study ``name`` again.
+
+    Returns:
+        When the command takes effect.
 
     Raises:
-        study.managing.control.OrderError: that cannot be retried.
+        study.managing.control.CommandError: that cannot be retried.
     """
     from study.managing.control import retry_trial
 
@@ -169,13 +172,13 @@ def report(
     target: float | None = None,
     price: str | None = None,
 ) -> Report:
-    """Write the tables and the report of study ``name`` anew from its journal, and return it.
+    """Rewrite the tables and the report of study ``name`` from its journal, and return it.
 
     Args:
         name: the study's name.
         home: the studies' home; by default $STUDY_HOME, or ``./studies``.
-        target: a value of the objective on test: the report then says what it costs to reach.
-        price: of device time, as in "2.5/h" or "2.5 EUR/h": costs are then in money too.
+        target: a value of the objective on test; the report then has the cost of reaching it.
+        price: of device time, as in "2.5/h" or "2.5 EUR/h"; costs are then in money, too.
     """
     from study.analysis.answers.prices import Price
     from study.managing.report import write_report
@@ -184,18 +187,18 @@ def report(
     found = find(name, home)
     written = [*found.report.rglob("*"), *found.path.glob(".*.partial")]
     _refuse_links(found.report, *written)
-    events = read_events(found.path)
-    return write_report(frozen_spec(found), events, found, target=target, price=money)
+    entries = read_entries(found.path)
+    return write_report(frozen_spec(found), entries, found, target=target, price=money)
 
 
-def together(
+def compare(
     names: Sequence[str],
     *,
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
 ) -> tuple[list[Report], SeveralReport]:
-    """The reports of several studies, as :func:`report` writes them, and their joint answer."""
+    """The reports of several studies, as :func:`report` writes them, and their comparison."""
     from study.analysis import combine
 
     reports = [report(name, home=home, target=target, price=price) for name in names]
@@ -208,14 +211,14 @@ def load(
     """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow."""
     from study.analysis import build_tables
 
-    tables = build_tables(read_events(find(name, home).path))
+    tables = build_tables(read_entries(find(name, home).path))
     return tables if arrow else {key: table.to_pandas() for key, table in tables.items()}
 
 
-def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleaning:
-    """Free disk of study ``name``, and lose nothing that its report or its resumption needs.
+def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleanup:
+    """Free disk of study ``name``; its report and its resumption need nothing that is removed.
 
-    With ``dry_run`` nothing is touched. See :func:`study.managing.cleanup.clean`.
+    With ``dry_run`` nothing is removed. See :func:`study.managing.cleanup.clean`.
     """
     from study.managing.cleanup import clean as clean_home
 
@@ -229,21 +232,21 @@ def verify(
     trial: str | None = None,
     *,
     home: PathLike | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Verification:
-    """Train a complete trial of study ``name`` again, and compare to the last bit.
+    """Train a complete trial of study ``name`` again, and compare the results bit by bit.
 
     Arguments and errors as for :func:`study.verifying.retrain.verify`.
     """
     from study.verifying.retrain import verify as verify_home
 
-    return verify_home(find(name, home), trial, say)
+    return verify_home(find(name, home), trial, progress)
 
 
 def export(name: str, arm: str, folder: PathLike, *, home: PathLike | None = None) -> Exported:
-    """Write the best model of ``arm`` of study ``name`` into ``folder``, to be used elsewhere.
+    """Write the best model of ``arm`` of study ``name`` into ``folder``, for use elsewhere.
 
-    What is in it, and errors: :func:`study.exporting.model.export`.
+    :func:`study.exporting.model.export` has its content and the errors raised;
     :func:`vae_core.export.load` reads it.
     """
     from study.exporting.model import export as export_model
@@ -262,7 +265,7 @@ def replay(
     repeats: int = 200,
     home: PathLike | None = None,
 ) -> Replay:
-    """What a sampler and a pruner would have come to on what study ``name`` has recorded.
+    """What a sampler and a pruner would have achieved on the recorded trials of study ``name``.
 
     Nothing is trained. Arguments and errors as for :func:`study.replaying.run.replay`.
     """
@@ -274,10 +277,10 @@ def replay(
 
 
 def storage(name: str, *, home: PathLike | None = None) -> JournalStorage:
-    """Optuna's view of study ``name``, to look at while it runs or later.
+    """A read-only Optuna storage of study ``name``, running or not.
 
     For Optuna's own analysis and plots, and for optuna-dashboard:
-    ``optuna_dashboard.run_server(study.storage(NAME))``. It follows the journal, and writing to it
+    ``optuna_dashboard.run_server(study.storage(NAME))``. It follows the journal; writing to it
     raises a :class:`study.journal.backend.ReadOnlyError`.
     """
     from optuna.storages import JournalStorage
@@ -296,7 +299,7 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
     found = StudyHome(studies_home(home), name).existing()
     if not found.spec.exists() or not has_events(found.path):
         raise HomeError(
-            f"nothing of study '{name}' is here: its launch ended before it began",
+            f"study '{name}' has no records: its launch failed before anything was recorded",
             where=str(found.path),
             remedy="launch it again, from its file",
         )
@@ -304,7 +307,7 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
 
 
 def begun(home: StudyHome) -> bool:
-    """Whether a study is in ``home``, to be resumed."""
+    """Whether ``home`` holds a study that can be resumed."""
     try:
         find(home.name, home.studies)
     except HomeError:
@@ -320,10 +323,10 @@ def frozen_spec(home: StudyHome) -> StudySpec:
 def changed_spec(
     home: StudyHome, overrides: Sequence[str] = (), name: str | None = None
 ) -> StudySpec:
-    """The spec a study was last launched with, ``overrides`` made to it, under ``name``.
+    """The spec a study was last launched with, with ``overrides`` applied, under ``name``.
 
     Raises:
-        SpecError: an override that cannot be made, or with which the spec is none.
+        SpecError: an override cannot be applied, or makes the spec invalid.
     """
     name = name or home.name
     changed, given = apply_overrides({**_frozen(home), "name": name}, overrides)
@@ -331,7 +334,7 @@ def changed_spec(
     if changed["name"] != name:
         raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")
     spec = StudySpec.from_dict(changed, source)
-    if overrides or name != home.name:  # else all of it was looked up when it was launched
+    if overrides or name != home.name:  # else its names were checked at the launch
         check_names(spec, source)
     return spec
 
@@ -342,13 +345,13 @@ def _frozen(home: StudyHome) -> dict[str, Any]:
 
 
 def _refuse_links(*paths: Path) -> None:
-    """Write only into the study's own folder, whoever made that."""
+    """Make sure that what is written lands in the study's own folder."""
     for path in paths:
         if path.is_symlink():
             raise HomeError(
                 "this is a link: what is written there would land elsewhere",
                 where=str(path),
-                remedy="put a folder or a file of its own there",
+                remedy="replace it by a folder or file",
             )
 
 

@@ -1,6 +1,6 @@
 """The command ``study``: the verbs of :mod:`study.api`, for a terminal.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted and resumable.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TAKE_OVER = "--take-over"
 
 
 class _Verbs(click.Group):
-    """Turns errors a person can mend into a message and the exit code they carry."""
+    """Prints errors that a person can correct, and exits with their codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
@@ -48,19 +48,19 @@ _home = click.option(
 _data_root = click.option(
     "--data-root",
     type=click.Path(path_type=Path),
-    help="Folder with datasets already there; without it they are downloaded.",
+    help="Folder with existing datasets; without it they are downloaded.",
 )
 _address = click.option("--address", help="Ray cluster to run on, e.g. auto. [a local Ray]")
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting."
 )
 _dry_run = click.option(
-    "--dry-run", is_flag=True, help="Say what would run, and what it would take."
+    "--dry-run", is_flag=True, help="Print what would run, and its estimated cost."
 )
 _take_over = click.option(
     TAKE_OVER,
     is_flag=True,
-    help="Take the study from whoever runs it, who then changes nothing in it any more.",
+    help="Take the study from the process that runs it, which then changes nothing more.",
 )
 _format = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 
@@ -68,10 +68,10 @@ _format = click.option("--format", "form", type=click.Choice(["text", "json"]), 
 @click.group(cls=_Verbs)
 @click.version_option(package_name="vae-tuning-study")
 def main() -> None:
-    """Studies of what tuning beta costs against balancers that set it themselves."""
-    # Models, balancers and datasets of one's own are found beside where the command is run.
+    """Studies of what tuning beta costs, compared with balancers that set it themselves."""
+    # A user's own models, balancers and datasets are imported from the current folder.
     sys.path.insert(0, os.getcwd())
-    # Being stopped is the same as Ctrl-C: what a verb has started ends with it.
+    # SIGTERM acts as Ctrl-C: what a verb has started ends with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -92,7 +92,7 @@ def launch(
     data_root: Path | None,
     address: str | None,
 ) -> None:
-    """Run the study in FILE, or go on with it where it stands."""
+    """Run the study in FILE, or resume it if it has begun."""
     from study import api
     from study.spec import load_spec
 
@@ -119,7 +119,7 @@ def resume(
     data_root: Path | None,
     address: str | None,
 ) -> None:
-    """Go on with study NAME as it was last launched."""
+    """Resume study NAME as it was last launched."""
     from study import api
 
     options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
@@ -159,11 +159,11 @@ def fork(
 
 @main.command()
 @click.argument("name")
-@click.option("--arm", help="End this arm for good, and let the rest go on.")
-@click.option("--trial", help="End this trial for good, and let the rest go on.")
+@click.option("--arm", help="End this arm for good; the rest continues.")
+@click.option("--trial", help="End this trial for good; the rest continues.")
 @_home
 def stop(name: str, arm: str | None, trial: str | None, home: Path | None) -> None:
-    """Stop study NAME as a Ctrl-C where it runs would, or end a part of it."""
+    """Stop study NAME as a Ctrl-C would, or end a part of it for good."""
     from study import api
 
     click.echo(api.stop(name, arm=arm, trial=trial, home=home))
@@ -182,10 +182,10 @@ def retry(name: str, trial: str, home: Path | None) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and touch nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @_home
 def clean(name: str, dry_run: bool, home: Path | None) -> None:
-    """Free disk of study NAME; its report and its resumption lose nothing."""
+    """Free disk of study NAME, without files its report or resumption needs."""
     from study import api
 
     click.echo(str(api.clean(name, home=home, dry_run=dry_run)))
@@ -197,16 +197,16 @@ def clean(name: str, dry_run: bool, home: Path | None) -> None:
 @_format
 @_home
 def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
-    """Train a TRIAL of study NAME again and say whether all agrees to the last bit.
+    """Train a TRIAL of study NAME again, and compare the results bit by bit.
 
-    Without TRIAL, the first confirm run that left its weights.
+    Without TRIAL, the first confirm run whose weights are there.
     """
     from study import api
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         click.echo(text, err=True)
 
-    found = api.verify(name, trial, home=home, say=say)
+    found = api.verify(name, trial, home=home, progress=progress)
     click.echo(json.dumps(found.to_dict(), indent=2) if form == "json" else str(found))
     sys.exit(FAILED if found.failed else 0)
 
@@ -217,7 +217,7 @@ def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @_home
 def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
-    """Write the best model of ARM of study NAME into DIR, to be used elsewhere."""
+    """Write the best model of ARM of study NAME into DIR, for use elsewhere."""
     from study import api
 
     click.echo(str(api.export(name, arm, folder, home=home)))
@@ -227,7 +227,7 @@ def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
 @click.argument("name")
 @_home
 def status(name: str, home: Path | None) -> None:
-    """Say how far study NAME is."""
+    """Print the status of study NAME."""
     from study import api
     from study.managing.status import status_text
 
@@ -253,10 +253,10 @@ def show(name: str, trial: str, home: Path | None) -> None:
     "form",
     type=click.Choice(["text", "json", "html"]),
     default="text",
-    help="html: the path of the page with figures, which is written in any case.",
+    help="html: the path of the page with figures, which is always written.",
 )
-@click.option("--target", type=float, metavar="VALUE", help="Say what reaching this on test costs.")
-@click.option("--price", metavar="MONEY/h", help="Of device time, as in 2.5/h: costs in money.")
+@click.option("--target", type=float, metavar="VALUE", help="Add the cost of reaching this on test.")
+@click.option("--price", metavar="MONEY/h", help="Of device time, as in 2.5/h: adds costs in money.")
 @_home
 def report(
     names: tuple[str, ...],
@@ -265,43 +265,43 @@ def report(
     price: str | None,
     home: Path | None,
 ) -> None:
-    """Answer the question of study NAME from its records; of several, also all together."""
+    """Answer the question of study NAME from its records; compare several studies."""
     from study import api
     from study.analysis import render, several_summary, summary
 
     if len(names) == 1:
-        reports, together = [api.report(names[0], home=home, target=target, price=price)], None
+        reports, joint = [api.report(names[0], home=home, target=target, price=price)], None
     else:
-        reports, together = api.together(names, home=home, target=target, price=price)
-    if form == "json" and together is None:
+        reports, joint = api.compare(names, home=home, target=target, price=price)
+    if form == "json" and joint is None:
         click.echo(json.dumps(summary(reports[0]), indent=2))
-    elif form == "json" and together is not None:
-        values = {"studies": list(map(summary, reports)), "together": several_summary(together)}
+    elif form == "json" and joint is not None:
+        values = {"studies": list(map(summary, reports)), "together": several_summary(joint)}
         click.echo(json.dumps(values, indent=2))
     elif form == "html":
         for name in names:
             click.echo(api.find(name, home).page)
-    elif together is None:
+    elif joint is None:
         render(reports[0], sys.stdout)
     else:
         for found in reports:
             click.echo(f"{found.name}: {' '.join(found.verdict)}\n")
-    if together is not None and form != "json":
-        render(together, sys.stdout)
+    if joint is not None and form != "json":
+        render(joint, sys.stdout)
 
 
 @main.command()
 @click.argument("name")
 @click.option("--sampler", required=True, help="As in a study file: a name, or {name: ..., ...}.")
 @click.option("--pruner", help="Likewise. [none]")
-@click.option("--arm", help="On whose recorded search. [the hand-tuned arm that can answer]")
+@click.option("--arm", help="Arm whose recorded search is used. [the only suitable hand-tuned one]")
 @click.option("--trials", type=int, help="Trials of a search. [a fourth of those recorded]")
-@click.option("--batch", type=int, help="How many are asked together. [as in a study file]")
-@click.option("--repeats", default=200, show_default=True, help="How many searches.")
+@click.option("--batch", type=int, help="Trials asked at a time. [as in a study file]")
+@click.option("--repeats", default=200, show_default=True, help="Number of searches.")
 @_format
 @_home
 def replay(name: str, form: str, **policy: Any) -> None:
-    """Try a sampler and a pruner on the recorded trials of study NAME; trains nothing."""
+    """Run a sampler and a pruner on recorded trials of study NAME; trains nothing."""
     from study import api
 
     found = api.replay(name, **policy)
@@ -310,13 +310,13 @@ def replay(name: str, form: str, **policy: Any) -> None:
 
 @main.group()
 def data() -> None:
-    """Datasets: those known, and those prepared."""
+    """Datasets: sources and prepared images."""
 
 
 @data.command("list")
 @_home
 def list_data(home: Path | None) -> None:
-    """List the sources known, and what is prepared in the studies' home."""
+    """List the known sources, and what is prepared in the studies' home."""
     from study.journal import studies_home
     from study.managing.status import data_text
 
@@ -331,7 +331,7 @@ def list_data(home: Path | None) -> None:
 def prepare_data(
     file: Path, overrides: tuple[str, ...], home: Path | None, data_root: Path | None
 ) -> None:
-    """Make the images of the study in FILE ready, or find them ready."""
+    """Prepare the images of the study in FILE, unless they are prepared already."""
     from study.journal import studies_home
     from study.spec import load_spec
     from vae_core.data import prepare
@@ -347,7 +347,7 @@ def prepare_data(
 @click.option("--port", default=5000, show_default=True)
 @_home
 def ui(host: str, port: int, home: Path | None) -> None:
-    """Serve MLflow's pages over the studies' store."""
+    """Serve MLflow's pages of the studies."""
     from study.journal import studies_home
     from study.tracking import ui as serve
 
@@ -362,7 +362,7 @@ def _warn(spec: StudySpec) -> None:
 
 
 def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | None = None) -> None:
-    """Run a study with ``verb``, and say what it came to or how to go on.
+    """Run a study with ``verb``, and print its report or how to resume it.
 
     ``forked`` is the home of a study that ``verb`` cannot begin twice.
     """
@@ -377,9 +377,9 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
         again = shlex.join(["study", *(word for word in sys.argv[1:] if word != TAKE_OVER)])
         if forked is not None and begun(forked):
             again = f"study resume {forked.name}{at}"
-        click.echo(f"interrupted; nothing is lost. Go on with: {again}", err=True)
+        click.echo(f"interrupted; nothing is lost. Resume with: {again}", err=True)
         sys.exit(INTERRUPTED)
-    gc.freeze()  # the process ends: to look through all it has loaded takes a second
+    gc.freeze()  # at exit, collecting all that was loaded would take a second
     render(found, sys.stdout)
     click.echo(
         f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "

@@ -1,1 +1,1 @@
-"""An arm's best model as a folder of its own, or packed for MLflow."""
+"""An arm's best model as a folder, or packed for MLflow."""

@@ -1,1 +1,1 @@
-"""A study from outside, running or not: its status, commands to it, its disk, its report."""
+"""A study from outside, running or not: status, commands, clean-up and report."""

@@ -1,7 +1,7 @@
-"""Freeing disk in a study's home, and nothing of what its report or its next launch needs.
+"""Freeing disk in a study's home, without any file that its report or next launch needs.
 
-What goes: checkpoints of trials that have ended (of all, once the study is finished), what killed
-writers left unfinished, and what engines left word of that is in the journal by now.
+It removes checkpoints of trials that have ended (of all trials once the study is finished), partial
+files of killed writers, and heartbeat files of engines whose end is in the journal.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 
 from study.analysis.records.history import History
 from study.formatting import size
-from study.journal import Event, Journal, StudyHome, read_events
-from study.journal.commands import ORDERS
+from study.journal import Entry, Journal, StudyHome, read_entries
+from study.journal.commands import COMMANDS
+from study.journal.events import EngineChanged
 from study.journal.heartbeats import FOLDER as ENGINES
 from study.journal.home import TRIALS
 
 QUIET = 600.0
-"""Seconds an unfinished file must not have changed for: it may be somebody's who still writes."""
+"""Seconds without a change after which a partial file is removed: its writer may be running."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class Cleanup:
     """What was removed from a study's home, or would be."""
 
     study: str
     items: Sequence[Item]
     done: bool
-    """False: nothing has been touched."""
+    """False: nothing has been removed."""
 
     @property
     def bytes(self) -> int:
-        """Disk space of it all."""
+        """Disk space of all of it."""
         return sum(item.bytes for item in self.items)
 
     def __str__(self) -> str:
@@ -59,25 +60,25 @@ class Cleaning:
         return "\n".join([f"{self.study}: would free {size(self.bytes)} ({kinds})", *listed])
 
 
-def clean(home: StudyHome, *, dry_run: bool = False) -> Cleaning:
+def clean(home: StudyHome, *, dry_run: bool = False) -> Cleanup:
     """Remove from ``home`` what neither a report nor a resumption needs.
 
-    The journal tells nothing of it. Links are not followed: what lies elsewhere stays.
+    The journal records nothing of it. Links are not followed: files elsewhere stay.
 
     Args:
         home: a study's.
-        dry_run: only find it; that may be done while the study runs, too.
+        dry_run: only find it; possible while the study runs, too.
 
     Raises:
         LeaseError: the study is running.
-        JournalError: the journal cannot be read, so what is needed cannot be told.
+        JournalError: the journal cannot be read, so that it is unknown what is needed.
     """
     root = home.path.resolve()
     if dry_run:
-        return Cleaning(home.name, list(_needless(root, list(read_events(root)))), done=False)
+        return Cleanup(home.name, list(_unneeded(root, list(read_entries(root)))), done=False)
     journal = Journal(root)
     try:
-        items = list(_needless(root, journal.events))
+        items = list(_unneeded(root, journal.entries))
         for item in items:
             journal.check()
             (root / item.path).unlink(missing_ok=True)
@@ -86,19 +87,20 @@ def clean(home: StudyHome, *, dry_run: bool = False) -> Cleaning:
                 folder.rmdir()
     finally:
         journal.close()
-    return Cleaning(home.name, items, done=True)
+    return Cleanup(home.name, items, done=True)
 
 
-def _needless(root: Path, events: Sequence[Event]) -> Iterator[Item]:
-    history = History(events)
-    ended = {trial.trial for trial in history.trials.values() if trial.finished}
+def _unneeded(root: Path, entries: Sequence[Entry]) -> Iterator[Item]:
+    history = History(entries)
+    ended = {name for name, found in history.trials.items() if found.trial.ended}
     trials = [root / TRIALS / entry.name for entry in _entries(root / TRIALS)]
     for folder in trials:
         if history.finished or folder.name in ended:
             yield from _items(root, folder, ".ckpt", "checkpoints")
-    for folder in (root, root / "report", root / ENGINES, root / ORDERS, *trials):
+    for folder in (root, root / "report", root / ENGINES, root / COMMANDS, *trials):
         yield from _items(root, folder, ".partial", "unfinished files", quiet=QUIET)
-    gone = {e.data["engine"] for e in events if e.kind == "engine" and e.data["state"] != "started"}
+    engines = (entry.event for entry in entries if isinstance(entry.event, EngineChanged))
+    gone = {event.engine for event in engines if event.state != "started"}
     for item in _items(root, root / ENGINES, ".json", "heartbeats of engines gone"):
         if item.path.stem in gone:
             yield item
@@ -107,7 +109,7 @@ def _needless(root: Path, events: Sequence[Event]) -> Iterator[Item]:
 def _items(
     root: Path, folder: Path, suffix: str, kind: str, *, quiet: float = 0.0
 ) -> Iterator[Item]:
-    """Files right in ``folder`` of that suffix, unchanged for ``quiet`` seconds."""
+    """Files directly in ``folder`` of that suffix, unchanged for ``quiet`` seconds."""
     for entry in _entries(folder):
         if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
             found = entry.stat(follow_symlinks=False)
@@ -116,7 +118,7 @@ def _items(
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in ``folder``, by name; nothing where it is a link, which may lead anywhere."""
+    """What is in ``folder``, by name; nothing if it is a link, which may lead anywhere."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     with os.scandir(folder) as found:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from study.analysis import Report, as_text, build_report, write_records
 from study.analysis.answers.prices import Price
 from study.analysis.records.tables import study_facts
-from study.journal import Event, StudyHome
+from study.journal import Entry, StudyHome
 from study.spec import StudySpec, warnings
 from study.tracking import run_links
+from vae_core.atomic import atomic_write
 
 
 def write_report(
     spec: StudySpec,
-    events: Iterable[Event],
+    entries: Iterable[Entry],
     home: StudyHome,
     *,
     target: float | None = None,
@@ -29,13 +31,18 @@ def write_report(
     from study.analysis.rendering.page.html import as_html
 
     drawing.prepare()
-    tables = write_records(events, home.path)
+    tables = write_records(entries, home.path)
     warned = warnings(spec, study_facts(tables["trials"])["roles"])
     report = build_report(tables, spec.to_dict(), warned, target=target, price=price)
     drawn = figures(report, tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
     with drawing.writing(drawn, home.figures):
         page = as_html(report, drawn, tables["trials"], home.path, run_links(home))
-        home.page.write_text(page, encoding="utf-8")
-    (home.report / "report.txt").write_text(as_text(report), encoding="utf-8")
+        _write(home.page, page)
+    _write(home.report / "report.txt", as_text(report))
     return report
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as file:
+        file.write(text.encode())

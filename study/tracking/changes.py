@@ -1,4 +1,4 @@
-"""What a run in MLflow is still to be told, in plain values: no MLflow here."""
+"""What is to be written to a run in MLflow, in plain values: no MLflow here."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 Pack = Callable[[str, Path], None]
-"""Makes a new folder an MLflow model of a trial."""
+"""Writes a trial's model into a new folder, as an MLflow model."""
 
 STUDY = "study"  # key of the study's own run
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
-ANSWERED = "study.answers_of"  # the tag that names the conclusion whose answers a run holds
+ANSWERED = "study.answers_of"  # the tag that names the end of the study whose answers a run holds
 
 
 def arm_key(arm: str) -> str:
@@ -28,20 +28,7 @@ def trial_key(trial: str) -> str:
 
 
 class NotHeldError(Exception):
-    """The study is another driver's by now: nothing more may be written."""
-
-
-class Event(Protocol):
-    """A journal event, as ``study.journal`` reads it."""
-
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def time(self) -> float: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def data(self) -> Mapping[str, Any]: ...
+    """Another driver has taken the study over: nothing more may be written."""
 
 
 class Point(NamedTuple):
@@ -54,7 +41,7 @@ class Point(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a run is made with; ``started`` in milliseconds since the epoch."""
+    """What a run is created with; ``started`` in milliseconds since the epoch."""
 
     name: str
     parent: str | None
@@ -63,7 +50,7 @@ class Run(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model to register: that of the trial ``trial``, whose run's key is ``run``."""
+    """A model to register, of the trial ``trial`` whose run's key is ``run``."""
 
     name: str
     run: str
@@ -73,10 +60,10 @@ class Model(NamedTuple):
 
 @dataclass
 class Change:
-    """Everything one run is still to be told, later events merged into earlier ones.
+    """Everything that one run has not received yet, later events merged into earlier ones.
 
-    ``sequence`` and ``time`` are the last contained event's, ``items`` are all of them (for
-    counting what is unsent).
+    ``sequence`` and ``time`` are those of the last event in it, ``items`` the numbers of all of
+    them (to count what is unsent).
     """
 
     key: str
@@ -85,7 +72,7 @@ class Change:
     items: set[int] = field(default_factory=set)
     params: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    answers: list[Point] = field(default_factory=list)  # their step: the conclusion's number
+    answers: list[Point] = field(default_factory=list)  # step: how often the study had ended before
     tags: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)  # folder in the run -> files
     texts: dict[str, str] = field(default_factory=dict)  # file in the run -> its text
@@ -95,14 +82,14 @@ class Change:
     ended: int | None = None  # milliseconds since the epoch
 
     def end(self, status: str, state: str, time: int, reason: str = "") -> None:
-        """The run ended at ``time`` (milliseconds); ``state`` is its honest name."""
+        """The run ended at ``time`` (milliseconds), in the study's own ``state``."""
         self.status, self.ended = status, time
         self.tags["study.state"] = state
         if reason:
             self.tags["study.reason"] = reason
 
     def reopen(self, *, reason: bool) -> None:
-        """The run goes on; ``reason`` is whether it says why it had ended."""
+        """The run continues; ``reason`` is whether it holds a reason for its earlier end."""
         self.status, self.ended = "RUNNING", None
         self.tags["study.state"] = "running"
         if reason:
@@ -110,7 +97,7 @@ class Change:
 
 
 def milliseconds(seconds: float) -> int:
-    """MLflow's unit of time. Equal events give equal stamps, which is what makes resends safe."""
+    """MLflow's unit of time. Equal events give equal timestamps, so they can be sent again."""
     return int(seconds * 1000)
 
 

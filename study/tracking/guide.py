@@ -1,4 +1,4 @@
-"""What a study's run says to whoever opens it in MLflow's pages."""
+"""The description of a study's run in MLflow's pages."""
 
 from __future__ import annotations
 

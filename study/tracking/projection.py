@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from study.journal.events import (
+    CapReached,
+    ConfigurationChosen,
+    EngineChanged,
+    EngineDied,
+    Entry,
+    Event,
+    LaunchBegan,
+    Reported,
+    Stopped,
+    StudyDescribed,
+    StudyFinished,
+    StudyInterrupted,
+    TrialAsked,
+    TrialEnded,
+    TrialPlaced,
+    TrialSuspended,
+)
+from study.journal.trial import Trial
 from study.tracking.changes import (
     ANSWERED,
     NOTE,
     STUDY,
     Change,
-    Event,
     Model,
     Run,
     arm_key,
@@ -24,8 +42,8 @@ from study.tracking.changes import (
 )
 from study.tracking.guide import study_note
 from study.tracking.trials import (
-    SoFar,
-    Trial,
+    SearchProgress,
+    TrialRun,
     arm_name,
     best_confirmed,
     confirm_mean,
@@ -40,67 +58,89 @@ HISTORY = "search_history.csv"
 
 
 class Findings(NamedTuple):
-    """What a study came to: its run's files, by their paths there, and text; its arms' answers."""
+    """A study's results: files by their paths in its run, text, and the answers of its arms."""
 
     files: Mapping[str, Path]
     text: str
     answers: Mapping[str, ArmAnswer]
 
 
-class Tree:
-    """Follows the journal and gathers, in ``pending``, what each run is still to be told.
+class Projection:
+    """Follows the journal and gathers, in ``pending``, what each run has not received yet.
 
-    The whole journal may be sent again after a restart: what ``written`` (run key -> last event
-    that reached MLflow) says is there already leaves no change.
+    After a restart the whole journal may be sent again: an event that MLflow holds according to
+    ``written`` (run key -> last event written) leaves no change.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home.resolve()
-        self.study: Mapping[str, Any] = {}
+        self.study: StudyDescribed | None = None
         self.created = 0.0
         self.written: Mapping[str, int] = {}
-        self.answered: Mapping[str, str] = {}  # run key -> mark of the conclusion it holds
+        self.answered: Mapping[str, str] = {}  # run key -> mark of the end whose answers it holds
         self.pending: dict[str, Change] = {}
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, TrialRun] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
-        self._searches: dict[tuple[str, int], SoFar] = {}  # by arm and replicate
-        self._choices: dict[tuple[str, int], int] = {}
-        self._reasoned: set[str] = set()  # keys of runs that say why they ended
-        self._concluded: list[Event] = []  # what ended the study, each time it was gone on with
-        self._handlers: dict[str, Callable[[Event], None]] = {
-            "study": self._on_study,
-            "launch": self._on_launch,
-            "engine": self._on_engine,
-            "trial": self._on_trial,
-            "start": self._on_start,
-            "report": self._on_report,
-            "end": self._on_end,
-            "suspend": self._on_suspend,
-            "death": self._on_death,
-            "stop": self._on_stop,
-            "choice": self._on_choice,
-            "finish": self._on_finish,
-            "cap": self._on_cap,
-            "interrupted": self._on_interrupted,
-        }
+        self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
+        self._choices: dict[tuple[str, int], int | None] = {}  # likewise
+        self._reasoned: set[str] = set()  # keys of runs that hold a reason for their end
+        self._ends: list[Entry] = []  # of the study: one for each time that it ended
 
     @property
-    def question(self) -> str:
-        """What the study asks, in its spec's words."""
-        return str(self.study["spec"].get("question", ""))
+    def described(self) -> StudyDescribed:
+        """The study, once its first event has been added."""
+        assert self.study is not None
+        return self.study
 
-    def add(self, event: Event) -> None:
-        """Take in one event; kinds that MLflow does not show leave nothing."""
-        if handler := self._handlers.get(event.kind):
-            handler(event)
+    def add(self, entry: Entry) -> None:
+        """Take in one event; kinds that MLflow does not show change nothing."""
+        match entry.event:
+            case StudyDescribed() as event:
+                self._on_study(entry, event)
+            case LaunchBegan() as event:
+                self._apply_to_all(event)
+                for key in (STUDY, *map(arm_key, self._arms)):
+                    self._reopen(self._change(key, entry))
+            case EngineChanged() as event:
+                self._on_engine(entry, event)
+            case TrialAsked() as event:
+                # The run is created at the first start: a batch is asked for long before that.
+                self._trials[event.trial] = TrialRun(Trial(event))
+            case TrialPlaced() as event:
+                self._on_placed(entry, event)
+            case Reported() as event:
+                self._on_report(entry, event)
+            case TrialEnded() as event:
+                self._on_end(entry, event)
+            case TrialSuspended() as event:
+                self._trials[event.trial].device_seconds += math.fsum(event.seconds.values())
+            case EngineDied() as event:
+                self._on_death(entry, event)
+            case Stopped(arm=str(arm)) if arm in self._arms:
+                # A stopped trial's own end shows it; an arm that never began has no run.
+                self._change(arm_key(arm), entry).tags["study.stopped"] = "by hand"
+            case ConfigurationChosen() as event:
+                self._on_choice(entry, event)
+            case StudyFinished():
+                self._conclude(entry, "complete")
+            case CapReached() as event:
+                self._on_cap(entry, event)
+            case StudyInterrupted() as event:
+                self._on_interrupted(entry, event)
+            case _:
+                pass
+
+    def _apply_to_all(self, event: Event) -> None:
+        for run in self._trials.values():
+            run.trial.apply(event)
 
     def attach(self, findings: Findings) -> None:
-        """Take in what stands in no event: what the study came to."""
+        """Take in the study's results, which are in no event."""
         change = self._aside(STUDY)
         for name, path in findings.files.items():
             folder = name.rpartition("/")[0]
             change.files.setdefault(folder, []).append(path)
-        change.tags[NOTE] = study_note(self.question, findings.text)
+        change.tags[NOTE] = study_note(question(self.described), findings.text)
         for arm, answer in findings.answers.items():
             if arm in self._arms:  # else it never began, and has no run
                 self._answer(self._aside(arm_key(arm)), answer)
@@ -108,215 +148,193 @@ class Tree:
     def _answer(self, change: Change, answer: ArmAnswer) -> None:
         change.tags |= answer.tags
         change.tags[NOTE] = answer.text
-        if not self._concluded:
+        if not self._ends:
             return
-        event, step = self._concluded[-1], len(self._concluded) - 1
-        # A report made anew of the same end says nothing new: one value for every conclusion.
-        mark = f"{event.sequence} {event.time!r}"
+        end, step = self._ends[-1], len(self._ends) - 1
+        # A report rewritten after the same end adds no value: each end of the study has one.
+        mark = f"{end.sequence} {end.time!r}"
         if self.answered.get(change.key) != mark:
-            change.answers = points(answer.metrics, event.time, step)
+            change.answers = points(answer.metrics, end.time, step)
             change.tags[ANSWERED] = mark
 
     def _aside(self, key: str) -> Change:
-        """The change of a run that is told something that is in no event."""
+        """The change of a run that receives something that is in no event."""
         change = self.pending.setdefault(key, Change(key))
         change.items.add(-1)
         return change
 
     def describe(self, key: str) -> Run:
-        """What the run of ``key`` is made with."""
+        """What the run of ``key`` is created with."""
+        study = self.described
         tags = {
             "study.run": key,
-            "study.name": str(self.study["name"]),
+            "study.name": study.name,
             "study.created": created_tag(self.created),
-            "study.spec_hash": str(self.study["spec_hash"]),
-            "study.code_version": str(self.study["code_version"]),
+            "study.spec_hash": study.spec_hash,
+            "study.code_version": study.code_version,
         }
         if key == STUDY:
             tags["study.kind"] = "study"
-            return Run(self.study["name"], None, tags, milliseconds(self.created))
+            return Run(study.name, None, tags, milliseconds(self.created))
         kind, _, name = key.partition("/")
         tags["study.kind"] = kind
         if kind == "arm":
             tags["study.arm"] = name
-            run_name = arm_name(name, self.study["spec"]["arms"][name])
+            run_name = arm_name(name, hand_tuned=study.roles[name]["hand_tuned"])
             return Run(run_name, STUDY, tags, milliseconds(self._arms[name]))
-        trial = self._trials[name]
+        run = self._trials[name]
+        asked = run.trial.asked
         for field_name in ("trial", "arm", "phase", "replicate", "number", "seed"):
-            tags[f"study.{field_name}"] = str(trial.data[field_name])
+            tags[f"study.{field_name}"] = str(getattr(asked, field_name))
         for field_name in ("chosen_from", "retry_of"):
-            if trial.data[field_name] is not None:
-                tags[f"study.{field_name}"] = str(trial.data[field_name])
-        if trial.numerics:
-            tags["study.numerics"] = trial.numerics
-        parent = arm_key(trial.data["arm"])
-        return Run(trial.name, parent, tags, milliseconds(trial.started or self.created))
+            if (value := getattr(asked, field_name)) is not None:
+                tags[f"study.{field_name}"] = str(value)
+        if run.trial.key:
+            tags["study.numerics"] = _numerics(run.trial)
+        started = self.created if run.started is None else run.started
+        return Run(run.name, arm_key(asked.arm), tags, milliseconds(started))
 
-    def _change(self, key: str, event: Event) -> Change:
-        if event.sequence <= self.written.get(key, -1):
-            return Change(key)  # MLflow has it: a change that nobody will read
+    def _change(self, key: str, entry: Entry) -> Change:
+        if entry.sequence <= self.written.get(key, -1):
+            return Change(key)  # MLflow holds the event: this change is discarded
         change = self.pending.setdefault(key, Change(key))
-        change.sequence, change.time = event.sequence, event.time
-        change.items.add(event.sequence)
+        change.sequence, change.time = entry.sequence, entry.time
+        change.items.add(entry.sequence)
         return change
 
-    def _on_study(self, event: Event) -> None:
-        self.study = event.data
-        self.created = self.created or event.time  # a later one says how the study was extended
-        change = self._change(STUDY, event)
-        change.tags["study.spec_hash"] = str(event.data["spec_hash"])
-        change.tags["study.code_version"] = str(event.data["code_version"])
+    def _on_study(self, entry: Entry, event: StudyDescribed) -> None:
+        self.study = event
+        self.created = self.created or entry.time  # a later one describes an extended study
+        change = self._change(STUDY, entry)
+        change.tags["study.spec_hash"] = event.spec_hash
+        change.tags["study.code_version"] = event.code_version
         self._reopen(change)
         change.inputs = True
-        change.tags[NOTE] = study_note(self.question)
+        change.tags[NOTE] = study_note(question(event))
         if (spec := self.home / "spec.yaml").is_file():
             change.files.setdefault("", []).append(spec)
 
-    def _on_launch(self, event: Event) -> None:
-        for key in (STUDY, *map(arm_key, self._arms)):
-            self._reopen(self._change(key, event))
-
-    def _on_engine(self, event: Event) -> None:
-        # What distances are measured with: a number of another network is another number.
-        for name, description in event.data.get("features", {}).items():
+    def _on_engine(self, entry: Entry, event: EngineChanged) -> None:
+        # Distances measured with different networks cannot be compared.
+        for name, description in event.features.items():
             text = json.dumps(description, sort_keys=True)
-            self._change(STUDY, event).tags[f"study.features.{name}"] = text
+            self._change(STUDY, entry).tags[f"study.features.{name}"] = text
 
-    def _on_trial(self, event: Event) -> None:
-        # The run itself waits for `start`: a batch is asked for long before its last trial begins.
-        self._trials[event.data["trial"]] = Trial(event.data)
-
-    def _on_start(self, event: Event) -> None:
-        trial = self._trials[event.data["trial"]]
-        if trial.end is not None:  # it ended while an engine still made ready for it
+    def _on_placed(self, entry: Entry, event: TrialPlaced) -> None:
+        run = self._trials[event.trial]
+        if run.trial.ended:  # an engine prepared a slot for it, and it ended before
             return
-        change = self._begin(trial, event)
-        trial.numerics = json.dumps(event.data["key"], sort_keys=True)
+        run.trial.apply(event)
+        change = self._begin(run, entry)
         self._reopen(change)
-        change.tags["study.numerics"] = trial.numerics
+        change.tags["study.numerics"] = _numerics(run.trial)
 
-    def _begin(self, trial: Trial, event: Event) -> Change:
-        """The trial's change, with what is said once when the trial is first seen running."""
-        self._arms.setdefault(trial.data["arm"], event.time)
-        change = self._change(trial_key(trial.data["trial"]), event)
-        if trial.started is None:
-            trial.started = event.time
+    def _begin(self, run: TrialRun, entry: Entry) -> Change:
+        """The trial's change; its first one also holds what the run needs only once."""
+        asked = run.trial.asked
+        self._arms.setdefault(asked.arm, entry.time)
+        change = self._change(trial_key(asked.trial), entry)
+        if run.started is None:
+            run.started = entry.time
             change.inputs = True
-            change.params = flatten(trial.data["settings"]) | flatten(trial.data["params"])
-            trial.tag_deaths(change)
+            change.params = flatten(asked.settings) | flatten(asked.params)
+            run.tag_deaths(change)
         return change
 
-    def _on_report(self, event: Event) -> None:
-        data = event.data
-        trial = self._trials[data["trial"]]
-        if data.get("redone"):  # no step comes twice, but it is paid for twice
-            trial.device_seconds += math.fsum(data["seconds"].values())
+    def _on_report(self, entry: Entry, event: Reported) -> None:
+        run = self._trials[event.trial]
+        if not event.redone and event.step <= run.trial.step:
             return
-        if data["step"] <= trial.step:
+        run.device_seconds += math.fsum(event.seconds.values())
+        if event.redone:  # the step is there already, but its time was spent twice
             return
-        change = self._begin(trial, event)
-        trial.step, trial.images = data["step"], data["images"]
-        trial.device_seconds += math.fsum(data["seconds"].values())
-        costs = {"images": float(trial.images), "device_seconds": trial.device_seconds}
-        change.points += points({**data["metrics"], **costs}, event.time, trial.step)
+        run.trial.apply(event)
+        change = self._begin(run, entry)
+        costs = {"images": float(event.images), "device_seconds": run.device_seconds}
+        change.points += points({**event.metrics, **costs}, entry.time, event.step)
 
-    def _on_end(self, event: Event) -> None:
-        data = event.data
-        trial = self._trials[data["trial"]]
-        change = self._begin(trial, event)
-        trial.end = data
-        confirm = trial.data["phase"] == "confirm"
-        # Test numbers in search runs would invite choosing by them.
+    def _on_end(self, entry: Entry, event: TrialEnded) -> None:
+        run = self._trials[event.trial]
+        run.trial.apply(event)
+        change = self._begin(run, entry)
+        confirm = run.trial.asked.phase == "confirm"
+        # Test metrics in search runs would invite choosing by them.
         metrics = {
             name: value
-            for name, value in (data.get("metrics") or {}).items()
+            for name, value in event.metrics.items()
             if confirm or not name.startswith("test/")
         }
-        metrics["objective"] = data.get("value")
-        change.points += points(metrics, event.time, data["step"])
+        metrics["objective"] = event.value
+        change.points += points(metrics, entry.time, event.step)
         if confirm:
-            self._add_artifacts(trial, change)
-        if data.get("traceback"):
-            change.texts["traceback.txt"] = data["traceback"]
-        self._end(change, event, _STATUS[data["state"]], data["state"], data.get("reason", ""))
-        self._sum_up(trial, event)
+            self._add_artifacts(run, event, change)
+        if event.traceback:
+            change.texts["traceback.txt"] = event.traceback
+        self._end(change, entry, _STATUS[event.state], event.state, event.reason)
+        self._summarise(run, entry)
 
-    def _on_suspend(self, event: Event) -> None:
-        trial = self._trials[event.data["trial"]]
-        trial.device_seconds += math.fsum(event.data["seconds"].values())
+    def _on_death(self, entry: Entry, event: EngineDied) -> None:
+        run = self._trials[event.trial]
+        run.trial.apply(event)
+        run.engine_deaths += 1
+        if run.started is not None:  # else the run is created with the tag
+            run.tag_deaths(self._change(trial_key(event.trial), entry))
 
-    def _on_death(self, event: Event) -> None:
-        trial = self._trials[event.data["trial"]]
-        trial.deaths += 1
-        if trial.started is not None:  # else the run, once there is one, begins with it
-            trial.tag_deaths(self._change(trial_key(trial.data["trial"]), event))
-
-    def _on_stop(self, event: Event) -> None:
-        # A trial's own end says it; an arm that never began has no run.
-        if (arm := event.data.get("arm")) in self._arms:
-            self._change(arm_key(arm), event).tags["study.stopped"] = "by hand"
-
-    def _sum_up(self, trial: Trial, event: Event) -> None:
-        """What the trial's end means for its arm: the arms can be compared while they run."""
-        arm, replicate = trial.data["arm"], trial.data["replicate"]
-        if trial.data["phase"] == "search":
+    def _summarise(self, run: TrialRun, entry: Entry) -> None:
+        """Update the arm's metrics after a trial's end: arms can be compared while they run."""
+        arm, replicate = run.trial.asked.arm, run.trial.asked.replicate
+        if run.trial.asked.phase == "search":
             name = f"search/best_r{replicate}"
-            so_far = self._searches.setdefault((arm, replicate), SoFar())
-            so_far.add(trial)
-            ended, value = so_far.ended, so_far.best
+            progress = self._searches.setdefault((arm, replicate), SearchProgress())
+            progress.add(run)
+            ended, value = progress.ended, progress.best
         else:
             name = "confirm/mean"
-            ended, value = confirm_mean(self._of(arm), self._chosen(arm))
-        self._change(arm_key(arm), event).points += points({name: value}, event.time, ended)
+            ended, value = confirm_mean(self._of(arm), self._choices)
+        self._change(arm_key(arm), entry).points += points({name: value}, entry.time, ended)
 
-    def _of(self, arm: str) -> list[Trial]:
-        return [trial for trial in self._trials.values() if trial.data["arm"] == arm]
+    def _of(self, arm: str) -> list[TrialRun]:
+        return [run for run in self._trials.values() if run.trial.asked.arm == arm]
 
-    def _chosen(self, arm: str) -> dict[int, int]:
-        return {replicate: n for (name, replicate), n in self._choices.items() if name == arm}
-
-    def _add_artifacts(self, trial: Trial, change: Change) -> None:
-        assert trial.end is not None
-        for name, relative in (trial.end.get("artifacts") or {}).items():
+    def _add_artifacts(self, run: TrialRun, event: TrialEnded, change: Change) -> None:
+        for name, relative in event.artifacts.items():
             path = (self.home / relative).resolve()
-            # A journal may come from elsewhere: it must not send other files of this machine.
+            # The journal may be somebody else's: it must not make this send other local files.
             if path.is_relative_to(self.home):
-                trial.artifacts[name] = path
+                run.artifacts[name] = path
                 change.files.setdefault(name, []).append(path)
 
-    def _on_choice(self, event: Event) -> None:
-        data = event.data
-        change = self._change(arm_key(data["arm"]), event)
-        if data["number"] is not None:  # None: no trial of the search came to its end
-            self._choices[data["arm"], data["replicate"]] = data["number"]
-            change.tags[f"study.chosen.r{data['replicate']}"] = f"#{data['number']}"
-        change.texts[HISTORY] = search_history(self._of(data["arm"]))
+    def _on_choice(self, entry: Entry, event: ConfigurationChosen) -> None:
+        change = self._change(arm_key(event.arm), entry)
+        self._choices[event.arm, event.replicate] = event.number
+        if event.number is not None:  # None: no trial of the search is complete
+            change.tags[f"study.chosen.r{event.replicate}"] = f"#{event.number}"
+        change.texts[HISTORY] = search_history(self._of(event.arm))
 
-    def _on_finish(self, event: Event) -> None:
-        self._conclude(event, "complete")
-
-    def _on_cap(self, event: Event) -> None:
+    def _on_cap(self, entry: Entry, event: CapReached) -> None:
         for key in self._running():
-            self._end(self._change(key, event), event, "KILLED", "interrupted")
-        spent, limit = (f"{round(event.data[name], 4):,.12g}" for name in ("spent", "limit"))
-        self._conclude(event, "capped", f"{event.data['cap']}: {spent} of {limit}")
+            self._end(self._change(key, entry), entry, "KILLED", "interrupted")
+        self._apply_to_all(event)
+        spent, limit = (f"{round(amount, 4):,.12g}" for amount in (event.spent, event.limit))
+        self._conclude(entry, "capped", f"{event.cap}: {spent} of {limit}")
 
-    def _conclude(self, event: Event, state: str, reason: str = "") -> None:
-        self._concluded.append(event)
+    def _conclude(self, entry: Entry, state: str, reason: str = "") -> None:
+        self._ends.append(entry)
         for arm in self._arms:
-            change = self._change(arm_key(arm), event)
+            change = self._change(arm_key(arm), entry)
             change.model = self._best(arm)
-            self._end(change, event, "FINISHED", state)
-        self._end(self._change(STUDY, event), event, "FINISHED", state, reason)
+            self._end(change, entry, "FINISHED", state)
+        self._end(self._change(STUDY, entry), entry, "FINISHED", state, reason)
 
-    def _on_interrupted(self, event: Event) -> None:
-        error = event.data.get("error")  # of a driver that failed; none where it was asked to stop
-        how = ("FAILED", "failed", str(error)) if error else ("KILLED", "interrupted")
+    def _on_interrupted(self, entry: Entry, event: StudyInterrupted) -> None:
+        self._apply_to_all(event)
+        failed = ("FAILED", "failed", event.error)
+        how = failed if event.error else ("KILLED", "interrupted", "")
         for key in (*self._running(), *map(arm_key, self._arms), STUDY):
-            self._end(self._change(key, event), event, *how)
+            self._end(self._change(key, entry), entry, *how)
 
-    def _end(self, change: Change, event: Event, status: str, state: str, reason: str = "") -> None:
-        change.end(status, state, milliseconds(event.time), reason)
+    def _end(self, change: Change, entry: Entry, status: str, state: str, reason: str = "") -> None:
+        change.end(status, state, milliseconds(entry.time), reason)
         if reason:
             self._reasoned.add(change.key)
 
@@ -328,22 +346,31 @@ class Tree:
         """Keys of the trials' runs that are open."""
         return [
             trial_key(name)
-            for name, trial in self._trials.items()
-            if trial.started is not None and trial.end is None
+            for name, run in self._trials.items()
+            if run.started is not None and not run.trial.ended
         ]
 
     def _best(self, arm: str) -> Model | None:
-        trial = best_confirmed(self._of(arm), self._chosen(arm))
-        if trial is None:
+        run = best_confirmed(self._of(arm), self._choices)
+        if run is None:
             return None
+        study, trial = self.described, run.trial.name
         about = (
-            f"{trial.name}: of the arm's confirm runs the one of lowest "
-            f"{self.study['spec'].get('objective', 'objective')} on validation, {trial.value:.6g}"
+            f"{run.name}: of the arm's confirm runs the one of lowest "
+            f"{study.spec.get('objective', 'objective')} on validation, {run.objective:.6g}"
         )
-        name = f"{self.study['name']}-{arm}"
-        return Model(name, trial_key(trial.data["trial"]), trial.data["trial"], about)
+        return Model(f"{study.name}-{arm}", trial_key(trial), trial, about)
+
+
+def question(study: StudyDescribed) -> str:
+    """The question of a study, from its spec."""
+    return str(study.spec.get("question", ""))
 
 
 def created_tag(time: float) -> str:
-    """A study's birth as a tag: tells apart studies of one name on a shared server."""
+    """A study's first time as a tag: tells apart studies of one name on a shared server."""
     return f"{time:.6f}"
+
+
+def _numerics(trial: Trial) -> str:
+    return json.dumps(trial.key, sort_keys=True)

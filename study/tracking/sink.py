@@ -29,7 +29,7 @@ _REFUSALS = {
     "RESOURCE_DOES_NOT_EXIST",
 }
 _MARK = "study.last_event"
-_STRAYED = "study.told_of_lost_events"
+_DIVERGED = "study.told_of_lost_events"
 _NOTHING = (-1, 0.0)
 _MODEL = "model"  # folder of an MLflow model in its run
 
@@ -37,16 +37,17 @@ _MODEL = "model"  # folder of an MLflow model in its run
 class Sink:
     """One study's runs in one MLflow store.
 
-    Every write may be repeated. A run carries a mark, sequence number and time of the last event
-    it holds, written last of all, so that a restarted driver sends only what is missing; where
-    the driver died in between, SQL stores keep an equal (key, step, value, timestamp) once. A run
-    whose mark is of no event in the journal was told of events that the journal has lost since,
-    in a damaged tail: it is told all again, and from then on no step that a metric of it has.
+    Every write may be repeated. A run has a mark, the sequence number and time of the last event
+    it holds, which is written last, so that a restarted driver sends only what is missing; if the
+    driver died in between, SQL stores keep an equal (key, step, value, timestamp) once. A run
+    whose mark matches no event of the journal has diverged: it holds events that the journal has
+    lost since, in a damaged tail. It receives all events again, and from then on no step that a
+    metric of it already has.
 
     Args:
         uri: the store.
-        held: whether the study is still this driver's; looked at right before every write.
-        pack: makes an MLflow model of a trial.
+        held: whether this driver still holds the study; called right before every write.
+        pack: writes an MLflow model of a trial.
     """
 
     def __init__(self, uri: str, held: Callable[[], bool], pack: Pack) -> None:
@@ -55,13 +56,13 @@ class Sink:
         self._created = ""
         self._runs: dict[str, str] = {}  # run key -> run id
         self._status: dict[str, str] = {}
-        self._doubtful = False  # a create_run failed, but may have been carried out
+        self._uncertain = False  # a create_run failed, but the store may have executed it
         self._marks: dict[str, tuple[int, float]] = {}
-        self._strayed: set[str] = set()
-        self._unsure: dict[str, dict[str, set[int]]] = {}  # run key -> metric -> steps it holds
-        self._answers: dict[str, set[str]] = {}  # run key -> metrics an earlier conclusion left
+        self._diverged: set[str] = set()
+        self._held_steps: dict[str, dict[str, set[int]]] = {}  # of runs whose steps are uncertain
+        self._answers: dict[str, set[str]] = {}  # run key -> metrics of earlier answers
         self.written: dict[str, int] = {}
-        self.answered: dict[str, str] = {}  # run key -> the conclusion whose answers it holds
+        self.answered: dict[str, str] = {}  # run key -> mark of the end whose answers it holds
 
     @property
     def _writable(self) -> MlflowClient:
@@ -76,15 +77,15 @@ class Sink:
 
     @staticmethod
     def refused(error: Exception) -> bool:
-        """Whether the store said no for good, rather than being away for a while."""
+        """Whether the store rejected a request for good, rather than being unavailable."""
         return isinstance(error, MlflowException) and error.error_code in _REFUSALS
 
     def open(self, study: str, question: str, created: str, artifacts: str | None) -> None:
-        """Find or make the study's experiment, and the runs of it that are there already.
+        """Find or create the study's experiment, and find its existing runs.
 
         ``created`` is the tag that tells this study from another of its name. A new experiment is
-        described by ``question``, and keeps its artifacts in ``artifacts`` (None: where the server
-        has them).
+        described by ``question`` and stores its artifacts in ``artifacts`` (None: the server
+        decides).
         """
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None:
@@ -94,7 +95,7 @@ class Sink:
             except MlflowException as error:
                 if not self.refused(error):
                     raise
-                self.open(study, question, created, artifacts)  # another study's driver was faster
+                self.open(study, question, created, artifacts)  # another was faster
                 return
         else:
             self._experiment = experiment.experiment_id
@@ -103,28 +104,28 @@ class Sink:
         self._created = created
         self._find()
 
-    def trust(self, times: Mapping[int, float]) -> None:
-        """Learn the journal's events, sequence -> time, and so which runs hold what they say."""
+    def match_journal(self, times: Mapping[int, float]) -> None:
+        """Match the runs' marks with the journal's events, sequence -> time."""
         for key, (sequence, time) in self._marks.items():
             if times.get(sequence) == time:
                 self.written[key] = sequence
-                if key not in self._strayed:
-                    self._unsure.pop(key, None)
+                if key not in self._diverged:
+                    self._held_steps.pop(key, None)
             elif sequence >= 0:
-                self._strayed.add(key)
+                self._diverged.add(key)
 
     def write(
         self, change: Change, describe: Callable[[str], Run], data: Mapping[str, Any]
     ) -> None:
-        """Tell a run everything in ``change``; ``data`` describes the study's dataset.
+        """Write all of ``change`` to its run; ``data`` describes the study's dataset.
 
-        May raise anything MLflow raises; ``change`` then holds what is left, perhaps with some
-        that arrived.
+        May raise anything MLflow raises; ``change`` then holds what is left to write, perhaps
+        with some that arrived.
         """
         key = change.key
         run = self._run(key, describe)
-        if key in self._unsure:
-            self._leave_out(change, run)
+        if key in self._held_steps:
+            self._drop_held_steps(change, run)
         if change.inputs:
             self._writable.log_inputs(run, datasets=_dataset(data))
         for folder, paths in change.files.items():
@@ -132,7 +133,7 @@ class Sink:
                 if path.is_file():
                     self._writable.log_artifact(run, str(path), folder or None)
                 else:
-                    log.warning("not in MLflow, for it is no longer there: %s", path)
+                    log.warning("not in MLflow, because the file is missing: %s", path)
         for name, text in change.texts.items():
             self._writable.log_text(run, text, name)
         if change.model is not None:
@@ -145,12 +146,12 @@ class Sink:
             self._writable.log_batch(run, metrics=_metrics(change), synchronous=True)
             del change.points[:_METRICS]
         self._set_status(key, run, change)
-        self._outdate(change)
-        # Last and in one call: what says that all of this has arrived. Answers have a mark of
-        # their own, so no step of theirs is one that an event now lost had.
+        self._clear_outdated(change)
+        # Last and in one call: the mark that all of this has arrived. Answers have a mark of their
+        # own, so none of their steps can be that of an event lost since.
         tags = dict(change.tags)
-        if key in self._strayed:
-            tags[_STRAYED] = "true"
+        if key in self._diverged:
+            tags[_DIVERGED] = "true"
         if change.sequence >= 0:
             tags[_MARK] = f"{change.sequence} {change.time!r}"
         self._writable.log_batch(
@@ -164,32 +165,32 @@ class Sink:
         self.written[key] = max(change.sequence, self.written.get(key, -1))
         self._marks[key] = max((change.sequence, change.time), self._marks.get(key, _NOTHING))
 
-    def _leave_out(self, change: Change, run: str) -> None:
-        """Take out of ``change`` the steps that ``run`` holds, perhaps from an event now lost."""
-        held = self._unsure[change.key]
+    def _drop_held_steps(self, change: Change, run: str) -> None:
+        """Drop the steps of ``change`` that ``run`` holds already, perhaps of a lost event."""
+        held = self._held_steps[change.key]
         for name in {point.name for point in change.points} - held.keys():
             history = self._client.get_metric_history(run, name)
             held[name] = {metric.step for metric in history}
         change.points = [point for point in change.points if point.step not in held[point.name]]
 
-    def _outdate(self, change: Change) -> None:
-        """Let no answer stand that the newer answers in ``change`` can't give any more."""
+    def _clear_outdated(self, change: Change) -> None:
+        """Set earlier answers to NaN that the newer answers in ``change`` no longer include."""
         if change.answers:
-            first, told = change.answers[0], {point.name for point in change.answers}
-            for name in sorted(self._answers.get(change.key, set()) - told):
+            first, current = change.answers[0], {point.name for point in change.answers}
+            for name in sorted(self._answers.get(change.key, set()) - current):
                 change.answers.append(Point(name, math.nan, first.time, first.step))
 
-    def tidy(self) -> None:
-        """Delete runs that came to be twice because the answer to their creation was lost.
+    def remove_duplicates(self) -> None:
+        """Delete runs that exist twice because the response to their creation was lost.
 
-        Perhaps to a former driver: a server that hung may have made a run after its end.
+        Perhaps to an earlier driver: a server that hung may have created a run after it ended.
         """
         if self._experiment:
             self._find()
-            self._doubtful = False
+            self._uncertain = False
 
     def _run(self, key: str, describe: Callable[[str], Run]) -> str:
-        if key not in self._runs and self._doubtful:
+        if key not in self._runs and self._uncertain:
             self._find()
         if key in self._runs:
             return self._runs[key]
@@ -202,7 +203,7 @@ class Sink:
         except NotHeldError:
             raise
         except Exception:
-            self._doubtful = True
+            self._uncertain = True
             raise
         self._runs[key], self._status[key] = made.info.run_id, "RUNNING"
         return self._runs[key]
@@ -214,12 +215,12 @@ class Sink:
                 [self._experiment], query, max_results=_PAGE, page_token=page
             )
             for run in runs:
-                self._meet(run)
+                self._add_found(run)
             page = runs.token
             if not page:
                 return
 
-    def _meet(self, run: Any) -> None:
+    def _add_found(self, run: Any) -> None:
         key, run_id = run.data.tags["study.run"], run.info.run_id
         sequence, _, time = run.data.tags.get(_MARK, "").partition(" ")
         mark = (int(sequence), float(time)) if sequence else _NOTHING
@@ -232,9 +233,9 @@ class Sink:
             if empty == run_id:
                 return
         if key not in self._status or known != run_id:
-            self._unsure[key] = {}
-        if _STRAYED in run.data.tags:
-            self._strayed.add(key)
+            self._held_steps[key] = {}
+        if _DIVERGED in run.data.tags:
+            self._diverged.add(key)
         self._status[key] = run.info.status
         self.answered[key] = run.data.tags.get(ANSWERED, "")
         self._answers[key] = {name for name in run.data.metrics if name.startswith("answer/")}
@@ -271,12 +272,12 @@ class Sink:
         self._writable.set_registered_model_alias(model.name, "best", version)
 
     def _log_model(self, model: Model, run: str) -> bool:
-        """Make ``model`` an artifact of its run; False where it cannot be made."""
+        """Log ``model`` as an artifact of its run; return False if it cannot be built."""
         with TemporaryDirectory() as scratch:
             folder = Path(scratch, _MODEL)
             try:
                 self._pack(model.trial, folder)
-            except Exception as error:  # a model of one's own may raise any, and would again
+            except Exception as error:  # a user's own model may raise any, and would again
                 log.warning("not in MLflow as a model: %s: %s", model.trial, error)
                 return False
             self._writable.log_artifacts(run, str(folder), _MODEL)
@@ -288,7 +289,7 @@ def _metrics(change: Change) -> list[Metric]:
 
 
 def _dataset(data: Mapping[str, Any]) -> list[DatasetInput]:
-    """The prepared files as MLflow datasets; the whole SHA-256 stands in the profile."""
+    """The prepared files as MLflow datasets; the whole SHA-256 is in the profile."""
     inputs = []
     for split, context in (("train", "training"), ("test", "testing")):
         sha256 = str(data["sha256"][split])

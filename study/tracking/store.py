@@ -41,7 +41,7 @@ def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:
 
 
 def check(uri: str) -> None:
-    """See that ``uri`` can be used: within seconds, without importing MLflow, making nothing.
+    """Check that ``uri`` can be used: within seconds, without importing MLflow or writing.
 
     Raises:
         TrackingError: an unreachable server, a file that is no database, an unknown kind of store.
@@ -67,13 +67,13 @@ def sqlite_path(uri: str) -> Path:
 
 
 def prepare(uri: str) -> None:
-    """Make MLflow ready in this process, and the embedded database if there is none yet.
+    """Configure MLflow in this process, and create the embedded database if there is none.
 
-    Takes seconds: to be called off the main thread. Two processes that create one database would
-    race in MLflow's schema migrations, so a lock file lets one do it.
+    Takes seconds: call it off the main thread. Two processes that create one database would race
+    in MLflow's schema migrations, so a lock file admits one at a time.
     """
-    # A retry inside MLflow would repeat a create_run whose answer was lost: the writer retries, and
-    # looks first. Telemetry and printed addresses are not ours to emit.
+    # A retry inside MLflow would repeat a create_run whose response was lost: the writer retries,
+    # and looks for the run first. Telemetry and printed addresses are switched off.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -100,7 +100,7 @@ def _check_server(uri: str) -> None:
         with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
             json.load(answer)
     except urllib.error.HTTPError as error:
-        # Who may write is the server's to say, in ways this plain request does not know.
+        # The server decides who may write, by credentials that this request may not know.
         if error.code not in {401, 403}:
             raise _unreachable(uri, f"it answered {error.code} {error.reason}") from error
     except (OSError, ValueError) as error:
@@ -108,7 +108,7 @@ def _check_server(uri: str) -> None:
 
 
 def credentials() -> dict[str, str]:
-    """Headers that say to a server who asks, as MLflow's own variables have it."""
+    """Headers that authenticate at a server, from MLflow's own variables."""
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")

@@ -1,121 +1,114 @@
-"""The trials of a study as its events tell them, and what an arm's run says of them."""
+"""The runs of a study's trials, and what an arm's run shows of them."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
+from study.journal.trial import Choices, Trial, standing
 from study.tracking.changes import Change
 
-CHECKPOINT = "checkpoint"  # name under which an `end` event lists the trained model
+CHECKPOINT = "checkpoint"  # the trained model among a trial's artifacts
 
 
-@dataclass
-class Trial:
-    """One trial, as the events so far tell it."""
+@dataclass(eq=False)
+class TrialRun:
+    """A trial and what only its run in MLflow needs."""
 
-    data: Mapping[str, Any]  # of its `trial` event
+    trial: Trial
     started: float | None = None
-    numerics: str = ""
-    step: int = 0
-    images: int = 0
+    """When it first took a slot, in seconds since the epoch; None: it has no run yet."""
     device_seconds: float = 0.0
-    deaths: int = 0  # engines that died with it aboard
-    end: Mapping[str, Any] | None = None
+    engine_deaths: int = 0
     artifacts: dict[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """What people read: unique in a study, and told apart by its first few letters.
+        """The run's name, unique in a study and recognisable by its first few letters.
 
         MLflow's list of runs shows no more of them.
         """
-        d = self.data
-        again = "" if d["retry_of"] is None else f" retry {d['trial'].rpartition('.retry')[2]}"
-        of = f"{again} r{d['replicate']} {d['arm']} {d['phase']}"
-        if d["phase"] == "search":
-            return f"#{d['number']}{of}"
-        chosen = d["chosen_from"]
-        return f"seed {d['seed']}{of}" + ("" if chosen is None else f" of #{chosen}")
+        asked = self.trial.asked
+        again = ""
+        if asked.retry_of is not None:
+            again = f" retry {asked.trial.rpartition('.retry')[2]}"
+        of = f"{again} r{asked.replicate} {asked.arm} {asked.phase}"
+        if asked.phase == "search":
+            return f"#{asked.number}{of}"
+        chosen = "" if asked.chosen_from is None else f" of #{asked.chosen_from}"
+        return f"seed {asked.seed}{of}{chosen}"
 
     @property
-    def value(self) -> float | None:
-        """The objective on validation, of a trial that came to its end."""
-        if self.end is None or self.end["state"] != "complete":
-            return None
-        value: float | None = self.end.get("value")
-        return value
+    def objective(self) -> float | None:
+        """The objective on validation, of a complete trial."""
+        return self.trial.value if self.trial.state == "complete" else None
 
     def tag_deaths(self, change: Change) -> None:
-        """Say on the trial's run how many engines died with it aboard, if any did."""
-        if self.deaths:
-            change.tags["study.engine_deaths"] = str(self.deaths)
+        """Tag the run with the number of engines that died while they trained the trial."""
+        if self.engine_deaths:
+            change.tags["study.engine_deaths"] = str(self.engine_deaths)
 
 
-def arm_name(arm: str, spec: Mapping[str, Any]) -> str:
-    """What people read as the name of an arm's run: no trial's begins so."""
-    return f"{arm} ({'hand-tuned' if spec['balancer']['name'] == 'fixed_beta' else 'automatic'})"
+def arm_name(arm: str, *, hand_tuned: bool) -> str:
+    """The name of an arm's run; no trial's begins like it."""
+    return f"{arm} ({'hand-tuned' if hand_tuned else 'automatic'})"
 
 
 @dataclass
-class SoFar:
+class SearchProgress:
     """How far a replicate's search is."""
 
     ended: int = 0
     best: float | None = None
-    """The lowest objective of the trials that have ended."""
+    """The lowest objective of its complete trials."""
 
-    def add(self, trial: Trial) -> None:
+    def add(self, run: TrialRun) -> None:
         """Take in a trial that has ended."""
         self.ended += 1
-        if trial.value is not None:
-            self.best = trial.value if self.best is None else min(self.best, trial.value)
+        if run.objective is not None:
+            self.best = run.objective if self.best is None else min(self.best, run.objective)
 
 
-def confirm_mean(trials: Iterable[Trial], choices: Mapping[int, int]) -> tuple[int, float | None]:
+def confirm_mean(runs: Iterable[TrialRun], choices: Choices) -> tuple[int, float | None]:
     """How many confirm runs have ended, and the mean objective of those that stand."""
-    confirmed = [trial for trial in trials if trial.end and trial.data["phase"] == "confirm"]
-    values = [t.value for t in standing(confirmed, choices) if t.value is not None]
-    return len(confirmed), fmean(values) if values else None
+    ended = [run for run in runs if run.trial.ended and run.trial.asked.phase == "confirm"]
+    values = [run.objective for run in standing_runs(ended, choices)]
+    known = [value for value in values if value is not None]
+    return len(ended), fmean(known) if known else None
 
 
-def best_confirmed(trials: Iterable[Trial], choices: Mapping[int, int]) -> Trial | None:
+def best_confirmed(runs: Iterable[TrialRun], choices: Choices) -> TrialRun | None:
     """The standing confirm run of lowest objective that left a model."""
     found = [
-        (trial.value, trial.data["trial"], trial)
-        for trial in standing(trials, choices)
-        if CHECKPOINT in trial.artifacts and trial.value is not None
+        (run.objective, run.trial.name, run)
+        for run in standing_runs(runs, choices)
+        if CHECKPOINT in run.artifacts and run.objective is not None
     ]
     return min(found)[2] if found else None
 
 
-def standing(trials: Iterable[Trial], choices: Mapping[int, int]) -> list[Trial]:
-    """Confirm runs of the latest choices (replicate -> number), or of an arm that chooses none."""
-    return [
-        trial
-        for trial in trials
-        if trial.data["phase"] == "confirm"
-        and trial.data["chosen_from"] in {None, choices.get(trial.data["replicate"])}
-    ]
+def standing_runs(runs: Iterable[TrialRun], choices: Choices) -> list[TrialRun]:
+    """The confirm runs that stand (:func:`study.journal.trial.standing`)."""
+    confirmed = {run.trial: run for run in runs if run.trial.asked.phase == "confirm"}
+    return [confirmed[trial] for trial in standing(confirmed, choices)]
 
 
-def search_history(trials: Sequence[Trial]) -> str:
-    """The trials of an arm's searches as CSV: what was tried, what came of it, what it cost."""
-    searched = [trial for trial in trials if trial.data["phase"] == "search"]
-    names = list(dict.fromkeys(name for trial in searched for name in trial.data["params"]))
+def search_history(runs: Sequence[TrialRun]) -> str:
+    """The trials of an arm's searches as CSV: their settings, outcomes and costs."""
+    searched = [run for run in runs if run.trial.asked.phase == "search"]
+    names = list(dict.fromkeys(name for run in searched for name in run.trial.asked.params))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
         ["number", *names, "value", "state", "replicate", "images", "device_seconds", "seed"]
     )
-    for trial in searched:
-        d, end = trial.data, trial.end or {"state": "running"}
-        row = [d["number"], *(d["params"].get(name) for name in names), end.get("value")]
-        row += [end["state"], d["replicate"], trial.images, trial.device_seconds, d["seed"]]
-        table.writerow(row)
+    for run in searched:
+        trial, asked = run.trial, run.trial.asked
+        row = [asked.number, *(asked.params.get(name) for name in names), trial.value]
+        row += [trial.state if trial.ended else "running", asked.replicate, trial.images]
+        table.writerow([*row, run.device_seconds, asked.seed])
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""MLflow's pages: serving them, and where in them a study and its trials are."""
+"""MLflow's pages: serving them, and the addresses of a study's trials in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from study.journal import StudyHome, read_events
+from study.journal import StudyHome, read_entries
+from study.journal.events import StudyDescribed
 from study.tracking.projection import created_tag
 from study.tracking.store import (
     ARTIFACTS,
@@ -32,23 +33,24 @@ from study.tracking.store import (
 HOST, PORT = "127.0.0.1", 5000
 """Where `study ui` serves the pages."""
 
-_PATIENCE = 4.0  # seconds a server has for an answer
-_ALTOGETHER = 10.0  # seconds for all of a study's runs; a server sends some 300 a second
-_PAGE = 250  # runs an answer
+_PATIENCE = 4.0  # seconds that a server has to respond
+_TOTAL = 10.0  # seconds for all of a study's runs; a server sends some 300 a second
+_PAGE = 250  # runs a response
 _SEARCH = "api/2.0/mlflow/runs/search"
 _EXPERIMENT = "api/2.0/mlflow/experiments/get-by-name"
 
 
 def run_links(home: StudyHome) -> dict[str, str]:
-    """Where MLflow's pages show the trials of the study in ``home``, by the trials' names.
+    """Addresses in MLflow's pages of the trials of the study in ``home``, by trial.
 
-    Of the embedded store that is where `study ui` serves them. Empty where the store is away, does
-    not know the study, or is a database on a server. What links are for can do without: a server
-    that takes long is asked for ten seconds, and gives those of the latest trials.
+    For the embedded store, as `study ui` serves it. Empty if the store is unavailable, has no such
+    study, or is a database on a server. Links are optional: a slow server is queried for ten
+    seconds, and returns those of the latest trials.
     """
     uri = tracking_uri(home.studies)
-    first = next((event for event in read_events(home.path) if event.kind == "study"), None)
-    created = created_tag(first.time) if first else ""
+    described = (e.time for e in read_entries(home.path) if isinstance(e.event, StudyDescribed))
+    first = next(described, None)
+    created = "" if first is None else created_tag(first)
     try:
         if uri.startswith(SQLITE):
             base, runs = f"http://{HOST}:{PORT}", _in_database(uri, created)
@@ -58,7 +60,7 @@ def run_links(home: StudyHome) -> dict[str, str]:
             return {}
         return {trial: _address(base, experiment, run) for trial, experiment, run in runs}
     except (OSError, HTTPException, ValueError, LookupError, TypeError, sqlite3.Error):
-        return {}  # whatever it is that answers, it is no MLflow that can be read
+        return {}  # no MLflow that can be read
 
 
 def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
@@ -73,7 +75,7 @@ def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     """
     uri = tracking_uri(studies_home)
     if urlsplit(uri).scheme in {"http", "https", "databricks"}:
-        print(f"MLflow has its pages at {uri}")
+        print(f"MLflow's pages: {uri}")
         return 0
     check(uri)
     if uri.startswith(SQLITE) and not sqlite_path(uri).exists():
@@ -96,13 +98,13 @@ def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--artifacts-destination", str(artifacts), "--workers", "1"]
     command += ["--host", host, "--port", str(port)]
-    # The job runner is for MLflow's language model tools: three more processes, of no use here.
+    # The job runner serves MLflow's language model tools: three processes that nothing here uses.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     base = f"http://{host}:{port}"
     print(f"MLflow's pages: {base}")
     for name, experiment in _experiments(uri).items():
         print(f"    {name}: {_address(base, experiment)}")
-    print('Should they open on GenAI, choose "Model training" at the top left', flush=True)
+    print('If they open on GenAI, choose "Model training" at the top left', flush=True)
     server = subprocess.Popen(command, env=quiet | dict(os.environ))
     try:
         return server.wait()
@@ -116,13 +118,13 @@ def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
 
 
 def _address(base: str, experiment: str, run: str = "") -> str:
-    """A page of an experiment or of a run; without the query it would open among GenAI's."""
+    """A page of an experiment or a run; without the query MLflow opens its GenAI view."""
     place = f"experiments/{experiment}/runs{f'/{run}' if run else ''}"
     return f"{base}/#/{place}?workflowType=machine_learning"
 
 
 def _experiments(uri: str) -> dict[str, str]:
-    """The ids of the studies' experiments by their names; none of a store that says none."""
+    """The ids of the studies' experiments by name; none of a store that cannot be read."""
     if not uri.startswith(SQLITE):
         return {}
     query = (
@@ -131,7 +133,7 @@ def _experiments(uri: str) -> dict[str, str]:
     )
     try:
         return dict(_rows(uri, query))
-    except sqlite3.Error:  # an empty file is a store whose tables the server will make
+    except sqlite3.Error:  # in an empty file the server will create the tables
         return {}
 
 
@@ -154,15 +156,15 @@ def _rows(uri: str, query: str, *values: str) -> Iterator[Any]:
 
 
 def _on_server(uri: str, study: str, created: str) -> Iterator[tuple[str, str, str]]:
-    found = _ask(f"{uri}/{_EXPERIMENT}?{urlencode({'experiment_name': study})}")
+    found = _request(f"{uri}/{_EXPERIMENT}?{urlencode({'experiment_name': study})}")
     wanted = {
         "experiment_ids": [found["experiment"]["experiment_id"]],
         "filter": f"tags.`study.created` = '{created}' and tags.`study.kind` = 'trial'",
         "max_results": _PAGE,
     }
-    end = time.monotonic() + _ALTOGETHER
+    end = time.monotonic() + _TOTAL
     while time.monotonic() < end:
-        page = _ask(f"{uri}/{_SEARCH}", wanted)
+        page = _request(f"{uri}/{_SEARCH}", wanted)
         for run in page.get("runs", ()):
             tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
             yield tags["study.trial"], run["info"]["experiment_id"], run["info"]["run_id"]
@@ -171,7 +173,7 @@ def _on_server(uri: str, study: str, created: str) -> Iterator[tuple[str, str, s
         wanted["page_token"] = page["next_page_token"]
 
 
-def _ask(address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _request(address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(
         address,
         None if body is None else json.dumps(body).encode(),

@@ -115,7 +115,7 @@ def test_ctrl_c_and_sigterm_put_trials_down_inside_a_segment(home: Path, tmp_pat
     training(run)
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 130, run.text()
-    assert "Go on with: study launch" in run.text()
+    assert "Resume with: study launch" in run.text()
     assert seen(home, "report") == 0
     put_down = [event.data["seconds"] for event in events(home) if event.kind == "suspend"]
     assert len(put_down) == 1

@@ -10,14 +10,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from study.journal import Event
+from study.journal.events import (
+    ConfigurationChosen,
+    EngineChanged,
+    Entry,
+    Event,
+    LaunchBegan,
+    Reported,
+    StudyDescribed,
+    StudyFinished,
+    TrialAsked,
+    TrialEnded,
+    TrialPlaced,
+)
 from study.tracking import MlflowWriter, TrackingError, check
 from study.tracking.changes import Pack
 from study.tracking.store import prepare, tracking_uri
@@ -26,6 +39,7 @@ _ARMS = {
     "tpe": {"balancer": {"name": "fixed_beta"}},
     "auto": {"balancer": {"name": "learned_sigma"}},
 }
+_ROLES = {"tpe": {"hand_tuned": True, "why": "sets beta"}, "auto": {"hand_tuned": False, "why": ""}}
 
 
 class Journal:
@@ -33,97 +47,92 @@ class Journal:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.events: list[Event] = []
+        self.entries: list[Entry] = []
         self._clock = itertools.count()
 
-    def add(self, kind: str, **data: Any) -> Event:
-        time = 1_700_000_000 + next(self._clock) / 8
-        event = Event(len(self.events), time, kind, data)
-        self.events.append(event)
-        return event
+    def add(self, event: Event) -> Entry:
+        entry = Entry(len(self.entries), 1_700_000_000 + next(self._clock) / 8, event)
+        self.entries.append(entry)
+        return entry
 
     def lose(self, count: int) -> None:
         """As where the disk damaged the tail: the next events have numbers that were used."""
-        del self.events[-count:]
+        del self.entries[-count:]
 
     def begin(self, **spec: Any) -> None:
         self.add(
-            "study",
-            name="digits-beta",
-            spec={"question": "does a search pay?", "arms": _ARMS, **spec},
-            spec_hash="5e" * 32,
-            code_version="0.1.0",
-            data={
-                "name": "digits",
-                "shape": [1, 8, 8],
-                "files": {"train": "/d/train.arrow", "test": "/d/test.arrow"},
-                "sha256": {"train": "a" * 64, "test": "b" * 64},
-                "counts": {"train": 1500, "test": 297},
-            },
+            StudyDescribed(
+                name="digits-beta",
+                spec={"question": "does a search pay?", "arms": _ARMS, **spec},
+                spec_hash="5e" * 32,
+                code_version="0.1.0",
+                data={
+                    "name": "digits",
+                    "shape": [1, 8, 8],
+                    "files": {"train": "/d/train.arrow", "test": "/d/test.arrow"},
+                    "sha256": {"train": "a" * 64, "test": "b" * 64},
+                    "counts": {"train": 1500, "test": 297},
+                },
+                roles=_ROLES,
+            )
         )
         self.launch()
 
     def launch(self) -> None:
-        self.add("launch", epoch=1, pid=1, host="here", command="study launch")
+        self.add(LaunchBegan(epoch=1, pid=1, host="here", command=["study", "launch"]))
+
+    def engine(self, name: str, state: str = "started", **more: Any) -> None:
+        self.add(EngineChanged(name, state, device="cpu", width=4, startup_seconds=1.0, **more))
+
+    def choose(self, number: int | None, value: float | None = None) -> Entry:
+        return self.add(ConfigurationChosen(arm="tpe", replicate=0, number=number, value=value))
+
+    def finish(self) -> Entry:
+        return self.add(StudyFinished())
 
     def ask(self, number: int, *, arm: str = "tpe", seed: int = 7, **more: Any) -> str:
         phase = "confirm" if "chosen_from" in more else "search"
         trial = f"{arm}.{phase}.r0.{number:04d}"
         if more.get("retry_of"):
             trial = f"{trial}.retry1"
-        self.add(
-            "trial",
-            **{
-                "trial": trial,
-                "arm": arm,
-                "phase": phase,
-                "replicate": 0,
-                "number": number,
-                "seed": seed,
-                "params": {"beta": 0.5 + number},
-                "settings": {
-                    "model": {"name": "mlp", "latent": 8},
-                    "training": {"lr": 1e-3, "dequantize": False},
-                    "balancer": {"name": "fixed_beta", "beta": 0.5 + number},
-                },
-                "chosen_from": None,
-                "retry_of": None,
-                **more,
+        asked = TrialAsked(
+            trial=trial,
+            arm=arm,
+            phase=phase,
+            replicate=0,
+            number=number,
+            seed=seed,
+            params={"beta": 0.5 + number},
+            settings={
+                "model": {"name": "mlp", "latent": 8},
+                "training": {"lr": 1e-3, "dequantize": False},
+                "balancer": {"name": "fixed_beta", "beta": 0.5 + number},
             },
         )
+        self.add(replace(asked, **more))
         return trial
 
     def start(self, trial: str, width: int = 4) -> None:
-        self.add("start", trial=trial, engine="e0", shape="mlp", key={"width": width, "dtype": "f"})
+        self.add(TrialPlaced(trial, engine="e0", shape="mlp", key={"width": width, "dtype": "f"}))
 
-    def report(self, trial: str, step: int, more: Mapping[str, Any] = {}, **metrics: float) -> None:
+    def report(self, trial: str, step: int, *, redone: bool = False, **metrics: float) -> None:
+        objective = {"train/S": 9.0 / step, "validation/calibrated_elbo": 100.0 / step}
         self.add(
-            "report",
-            trial=trial,
-            step=step,
-            images=step * 1000,
-            metrics={"train/S": 9.0 / step, "validation/calibrated_elbo": 100.0 / step, **metrics},
-            seconds={"training": 0.5, "evaluation": 0.25},
-            engine="e0",
-            **more,
+            Reported(
+                trial=trial,
+                step=step,
+                images=step * 1000,
+                metrics={**objective, **metrics},
+                seconds={"training": 0.5, "evaluation": 0.25},
+                engine="e0",
+                redone=redone,
+            )
         )
 
     def end(self, trial: str, step: int, state: str = "complete", **more: Any) -> None:
-        self.add(
-            "end",
-            **{
-                "trial": trial,
-                "state": state,
-                "reason": "",
-                "step": step,
-                "value": 100.0 / step if step else None,
-                "metrics": {"test/calibrated_elbo": 101.0 / step} if step else {},
-                "seconds": {},
-                "artifacts": {},
-                "traceback": "",
-                **more,
-            },
-        )
+        value = 100.0 / step if step else None
+        metrics = {"test/calibrated_elbo": 101.0 / step} if step else {}
+        self.add(replace(TrialEnded(trial, state, step, value, metrics=metrics), **more))
 
     def train(self, trial: str, reports: int = 3, **end: Any) -> None:
         self.start(trial)
@@ -132,7 +141,7 @@ class Journal:
         self.end(trial, reports, **end)
 
     def pictures(self, trial: str) -> dict[str, str]:
-        """Files such as a confirm run leaves behind, as its `end` event lists them."""
+        """Files such as a confirm run leaves behind, as its last event lists them."""
         artifacts = {}
         for name, suffix in (("checkpoint", "pt"), ("samples", "png"), ("reconstructions", "png")):
             path = self.home / "artifacts" / f"{trial}.{name}.{suffix}"

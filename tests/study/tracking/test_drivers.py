@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from study.journal import read_events
+from study.journal import read_entries
+from study.journal.events import Reported
 
 if TYPE_CHECKING:
-    from .conftest import Event, Journal, Server, Store
+    from study.journal import Entry
+
+    from .conftest import Journal, Server, Store
 
 _DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path
 from study.journal import Journal, LeaseLostError
+from study.journal.events import FORMAT, read_event
 from study.tracking import MlflowWriter
 
 home, uri = Path(sys.argv[1]), sys.argv[2]
@@ -31,15 +35,15 @@ def pack(trial, folder):
     (folder / "MLmodel").write_text(trial)
 
 writer = MlflowWriter(uri, home, journal.held, pack)
-for event in journal.events:
-    writer.send(event)
+for entry in journal.entries:
+    writer.send(entry)
 journal.observe(writer.send)
 print("began", flush=True)
 for line in sys.stdin:
-    word, events = json.loads(line)
+    word, group = json.loads(line)
     try:
-        for kind, data in events:
-            journal.append(kind, data)
+        for kind, data in group:
+            journal.append(read_event(kind, data, FORMAT))
         journal.commit()
     except LeaseLostError:
         print(f"lost, {writer.close(30)} unsent", flush=True)
@@ -71,10 +75,10 @@ class Driver:
         )
         assert self.hear() == "began"
 
-    def tell(self, word: str, events: Sequence[Event] = ()) -> None:
-        """Have it journal ``events``, as one group, and then do what ``word`` says."""
+    def tell(self, word: str, entries: Sequence[Entry] = ()) -> None:
+        """Have it journal ``entries``, as one group, and then do what ``word`` says."""
         assert self.process.stdin is not None
-        group = [[event.kind, event.data] for event in events]
+        group = [[entry.event.kind, entry.event.to_data()] for entry in entries]
         self.process.stdin.write(json.dumps([word, group]) + "\n")
         self.process.stdin.flush()
 
@@ -83,8 +87,8 @@ class Driver:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def ask(self, word: str, events: Sequence[Event] = ()) -> str:
-        self.tell(word, events)
+    def ask(self, word: str, entries: Sequence[Entry] = ()) -> str:
+        self.tell(word, entries)
         return self.hear()
 
     def kill(self) -> None:
@@ -120,32 +124,33 @@ def test_a_frozen_driver_changes_nothing_once_another_has_taken_over(
     trial = journal.ask(0)
     journal.start(trial)
     journal.report(trial, 1)
-    begun = len(journal.events)
+    begun = len(journal.entries)
     journal.report(trial, 2)
     journal.report(trial, 3)
-    told = len(journal.events)
+    told = len(journal.entries)
     journal.report(trial, 4)
     journal.end(trial, 4, "failed", reason="what the frozen driver would have said", value=None)
-    never = len(journal.events)
+    never = len(journal.entries)
     journal.launch()
     journal.start(trial)
     journal.report(trial, 4)
     journal.end(trial, 4)
-    journal.add("finish")
+    journal.finish()
 
     frozen = drive(store.uri)
-    assert frozen.ask("settle", journal.events[:begun]) == "settle"
-    frozen.tell("freeze", journal.events[begun:told])
+    assert frozen.ask("settle", journal.entries[:begun]) == "settle"
+    frozen.tell("freeze", journal.entries[begun:told])
     assert os.WIFSTOPPED(os.waitpid(frozen.process.pid, os.WUNTRACED)[1])
     other = drive(store.uri)
-    assert other.ask("end", journal.events[never:]) == "ended, 0 unsent"
+    assert other.ask("end", journal.entries[never:]) == "ended, 0 unsent"
     before = snapshot(store)
     frozen.process.send_signal(signal.SIGCONT)
     assert frozen.hear() == "freeze"
-    assert frozen.ask("settle", journal.events[told:never]) == "lost, 2 unsent"
+    assert frozen.ask("settle", journal.entries[told:never]) == "lost, 2 unsent"
     assert snapshot(store) == before
 
-    kinds = [(event.kind, event.data.get("step")) for event in read_events(journal.home)]
+    events = [entry.event for entry in read_entries(journal.home)]
+    kinds = [(event.kind, getattr(event, "step", None)) for event in events]
     assert kinds[-5:] == [
         ("launch", None),
         ("start", None),
@@ -166,13 +171,13 @@ def test_drivers_killed_while_the_server_comes_and_goes(
 ) -> None:
     journal.begin()
     trials = [journal.ask(number) for number in range(3)]
-    groups: list[list[Event]] = [list(journal.events)]
+    groups: list[list[Entry]] = [list(journal.entries)]
 
     def group(*calls: Callable[[], Any]) -> None:
-        before = len(journal.events)
+        before = len(journal.entries)
         for call in calls:
             call()
-        groups.append(journal.events[before:])
+        groups.append(journal.entries[before:])
 
     for trial in trials:
         group(
@@ -181,9 +186,9 @@ def test_drivers_killed_while_the_server_comes_and_goes(
     for step in range(2, 6):
         group(*(lambda trial=trial, step=step: journal.report(trial, step) for trial in trials))
     group(*(lambda trial=trial: journal.end(trial, 5) for trial in trials))
-    group(lambda: journal.add("choice", arm="tpe", replicate=0, number=0, value=20.0))
-    group(lambda: journal.add("finish"))
-    launch = journal.add("launch", **journal.events[1].data)
+    group(lambda: journal.choose(0, 20.0))
+    group(journal.finish)
+    launch = journal.add(journal.entries[1].event)
 
     server.wait()
     driver = drive(server.uri)
@@ -200,21 +205,25 @@ def test_drivers_killed_while_the_server_comes_and_goes(
     assert driver.ask("away", [launch, *groups[6]]) == "away"
     server.start()
     server.wait()
-    for events in groups[7:-1]:
-        driver.ask("go on", events)
+    for entries in groups[7:-1]:
+        driver.ask("go on", entries)
     assert driver.ask("end", groups[-1]) == "ended, 0 unsent"
 
     store = store_at(server.uri)
     found = store.runs()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert set(found) == {"study", "arm/tpe", *(f"trial/{trial}" for trial in trials)}
-    told = [event for event in read_events(journal.home) if event.kind == "report"]
+    reports = [
+        (entry.time, entry.event)
+        for entry in read_entries(journal.home)
+        if isinstance(entry.event, Reported)
+    ]
     for trial in trials:
         run = found[f"trial/{trial}"]
         expected = [
-            (event.data["step"], event.data["metrics"]["train/S"], int(event.time * 1000))
-            for event in told
-            if event.data["trial"] == trial
+            (report.step, report.metrics["train/S"], int(time * 1000))
+            for time, report in reports
+            if report.trial == trial
         ]
         assert [row[0] for row in expected] == [1, 2, 3, 4, 5]
         assert store.history(run, "train/S") == expected

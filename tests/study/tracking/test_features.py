@@ -1,4 +1,4 @@
-"""Close measurements in MLflow: what they were made with, their numbers and their files."""
+"""Final metrics in MLflow: the networks they were measured with, values and files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ INCEPTION = {"network": "Inception-v3", "sha256": "1c" * 32, "dims": 2048}
 
 
 def engine(journal: Journal, name: str, **features: Any) -> None:
-    journal.add("engine", engine=name, state="started", device="cpu", width=4,
-                startup_seconds=1.0, features=features)  # fmt: skip
+    journal.engine(name, features=features)
 
 
 def described(store: Store) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def test_the_study_s_run_names_every_network(journal: Journal, store: Store) -> 
     journal.begin()
     engine(journal, "e0", classifier={**CLASSIFIER, "n": 200}, inception={**INCEPTION, "n": 200})
     engine(journal, "e1", classifier={**CLASSIFIER, "n": 200}, inception={**INCEPTION, "n": 200})
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert described(store) == {
         "classifier": {**CLASSIFIER, "n": 200},
         "inception": {**INCEPTION, "n": 200},
@@ -43,23 +42,22 @@ def test_the_tag_survives_a_resume_and_follows_another_network(
 ) -> None:
     journal.begin()
     engine(journal, "e0", classifier=CLASSIFIER)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     journal.launch()
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert described(store) == {"classifier": CLASSIFIER}
     engine(journal, "e1", classifier={**CLASSIFIER, "sha256": "d" * 64})
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert described(store)["classifier"]["sha256"] == "d" * 64
 
 
 def test_engines_that_measure_no_distances_leave_no_tag(journal: Journal, store: Store) -> None:
     journal.begin()
     engine(journal, "e0")
-    old = {"engine": "e1", "device": "cpu", "width": 4, "startup_seconds": 1.0}
-    journal.add("engine", **old, state="started")  # of a journal that had no such key yet
-    journal.add("engine", **old, state="stopped", seconds={"training": 1.0}, unreported={})
+    journal.engine("e1")
+    journal.engine("e1", "stopped", seconds={"training": 1.0})
     journal.train(journal.ask(0))
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert described(store) == {}
     assert store.runs()["study"].info.status == "RUNNING"
 
@@ -91,7 +89,7 @@ def test_a_confirm_run_s_numbers_and_files_arrive(
     journal.begin()
     search = journal.ask(0)
     journal.train(search, reports=2)
-    journal.add("choice", arm="tpe", replicate=0, number=0, value=50.0)
+    journal.choose(0, 50.0)
     confirm = journal.ask(0, seed=101, chosen_from=0)
     folder = journal.home / "trials" / confirm
     folder.mkdir(parents=True)
@@ -99,10 +97,10 @@ def test_a_confirm_run_s_numbers_and_files_arrive(
         (folder / file).write_text(f"{name} of {confirm}")
     artifacts = {name: f"trials/{confirm}/{file}" for name, file in FILES.items()}
     journal.train(confirm, reports=2, metrics=MEASURED, artifacts=artifacts)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     if twice:  # a driver died before it noted what it had written
         store.forget()
-        store.write(journal.home, journal.events)
+        store.write(journal.home, journal.entries)
     runs = store.runs()
     run = runs[f"trial/{confirm}"]
     for name, value in MEASURED.items():

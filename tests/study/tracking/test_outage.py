@@ -34,25 +34,25 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
     for trial in trials:
         journal.start(trial)
         journal.report(trial, 1)
-    before = len(journal.events)
+    before = len(journal.entries)
     for trial in trials:
         journal.report(trial, 2)
         journal.end(trial, 2)
     confirm = journal.ask(0, seed=101, chosen_from=0)
     journal.train(confirm, artifacts=journal.pictures(confirm))
-    journal.add("choice", arm="tpe", replicate=0, number=0, value=1.0)
-    journal.add("finish")
+    journal.choose(0, 1.0)
+    journal.finish()
 
     server.wait()
     writer = MlflowWriter(server.uri, journal.home, lambda: True, journal.pack)
-    for event in journal.events[:before]:
-        writer.send(event)
+    for entry in journal.entries[:before]:
+        writer.send(entry)
     until(lambda: writer.unsent == 0)
     server.kill()
-    for event in journal.events[before:]:
-        writer.send(event)
+    for entry in journal.entries[before:]:
+        writer.send(entry)
     until(lambda: writer.problem)
-    assert 0 < writer.unsent <= len(journal.events) - before
+    assert 0 < writer.unsent <= len(journal.entries) - before
     server.start()
     server.wait()
     assert writer.close(60) == 0
@@ -89,10 +89,10 @@ def test_closing_without_a_server_says_what_is_left(journal: Journal) -> None:
         )
         journal.begin()
         journal.train(journal.ask(0))
-        for event in journal.events:
-            writer.send(event)
+        for entry in journal.entries:
+            writer.send(entry)
         until(lambda: writer.problem)
-        assert writer.close(0.5) == len(journal.events)
+        assert writer.close(0.5) == len(journal.entries)
 
 
 def test_what_waits_for_a_server_is_in_the_journal_not_in_memory(
@@ -114,20 +114,20 @@ def test_what_waits_for_a_server_is_in_the_journal_not_in_memory(
             journal.report(trial, step)
     for trial in trials:
         journal.end(trial, 100)
-    journal.add("finish")
+    journal.finish()
     copies, refused = [], 0
 
     def held() -> bool:
         nonlocal refused
         refused += 1
-        copies.append(sum(len(change.points) for change in there._tree.pending.values()))
+        copies.append(sum(len(change.points) for change in there._projection.pending.values()))
         if refused < 60:
             raise OSError("the store is away")
         return True
 
     there = MlflowWriter(store.uri, journal.home, held, journal.pack)
-    for event in journal.events:
-        there.send(event)
+    for entry in journal.entries:
+        there.send(entry)
     until(lambda: refused >= 60)
     assert max(copies[:60]) < batch * 4  # metrics a report
     assert there.close(60) == 0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from study.analysis.answers.by_arm import ArmAnswer
-from study.journal import Event, StudyHome, read_events
+from study.journal import Entry, StudyHome, read_entries
 from study.journal import Journal as JournalOnDisk
+from study.journal.events import StudyDescribed
 from study.tracking import MlflowWriter, run_links
 from study.tracking import ui as pages
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from .conftest import Journal, Server, Store
 
-BEGUN = Event(0, 0.0, "study", {"name": "digits"})
+BEGUN = Entry(0, 0.0, StudyDescribed("digits", {}, "", ""))
 TRAINING = "workflowType=machine_learning"
 PATIENCE = 60_000  # milliseconds that a page has to show what is waited for
 ANSWERS = {
@@ -36,8 +37,8 @@ ANSWERS = {
 def finish(journal: Journal, store: Store, answers: dict[str, ArmAnswer], **files: str) -> None:
     """One driver's life, to a report whose ``files`` (name -> text) and ``answers`` are logged."""
     writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
-    for event in journal.events:
-        writer.send(event)
+    for entry in journal.entries:
+        writer.send(entry)
     paths = {f"report/{name}.html": journal.home / f"{name}.html" for name in files}
     for path, text in zip(paths.values(), files.values(), strict=True):
         path.write_text(text)
@@ -51,15 +52,15 @@ def two_arms(journal: Journal) -> list[str]:
     trials = [journal.ask(0), journal.ask(0, arm="auto", chosen_from=None)]
     for trial in trials:
         journal.train(trial)
-    journal.add("finish")
+    journal.finish()
     return trials
 
 
-def on_disk(home: Path, events: Iterable[Event]) -> StudyHome:
-    """The home of a study whose journal holds ``events``, each with a time of its own."""
+def on_disk(home: Path, entries: Iterable[Entry]) -> StudyHome:
+    """The home of a study whose journal holds these events, each with a time of its own."""
     with closing(JournalOnDisk(home)) as journal:
-        for event in events:
-            journal.append(event.kind, event.data)
+        for entry in entries:
+            journal.append(entry.event)
         journal.commit()
     return StudyHome(home.parent, home.name)
 
@@ -105,9 +106,9 @@ def test_links_open_the_runs_of_trials(
     journal: Journal, store: Store, server: Server, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = two_arms(journal)
-    home = on_disk(journal.home, journal.events)
+    home = on_disk(journal.home, journal.entries)
     assert run_links(home) == {}
-    store.write(journal.home, read_events(home.path))
+    store.write(journal.home, read_entries(home.path))
     embedded = run_links(home)
     assert set(embedded) == set(trials)
     server.wait()
@@ -152,8 +153,8 @@ def test_a_long_list_of_runs_is_read_page_by_page(
     trials = [journal.ask(number) for number in range(5)]
     for trial in trials:
         journal.start(trial)
-    home = on_disk(journal.home, journal.events)
-    store.write(journal.home, read_events(home.path))
+    home = on_disk(journal.home, journal.entries)
+    store.write(journal.home, read_entries(home.path))
     server.wait()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     assert set(run_links(home)) == set(trials)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,16 @@ import pytest
 from mlflow import MlflowClient
 
 from study.analysis.answers.by_arm import ArmAnswer
+from study.journal.events import (
+    CapReached,
+    EngineDied,
+    Reported,
+    Stopped,
+    StudyDescribed,
+    StudyInterrupted,
+    TrialPlaced,
+    TrialSuspended,
+)
 from study.tracking import MlflowWriter
 from study.tracking.sink import Sink
 
@@ -24,17 +35,17 @@ def two_arms(journal: Journal) -> None:
     journal.begin()
     for number in range(2):
         journal.train(journal.ask(number), reports=2 + number)
-    journal.add("choice", arm="tpe", replicate=0, number=1, value=100 / 3)
+    journal.choose(1, 100 / 3)
     for arm, chosen in (("tpe", 1), ("auto", None)):
         for number, seed in enumerate((101, 102)):
             trial = journal.ask(number, arm=arm, seed=seed, chosen_from=chosen)
             journal.train(trial, reports=4 - number, artifacts=journal.pictures(trial))
-    journal.add("finish")
+    journal.finish()
 
 
 def test_runs_form_a_tree_with_names_and_tags(journal: Journal, store: Store) -> None:
     two_arms(journal)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     found = store.runs()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert set(found) == {
@@ -73,7 +84,7 @@ def test_params_are_resolved_settings_and_what_was_searched(journal: Journal, st
     journal.begin()
     trial = journal.ask(0, params={"beta": 4.0, "training.lr": 0.001})
     journal.train(trial)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert store.runs()[f"trial/{trial}"].data.params == {
         "model.name": "mlp",
         "model.latent": "8",
@@ -89,24 +100,24 @@ def test_metrics_carry_the_events_time_and_running_costs(journal: Journal, store
     journal.begin()
     trial = journal.ask(0)
     journal.train(trial, reports=3)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     run = store.runs()[f"trial/{trial}"]
-    times = [int(event.time * 1000) for event in journal.events if event.kind == "report"]
+    times = [int(e.time * 1000) for e in journal.entries if isinstance(e.event, Reported)]
     assert store.history(run, "train/S") == [
         (step, 9.0 / step, time) for step, time in zip((1, 2, 3), times, strict=True)
     ]
     assert [row[1] for row in store.history(run, "images")] == [1000, 2000, 3000]
     assert [row[1] for row in store.history(run, "device_seconds")] == [0.75, 1.5, 2.25]
-    start = next(event for event in journal.events if event.kind == "start")
+    start = next(e for e in journal.entries if isinstance(e.event, TrialPlaced))
     assert (run.info.start_time, run.info.end_time) == (
         int(start.time * 1000),
-        int(journal.events[-1].time * 1000),
+        int(journal.entries[-1].time * 1000),
     )
 
 
 def test_test_metrics_reach_confirm_runs_only(journal: Journal, store: Store) -> None:
     two_arms(journal)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     for key, run in store.runs().items():
         tested = any(name.startswith("test/") for name in run.data.metrics)
         assert tested == (".confirm." in key)
@@ -120,15 +131,15 @@ def test_arms_show_the_best_so_far_and_the_mean_of_standing_confirm_runs(
         [(2, "complete"), (1, "complete"), (5, "pruned"), (4, "complete")]
     ):
         journal.train(journal.ask(number), reports=reports, state=state)
-    journal.add("choice", arm="tpe", replicate=0, number=3, value=25.0)
+    journal.choose(3, 25.0)
     for number, (chosen, reports) in enumerate([(3, 2), (3, 4), (1, 5)]):
         trial = journal.ask(number, seed=101 + number, chosen_from=chosen)
         journal.train(trial, reports=reports)
     failed = journal.ask(3, seed=104, chosen_from=3)
     journal.train(failed, reports=1, state="failed", value=None, metrics={})
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     store.forget()
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     arm = store.runs()["arm/tpe"]
     rows = {name: [row[:2] for row in store.history(arm, name)] for name in arm.data.metrics}
     assert rows == {
@@ -149,7 +160,7 @@ def test_states_are_honest(journal: Journal, store: Store) -> None:
     crashed = journal.ask(3)
     journal.start(crashed)
     journal.end(crashed, 0, "failed", reason="crashed", value=None, traceback="ValueError: no")
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     found = store.runs()
     for number, (state, (status, _)) in enumerate(ends.items()):
         run = found[f"trial/tpe.search.r0.{number:04d}"]
@@ -165,9 +176,9 @@ def test_numbers_not_finite_are_shown_as_nan_once(journal: Journal, store: Store
     trial = journal.ask(0)
     journal.start(trial)
     journal.report(trial, 1, **{"train/loss": math.nan, "train/R": math.inf})
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     store.forget()
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     run = store.runs()[f"trial/{trial}"]
     for name in ("train/loss", "train/R"):
         assert math.isnan(run.data.metrics[name])
@@ -180,7 +191,7 @@ def test_artifacts_history_and_dataset(journal: Journal, store: Store, tmp_path:
     secret.write_text("not of this study")
     trial = journal.ask(2, arm="auto", seed=103, chosen_from=None)
     journal.train(trial, artifacts={"samples": "../../secret", "checkpoint": "artifacts/gone.pt"})
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     found = store.runs()
     confirmed = "auto.confirm.r0.0000"
     assert store.artifacts(found[f"trial/{confirmed}"]) == {
@@ -207,12 +218,12 @@ def test_the_best_confirmed_model_of_each_arm_is_registered_once(
     journal: Journal, store: Store
 ) -> None:
     two_arms(journal)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     journal.launch()
     trial = journal.ask(2, arm="tpe", seed=103, chosen_from=1)
     journal.train(trial, reports=5, artifacts=journal.pictures(trial))
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     client, found = store.client, store.runs()
     for arm, best, versions in (("tpe", trial, 2), ("auto", "auto.confirm.r0.0000", 1)):
         name = f"digits-beta-{arm}"
@@ -233,7 +244,7 @@ def test_a_model_that_cannot_be_made_keeps_nothing_else_from_mlflow(
         journal.pack(trial, folder)
 
     two_arms(journal)
-    store.write(journal.home, journal.events, pack)
+    store.write(journal.home, journal.entries, pack)
     assert [m.name for m in store.client.search_registered_models()] == ["digits-beta-tpe"]
     assert store.runs()["arm/auto"].info.status == "FINISHED"
     assert "auto.confirm.r0.0000: No module named 'my_vae'" in caplog.text
@@ -243,8 +254,8 @@ def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Pa
     journal.begin()
     (tmp_path / "report.txt").write_text("it does not pay")
     writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
-    for event in [*journal.events, journal.add("finish")]:
-        writer.send(event)
+    for entry in [*journal.entries, journal.finish()]:
+        writer.send(entry)
     writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4", {})
     assert writer.close(60) == 0
     study = store.runs()["study"]
@@ -261,11 +272,11 @@ def test_sending_everything_again_changes_nothing(
     journal: Journal, store: Store, forgotten: bool
 ) -> None:
     two_arms(journal)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     before = store.runs()
     if forgotten:
         store.forget()
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     after = store.runs()
     assert {key: run.to_dictionary() for key, run in after.items()} == {
         key: run.to_dictionary() for key, run in before.items()
@@ -281,7 +292,7 @@ def test_a_second_writer_continues_a_killed_firsts_runs(journal: Journal, store:
     journal.train(done)
     journal.start(cut)
     journal.report(cut, 1)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     first = store.runs()
     assert first[f"trial/{cut}"].info.status == "RUNNING"
 
@@ -289,8 +300,8 @@ def test_a_second_writer_continues_a_killed_firsts_runs(journal: Journal, store:
     journal.start(cut, width=2)
     journal.report(cut, 2)
     journal.end(cut, 2)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     second = store.runs()
     assert {key: run.info.run_id for key, run in second.items()} == {
         key: run.info.run_id for key, run in first.items()
@@ -309,8 +320,8 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
     journal.train(done)
     journal.start(open_)
     journal.report(open_, 1)
-    journal.add("interrupted")
-    store.write(journal.home, journal.events)
+    journal.add(StudyInterrupted())
+    store.write(journal.home, journal.entries)
     found = store.runs()
     stopped = {"study", "arm/tpe", f"trial/{open_}"}
     assert set(found) == stopped | {f"trial/{done}"}
@@ -321,7 +332,7 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
 
     journal.launch()
     journal.start(open_)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     found = store.runs()
     for key in stopped:
         assert found[key].info.status == "RUNNING"
@@ -338,9 +349,9 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
     journal.train(confirm, artifacts=journal.pictures(confirm))
     journal.start(open_)
     journal.report(open_, 1)
-    journal.add("choice", arm="tpe", replicate=0, number=0, value=1.0)
-    journal.add("cap", cap="max_images", limit=7000.0, spent=7040.0)
-    store.write(journal.home, journal.events)
+    journal.choose(0, 1.0)
+    journal.add(CapReached(cap="max_images", limit=7000.0, spent=7040.0))
+    store.write(journal.home, journal.entries)
     found = store.runs()
     states = {key: (run.info.status, run.data.tags["study.state"]) for key, run in found.items()}
     assert states == {
@@ -359,8 +370,8 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
     journal.start(open_)
     journal.report(open_, 2)
     journal.end(open_, 2)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     found = store.runs()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert found["study"].data.tags["study.reason"] == ""
@@ -369,20 +380,20 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
 def test_what_crashes_cost_is_in_the_device_seconds(journal: Journal, store: Store) -> None:
     journal.begin()
     trial = journal.ask(0)
-    journal.add("death", trial=trial, engine="e0")
+    journal.add(EngineDied(trial, "e0"))
     journal.start(trial)
     journal.report(trial, 1)
     journal.report(trial, 2)
-    journal.add("suspend", trial=trial, engine="e0", seconds={"training": 0.125})
-    journal.add("interrupted")
+    journal.add(TrialSuspended(trial=trial, engine="e0", seconds={"training": 0.125}))
+    journal.add(StudyInterrupted())
     journal.launch()
     journal.start(trial)
-    journal.report(trial, 2, {"redone": True})
-    journal.add("death", trial=trial, engine="e1")
+    journal.report(trial, 2, redone=True)
+    journal.add(EngineDied(trial, "e1"))
     journal.report(trial, 3)
     journal.end(trial, 3)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     run = store.runs()[f"trial/{trial}"]
     assert [row[:2] for row in store.history(run, "device_seconds")] == [
         (1, 0.75), (2, 1.5), (3, 1.5 + 0.125 + 0.75 + 0.75),
@@ -396,7 +407,7 @@ def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) 
     ended, never = journal.ask(0), journal.ask(1)
     journal.start(ended)
     journal.report(ended, 1)
-    journal.add("stop", arm="tpe")
+    journal.add(Stopped(arm="tpe"))
     for trial, step in ((ended, 1), (never, 0)):
         more = {"reason": "stopped by hand", "value": None, "metrics": {}}
         journal.end(trial, step, "pruned", **more)
@@ -405,8 +416,8 @@ def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) 
     journal.train(again)
     confirm = journal.ask(1, seed=9, chosen_from=0, retry_of="tpe.confirm.r0.0001")
     journal.train(confirm)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     found = store.runs()
     for trial in (ended, never):
         run = found[f"trial/{trial}"]
@@ -425,11 +436,11 @@ def test_a_reason_does_not_outlive_what_it_explained(journal: Journal, store: St
     journal.begin()
     trial = journal.ask(0)
     journal.start(trial)
-    journal.add("interrupted", error="OSError: no space left")
+    journal.add(StudyInterrupted("OSError: no space left"))
     journal.launch()
     journal.train(trial)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     for run in store.runs().values():
         assert run.info.status == "FINISHED"
         assert run.data.tags["study.reason"] == ""
@@ -445,20 +456,20 @@ def test_runs_told_of_events_the_journal_has_lost_get_each_step_once(
     journal.report(trial, 1)
     journal.report(trial, 2)
     journal.end(trial, 2)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     first = store.runs()
 
     journal.lose(3)
     journal.launch()
     journal.start(trial)
     journal.report(trial, 2)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert store.runs()[f"trial/{trial}"].info.status == "RUNNING"
     journal.report(trial, 3)
     journal.end(trial, 3)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     found = store.runs()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert {key: run.info.run_id for key, run in found.items()} == {
@@ -476,14 +487,14 @@ def test_a_driver_that_lost_the_study_writes_nothing(journal: Journal, store: St
     journal.start(trial)
     journal.report(trial, 1)
     journal.report(trial, 2)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     before = {key: run.to_dictionary() for key, run in store.runs().items()}
     writer = MlflowWriter(store.uri, journal.home, lambda: False, journal.pack)
     journal.end(trial, 2)
     journal.train(journal.ask(1))
-    journal.add("finish")
-    for event in journal.events:
-        writer.send(event)
+    journal.finish()
+    for entry in journal.entries:
+        writer.send(entry)
     assert writer.close(60) > 0
     assert writer.problem == "the study was taken over by another driver"
     assert writer.close(0) > 0
@@ -518,8 +529,8 @@ def test_the_lease_is_looked_at_right_before_every_write(
 
     two_arms(journal)
     writer = MlflowWriter(store.uri, journal.home, held, journal.pack)
-    for event in journal.events:
-        writer.send(event)
+    for entry in journal.entries:
+        writer.send(entry)
     assert writer.close(60) == 0
     written = {name for name in seen if name != "held"}
     assert {"create_experiment", "create_run", "log_batch", "set_terminated", "log_text"} < written
@@ -545,8 +556,8 @@ def test_a_store_that_is_slow_is_waited_for_if_wanted_and_one_that_is_away_is_no
         write(self, *arguments)
 
     monkeypatch.setattr(Sink, "write", slow)
-    for event in journal.events:
-        writer.send(event)
+    for entry in journal.entries:
+        writer.send(entry)
     assert writer.close(60, drain=drain) > 0
     assert (next(calls) > 5) == drain
     assert clock.now < 400
@@ -561,10 +572,10 @@ def test_once_lost_nothing_more_is_written_and_the_next_driver_goes_on(
     writer = MlflowWriter(
         store.uri, journal.home, lambda: next(left, None) is not None, journal.pack
     )
-    for event in journal.events:
-        writer.send(event)
+    for entry in journal.entries:
+        writer.send(entry)
     assert writer.close(60) > 0
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     for run in store.runs().values():
         assert run.info.status == "FINISHED"
         assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
@@ -574,8 +585,8 @@ def test_a_driver_that_failed_leaves_failed_runs(journal: Journal, store: Store)
     journal.begin()
     open_ = journal.ask(0)
     journal.start(open_)
-    journal.add("interrupted", error="OSError: no space left")
-    store.write(journal.home, journal.events)
+    journal.add(StudyInterrupted("OSError: no space left"))
+    store.write(journal.home, journal.entries)
     for run in store.runs().values():
         assert (run.info.status, run.data.tags["study.state"]) == ("FAILED", "failed")
         assert run.data.tags["study.reason"] == "OSError: no space left"
@@ -583,15 +594,17 @@ def test_a_driver_that_failed_leaves_failed_runs(journal: Journal, store: Store)
 
 def test_an_extended_study_goes_on_in_its_runs(journal: Journal, store: Store) -> None:
     two_arms(journal)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     before = store.runs()
-    journal.add("study", **{**journal.events[0].data, "spec_hash": "6f" * 32})
+    study = journal.entries[0].event
+    assert isinstance(study, StudyDescribed)
+    journal.add(replace(study, spec_hash="6f" * 32))
     journal.launch()
     trial = journal.ask(2)
     journal.train(trial)
-    journal.add("choice", arm="tpe", replicate=0, number=2, value=33.0)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.choose(2, 33.0)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     after = store.runs()
     assert set(after) - set(before) == {f"trial/{trial}"}
     assert {run.info.status for run in after.values()} == {"FINISHED"}
@@ -605,9 +618,9 @@ def test_a_search_that_found_nothing_still_ends(journal: Journal, store: Store) 
     trial = journal.ask(0)
     journal.start(trial)
     journal.end(trial, 0, "failed", reason="diverged at step 1")
-    journal.add("choice", arm="tpe", replicate=0, number=None, value=None)
-    journal.add("finish")
-    store.write(journal.home, journal.events)
+    journal.choose(None, None)
+    journal.finish()
+    store.write(journal.home, journal.entries)
     arm = store.runs()["arm/tpe"]
     assert arm.info.status == "FINISHED"
     assert "failed" in store.artifacts(arm)["search_history.csv"]
@@ -620,7 +633,7 @@ def test_a_step_reported_twice_is_taken_once(journal: Journal, store: Store) -> 
     journal.start(trial)
     journal.report(trial, 1)
     journal.report(trial, 1)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     run = store.runs()[f"trial/{trial}"]
     assert store.steps(run)["train/S"] == [1]
     assert store.history(run, "device_seconds")[0][1] == 0.75
@@ -630,11 +643,11 @@ def test_another_study_of_the_same_name_keeps_its_own_runs(
     journal: Journal, store: Store, studies: Path
 ) -> None:
     journal.begin()
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     other = type(journal)(journal.home)
-    other.add("engine", engine="e0", state="started")  # another time for its study event
+    other.engine("e0")  # another time for its study event
     other.begin()
-    store.write(journal.home, other.events)
+    store.write(journal.home, other.entries)
     client = store.client
     experiment = client.get_experiment_by_name("digits-beta")
     assert len(client.search_runs([experiment.experiment_id])) == 2
@@ -646,7 +659,7 @@ def test_limits_of_a_call_are_kept(journal: Journal, store: Store) -> None:
     journal.start(trial)
     for step in range(1, 6):
         journal.report(trial, step, **{f"m{i:03d}": float(i) for i in range(500)})
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     run = store.runs()[f"trial/{trial}"]
     assert len(run.data.params) == 250 + 6
     assert run.data.params["p249"] == "x" * 6000
@@ -662,7 +675,7 @@ def test_what_the_store_refuses_is_left_out_and_said(
     journal.start(trial)
     journal.report(trial, 1, **{"not a key!": 1.0})
     journal.train(journal.ask(1))
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert f"trial/{trial}" in caplog.text
     assert store.runs()["trial/tpe.search.r0.0001"].info.status == "FINISHED"
 
@@ -673,7 +686,7 @@ def test_an_event_that_makes_no_sense_is_said_and_passed_over(
     journal.begin()
     journal.start("tpe.search.r0.0099")  # of a trial nobody asked for
     journal.train(journal.ask(0))
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     assert "tpe.search.r0.0099" in caplog.text
     assert store.runs()["trial/tpe.search.r0.0000"].info.status == "FINISHED"
 
@@ -681,13 +694,13 @@ def test_an_event_that_makes_no_sense_is_said_and_passed_over(
 def test_a_run_made_twice_is_one_again(journal: Journal, store: Store) -> None:
     # As when the answer to create_run is lost: the run is there, and asked for once more.
     two_arms(journal)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     before = store.runs()
     for key in ("arm/auto", "trial/tpe.search.r0.0001"):
         run = before[key]
         tags = {name: value for name, value in run.data.tags.items() if name != "study.last_event"}
         store.client.create_run(run.info.experiment_id, tags=tags)
-    store.write(journal.home, journal.events)
+    store.write(journal.home, journal.entries)
     after = store.runs()
     assert {key: run.info.run_id for key, run in after.items()} == {
         key: run.info.run_id for key, run in before.items()
@@ -702,8 +715,8 @@ def test_answers_come_once_for_every_end_of_the_study(journal: Journal, store: S
             )
         }
         writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
-        for event in journal.events:
-            writer.send(event)
+        for entry in journal.entries:
+            writer.send(entry)
         writer.finish_study({}, "", {**answers, "never-began": answers["tpe"]})
         assert writer.close(60) == 0
         return {
@@ -712,8 +725,8 @@ def test_answers_come_once_for_every_end_of_the_study(journal: Journal, store: S
         }
 
     def end() -> int:
-        journal.train(journal.ask(len(journal.events)))
-        return int(journal.add("finish").time * 1000)
+        journal.train(journal.ask(len(journal.entries)))
+        return int(journal.finish().time * 1000)
 
     journal.begin()
     first = end()
@@ -744,14 +757,14 @@ def test_answers_reach_a_run_told_of_events_the_journal_has_lost(
 ) -> None:
     journal.begin()
     journal.train(journal.ask(0))
-    journal.add("finish")
+    journal.finish()
     for cost in (1.0, 2.0):
         writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
-        for event in journal.events:
-            writer.send(event)
+        for entry in journal.entries:
+            writer.send(entry)
         writer.finish_study({}, "", {"tpe": ArmAnswer({"answer/cost": cost}, {}, "")})
         assert writer.close(60) == 0
         journal.lose(1)
         journal.launch()
-        journal.add("finish")
+        journal.finish()
     assert store.runs()["arm/tpe"].data.metrics["answer/cost"] == 2.0
