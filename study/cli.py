@@ -255,8 +255,10 @@ def show(name: str, trial: str, home: Path | None) -> None:
     default="text",
     help="html: the path of the page with figures, which is always written.",
 )
-@click.option("--target", type=float, metavar="VALUE", help="Add the cost of reaching this on test.")
-@click.option("--price", metavar="MONEY/h", help="Of device time, as in 2.5/h: adds costs in money.")
+@click.option("--target", type=float, metavar="VALUE", help="Add what reaching this on test costs.")
+@click.option(
+    "--price", metavar="MONEY/h", help="Of device time, as in 2.5/h; adds costs in money."
+)
 @_home
 def report(
     names: tuple[str, ...],

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from study.spec.base import Named, Section, Whole
 from study.spec.distributions import Choice, Distribution, number, read_distribution, whole
@@ -192,6 +200,14 @@ class ArmSpec(Section):
         default=None,
         description="hand_tuned or automatic, or leave it out: balancer and search decide",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_its_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a kind that is not given: specs that older versions froze keep their hash."""
+        written: dict[str, Any] = write(self)
+        if self.kind is None:
+            del written["kind"]
+        return written
 
     @model_validator(mode="after")
     def _fixed_or_searched(self) -> Self:
