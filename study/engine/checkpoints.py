@@ -71,8 +71,8 @@ def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
     torch.save({"row": saved.row, **texts}, buffer)
     payload = buffer.getvalue()
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / f"{saved.steps:09d}-{epoch:06d}.ckpt") as file:
-        file.write(hashlib.sha256(payload).digest() + payload)
+    with atomic_write(folder / f"{saved.steps:09d}-{epoch:06d}.ckpt") as out:
+        out.write(hashlib.sha256(payload).digest() + payload)
     for partial, writer in _partials(folder):
         if writer <= epoch:
             partial.unlink(missing_ok=True)

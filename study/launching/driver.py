@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
-from study.journal import Entry, Journal, StudyHome, has_events, heartbeats
+from study.journal import Entry, Event, Journal, StudyHome, has_events, heartbeats
 from study.journal.commands import pending
 from study.journal.events import (
     LaunchBegan,
     StudyDescribed,
     StudyFinished,
+    StudyInterrupted,
     TrialEnded,
 )
 from study.launching.progress import Progress
@@ -41,8 +42,6 @@ from vae_core.errors import UserError
 
 if TYPE_CHECKING:
     from study.analysis import Report
-    from study.scheduling.fleet import Fleet
-    from study.scheduling.sizing import EnginePlan
     from study.search import Conductor
 
 MLFLOW_BACKLOG = 2000
@@ -170,22 +169,16 @@ def _conduct(
     """Run what is left to run, and record how that ended."""
     import optuna
 
-    from study.scheduling.fleet import Fleet
-    from study.scheduling.sizing import engine_plan, widths_to_try
     from study.search import Conductor
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _close_orphans(spec, journal, home)
-    plan = engine_plan(spec.engines)
-    widths = widths_to_try(spec, plan.device, plan.count, journal.events)
-    conductor = Conductor(spec, journal, _dims(data), slots=plan.count * widths[-1])
+    conductor = Conductor(spec, journal, _dims(data), slots=0)  # the engines bring the slots
     conductor.check_caps(time.time())
-    if conductor.startable and conductor.cap is None:
-        template = plan.config(spec, home.path, journal.epoch, weights)
-        fleet = Fleet(template, plan.count, widths[-1])
+    if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt)
-        _run_trials(spec, data, plan, conductor, fleet, home, signals)
-    if conductor.complete:
+        _run_trials(spec, data, weights, conductor, home, signals)
+    if conductor.all_ended:
         conductor.note(StudyFinished())
     else:
         conductor.check_caps(time.time())  # reports made while engines suspended their trials count
@@ -196,50 +189,44 @@ def _conduct(
 def _run_trials(
     spec: StudySpec,
     data: PreparedData,
-    plan: EnginePlan,
+    weights: Path | None,
     conductor: Conductor,
-    fleet: Fleet,
     home: StudyHome,
     signals: Signals,
 ) -> None:
-    """Run trials to the last, or to a cap; whatever else ends it early, the journal says so."""
-    from study.scheduling.sizing import frozen_width
+    """Run trials to the last, or to a cap; any other early end is journalled."""
+    from study.scheduling.engines import running_engines
     from study.scheduling.tune.run import tune_trials
 
-    def note(kind: str, data: dict[str, Any]) -> None:
+    def note(event: Event) -> None:
         try:
-            conductor.note(kind, data)
-        except UserError as error:  # raised in another thread, to be seen in this
+            conductor.note(event)
+        except UserError as error:  # raised in another thread, to be raised in this one
             conductor.fail(error)
 
     journal = conductor.journal
-    early: dict[str, Any] | None = {}
+    early: StudyInterrupted | None = StudyInterrupted()
     try:
         with Progress(conductor, spec) as progress:
             journal.observe(progress.show)
-            journal.observe(lambda event: _retire(spec, [event], home))
-            width = frozen_width(spec, plan, fleet, data, journal)
-            conductor.slots = plan.count * width
-            fleet.open(data.to_dict(), spec.data.validation, width, note, conductor.running)
-            progress.begin()
-            with Supervisor(conductor, fleet, home.path, signals), signals.abandonable():
-                tune_trials(conductor, fleet)
+            journal.observe(lambda entry: _retire(spec, [entry], home))
+            with running_engines(spec, data, weights, home.path, conductor, note) as fleet:
+                progress.begin()
+                with Supervisor(conductor, fleet, home.path, signals), signals.abandonable():
+                    tune_trials(conductor, fleet)
         if conductor.failure is not None:
             raise conductor.failure
         if not conductor.interrupted or conductor.cap is not None:
             early = None
     except Exception as error:
-        early = {"error": f"{type(error).__name__}: {error}"}
+        early = StudyInterrupted(f"{type(error).__name__}: {error}")
         raise
     finally:
-        try:
-            fleet.stop()
-        finally:
-            if early is not None:
-                note("interrupted", early)
-            if conductor.failure is None:
-                heartbeats.forget(home.path)
-                _retire(spec, journal.events, home)  # an engine may have been a moment late
+        if early is not None:
+            note(early)
+        if conductor.failure is None:
+            heartbeats.forget(home.path)
+            _retire(spec, journal.entries, home)  # an engine may have saved a moment later
     if early is not None:
         raise StudyInterruptedError
 

@@ -115,7 +115,7 @@ class StudyScheduler(FIFOScheduler):
                 )
             if conductor.report(name, report):
                 return True
-        self._fleet.isolate(name, conductor.trials[name].alone)
+        self._fleet.isolate(name, conductor.trials[name].trial.alone)
         return conductor.interrupted
 
     def __getstate__(self) -> dict[str, Any]:
