@@ -1,4 +1,4 @@
-"""Comparing a trial's recorded numbers with those of training it again, to the last bit."""
+"""Comparing a trial's recorded numbers with those of training it again, bit by bit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 Value = float | str | None
-_LISTED = 5  # differences that the text names
+_LISTED = 5  # differences that the text shows
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that came out another."""
+    """A value that differs from the recorded one."""
 
     where: str
     """``report 3``, ``test``, ``end`` or ``weights``."""
@@ -27,7 +27,7 @@ class Difference:
     """None: there was none."""
     found: Value
     relative: float | None
-    """To the larger of the two, in a tensor to its largest entry; None where that is no number."""
+    """To the larger of the two, in a tensor to its largest entry; None if not a number."""
 
     def __str__(self) -> str:
         times = "" if self.relative is None else f", a relative difference of {self.relative:.2g}"
@@ -36,120 +36,119 @@ class Difference:
 
 @dataclass(frozen=True)
 class Training:
-    """The trial trained once more, and how that compares."""
+    """The trial trained once more, and the comparison."""
 
     start: str
-    """What it began from, in words."""
+    """What it started from, in words."""
     slot: int
     """Its row of the bank, from 1."""
     beside: Sequence[str]
-    """Who trained beside it, in words."""
+    """The trials that trained beside it."""
     metrics: int
     """Values of reports and of the end that were compared."""
     weights: int | None
-    """Weights that were compared; None if the trial has left none."""
+    """Weights that were compared; None if the trial has none."""
     differences: Sequence[Difference]
 
     @property
     def largest(self) -> Difference | None:
-        """The difference that matters most: one that is no number, else the largest."""
+        """The largest difference; one that is not a number counts as larger than any."""
         size = {id(d): math.inf if d.relative is None else d.relative for d in self.differences}
         return max(self.differences, key=lambda d: size[id(d)], default=None)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of training a trial again."""
+    """The result of training a trial again."""
 
     study: str
     trial: str
     why: str
-    """Why it was this trial, in words."""
+    """Why this trial was chosen, in words."""
     slots: int
     """K, the width of its banks."""
     keys: Mapping[str, tuple[Value, Value]]
-    """Where the numerics key it was trained under and the one here differ: there, here."""
+    """Where the recorded numerics key and the one here differ: recorded, here."""
     trainings: Sequence[Training]
     left_out: Sequence[str]
-    """What could not be done, in words."""
+    """What could not be compared, in words."""
 
     @property
     def agrees(self) -> bool:
-        """Whether all that was compared is equal to the last bit."""
+        """Whether all compared values are equal to the last bit."""
         return not any(training.differences for training in self.trainings)
 
     @property
     def failed(self) -> bool:
-        """Whether something differs that, under one numerics key, may not."""
+        """Whether something differs under an equal numerics key."""
         return not self.agrees and not self.keys
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-able values; what is not finite becomes text."""
-        found: dict[str, Any] = _plain(asdict(self))
+        """The fields as JSON-able values; numbers that are not finite become text."""
+        found: dict[str, Any] = _jsonable(asdict(self))
         return {**found, "agrees": self.agrees, "failed": self.failed}
 
     def __str__(self) -> str:
         lines = [f"{self.study}: {self.trial}, {self.why}, trained again in banks of {self.slots}"]
-        for name, (there, here) in self.keys.items():
-            lines.append(f"  another numerics key: {name} was {there!r} and is {here!r} here")
+        for name, (recorded, here) in self.keys.items():
+            lines.append(f"  another numerics key: {name} was {recorded!r} and is {here!r} here")
         for training in self.trainings:
-            lines += _told(training, self.slots)
+            lines += _described(training, self.slots)
         lines += [f"  left out: {what}" for what in self.left_out]
         if self.agrees:
             lines.append("all agree to the last bit")
         elif self.failed:
-            lines.append("THE JOURNAL HAS OTHER NUMBERS, and the numerics key is the same")
+            lines.append("THE RECORDED NUMBERS DIFFER, and the numerics key is the same")
         else:
             lines.append("under another numerics key the last bits may differ")
         return "\n".join(lines)
 
 
 def compare_reports(
-    recorded: Mapping[int, Mapping[str, Any]], found: Mapping[int, Mapping[str, Any]]
+    recorded: Mapping[int, Mapping[str, Value]], found: Mapping[int, Mapping[str, Value]]
 ) -> tuple[int, list[Difference]]:
-    """How many values the reports of equal step hold, and those that differ.
+    """The number of recorded values, and the differences, in reports: step -> name -> value.
 
-    Values that were not recorded (a metric that came later) are not compared.
+    Values that were not recorded (of a newer metric) are not compared.
     """
     count, differences = 0, list[Difference]()
     for step in sorted({*recorded, *found}):
-        there, here = recorded.get(step), found.get(step)
-        if there is None or here is None:
-            was, is_ = ("missing" if side is None else "made" for side in (there, here))
+        before, now = recorded.get(step), found.get(step)
+        if before is None or now is None:
+            was, is_ = ("missing" if side is None else "made" for side in (before, now))
             differences.append(Difference(f"report {step}", "the report", was, is_, None))
             continue
-        values = [{"images": report["images"], **report["metrics"]} for report in (there, here)]
-        count += len(values[0])
-        differences += compare_values(f"report {step}", *values)
+        count += len(before)
+        differences += compare_values(f"report {step}", before, now)
     return count, differences
 
 
 def compare_values(
     where: str, recorded: Mapping[str, Value], found: Mapping[str, Value]
 ) -> Iterator[Difference]:
-    """Those of the recorded values that came out others."""
-    for name, there in recorded.items():
-        here = found.get(name)
-        if not _equal(there, here):
-            yield Difference(where, name, there, here, _relative(there, here))
+    """The recorded values that differ from those found."""
+    for name, before in recorded.items():
+        now = found.get(name)
+        if not _equal(before, now):
+            yield Difference(where, name, before, now, _relative(before, now))
 
 
 def compare_weights(
     recorded: Mapping[str, Tensor], found: Mapping[str, Tensor]
 ) -> tuple[int, list[Difference]]:
-    """How many weights were recorded, and for each tensor that differs where it does most."""
+    """The number of recorded weights, and the largest difference of each differing tensor."""
     differences = []
     for name in [*recorded, *(name for name in found if name not in recorded)]:
-        there, here = recorded.get(name), found.get(name)
-        if there is None or here is None or there.shape != here.shape or there.dtype != here.dtype:
-            differences.append(Difference("weights", name, _kind(there), _kind(here), None))
-        elif not torch.equal(_bytes(there), _bytes(here)):
-            differences.append(_where_most(name, there, here))
+        before, now = recorded.get(name), found.get(name)
+        if before is None or now is None or before.shape != now.shape or before.dtype != now.dtype:
+            differences.append(Difference("weights", name, _kind(before), _kind(now), None))
+        elif not torch.equal(_bytes(before), _bytes(now)):
+            differences.append(_largest(name, before, now))
     return sum(tensor.numel() for tensor in recorded.values()), differences
 
 
-def _where_most(name: str, there: Tensor, here: Tensor) -> Difference:
-    a, b = there.flatten().double(), here.flatten().double()
+def _largest(name: str, before: Tensor, now: Tensor) -> Difference:
+    a, b = before.flatten().double(), now.flatten().double()
     apart = (a - b).abs()
     at = int(apart.nan_to_num(nan=math.inf).argmax())
     scale = float(torch.maximum(a.abs().max(), b.abs().max()))
@@ -166,29 +165,29 @@ def _bytes(tensor: Tensor) -> Tensor:
     return tensor.contiguous().flatten().view(torch.uint8)
 
 
-def _equal(there: Value, here: Value) -> bool:
-    if isinstance(there, int | float) and isinstance(here, int | float):
-        return struct.pack("d", there) == struct.pack("d", here)
-    return there == here
+def _equal(before: Value, now: Value) -> bool:
+    if isinstance(before, int | float) and isinstance(now, int | float):
+        return struct.pack("d", before) == struct.pack("d", now)
+    return before == now
 
 
-def _relative(there: Value, here: Value) -> float | None:
-    if not isinstance(there, int | float) or not isinstance(here, int | float):
+def _relative(before: Value, now: Value) -> float | None:
+    if not isinstance(before, int | float) or not isinstance(now, int | float):
         return None
-    if not math.isfinite(there) or not math.isfinite(here):
+    if not math.isfinite(before) or not math.isfinite(now):
         return None
-    scale = max(abs(there), abs(here))
-    return abs(there - here) / scale if scale else 0.0
+    scale = max(abs(before), abs(now))
+    return abs(before - now) / scale if scale else 0.0
 
 
 def shortened(names: Sequence[str]) -> str:
     """The first few of ``names``, and how many more there are."""
-    shown = ", ".join(names[:_LISTED]) or "nobody"
+    shown = ", ".join(names[:_LISTED]) or "no other trial"
     more = len(names) - _LISTED
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def _told(training: Training, slots: int) -> Iterator[str]:
+def _described(training: Training, slots: int) -> Iterator[str]:
     beside = shortened(training.beside)
     yield f"  {training.start}, in slot {training.slot} of {slots}, beside {beside}:"
     compared = f"{training.metrics:,} metrics"
@@ -207,9 +206,9 @@ def _told(training: Training, slots: int) -> Iterator[str]:
         yield f"      and {len(others) - _LISTED + 1:,} more"
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_jsonable(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

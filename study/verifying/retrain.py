@@ -1,7 +1,7 @@
-"""Whether a trial's recorded numbers come out again: trained anew, elsewhere, beside others.
+"""Whether training a trial again, elsewhere and beside other trials, gives its recorded numbers.
 
-Under one numerics key they must, to the last bit, whatever slot the trial holds and whoever trains
-beside it. Nothing is written into the study's home, and nothing is downloaded.
+Under one numerics key it must, to the last bit, in any slot and beside any other trials. Nothing is
+written into the study's home, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from study.engine import checkpoints
 from study.engine.config import EngineConfig
 from study.engine.engine import Engine
 from study.engine.weights import recorded_weights
-from study.journal import Event, StudyHome, read_events, trial_folder
-from study.managing.status import no_trial
+from study.journal import Entry, StudyHome, read_entries, trial_folder, unknown_trial
+from study.journal.events import Reported, TrialPlaced
 from study.verifying.compare import (
     Difference,
     Training,
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 
 Request = dict[str, Any]
 Report = dict[str, Any]
+Values = Mapping[str, float | None]
 OUTLASTING = 10
-"""How many times as long as the trial its neighbours train: none leaves before it."""
+"""How many times as long as the trial its neighbours train: none ends before it."""
 WEIGHTS = "checkpoint"
-"""The artifact of a trial's end that holds its weights."""
+"""The artifact of a trial that holds its weights."""
 
 
 class VerificationError(UserError):
@@ -50,13 +51,13 @@ class VerificationError(UserError):
 
 
 class VerificationFailedError(VerificationError):
-    """A verification that did not come to its end."""
+    """A verification that did not complete."""
 
     exit_code = 1
 
 
 def verify(
-    home: StudyHome, trial: str | None = None, say: Callable[[str], None] = lambda text: None
+    home: StudyHome, trial: str | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> Verification:
     """Train a complete trial of a study again, from scratch and from its middle checkpoint.
 
@@ -64,28 +65,28 @@ def verify(
 
     Args:
         home: the study's.
-        trial: the trial's name; by default the first confirm run that left its weights, else the
-            first that is complete, else the first search trial that is.
-        say: is told what is going on.
+        trial: the trial's name; by default the first confirm run whose weights are there, else
+            the first complete one, else the first complete search trial.
+        progress: is called with what is being done.
 
     Raises:
         VerificationError: the trial is not complete, or none is.
         VerificationFailedError: it cannot be trained again, or its weights are damaged.
-        DataError: the study's images are not there any more, or not those.
+        DataError: the study's images are gone, or are different ones.
     """
-    events = list(read_events(home.path))
-    history = History(events)
+    entries = list(read_entries(home.path))
+    history = History(entries)
     chosen, why = _choose(home, history, trial)
     threads = torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch:
-            verifier = _Verifier(home, history, events, chosen, Path(scratch), say)
+            verifier = _Verifier(home, history, entries, chosen, Path(scratch), progress)
             trainings = list(verifier.trainings())
     finally:
         torch.set_num_threads(threads)  # an engine sets them for the thread that makes it
     return Verification(
         study=home.name,
-        trial=chosen.trial,
+        trial=chosen.trial.name,
         why=why,
         slots=verifier.width,
         keys=verifier.key_differences(),
@@ -95,29 +96,31 @@ def verify(
 
 
 def _choose(home: StudyHome, history: History, name: str | None) -> tuple[TrialHistory, str]:
-    """The trial to verify, and why it is this one."""
+    """The trial to verify, and why this one."""
     if name is not None:
         if name not in history.trials:
-            raise no_trial(name, history.trials, home.name)
+            raise unknown_trial(name, history.trials, home.name)
         found = history.trials[name]
-        if found.state != "complete":
+        if found.trial.state != "complete":
             raise VerificationError(
-                f"trial '{name}' is {found.state}",
+                f"trial '{name}' is {found.trial.state}",
                 where=home.name,
                 remedy="only a complete trial can be verified",
             )
-        return found, "as asked for"
-    complete = [trial for trial in history.trials.values() if trial.state == "complete"]
-    confirmed = [trial for trial in complete if trial.phase == "confirm"]
-    left = [trial for trial in confirmed if _weights_file(home, trial) is not None]
+        return found, "as requested"
+    complete = [found for found in history.trials.values() if found.trial.state == "complete"]
+    confirmed = [found for found in complete if found.trial.asked.phase == "confirm"]
+    weighted = [found for found in confirmed if _weights_file(home, found) is not None]
     for trials, why in (
-        (left, "the first confirm run that left its weights"),
+        (weighted, "the first confirm run whose weights are there"),
         (confirmed, "the first complete confirm run"),
         (complete, "the first complete trial"),
     ):
         if trials:
             return trials[0], why
-    raise VerificationError("no trial is complete", where=home.name, remedy="let it go on first")
+    raise VerificationError("no trial is complete", where=home.name, remedy="resume the study")
+        "no trial is complete", where=home.name, remedy="resume the study first"
+    )
 
 
 class _Verifier:
@@ -126,37 +129,38 @@ class _Verifier:
     Args:
         home: the study's.
         history: its journal, folded.
-        events: its journal.
-        trial: the trial.
+        entries: its journal.
+        recorded: the trial.
         scratch: a folder to train in.
-        say: is told what is going on.
+        progress: is called with what is being done.
     """
 
     def __init__(
         self,
         home: StudyHome,
         history: History,
-        events: Sequence[Event],
-        trial: TrialHistory,
+        entries: Sequence[Entry],
+        recorded: TrialHistory,
         scratch: Path,
-        say: Callable[[str], None],
+        progress: Callable[[str], None],
     ) -> None:
-        self._home, self._history, self._trial = home, history, trial
-        self._scratch, self._say = scratch, say
-        self._reports: dict[int, Report] = {}
+        self._home, self._history, self._recorded = home, history, recorded
+        self._scratch, self._progress = scratch, progress
+        self._trial, self._asked = recorded.trial, recorded.trial.asked
+        self._reports: dict[int, Values] = {}
         self._keys: list[Mapping[str, Any]] = []
-        for event in events:
-            if event.data.get("trial") != trial.trial:
-                continue
-            if event.kind == "report":
-                self._reports.setdefault(event.data["step"], event.data)
-            elif event.kind == "start" and event.data["key"] not in self._keys:
-                self._keys.append(event.data["key"])
-        self.width = int(trial.key["width"])
+        for entry in entries:
+            match entry.event:
+                case Reported(trial=self._trial.name) as report:
+                    values = {"images": report.images, **report.metrics}
+                    self._reports.setdefault(report.step, values)
+                case TrialPlaced(trial=self._trial.name, key=key) if key not in self._keys:
+                    self._keys.append(key)
+        self.width = int(self._trial.key["width"])
         self.left_out: list[str] = []
         self._key: Mapping[str, Any] = {}
         """The numerics key here."""
-        spec = history.study["spec"]
+        spec = history.study.spec
         weights = recorded_weights(history.features, home.data)
         self._validation = spec["data"]["validation"]
         self._config = EngineConfig(
@@ -168,15 +172,15 @@ class _Verifier:
             epoch=1,
             keep="all",
             weights=None if weights is None else str(weights),
-            precision=trial.key["dtype"],
+            precision=self._trial.key["dtype"],
         )
-        self._data = _data(home, history.study["data"])
-        Dataset.open(self._data, self._validation)  # reads all of it and checks it, engines do not
+        self._data = _data(home, history.study.data)
+        Dataset.open(self._data, self._validation)  # verifies checksums, which engines do not
         self._weights: Mapping[str, Tensor] | None = None
-        file = _weights_file(home, trial)
+        file = _weights_file(home, recorded)
         if file is not None:
             self._weights = _load(file)
-        elif WEIGHTS in trial.artifacts:
+        elif WEIGHTS in recorded.artifacts:
             self.left_out.append("the weights: they are not in the study's home any more")
 
     def trainings(self) -> Iterator[Training]:
@@ -185,22 +189,22 @@ class _Verifier:
         scratch = self._scratch / "scratch"
         yield self._again("from scratch", scratch, row=last, after=0, skip=0)
         if not middle:
-            self.left_out.append("going on from the middle: one report leaves no checkpoint there")
+            self.left_out.append("resuming in the middle: with one report there is no checkpoint")
             return
-        folder = self._home.trial(self._trial.trial)
-        saved, whose = checkpoints.at(folder, middle), "as the trial left it"
+        folder = self._home.trial(self._trial.name)
+        saved, which = checkpoints.at(folder, middle), "the recorded one"
         if saved is None:
-            folder = trial_folder(scratch, self._trial.trial)
-            saved, whose = checkpoints.at(folder, middle), "as it was made again"
+            folder = trial_folder(scratch, self._trial.name)
+            saved, which = checkpoints.at(folder, middle), "the one made again"
         if saved is None:
-            raise self._failed(f"its checkpoint of report {middle} was not made", "")
+            raise self._failed(f"its checkpoint of report {middle} was not written", "")
         there = self._scratch / "middle"
-        checkpoints.save(trial_folder(there, self._trial.trial), saved, epoch=1, keep="all")
-        start = f"from the checkpoint of report {middle}, {whose}"
+        checkpoints.save(trial_folder(there, self._trial.name), saved, epoch=1, keep="all")
+        start = f"from the checkpoint of report {middle}, {which}"
         yield self._again(start, there, row=last // 2, after=middle, skip=max(1, last))
 
     def key_differences(self) -> dict[str, tuple[Any, Any]]:
-        """Where a numerics key the trial trained under and the one here differ."""
+        """Where a numerics key of the recorded training and the one here differ."""
         names = {name: None for key in (*self._keys, self._key) for name in key}
         found = {}
         for name in names:
@@ -210,28 +214,28 @@ class _Verifier:
         return found
 
     def _again(self, start: str, home: Path, *, row: int, after: int, skip: int) -> Training:
-        company = self._company(skip)
-        beside = [request["trial"] for request in company]
-        self._say(f"training {self._trial.trial} {start}, beside {shortened(beside)}")
-        reports = self._train(home, company[:row], company[row:], after)
-        found = {report["step"]: report for report in reports}
-        recorded = {step: report for step, report in self._reports.items() if step > after}
+        neighbours = self._neighbours(skip)
+        beside = [request["trial"] for request in neighbours]
+        self._progress(f"training {self._trial.name} {start}, beside {shortened(beside)}")
+        reports = self._train(home, neighbours[:row], neighbours[row:], after)
+        found = {r["step"]: {"images": r["images"], **r["metrics"]} for r in reports}
+        recorded = {step: values for step, values in self._reports.items() if step > after}
         metrics, differences = compare_reports(recorded, found)
         end = reports[-1]["end"]
-        metrics += len(self._trial.metrics)
+        metrics += len(self._recorded.metrics)
         if end["state"] == "complete":
-            differences += compare_values("test", self._trial.metrics, end["metrics"])
+            differences += compare_values("test", self._recorded.metrics, end["metrics"])
         else:
             outcome = f"{end['state']}: {end['reason']}"
             differences.append(Difference("end", "state", "complete", outcome, None))
         weights = None
         if self._weights is not None:
-            file = trial_folder(home, self._trial.trial) / "model.pt"
+            file = trial_folder(home, self._trial.name) / "model.pt"
             made = _load(file) if file.exists() else {}
-            weights, apart = compare_weights(self._weights, made)
-            differences += apart
+            weights, of_weights = compare_weights(self._weights, made)
+            differences += of_weights
         self._key = reports[0]["start"]["key"]
-        slot = len(company[:row]) + 1
+        slot = len(neighbours[:row]) + 1
         return Training(start, slot, beside, metrics, weights, differences)
 
     def _train(
@@ -241,19 +245,20 @@ class _Verifier:
         home.mkdir(exist_ok=True)
         engine = Engine(replace(self._config, home=str(home)))
         engine.prepare(self._data.to_dict(), self._validation, self.width)
-        name = self._trial.trial
-        mine = _request(name, self._trial.seed, self._trial.settings, self._trial.phase, after)
+        asked = self._asked
+        mine = _request(asked.trial, asked.seed, asked.settings, asked.phase, after)
         try:
             for request in (*before, mine, *behind):
                 engine.admit(request)
             reports: list[Report] = []
             while not reports or "end" not in reports[-1]:
-                heard = engine.reports(name, len(reports))
-                if not heard:
+                delivered = engine.reports(asked.trial, len(reports))
+                if not delivered:
                     raise self._failed(_end_of(engine), "try again, perhaps on another machine")
-                if "trouble" in heard[-1]:
-                    raise self._failed(heard[-1]["trouble"], "free some space in $TMPDIR")
-                reports += heard
+                if "storage_error" in delivered[-1]:
+                    error = delivered[-1]["storage_error"]
+                    raise self._failed(error, "free some space in $TMPDIR")
+                reports += delivered
         finally:
             engine.stop()
         if reports[-1]["end"].get("reason") == "crashed":
@@ -262,40 +267,41 @@ class _Verifier:
             )
         return reports
 
-    def _company(self, skip: int) -> list[Request]:
-        """Who is to train beside the trial, less the first ``skip`` of them.
+    def _neighbours(self, skip: int) -> list[Request]:
+        """The trials to train beside this one, without the first ``skip`` candidates.
 
         Other trials of the study: in a bank, those of its shape, filled up with its own settings
-        under other seeds; where a bank has one row, one of another shape.
+        under other seeds; if a bank has one row, one of another shape.
         """
         trials = list(self._history.trials.values())
-        at = list(self._history.trials).index(self._trial.trial)
+        at = list(self._history.trials).index(self._trial.name)
         others = [
-            other
+            other.trial.asked
             for other in (*trials[at + 1 :], *trials[:at])
             if other.shape and other.reason != "crashed"
-            if (other.shape == self._trial.shape) == (self.width > 1)
+            if (other.shape == self._recorded.shape) == (self.width > 1)
         ]
         count = self.width - 1 or min(1, len(others))
         turned = [others[(skip + i) % len(others)] for i in range(min(count, len(others)))]
-        epochs = OUTLASTING * self._trial.settings["training"]["epochs"]
-        company = [_neighbour(other.trial, other.seed, other.settings, epochs) for other in turned]
-        for extra in range(1, count - len(company) + 1):
-            seed = (self._trial.seed + extra) % 2**32
-            name = f"{self._trial.trial}-seed-{seed}"
-            company.append(_neighbour(name, seed, self._trial.settings, epochs))
-        return company
+        settings, seed = self._asked.settings, self._asked.seed
+        epochs = OUTLASTING * settings["training"]["epochs"]
+        found = [_neighbour(other.trial, other.seed, other.settings, epochs) for other in turned]
+        for extra in range(1, count - len(found) + 1):
+            other_seed = (seed + extra) % 2**32
+            name = f"{self._trial.name}-seed-{other_seed}"
+            found.append(_neighbour(name, other_seed, settings, epochs))
+        return found
 
     def _device(self) -> str:
         device = self._history.engines[self._trial.engine].device
         return "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu"
 
     def _failed(self, what: str, remedy: str) -> VerificationFailedError:
-        return VerificationFailedError(what, where=self._trial.trial, remedy=remedy)
+        return VerificationFailedError(what, where=self._trial.name, remedy=remedy)
 
 
 def _request(trial: str, seed: int, settings: Mapping[str, Any], phase: str, after: int) -> Request:
-    """What an engine is asked."""
+    """The request that an engine admits."""
     return {
         **{"trial": trial, "phase": phase, "seed": seed, "settings": settings},
         **{"after": after, "until": None, "alone": False},
@@ -303,7 +309,7 @@ def _request(trial: str, seed: int, settings: Mapping[str, Any], phase: str, aft
 
 
 def _neighbour(trial: str, seed: int, settings: Mapping[str, Any], epochs: float) -> Request:
-    """A trial that only keeps company: it leaves no checkpoint before its end."""
+    """A trial that only fills a slot: it writes no checkpoint before its end."""
     training = {**settings["training"], "epochs": epochs, "reports": 1}
     return _request(trial, seed, {**settings, "training": training}, "search", 0)
 
@@ -317,7 +323,7 @@ def _end_of(engine: Engine) -> str:
 
 
 def _data(home: StudyHome, recorded: Mapping[str, Any]) -> PreparedData:
-    """The study's images: in the home's own store, which may have moved, or where they were."""
+    """The study's images: in the home's own store, which may have moved, or at the old paths."""
     data = PreparedData.from_dict(recorded)
     beside = {split: home.data / Path(file).name for split, file in data.files.items()}
     moved = {split: str(file) for split, file in beside.items() if file.is_file()}
@@ -325,7 +331,7 @@ def _data(home: StudyHome, recorded: Mapping[str, Any]) -> PreparedData:
 
 
 def _weights_file(home: StudyHome, trial: TrialHistory) -> Path | None:
-    """The weights that a trial has left in the study's home, if they are there."""
+    """The weights of a trial in the study's home, if they are there."""
     return home.artifact(trial.artifacts[WEIGHTS]) if WEIGHTS in trial.artifacts else None
 
 
