@@ -119,8 +119,6 @@ def _choose(home: StudyHome, history: History, name: str | None) -> tuple[TrialH
         if trials:
             return trials[0], why
     raise VerificationError("no trial is complete", where=home.name, remedy="resume the study")
-        "no trial is complete", where=home.name, remedy="resume the study first"
-    )
 
 
 class _Verifier:
