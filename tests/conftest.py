@@ -62,6 +62,10 @@ class Clock:
         return wall if idle >= 0.25 else min(wall, self.worked - start.worked)
 
 
+def _in_another_suite(item: pytest.Item) -> bool:
+    return any(map(item.get_closest_marker, OTHER_SUITES))
+
+
 _TAKEN = pytest.StashKey[float]()
 
 
@@ -80,8 +84,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a test of the default suite that takes too long."""
     report = yield
-    if call.when == "call" and report.passed and not any(map(item.get_closest_marker, OTHER_SUITES)):
-        if (taken := item.stash[_TAKEN]) > LIMIT:
+    if call.when == "call" and report.passed and not _in_another_suite(item):
+        taken = item.stash[_TAKEN]
+        if taken > LIMIT:
             report.outcome = "failed"
             report.longrepr = (
                 f"{item.nodeid} took {taken:.0f} s, and a test of the default suite may take "
