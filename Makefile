@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA_ROOT ?= $(HOME)/.cache/study-data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-data chaos lint format bench bench-gpu bench-studies clean
+.PHONY: help setup quickstart test test-studies test-all test-data versions chaos lint format bench bench-gpu bench-studies clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,11 +23,21 @@ $(STAMP): requirements.txt pyproject.toml
 quickstart: $(STAMP)  ## Run a whole study on real 8x8 digits and print its verdict.
 	$(BIN)/study launch search_spaces/quickstart.yaml
 
-test: $(STAMP)  ## Run all tests but those marked slow, gpu or data.
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## Run the default tests, in two processes (under 6 min on 2 cores).
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (under 12 min on 2 cores).
+	$(BIN)/python -m pytest -m 'studies and not slow'
+
+test-all: test test-studies  ## Run both.
 
 test-data: $(STAMP)  ## Run the tests on real datasets in DATA_ROOT.
 	STUDY_DATA_ROOT=$(DATA_ROOT) $(BIN)/python -m pytest -m data
+
+versions: $(STAMP)  ## Print the versions of the libraries that results depend on.
+	@$(BIN)/python --version
+	@$(BIN)/python -m pip list --disable-pip-version-check --format freeze | \
+	  grep -E '^(torch|torchvision|ray|optuna|mlflow|pyarrow)=='
 
 chaos: $(STAMP)  ## Kill a small study 200 times and see whether anything is lost (about 35 min).
 	$(BIN)/python tests/study/chaos.py --kills 200 --seed 1

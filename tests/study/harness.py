@@ -1,4 +1,4 @@
-"""Whole studies as processes: launching them, finding what belongs to them, judging their end."""
+"""Whole studies as processes: launching them, finding their processes, checking the result."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from study import load
-from study.journal import Event, read_events
+from study.journal import Entry, Event, read_entries
+from study.journal.events import Reported, TrialAsked, TrialEnded
+from study.journal.trial import ENDED
 from study.tracking import check
 from study.tracking.store import TrackingError
 
@@ -29,7 +31,7 @@ NAME = "small"
 BETA = {"low": 1e-3, "high": 10, "log": True}
 SPEC: dict[str, Any] = {
     "name": NAME,
-    "question": "Does the platform keep its word?",
+    "question": "Does the platform keep its promises?",
     "data": {"name": "digits", "validation": 220},
     "model": {"name": "mlp", "latent": 4, "width": 16},
     "training": {"epochs": 50, "batch_size": 64, "lr": 3e-3, "reports": 12},
@@ -55,15 +57,14 @@ SPEC: dict[str, Any] = {
     },
 }
 TRIALS = 3 + 2 + 4 + 2 + 2
-ENDED = {"complete", "pruned", "failed"}
 PATIENCE = 150.0
-"""Seconds that nothing in here waits for longer."""
+"""The longest wait for anything here, in seconds."""
 MARK = "STUDY_TEST"
-"""Environment variable that names a launch; Ray hands it on, so its processes are found by it."""
+"""Environment variable that marks a launch; Ray's processes inherit it and are found by it."""
 
 
 class HarnessError(AssertionError):
-    """A study that does not do what it should; says what was seen."""
+    """A study that does not do what it should; says what was observed."""
 
 
 class Launch:
@@ -123,7 +124,7 @@ class Launch:
         """Wait until ``seen`` or its exit.
 
         Raises:
-            HarnessError: neither came; says where the driver was.
+            HarnessError: neither happened in time; says where the driver was.
         """
         deadline = time.monotonic() + patience
         while not seen() and self.code is None:
@@ -132,7 +133,7 @@ class Launch:
             time.sleep(0.1)
 
     def diagnose(self) -> str:
-        """End it with its threads' stacks in its log; return that, and the processes there are."""
+        """Abort it with its threads' stacks in its log; return the log and the list of processes."""
         there = "\n".join(f"{p.pid} {p.title}" for p in processes(self.home))
         for number in (signal.SIGCONT, signal.SIGABRT):
             if self.code is None:
@@ -166,32 +167,42 @@ def reports(study: Path) -> int:
     return sum(path.read_bytes().count(b',"report",{') for path in journal_files(study))
 
 
-def events(home: Path, name: str = NAME) -> list[Event]:
+def entries(home: Path, name: str = NAME) -> list[Entry]:
     """The journal."""
-    return list(read_events(home / name))
+    return list(read_entries(home / name))
+
+
+EventType = TypeVar("EventType", bound=Event)
+
+
+def events(home: Path, kind: type[EventType], name: str = NAME) -> list[EventType]:
+    """The journal's events of one kind; none where there is no journal yet."""
+    if not journal_files(home / name):
+        return []
+    return [entry.event for entry in entries(home, name) if isinstance(entry.event, kind)]
 
 
 _NOT_COMPARED = re.compile(r"seconds|redone|lost|started|ended|engine")
 
 
 def table(home: Path, name: str = NAME) -> list[dict[str, Any]]:
-    """Of each trial what no crash, engine or neighbour may change."""
+    """The columns of the trials' table that no crash, engine or neighbour may change."""
     rows: list[dict[str, Any]] = load(name, home=home, arrow=True)["trials"].to_pylist()
     return [{k: v for k, v in row.items() if not _NOT_COMPARED.search(k)} for row in rows]
 
 
 @dataclass
 class Finding:
-    """What is wrong with a finished study, by kind; empty lists: nothing is."""
+    """The defects of a finished study, by kind; all lists are empty if there are none."""
 
     lost: list[str] = field(default_factory=list)
-    """Trials that should be there, or should have ended."""
+    """Trials that are missing, or have not ended."""
     twice: list[str] = field(default_factory=list)
     """Trials with two ends in the journal, two rows, or two runs in MLflow."""
     steps: list[str] = field(default_factory=list)
     """Metric histories in MLflow unlike the journal's: a step missing, twice, another value."""
     open: list[str] = field(default_factory=list)
-    """Runs that MLflow has not as ended."""
+    """Runs that have not ended in MLflow."""
     differing: list[str] = field(default_factory=list)
     """Rows of the trials' table unlike the reference's."""
 
@@ -209,10 +220,10 @@ def judge(
     """Compare a finished study with one that ran undisturbed.
 
     Args:
-        home: the studies' home of the one.
-        reference: that of the other.
+        home: the studies' home of the study to judge.
+        reference: that of the undisturbed one.
         loose: arms with an asynchronous pruner: which of their trials are pruned may differ, and so
-            what is confirmed; how many trials there are may not.
+            may what is confirmed; the number of trials may not.
         name: the study's name in both.
         database: MLflow's database; by default the one in ``home``.
     """
@@ -237,11 +248,15 @@ def judge(
     count = Counter((r["arm"], r["phase"]) for r in rows if r["arm"] in loose)
     if count != Counter((r["arm"], r["phase"]) for r in wanted if r["arm"] in loose):
         found.lost.append(f"of arms with an asynchronous pruner there are {dict(count)}")
-    journal = events(home, name)
-    ends = Counter(str(e.data["trial"]) for e in journal if e.kind == "end")
+    ends = Counter(event.trial for event in events(home, TrialEnded, name))
     found.twice += [f"{trial}: {n} ends in the journal" for trial, n in ends.items() if n > 1]
     found.lost += [f"{trial}: no end in the journal" for trial in there if trial not in ends]
-    _judge_mlflow(database or home / "mlflow.db", journal, found)
+    _judge_mlflow(
+        database or home / "mlflow.db",
+        {event.trial for event in events(home, TrialAsked, name)},
+        _histories(events(home, Reported, name)),
+        found,
+    )
     return found
 
 
@@ -249,7 +264,12 @@ def _arm(trial: str) -> str:
     return trial.partition(".")[0]
 
 
-def _judge_mlflow(database: Path, journal: list[Event], found: Finding) -> None:
+def _judge_mlflow(
+    database: Path,
+    trials: set[str],
+    expected: Mapping[tuple[str, str], list[tuple[int, float]]],
+    found: Finding,
+) -> None:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
         runs = store.execute(
             "SELECT r.run_uuid, r.status, t.value FROM runs r JOIN tags t USING (run_uuid) "
@@ -259,7 +279,6 @@ def _judge_mlflow(database: Path, journal: list[Event], found: Finding) -> None:
     keys = Counter(key for _, _, key in runs)
     found.twice += [f"{key}: {n} runs in MLflow" for key, n in keys.items() if n > 1]
     found.open += [f"{k}: {s}" for _, s, k in runs if s not in {"FINISHED", "KILLED", "FAILED"}]
-    trials = {str(e.data["trial"]) for e in journal if e.kind == "trial"}
     found.lost += [f"{t}: no run in MLflow" for t in trials if not keys[f"trial/{t}"]]
     names = {run: key for run, _, key in runs}
     histories: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
@@ -270,21 +289,21 @@ def _judge_mlflow(database: Path, journal: list[Event], found: Finding) -> None:
         twice = [step for step, n in Counter(step for step, _ in history).items() if n > 1]
         if twice:
             found.steps.append(f"{key} {metric}: steps {twice} more than once")
-    for (key, metric), wanted in _histories(journal).items():
+    for (key, metric), wanted in expected.items():
         history = sorted(histories[key, metric])
         if repr(history) != repr(wanted):  # as text: NaN is equal to NaN
             found.steps.append(f"{key} {metric}: {history} is not the journal's {wanted}")
 
 
-def _histories(journal: list[Event]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+def _histories(reports: list[Reported]) -> dict[tuple[str, str], list[tuple[int, float]]]:
     """What MLflow should hold of the trials' reports, by run and metric."""
     found: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    for event in journal:
-        if event.kind == "report" and not event.data.get("redone"):
-            for metric, value in event.data["metrics"].items():
+    for report in reports:
+        if not report.redone:
+            for metric, value in report.metrics.items():
                 if value is not None:
-                    key = f"trial/{event.data['trial']}", metric
-                    found[key].setdefault(event.data["step"], float(value))
+                    key = f"trial/{report.trial}", metric
+                    found[key].setdefault(report.step, float(value))
     return {key: sorted(history.items()) for key, history in found.items()}
 
 
@@ -294,7 +313,7 @@ TITLES = {
     "raylet": "/raylet/raylet",
     "gcs": "/gcs/gcs_server",
 }
-"""What is in the titles of a study's processes."""
+"""Patterns of the titles of a study's processes."""
 
 
 # -- processes -------------------------------------------------------------------------------------
@@ -317,7 +336,7 @@ class Process:
 
 
 def processes(home: Path, title: str = "") -> list[Process]:
-    """Processes that launches of the studies in ``home`` started, with ``title`` as a pattern."""
+    """Processes that launches of the studies in ``home`` started, whose title matches ``title``."""
     return [p for p in _marked(f"{MARK}={home}".encode()) if re.search(title, p.title)]
 
 
@@ -329,16 +348,16 @@ def _marked(mark: bytes) -> Iterator[Process]:
             if mark not in (folder / "environ").read_bytes().split(b"\0"):
                 continue
             words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # gone, or not ours to look at
+        except OSError:  # it has exited, or belongs to another user
             continue
         yield Process(int(folder.name), b" ".join(words).decode(errors="replace").strip())
 
 
 def left_over(home: Path, patience: float = 90.0) -> list[Process]:
-    """Processes still there some seconds after a study's end; returns sooner if there are none.
+    """Processes that still run after a study's end; waits up to ``patience`` s for them to exit.
 
-    Two agents of Ray's own outlive a killed driver for as long as they try to tell Ray's control
-    store of it, which is dead too.
+    Two of Ray's own agents outlive a killed driver while they retry to report its death to Ray's
+    control store, which is dead too.
     """
     deadline = time.monotonic() + patience
     while (there := processes(home)) and time.monotonic() < deadline:
@@ -347,13 +366,13 @@ def left_over(home: Path, patience: float = 90.0) -> list[Process]:
 
 
 def end_all(home: Path) -> None:
-    """Kill whatever runs in ``home``."""
+    """Kill all processes of the studies in ``home``."""
     for process in processes(home):
         process.kill()
 
 
 class MlflowServer:
-    """``mlflow server`` on a port of its own, to be killed and started again."""
+    """``mlflow server`` on its own port, to be killed and restarted."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -403,7 +422,7 @@ class MlflowServer:
 
 
 def tear(path: Path, dice: random.Random) -> None:
-    """Append what a write cut short leaves: a piece of a line, or rubbish."""
+    """Append what an interrupted write leaves: a part of a line, or random bytes."""
     lines = path.read_bytes().splitlines(keepends=True)
     line = dice.choice(lines) if lines else b""
     torn = line[: dice.randrange(1, len(line))] if len(line) > 1 else b"0"
@@ -412,7 +431,7 @@ def tear(path: Path, dice: random.Random) -> None:
 
 
 def spoil(path: Path, dice: random.Random) -> None:
-    """Cut a file short, or flip one of its bits."""
+    """Truncate a file, or flip one of its bits."""
     content = bytearray(path.read_bytes())
     if not content:
         return
@@ -424,10 +443,10 @@ def spoil(path: Path, dice: random.Random) -> None:
 
 
 def newest_checkpoint(study: Path, dice: random.Random, spoiled: Mapping[Path, int]) -> Path | None:
-    """The newest checkpoint of some trial that has one before it to go back to.
+    """The newest checkpoint of some trial that has an older one to fall back to.
 
-    ``spoiled`` are those that this was done to already, with the times they then had: two in a row
-    are more than is promised.
+    ``spoiled`` holds the files damaged before, with their modification times: the platform promises
+    to survive one damaged checkpoint of a trial, not two in a row.
     """
     trials = [sorted(f.glob("*.ckpt")) for f in sorted((study / "trials").glob("*"))]
     found = [

@@ -1,4 +1,4 @@
-"""A small study, killed, frozen, interrupted and starved, ends as if nothing had been."""
+"""A small study, killed, frozen, interrupted and out of disk space, ends as if undisturbed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ import harness
 import pytest
 import yaml
 from chaos import Campaign
-from harness import SPEC, Launch, MlflowServer, events, judge
+from harness import SPEC, Launch, MlflowServer, entries, events, judge
+
+from study.journal.events import Reported, StudyInterrupted, TrialSuspended
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ main()
 
 @pytest.mark.timeout(300)
 def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
-    """Nothing would hear of an engine's death any more: it must not go on, and wait for ever."""
+    """Engine deaths would go unnoticed from then on: the study must not continue and wait forever."""
     home.parent.mkdir(parents=True, exist_ok=True)
     file = home.parent / "endless.yaml"
     file.write_text(yaml.safe_dump(long_spec()))
@@ -93,12 +95,12 @@ def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
     )
     assert done.returncode == 1
     assert "LookupError: no such engine" in done.stderr
-    assert events(home)[-1].data == {"error": "LookupError: no such engine"}
+    assert entries(home)[-1].event == StudyInterrupted(error="LookupError: no such engine")
     assert not harness.left_over(home)
 
 
 def long_spec() -> dict[str, Any]:
-    """One trial whose segments last far longer than anybody waits after Ctrl-C."""
+    """One trial whose segments last far longer than a user waits after Ctrl-C."""
     spec = copy.deepcopy(SPEC)
     spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
     spec["training"] |= {"epochs": 1000, "reports": 2}
@@ -107,7 +109,7 @@ def long_spec() -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
-def test_ctrl_c_and_sigterm_put_trials_down_inside_a_segment(home: Path, tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_suspend_trials_inside_a_segment(home: Path, tmp_path: Path) -> None:
     spec = long_spec()
     undisturbed = Launch(tmp_path / "reference", spec=spec)
 
@@ -116,21 +118,20 @@ def test_ctrl_c_and_sigterm_put_trials_down_inside_a_segment(home: Path, tmp_pat
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 130, run.text()
     assert "Resume with: study launch" in run.text()
-    assert seen(home, "report") == 0
-    put_down = [event.data["seconds"] for event in events(home) if event.kind == "suspend"]
-    assert len(put_down) == 1
-    assert put_down[0]["training"] > 0
-    assert events(home)[-1].kind == "interrupted"
+    assert not events(home, Reported)
+    (suspended,) = events(home, TrialSuspended)
+    assert suspended.seconds["training"] > 0
+    assert isinstance(entries(home)[-1].event, StudyInterrupted)
 
     harness.tear(harness.journal_files(run.study)[-1], random.Random(0))
     run = Launch(home, verb="resume", spec=spec)
     training(run)
     assert "no whole entries: they are left out" in run.text()
     frozen = harness.processes(home, harness.TITLES["engine"])
-    for process in frozen:  # so that nothing can be put down
+    for process in frozen:  # so that no trial can be suspended
         process.kill(signal.SIGSTOP)
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to whatever is in the foreground
-    run.until(lambda: "once more" in run.text(), "word of the first Ctrl-C")
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the foreground process group
+    run.until(lambda: "once more" in run.text(), "the answer to the first Ctrl-C")
     assert run.code is None
     os.killpg(run.pid, signal.SIGINT)
     assert run.end() == 130, run.text()
@@ -151,13 +152,7 @@ def training(run: Launch) -> None:
     assert run.code is None, run.text()
 
 
-def seen(home: Path, kind: str) -> int:
-    if not harness.journal_files(home / harness.NAME):
-        return 0
-    return sum(event.kind == kind for event in events(home))
-
-
-@pytest.mark.slow  # its parts are in the default run: the journal's, the engine's, the tracking's
+@pytest.mark.slow  # its parts are in the default suite: the journal's, the engine's, the tracking's
 @pytest.mark.timeout(600)
 def test_an_mlflow_server_that_goes_away_and_a_full_disk_lose_nothing(
     tmp_path: Path, reference: Path
@@ -181,7 +176,7 @@ def test_an_mlflow_server_that_goes_away_and_a_full_disk_lose_nothing(
 
 
 class Disk:
-    """A small disk of its own, or, where mounting is not allowed, limits to the sizes of files."""
+    """A small disk of its own, or, where mounting is not allowed, limits of file sizes."""
 
     def __init__(self, folder: Path, *, mounted: bool) -> None:
         self.folder, self._mounted = folder, mounted

@@ -1,4 +1,4 @@
-"""A whole study that is measured closely, its driver killed in the middle of a measurement."""
+"""A whole study with every final metric, its driver killed during a final evaluation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STUDY: dict[str, Any] = {
 
 
 def measured(study: Path) -> list[Path]:
-    """Folders of the trials whose end is being measured, their last report in a checkpoint."""
+    """Folders of the trials in their final evaluation, their last report in a checkpoint."""
     found = []
     for folder in sorted((study / "trials").glob("*.confirm.*")):
         saved = checkpoints.newest(folder)
@@ -50,15 +50,15 @@ def measured(study: Path) -> list[Path]:
 
 
 @pytest.mark.timeout(600)
-def test_a_driver_killed_while_a_trial_is_measured_changes_nothing(tmp_path: Path) -> None:
+def test_a_driver_killed_during_a_final_evaluation_changes_nothing(tmp_path: Path) -> None:
     reference, home = tmp_path / "reference", tmp_path / "studies"
     try:
         undisturbed = Launch(reference, spec=STUDY)
         run = Launch(home, spec=STUDY)
-        run.until(lambda: bool(measured(run.study)), "a trial that is being measured")
+        run.until(lambda: bool(measured(run.study)), "a trial in its final evaluation")
         assert run.code is None, run.text()
         engines = harness.processes(home, harness.TITLES["engine"])
-        for engine in engines:  # so that it does not get to the end while its driver dies
+        for engine in engines:  # so that it does not finish while its driver dies
             engine.kill(signal.SIGSTOP)
         (folder,) = measured(run.study)
         run.process.kill()
@@ -73,7 +73,7 @@ def test_a_driver_killed_while_a_trial_is_measured_changes_nothing(tmp_path: Pat
             harness.end_all(started)
 
     tables = load(harness.NAME, home=home, arrow=True)
-    # The trial was not trained again: only its end was measured again.
+    # The trial was not trained again: only its final evaluation was repeated.
     records = tables["records"].to_pylist()
     (last,) = [r for r in records if r["trial"] == folder.name and r["step"] == 3]
     assert last["training_seconds"] == 0.0
@@ -85,7 +85,9 @@ def test_a_driver_killed_while_a_trial_is_measured_changes_nothing(tmp_path: Pat
         for what in ("gen1", "gen2", "rec", "interpolation"):
             assert (row[f"test_frechet_classifier_{what}"] is not None) == confirmed
         own = row["test_own_bits_per_dim"] is not None
-        assert own == (row["arm"] == "image"), "a head's likelihood is on every trial's test"
+        assert own == (row["arm"] == "image"), (
+            "every trial of a predicted sigma has its own likelihood"
+        )
 
     text = (home / harness.NAME / "report" / "report.txt").read_text()
     title = "Frechet distance in a local classifier's features"

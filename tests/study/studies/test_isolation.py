@@ -1,4 +1,4 @@
-"""Trials that ask too much of an engine: it dies, or its memory does not suffice."""
+"""Trials that an engine does not survive, or that do not fit in its memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import harness
 import pytest
 from harness import SPEC, Launch, events, table
 
+from study.journal.events import EngineChanged, EngineDied, Reported, TrialEnded, TrialPlaced
 from study.search.conductor import FATAL
 
 KILLER = '''
-"""A balancer that ends the process it runs in, as a fault in a user's own native code would."""
+"""A balancer that ends its process, as a fault in a user's own native code would."""
 
 import os
 
@@ -50,7 +51,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(600)
-def test_the_trial_that_takes_engines_down_is_found_out_and_its_neighbours_finish(
+def test_the_trial_that_kills_engines_is_identified_and_its_neighbours_finish(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "unkind.py").write_text(KILLER)
@@ -65,16 +66,16 @@ def test_the_trial_that_takes_engines_down_is_found_out_and_its_neighbours_finis
     killer, good = rows["killer.confirm.r0.fixed.0000"], rows["optimal.confirm.r0.fixed.0000"]
     assert (killer["state"], killer["reason"]) == ("failed", "crashed")
     assert good["state"] == "complete"
-    deaths = Counter(e.data["trial"] for e in events(home) if e.kind == "death")
+    deaths = Counter(event.trial for event in events(home, EngineDied))
     assert deaths[killer["trial"]] == FATAL
     assert deaths[good["trial"]] < FATAL
-    traceback = next(e.data["traceback"] for e in events(home) if e.data.get("traceback"))
+    traceback = next(e.traceback for e in events(home, TrialEnded) if e.traceback)
     assert f"died {FATAL} times running" in traceback
     assert not harness.left_over(home)
 
 
 MEMORY = '''
-"""A model on a device whose memory, after some steps, holds two rows of it."""
+"""A model on a device whose memory, after some steps, holds only two rows of it."""
 
 import torch
 from vae_core.models.mlp import MLP
@@ -110,7 +111,7 @@ class Roomy(MLP):
 
 
 @pytest.mark.timeout(600)
-def test_where_memory_is_short_a_study_goes_on_in_narrower_banks(
+def test_where_memory_is_short_a_study_continues_in_narrower_banks(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "roomy.py").write_text(MEMORY)
@@ -123,13 +124,12 @@ def test_where_memory_is_short_a_study_goes_on_in_narrower_banks(
     run = Launch(home, spec=spec, environment={"PYTHONPATH": str(tmp_path)})
     assert run.end() == 0, run.text()
     assert Counter(row["state"] for row in table(home)) == {"complete": 7}
-    journal = events(home)
-    assert sum(event.kind == "report" for event in journal) == 7 * spec["training"]["reports"]
-    assert not any(event.data.get("redone") for event in journal)
+    reports = events(home, Reported)
+    assert len(reports) == 7 * spec["training"]["reports"]
+    assert not any(report.redone for report in reports)
     widths: dict[str, list[int]] = {}
-    for event in journal:
-        if event.kind == "start":
-            widths.setdefault(event.data["trial"], []).append(event.data["key"]["width"])
+    for placed in events(home, TrialPlaced):
+        widths.setdefault(placed.trial, []).append(placed.key["width"])
     assert Counter(map(tuple, widths.values())) == {(5, 2): 5, (2,): 2}
-    assert [e.data["width"] for e in journal if e.kind == "engine"] == [5, 2]
+    assert [event.width for event in events(home, EngineChanged)] == [5, 2]
     assert "Trials ran under 2 numerics keys (different: width)" in run.text()

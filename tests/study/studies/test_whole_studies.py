@@ -1,4 +1,4 @@
-"""Whole studies on real digits: real Ray, real MLflow, real processes; for faults, test_faults."""
+"""Whole studies on real digits: real Ray, MLflow and processes. Faults are in ``test_faults``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from study import load
+from study.journal.events import EngineChanged, EngineDied, SlotsChosen, TrialPlaced
 
 
 def test_a_study_runs_to_its_verdict(reference: Path) -> None:
@@ -55,16 +56,15 @@ def test_slots_left_open_are_timed_once_and_every_trial_has_them(tmp_path: Path)
     home = tmp_path / "studies"
     harness.finish(home, spec=spec)
     harness.finish(home, spec={**spec, "seeds": [*range(9)]})
-    (slots,) = (event.data for event in events(home) if event.kind == "slots")
-    assert set(slots["seconds_per_image"]) == {"1", "6"}
-    widths = [event.data["key"]["width"] for event in events(home) if event.kind == "start"]
-    assert widths == [slots["width"]] * 9
+    (slots,) = events(home, SlotsChosen)
+    assert set(slots.seconds_per_image) == {"1", "6"}
+    assert [placed.key["width"] for placed in events(home, TrialPlaced)] == [slots.width] * 9
     assert {row["state"] for row in table(home)} == {"complete"}
     harness.end_all(home)
 
 
 @pytest.mark.timeout(600)
-def test_trials_run_on_both_nodes_of_a_cluster_and_go_on_when_one_is_removed(
+def test_trials_run_on_both_nodes_of_a_cluster_and_continue_when_one_is_removed(
     tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "studies"
@@ -84,9 +84,8 @@ def test_trials_run_on_both_nodes_of_a_cluster_and_go_on_when_one_is_removed(
         assert not any("libtorch" in found for found in maps)  # it stays light
         cluster.remove_node(node, allow_graceful=False)
         assert run.end() == 0, run.text()
-        lost = engines(run, "lost")
-        assert [data.get("cause") for data in lost] == ["node"]
-        assert not any(event.kind == "death" for event in events(home))
+        assert [event.cause for event in engines(run, "lost")] == ["node"]
+        assert not events(home, EngineDied)
         assert not (found := judge(home, reference)), found
     finally:
         ray.shutdown()
@@ -94,9 +93,6 @@ def test_trials_run_on_both_nodes_of_a_cluster_and_go_on_when_one_is_removed(
         harness.end_all(home)
 
 
-def engines(run: Launch, state: str) -> list[dict[str, object]]:
-    """What the journal says of the engines that came, or went, like this."""
-    if not harness.journal_files(run.study):
-        return []
-    found = [e.data for e in events(run.home) if e.kind == "engine"]
-    return [data for data in found if data["state"] == state]
+def engines(run: Launch, state: str) -> list[EngineChanged]:
+    """The journal's events of engines that came to this state."""
+    return [event for event in events(run.home, EngineChanged) if event.state == state]

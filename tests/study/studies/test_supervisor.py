@@ -1,4 +1,4 @@
-"""A live study told from another terminal what to do, and ended by a cap of its spec."""
+"""A running study that executes commands from another terminal, and one that a cap ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 import harness
 import pytest
-from harness import SPEC, Launch, events
+from harness import SPEC, Launch, entries, events
 
 from study import load
+from study.journal.events import CapReached, StudyFinished, StudyInterrupted, TrialEnded
 
 ARMS: dict[str, Any] = {
     "random": {
@@ -42,24 +43,24 @@ def said(home: Path, *words: str) -> str:
 
 
 def ended(home: Path, reason: str) -> set[str]:
-    return {e.data["trial"] for e in events(home) if e.kind == "end" and e.data["reason"] == reason}
+    return {event.trial for event in events(home, TrialEnded) if event.reason == reason}
 
 
 @pytest.mark.timeout(600)
-def test_orders_reach_a_live_study_and_caps_end_it_with_a_report(home: Path) -> None:
+def test_commands_reach_a_running_study_and_caps_end_it_with_a_report(home: Path) -> None:
     spec = {**copy.deepcopy(SPEC), "arms": ARMS}
-    spec["training"] |= {"epochs": 180}  # long enough for two orders to arrive
+    spec["training"] |= {"epochs": 180}  # long enough for two commands to arrive
     run = Launch(home, "--set", "engines.count=2", spec=spec)
     run.reports(1)
     said(home, "stop", "small", "--trial", STOPPED)
     said(home, "stop", "small", "--arm", "optimal")
     by_hand = "stopped by hand"
-    run.until(lambda: len(ended(home, by_hand)) == 3, "both orders to be carried out")
+    run.until(lambda: len(ended(home, by_hand)) == 3, "both commands to be executed")
     assert ended(home, by_hand) == {STOPPED, *(f"optimal.confirm.r0.fixed.000{i}" for i in (0, 1))}
     run.reports(1)
     said(home, "stop", "small")
     assert run.end() == 130, run.text()
-    assert events(home)[-1].kind == "interrupted"
+    assert isinstance(entries(home)[-1].event, StudyInterrupted)
     assert not harness.left_over(home)
 
     assert "resume" in said(home, "retry", "small", STOPPED)  # that is when it takes effect
@@ -68,14 +69,14 @@ def test_orders_reach_a_live_study_and_caps_end_it_with_a_report(home: Path) -> 
     )
     capped = harness.finish(home, "--set", f"max_images={images + 1}", verb="resume", spec=spec)
     assert "max_images" in capped.text()
-    cap = next(e.data for e in events(home) if e.kind == "cap")
-    assert (cap["cap"], cap["limit"]) == ("max_images", images + 1)
-    assert cap["spent"] > images
+    cap = events(home, CapReached)[0]
+    assert (cap.cap, cap.limit) == ("max_images", images + 1)
+    assert cap.spent > images
 
-    again = harness.finish(home, verb="resume", spec=spec)  # the cap stands: nothing runs
+    again = harness.finish(home, verb="resume", spec=spec)  # the cap still applies: nothing runs
     assert "max_images" in again.text()
     harness.finish(home, "--set", "max_images=null", verb="resume", spec=spec)
-    assert events(home)[-1].kind == "finish"
+    assert isinstance(entries(home)[-1].event, StudyFinished)
     states = {
         t["trial"]: t["state"] for t in load("small", home=home, arrow=True)["trials"].to_pylist()
     }
