@@ -133,7 +133,7 @@ class Launch:
             time.sleep(0.1)
 
     def diagnose(self) -> str:
-        """Abort it with its threads' stacks in its log; return the log and the list of processes."""
+        """Abort it with its threads' stacks in its log; return the log and the processes."""
         there = "\n".join(f"{p.pid} {p.title}" for p in processes(self.home))
         for number in (signal.SIGCONT, signal.SIGABRT):
             if self.code is None:

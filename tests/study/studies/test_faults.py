@@ -81,7 +81,7 @@ main()
 
 @pytest.mark.timeout(300)
 def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
-    """Engine deaths would go unnoticed from then on: the study must not continue and wait forever."""
+    """Engine deaths would go unnoticed from then on: the study must not wait forever."""
     home.parent.mkdir(parents=True, exist_ok=True)
     file = home.parent / "endless.yaml"
     file.write_text(yaml.safe_dump(long_spec()))
