@@ -33,8 +33,7 @@ from PIL import Image
 
 from benchmarks.paired import table_head, table_line
 from study.journal import Journal, StudyHome
-from study.search import Conductor
-from study.search.conductor import Request
+from study.search import Conductor, Request
 from study.spec import StudySpec
 
 NAME, DIMS, ENGINES = "large", 64, 4

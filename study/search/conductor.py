@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from study.journal import Event, Journal, Trial
@@ -35,6 +34,7 @@ from study.journal.trial import SUSPECT
 from study.search.budget import Spending
 from study.search.phases import Chosen, Confirm, Phase, Search
 from study.search.queue import Queue, QueuedTrial
+from study.search.request import Request
 from study.search.samplers import StudyStorage
 from study.search.standings import Standing, standings
 from study.spec import StudySpec
@@ -47,23 +47,6 @@ _FATAL = (
     f"The process of the engine that trained it died {FATAL} times in a row without a report in "
     f"between, the last {FATAL - SUSPECT} times with no other trial on it.\n"
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """A trial to be trained by an engine, from its newest checkpoint if it has one."""
-
-    trial: str
-    phase: str
-    seed: int
-    settings: dict[str, dict[str, Any]]
-    """``model``, ``training`` and ``balancer``, resolved."""
-    after: int
-    """The last report that is in the journal; 0 before the first."""
-    until: int | None
-    """Report after which the engine releases the trial, for a decision; None: train to the end."""
-    alone: bool
-    """It is suspected of taking engines down: no other trial may share one with it."""
 
 
 class Conductor:

@@ -13,8 +13,7 @@ import yaml
 
 from study.journal import Journal, StudyHome
 from study.journal.events import EngineChanged, LaunchBegan, StudyDescribed, StudyFinished
-from study.search import Conductor
-from study.search.conductor import Request
+from study.search import Conductor, Request
 from study.spec import StudySpec
 from study.spec.roles import arm_roles
 from vae_core.data import PreparedData, prepare
