@@ -1,13 +1,13 @@
-"""What it takes to run a large study on a cluster: speed, memory, disk, and going on with it.
+"""The cost of a large study on a cluster: speed, memory, disk, and time to resume.
 
     python -m benchmarks.scale --trials 10000 --slots 64 --nodes 4
 
-All of it is real but the engines, which sleep where others train: the launch, a Ray cluster whose
-nodes are processes of this machine, one engine a node, Tune, conductor, journal, MLflow in SQLite.
-The search is random, a trial makes two reports. When the study is done it is extended by a trial a
-slot and launched again, by a new process: how long that takes until the first of them trains is
-the time to resume. The driver's memory is the resident set of its process; Ray's and the engines'
-are others.
+All of it is real except the engines, which sleep instead of training: the launch, a Ray cluster
+whose nodes are processes of this machine, one engine a node, Tune, conductor, journal, MLflow in
+SQLite. The search is random, a trial makes two reports. When the study is done it is extended by a
+trial for each slot and launched again, by a new process: the time until the first of them trains is
+the time to resume. The driver's memory is the resident set of its process, without Ray's processes
+and the engines.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.paired import table_head, table_line
 from benchmarks.stand_in import Sleeper, study_of, trials_a_second
-from study.journal import Event, StudyHome, read_events
+from study.journal import Entry, StudyHome, read_entries
+from study.journal.events import TrialEnded, TrialPlaced
 from study.launching.driver import Options, run
 from study.spec import StudySpec
 from study.tracking.store import DATABASE
 
 NAME, REPORTS = "scale", 2
 RATE, MEMORY, RESUME = 20.0, 2048, 60.0
-"""What is asked for: trials a second, MiB of the driver at most, seconds to resume at most."""
-LOOK = 0.2
-"""Seconds between looks at the driver's memory."""
+"""Targets: trials a second, at most MiB of the driver, at most seconds to resume."""
+INTERVAL = 0.2
+"""Seconds between two measurements of the driver's memory."""
 
 
 def drive(spec: dict[str, Any], studies: Path, address: str) -> None:
-    """Launch a study as the command does, with engines that sleep."""
+    """Launch a study as `study launch` does, with engines that sleep."""
     from study.scheduling import fleet
 
     with patch.object(fleet, "EngineActor", Sleeper):
@@ -78,12 +79,12 @@ class Launch:
 
     @property
     def ended(self) -> float:
-        """When it was seen last."""
+        """When it was last measured."""
         return self.memory[-1][0]
 
     @property
     def peak(self) -> float:
-        """The most it had, in MiB."""
+        """Its greatest resident MiB."""
         return max(resident for _, resident in self.memory)
 
 
@@ -97,7 +98,7 @@ def launch(spec: StudySpec, studies: Path, address: str) -> Launch:
         resident = _resident(driver.pid)
         if resident:
             memory.append((time.time(), resident))
-        driver.join(LOOK)
+        driver.join(INTERVAL)
     if driver.exitcode:
         raise SystemExit(f"the driver failed with exit code {driver.exitcode}")
     return Launch(begun, memory)
@@ -112,9 +113,9 @@ def _resident(pid: int | None) -> float:
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def ends_of(events: list[Event]) -> list[Event]:
-    """The ends of trials."""
-    return [event for event in events if event.kind == "end"]
+def ends_of(home: Path) -> list[Entry]:
+    """The ends of a study's trials."""
+    return [entry for entry in read_entries(home) if isinstance(entry.event, TrialEnded)]
 
 
 def trials_in_mlflow(database: Path) -> int:
@@ -138,7 +139,7 @@ def at_most(value: float, limit: float) -> str:
 
 
 def mebibytes(*files: Path) -> float:
-    """What files take together."""
+    """The size of files together."""
     return sum(file.stat().st_size for file in files) / 2**20
 
 
@@ -157,7 +158,7 @@ def main() -> None:
         studies = Path(folder)
         home = StudyHome(studies, NAME)
         first = launch(study_of(NAME, trials, REPORTS, engines), studies, address)
-        ends = ends_of(list(read_events(home.path)))
+        ends = ends_of(home.path)
         print(
             table_head([f"{trials:,} trials, {slots} slots, {nodes} nodes", "measured", "target"])
         )
@@ -179,7 +180,8 @@ def main() -> None:
         after = f"{first.ended - ends[-1].time:.0f}"
         print(table_line("seconds from the last trial to the driver's end", after, ""))
         again = launch(study_of(NAME, trials + slots, REPORTS, engines), studies, address)
-        starts = [event.time for event in read_events(home.path) if event.kind == "start"]
+        entries = read_entries(home.path)
+        starts = [entry.time for entry in entries if isinstance(entry.event, TrialPlaced)]
         seconds = min(time for time in starts if time > again.begun) - again.begun
         print(table_line("seconds to resume", f"{seconds:.1f}", at_most(seconds, RESUME)))
 

@@ -1,4 +1,4 @@
-"""An engine that trains nothing, and the study that it is given, where something else is timed."""
+"""An engine that trains nothing, and a study for it, for timing everything else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from study.engine.config import EngineConfig
-from study.journal import Event
+from study.journal import Entry
 from study.spec import StudySpec
 
 SEEDS = 5
@@ -19,21 +19,21 @@ SLEEP = 0.5
 
 
 class StandIn:
-    """The face that :class:`study.engine.actor.EngineActor` shows the relay.
+    """Has the methods of :class:`study.engine.actor.EngineActor` that the relay calls.
 
     Args:
         name: the engine's.
         width: its slots.
-        seconds: how long it sleeps over each report.
+        seconds: how long it sleeps before each report.
     """
 
     def __init__(self, name: str, width: int, seconds: float = 0.0) -> None:
         self.name, self.width, self.seconds = name, width, seconds
         self._change = threading.Condition()
-        self._begun: dict[str, tuple[dict[str, Any], float]] = {}  # what was asked, and when
+        self._begun: dict[str, tuple[dict[str, Any], float]] = {}  # request, its time
 
     def admit(self, request: dict[str, Any]) -> None:
-        """Begin to sleep over a trial."""
+        """Begin to sleep for a trial."""
         with self._change:
             self._begun.setdefault(request["trial"], (request, time.monotonic()))
 
@@ -48,12 +48,12 @@ class StandIn:
         return [] if left else [self._report(request, request["after"] + after + 1)]
 
     def release(self, trial: str) -> None:
-        """Wake up from a trial."""
+        """Stop sleeping for a trial."""
         with self._change:
             self._begun.pop(trial, None)
             self._change.notify_all()
 
-    def aboard(self) -> tuple[int, list[str]]:
+    def occupancy(self) -> tuple[int, list[str]]:
         """Its slots, and the trials that were admitted and not released."""
         with self._change:
             return self.width, list(self._begun)
@@ -79,7 +79,7 @@ class StandIn:
 
 
 class Sleeper(StandIn):
-    """The face of an engine's actor to the fleet too; each report takes :data:`SLEEP` seconds."""
+    """Has the methods that the fleet calls, too; each report takes :data:`SLEEP` seconds."""
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config.name, 1, SLEEP)
@@ -96,11 +96,11 @@ class Sleeper(StandIn):
         self._end.wait()
 
     def suspend(self) -> dict[str, float]:
-        """Nothing has been trained that would have to be put down."""
+        """No-op: nothing was trained that would have to be saved."""
         return {}
 
     def stop(self) -> dict[str, Any]:
-        """Its account: all of its time was spent waiting."""
+        """Its account: all of its time was waiting."""
         self._end.set()
         waited = {"waiting": time.monotonic() - self._born}
         return {**self._identity(), "seconds": waited, "unreported": {}}
@@ -135,6 +135,6 @@ def study_of(name: str, trials: int, reports: int, engines: dict[str, Any]) -> S
     )
 
 
-def trials_a_second(ends: Sequence[Event]) -> float:
+def trials_a_second(ends: Sequence[Entry]) -> float:
     """From the first of these trials' ends to the last."""
     return (len(ends) - 1) / (ends[-1].time - ends[0].time)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.tune_overhead --trials 100
 
-A whole study on two slots, all of it real but the engines, which make every report at once
+A whole study on two slots, all of it real except the engines, which make every report at once
 instead of training. A trial makes ten reports and each is relayed on its own, as in a study whose
-reports are seconds apart. Counted is the time between the first and the last trial's end in the
-journal: starting Ray and Tune is left out.
+reports are seconds apart. The time measured is between the first and the last trial's end in the
+journal, without the start of Ray and Tune.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import ray
 from benchmarks.paired import table_head, table_line
 from benchmarks.stand_in import StandIn, study_of, trials_a_second
 from study.journal import Journal
+from study.journal.events import TrialEnded
 from study.launching.ray_cluster import ray_up
-from study.scheduling.pool import Aboard
+from study.scheduling.pool import Occupancy
 from study.scheduling.relay import Relay
 from study.scheduling.tune.run import tune_trials
 from study.search import Conductor
@@ -37,19 +38,19 @@ TARGET = 0.1
 
 
 class InstantFleet:
-    """What :func:`tune_trials` needs of a fleet: the relay, and a way to free slots."""
+    """The part of a fleet that :func:`tune_trials` uses: the relay, and freeing slots."""
 
     def __init__(self) -> None:
         self.relay = ray.remote(Relay).options(num_cpus=0).remote()
         engine = ray.remote(StandIn).options(max_concurrency=8).remote("instant", SLOTS)
-        ray.get(self.relay.add.remote(Aboard("instant", engine, SLOTS)))
+        ray.get(self.relay.add.remote(Occupancy("instant", engine, SLOTS)))
 
     def release(self, trial: str) -> None:
-        """Free a trial's slot without waiting."""
+        """Free a trial's slot, without waiting."""
         self.relay.release.remote(trial)
 
     def isolate(self, trial: str, alone: bool) -> None:
-        """No engine dies here, and nothing is suspected of it."""
+        """No-op: no engine dies here, so no trial is a suspect."""
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def main() -> None:
         stack.callback(journal.close)
         conductor = Conductor(spec, journal, DIMS, slots=SLOTS)
         tune_trials(conductor, cast("Fleet", InstantFleet()))
-        ends = [event for event in journal.events if event.kind == "end"]
+        ends = [entry for entry in journal.entries if isinstance(entry.event, TrialEnded)]
         found = 1 / trials_a_second(ends)
     print(table_head(["trials", "reports each", "slots", "seconds a trial", "target"]))
     verdict = f"<= {TARGET} {'met' if found <= TARGET else 'MISSED'}"

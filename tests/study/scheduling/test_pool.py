@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from study.scheduling.pool import Aboard, Pool
+from study.scheduling.pool import Occupancy, Pool
 
 
 class Handle:
-    """Stands for an engine's actor handle: notes what is released."""
+    """Stands for an engine's actor handle: records what is released."""
 
     def __init__(self) -> None:
         self.released: list[str] = []
@@ -32,8 +32,8 @@ def test_trials_spread_over_engines_and_wait_when_all_slots_are_taken() -> None:
     async def play() -> None:
         pool, first, second = Pool(), Handle(), Handle()
         early = await waits(pool, "t0")
-        await pool.add(Aboard("a", first, 2))
-        await pool.add(Aboard("b", second, 1))
+        await pool.add(Occupancy("a", first, 2))
+        await pool.add(Occupancy("b", second, 1))
         assert await early == ("a", first)
         assert {(await pool.acquire("t1"))[0], (await pool.acquire("t2"))[0]} == {"a", "b"}
         late = await waits(pool, "t3")
@@ -44,10 +44,10 @@ def test_trials_spread_over_engines_and_wait_when_all_slots_are_taken() -> None:
     asyncio.run(play())
 
 
-def test_a_trial_that_asks_again_keeps_its_slot_and_releasing_twice_is_harmless() -> None:
+def test_a_trial_that_acquires_again_keeps_its_slot_and_releasing_twice_is_a_no_op() -> None:
     async def play() -> None:
         pool, handle = Pool(), Handle()
-        await pool.add(Aboard("a", handle, 1))
+        await pool.add(Occupancy("a", handle, 1))
         assert await pool.acquire("t") == await pool.acquire("t")
         await pool.release("t")
         await pool.release("t")
@@ -59,11 +59,11 @@ def test_a_trial_that_asks_again_keeps_its_slot_and_releasing_twice_is_harmless(
 def test_a_lost_engine_takes_no_more_and_its_trials_find_another() -> None:
     async def play() -> None:
         pool, dead, alive = Pool(), Handle(), Handle()
-        await pool.add(Aboard("dead", dead, 1))
+        await pool.add(Occupancy("dead", dead, 1))
         assert await pool.acquire("t") == ("dead", dead)
         await pool.lost("dead")
         again = await waits(pool, "t")
-        await pool.add(Aboard("alive", alive, 1))
+        await pool.add(Occupancy("alive", alive, 1))
         assert await again == ("alive", alive)
 
     asyncio.run(play())
@@ -75,7 +75,7 @@ def test_a_released_trial_waits_no_longer() -> None:
         waiting, other = await waits(pool, "t"), await waits(pool, "u")
         await pool.release("t")
         assert await waiting is None
-        await pool.add(Aboard("a", Handle(), 1))
+        await pool.add(Occupancy("a", Handle(), 1))
         found = await other
         assert found is not None
         assert found[0] == "a"
@@ -86,7 +86,7 @@ def test_a_released_trial_waits_no_longer() -> None:
 def test_an_isolated_trial_waits_for_an_empty_engine_and_has_it_to_itself() -> None:
     async def play() -> None:
         pool, wide = Pool(), Handle()
-        await pool.add(Aboard("wide", wide, 3))
+        await pool.add(Occupancy("wide", wide, 3))
         await pool.acquire("t0")
         await pool.isolate(["suspect"])
         alone = await waits(pool, "suspect")
@@ -94,7 +94,7 @@ def test_an_isolated_trial_waits_for_an_empty_engine_and_has_it_to_itself() -> N
         await pool.release("t0")
         assert await alone == ("wide", wide)
         assert not newcomer.done()
-        await pool.isolate([])  # it has got on since
+        await pool.isolate([])  # it has made a report since
         assert await newcomer == ("wide", wide)
 
     asyncio.run(play())
@@ -104,21 +104,21 @@ def test_an_isolated_trial_whose_engine_dies_takes_another() -> None:
     async def play() -> None:
         pool = Pool()
         await pool.isolate(["suspect"])
-        await pool.add(Aboard("a", Handle(), 2))
+        await pool.add(Occupancy("a", Handle(), 2))
         assert (await pool.acquire("suspect") or [""])[0] == "a"
         await pool.lost("a")
         again = await waits(pool, "suspect")
-        await pool.add(Aboard("b", Handle(), 2))
+        await pool.add(Occupancy("b", Handle(), 2))
         assert (await again)[0] == "b"
 
     asyncio.run(play())
 
 
-def test_a_pool_started_anew_is_told_who_is_where() -> None:
+def test_a_restarted_pool_gets_the_occupancy_of_engines() -> None:
     async def play() -> None:
         pool, engine = Pool(), Handle()
-        await pool.add(Aboard("a", engine, 2, ["t0"]))
-        await pool.add(Aboard("a", engine, 2))  # said again: nothing is forgotten
+        await pool.add(Occupancy("a", engine, 2, ["t0"]))
+        await pool.add(Occupancy("a", engine, 2))  # repeated: nothing is forgotten
         assert await pool.acquire("t0") == ("a", engine)
         assert await pool.acquire("t1") == ("a", engine)
         await waits(pool, "t2")
@@ -128,23 +128,23 @@ def test_a_pool_started_anew_is_told_who_is_where() -> None:
     asyncio.run(play())
 
 
-def test_a_pool_told_of_all_engines_at_once_moves_nobody() -> None:
+def test_a_pool_that_gets_all_engines_at_once_moves_no_trial() -> None:
     async def play() -> None:
         pool, free, home = Pool(), Handle(), Handle()
         early = await waits(pool, "t")
-        await pool.add(Aboard("free", free, 2), Aboard("home", home, 1, ["t"]))
+        await pool.add(Occupancy("free", free, 2), Occupancy("home", home, 1, ["t"]))
         assert await early == ("home", home)
 
     asyncio.run(play())
 
 
-def test_an_engine_that_has_fewer_slots_by_now_takes_no_more_until_it_is_below() -> None:
+def test_an_engine_with_fewer_slots_than_before_takes_no_more_until_it_is_below() -> None:
     async def play() -> None:
         pool, engine = Pool(), Handle()
-        await pool.add(Aboard("a", engine, 2))
+        await pool.add(Occupancy("a", engine, 2))
         await pool.acquire("t0")
         await pool.acquire("t1")
-        await pool.add(Aboard("a", engine, 1))
+        await pool.add(Occupancy("a", engine, 1))
         late = await waits(pool, "t2")
         await pool.release("t0")
         await asyncio.sleep(0.01)
@@ -155,7 +155,7 @@ def test_an_engine_that_has_fewer_slots_by_now_takes_no_more_until_it_is_below()
     asyncio.run(play())
 
 
-def test_closing_lets_everybody_go() -> None:
+def test_closing_ends_all_waits() -> None:
     async def play() -> None:
         pool = Pool()
         waiting = await waits(pool, "t")

@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from study.scheduling import relay as relay_module
-from study.scheduling.pool import Aboard
+from study.scheduling.pool import Occupancy
 from study.scheduling.relay import Relay
 
 REQUEST = {"trial": "t", "after": 2, "until": None}
@@ -53,55 +53,55 @@ def report(step: int, **more: Any) -> dict[str, Any]:
 def test_reports_are_passed_on_until_the_last_which_frees_the_slot() -> None:
     async def play() -> None:
         relay, engine = Relay(), Engine([report(3), report(4)], [report(5, end={})])
-        await relay.add(Aboard("a", engine, 1))
+        await relay.add(Occupancy("a", engine, 1))
         first = await relay.follow(REQUEST)
         assert first == {"trial": "t", "reports": [report(3), report(4)], "over": False, "died": ""}
         assert (await relay.follow(REQUEST))["over"]
         assert (engine.asked, engine.admitted) == ([0, 2], [REQUEST])
-        assert (await relay.seated(), engine.released) == ([], ["t"])
+        assert (await relay.holding(), engine.released) == ([], ["t"])
 
     asyncio.run(play())
 
 
-def test_a_trial_is_let_go_at_the_report_it_was_asked_for() -> None:
+def test_a_trial_is_released_at_the_report_it_was_requested_for() -> None:
     async def play() -> None:
         relay, engine = Relay(), Engine([report(3)])
-        await relay.add(Aboard("a", engine, 1))
+        await relay.add(Occupancy("a", engine, 1))
         assert (await relay.follow({**REQUEST, "until": 3}))["over"]
 
     asyncio.run(play())
 
 
-def test_a_trial_whose_engine_dies_goes_on_in_another_after_what_was_heard() -> None:
+def test_a_trial_whose_engine_dies_resumes_in_another_after_what_was_delivered() -> None:
     async def play() -> None:
         relay, alive = Relay(), Engine([report(4)])
-        await relay.add(Aboard("dead", Engine([report(3)], ActorDiedError()), 1))
+        await relay.add(Occupancy("dead", Engine([report(3)], ActorDiedError()), 1))
         await relay.follow(REQUEST)
         lost = await relay.follow(REQUEST)
         assert lost == {"trial": "t", "reports": [], "over": False, "died": "dead"}
-        await relay.add(Aboard("alive", alive, 1))
+        await relay.add(Occupancy("alive", alive, 1))
         assert (await relay.follow(REQUEST))["reports"] == [report(4)]
         assert alive.admitted == [{**REQUEST, "after": 3}]
 
     asyncio.run(play())
 
 
-def test_an_engine_out_of_reach_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_engine_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play() -> None:
         relay = Relay()
         engine = Engine(ActorUnavailableError("away", b"1" * 16), [report(3)])
-        await relay.add(Aboard("a", engine, 1))
+        await relay.add(Occupancy("a", engine, 1))
         assert (await relay.follow(REQUEST))["reports"] == [report(3)]
 
     monkeypatch.setattr(relay_module, "PAUSE", 0.01)
     asyncio.run(play())
 
 
-def test_a_trial_that_an_engine_cannot_take_in_has_crashed_with_the_traceback() -> None:
+def test_a_trial_that_an_engine_fails_to_admit_has_crashed_with_the_traceback() -> None:
     async def play() -> None:
         relay = Relay()
         await relay.add(
-            Aboard("a", Engine(RayTaskError("reports", "Traceback: no such model", None)), 1)
+            Occupancy("a", Engine(RayTaskError("reports", "Traceback: no such model", None)), 1)
         )
         found = await relay.follow(REQUEST)
         assert found["over"]
@@ -112,13 +112,13 @@ def test_a_trial_that_an_engine_cannot_take_in_has_crashed_with_the_traceback() 
     asyncio.run(play())
 
 
-def test_a_relay_started_anew_asks_an_engine_for_all_it_made() -> None:
+def test_a_restarted_relay_fetches_all_that_an_engine_made() -> None:
     async def play() -> None:
         engine = Engine([report(3)], [report(3), report(4)])
         old, new = Relay(), Relay()
-        await old.add(Aboard("a", engine, 1))
+        await old.add(Occupancy("a", engine, 1))
         await old.follow(REQUEST)
-        await new.add(Aboard("a", engine, 1, ["t"]))
+        await new.add(Occupancy("a", engine, 1, ["t"]))
         assert (await new.follow(REQUEST))["reports"] == [report(3), report(4)]
 
     asyncio.run(play())
@@ -128,8 +128,8 @@ def test_a_call_made_twice_loses_no_report() -> None:
     """As where a connection breaks and Ray calls again, while the relay lives on."""
 
     async def play() -> None:
-        relay, engine = Relay(), Together()
-        await relay.add(Aboard("a", engine, 1))
+        relay, engine = Relay(), Concurrent()
+        await relay.add(Occupancy("a", engine, 1))
         twice = await asyncio.gather(relay.follow(REQUEST), relay.follow(REQUEST))
         assert [found["reports"] for found in twice] == [[report(3)]] * 2
         await relay.follow(REQUEST)
@@ -138,8 +138,8 @@ def test_a_call_made_twice_loses_no_report() -> None:
     asyncio.run(play())
 
 
-class Together(Engine):
-    """Answers one report more to each call, the two first at once."""
+class Concurrent(Engine):
+    """Answers one report more to each call, the first two at once."""
 
     async def _reports(self, trial: str, after: int) -> list[dict[str, Any]]:
         self.asked.append(after)
@@ -147,7 +147,7 @@ class Together(Engine):
         return [report(3 + after)]
 
 
-def test_a_study_that_ends_lets_trials_go_that_wait_for_a_slot() -> None:
+def test_a_study_that_ends_also_ends_waits_for_a_slot() -> None:
     async def play() -> None:
         relay = Relay()
         waiting = asyncio.create_task(relay.follow(REQUEST))

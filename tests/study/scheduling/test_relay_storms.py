@@ -1,8 +1,8 @@
 """The relay under storms: its process and engines die, calls are lost, late, and made twice.
 
-All is in one process here and takes milliseconds: the relay is the product's, the rest stands for
-Ray, Tune, the fleet's watch and the engines, as far as the relay can tell. Whole studies under the
-same storms, less often, are in test_faults.py.
+All is in one process and takes milliseconds: the relay is the product's, the rest simulates Ray,
+Tune, the fleet's watch and the engines. Whole studies under the same storms, less often, are in
+test_faults.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.exceptions import ActorDiedError
 
-from study.scheduling.pool import Aboard
+from study.scheduling.pool import Occupancy
 from study.scheduling.relay import Relay
 
 STEPS = 6
@@ -24,7 +24,7 @@ PATIENCE = 60.0
 
 
 @dataclass
-class Stay:
+class Held:
     """A trial in an engine: what it delivers, and whether that is all."""
 
     until: int | None
@@ -33,11 +33,11 @@ class Stay:
 
 
 class Engine:
-    """Keeps an engine's word (:class:`study.engine.engine.Engine`); trains in no time."""
+    """Keeps the contract of :class:`study.engine.engine.Engine`; trains in no time."""
 
     def __init__(self, name: str, world: World) -> None:
         self.name, self.dead = name, False
-        self._world, self._stays = world, dict[str, Stay]()
+        self._world, self._held = world, dict[str, Held]()
         self._change = asyncio.Condition()
         self._training = asyncio.create_task(self._train())
 
@@ -47,43 +47,43 @@ class Engine:
 
     async def admit(self, request: dict[str, Any]) -> None:
         trial = request["trial"]
-        if trial in self._stays:
+        if trial in self._held:
             return
         saved = range(request["after"] + 1, self._world.disk[trial] + 1)
-        stay = Stay(request["until"], [report(step) for step in saved])
+        held = Held(request["until"], [report(step) for step in saved])
         async with self._change:
-            self._stays[trial] = stay
-            self._look(stay, self._world.disk[trial])
+            self._held[trial] = held
+            self._look(held, self._world.disk[trial])
 
     async def reports(self, trial: str, after: int) -> list[dict[str, Any]]:
         async with self._change:
-            stay = self._stays.get(trial)
-            while stay is not None and stay is self._stays.get(trial):
-                if stay.over or len(stay.reports) > after:
-                    return stay.reports[after:]
+            held = self._held.get(trial)
+            while held is not None and held is self._held.get(trial):
+                if held.over or len(held.reports) > after:
+                    return held.reports[after:]
                 await self._change.wait()
             return []
 
     async def release(self, trial: str) -> None:
         async with self._change:
-            self._stays.pop(trial, None)
+            self._held.pop(trial, None)
             self._change.notify_all()
 
-    async def aboard(self) -> list[str]:
-        return list(self._stays)
+    async def occupancy(self) -> list[str]:
+        return list(self._held)
 
     async def _train(self) -> None:
         while True:
             await self._world.while_()
-            training = [trial for trial, stay in self._stays.items() if not stay.over]
+            training = [trial for trial, held in self._held.items() if not held.over]
             for trial in training[: self._world.width]:
                 async with self._change:
                     self._world.disk[trial] += 1
-                    self._stays[trial].reports.append(report(self._world.disk[trial]))
-                    self._look(self._stays[trial], self._world.disk[trial])
+                    self._held[trial].reports.append(report(self._world.disk[trial]))
+                    self._look(self._held[trial], self._world.disk[trial])
 
-    def _look(self, stay: Stay, step: int) -> None:
-        stay.over = step == STEPS or (stay.until is not None and step >= stay.until)
+    def _look(self, held: Held, step: int) -> None:
+        held.over = step == STEPS or (held.until is not None and step >= held.until)
         self._change.notify_all()
 
 
@@ -120,7 +120,7 @@ class Trial:
     """What the study knows of a trial."""
 
     synchronous: bool
-    """It is let go at each report, and asked for anew."""
+    """It is released at each report, and requested again."""
     step: int = 0
     running: bool = False
 
@@ -185,7 +185,7 @@ class World:
             going = {task for task in going if not task.done()}
 
     async def _trial(self, name: str) -> None:
-        """A trial's stay, as the scheduler has it."""
+        """A trial's held, as the scheduler has it."""
         trial = self.trials[name]
         until = trial.step + 1 if trial.synchronous else None
         request = {"trial": name, "after": trial.step, "until": until}
@@ -201,7 +201,7 @@ class World:
         trial.running = False
 
     async def _call(self, name: str, *given: Any) -> Any:
-        """Call the relay as Ray does: whenever it dies again, and now and then twice."""
+        """Call the relay as Ray does: again whenever it dies, and sometimes twice."""
         while True:
             await self.while_()
             death = self._death
@@ -216,7 +216,7 @@ class World:
                 return call.result()
 
     async def _watch(self) -> None:
-        """The fleet's: bring in what is new, see what is idle, replace what is dead."""
+        """As the fleet's: add new engines, release idle trials, replace dead engines."""
         while True:
             await self._sweep()
             for _ in range(5):
@@ -232,12 +232,12 @@ class World:
 
     async def _sweep(self) -> None:
         living = [engine for engine in self._engines if not engine.dead]
-        told = [
-            Aboard(engine.name, Handle(engine, self), self.width, await engine.aboard())
+        occupancies = [
+            Occupancy(engine.name, Handle(engine, self), self.width, await engine.occupancy())
             for engine in living
         ]
-        await self._call("add", *told)
-        there = set(await self._call("seated")).union(*(one.trials for one in told))
+        await self._call("add", *occupancies)
+        there = set(await self._call("holding")).union(*(one.trials for one in occupancies))
         idle = there - {name for name, trial in self.trials.items() if trial.running}
         for name in idle & self._idle:
             _keep(self._call("release", name), self._around)

@@ -11,7 +11,9 @@ import torch
 
 from study.engine import timing
 from study.journal import Journal
-from study.scheduling.sizing import EnginePlan, best_width, frozen_width, widths_to_try
+from study.journal.events import SlotsChosen
+from study.scheduling.engines import frozen_width
+from study.scheduling.sizing import EnginePlan, best_width, widths_to_try
 from study.spec import StudySpec, arm_roles, warnings
 from vae_core.bank import Bank, Member
 from vae_core.data import PreparedData
@@ -38,7 +40,7 @@ def study(slots: int | str = "auto", **changes: Any) -> StudySpec:
 
 
 class OneEngine:
-    """What :func:`frozen_width` asks of a fleet."""
+    """The part of a fleet that :func:`frozen_width` uses."""
 
     def __init__(self, seconds: dict[int, float]) -> None:
         self.seconds, self.asked = seconds, list[tuple[int, ...]]()
@@ -90,7 +92,7 @@ def test_a_model_that_cannot_be_timed_freezes_nothing(tmp_path: Path, digits: Pr
     fleet: Any = OneEngine({})
     journal = Journal(tmp_path / "j")
     assert frozen_width(study(), PLAN, fleet, digits, journal) == 1
-    assert not [event for event in journal.events if event.kind == "slots"]
+    assert not [entry for entry in journal.entries if isinstance(entry.event, SlotsChosen)]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,5 @@ def test_the_frozen_width_says_what_was_timed(tmp_path: Path, digits: PreparedDa
     fleet: Any = OneEngine({1: 1e-5, 5: 4e-6})
     journal = Journal(tmp_path / "j")
     frozen_width(study(), PLAN, fleet, digits, journal)
-    (event,) = (event for event in journal.events if event.kind == "slots")
-    timed = {"1": 1e-5, "5": 4e-6}
-    assert event.data == {"device": "cpu", "width": 5, "seconds_per_image": timed}
+    (event,) = (e.event for e in journal.entries if isinstance(e.event, SlotsChosen))
+    assert event == SlotsChosen("cpu", 5, {"1": 1e-5, "5": 4e-6})
