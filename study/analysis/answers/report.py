@@ -311,7 +311,7 @@ class _Answers:
 
     def notes(self, warnings: Iterable[str]) -> list[str]:
         """All notes; every other answer has to be computed before them."""
-        found = self.attempt(
+        found: list[str] = self.attempt(
             "The notes on the numbers",
             lambda: notes(
                 self._trials,

@@ -1,0 +1,105 @@
+"""Tables and report of a study whose journal an earlier version wrote: equal to what it made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from study.analysis import build_report, build_tables, summary
+from study.analysis.records.tables import arm_roles
+from study.journal import read_entries
+
+FIXTURE = Path(__file__).parents[1] / "journal" / "format1"
+REWORDED = {"none is honest at": "none covers 95 % at"}
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pa.Table]:
+    return build_tables(read_entries(FIXTURE / "finished"))
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FIXTURE / "report.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def now(tables: dict[str, pa.Table]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(summary(build_report(tables))))
+    return found
+
+
+def same(old: Any, new: Any, where: str = "report") -> None:
+    """That ``new`` has all that ``old`` has; it may have further keys."""
+    if isinstance(old, dict):
+        assert isinstance(new, dict), where
+        for key, value in old.items():
+            assert key in new, f"{where}.{key}"
+            same(value, new[key], f"{where}.{key}")
+    elif isinstance(old, list):
+        assert len(old) == len(new), where
+        for i, (one, other) in enumerate(zip(old, new, strict=True)):
+            same(one, other, f"{where}[{i}]")
+    else:
+        for earlier, later in REWORDED.items():
+            old = old.replace(earlier, later) if isinstance(old, str) else old
+        assert old == new, where
+
+
+@pytest.mark.parametrize("name", ["records", "trials"])
+def test_tables_are_equal_to_the_last_bit(tables: dict[str, pa.Table], name: str) -> None:
+    old, new = pq.read_table(FIXTURE / f"{name}.parquet"), tables[name]
+    assert new.schema.equals(old.schema)  # names, order and types of the columns
+    for column in old.column_names:
+        assert new[column].equals(old[column]), column
+    facts = [json.loads(table.schema.metadata[b"study"]) for table in (old, new)]
+    same(*facts)
+
+
+def test_an_arm_that_searches_the_weight_is_hand_tuned_now(
+    tables: dict[str, pa.Table], before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    roles = arm_roles(tables["trials"])
+    assert {arm: role.why for arm, role in roles.items() if role.hand_tuned} == {
+        "random": "searches beta", "tpe": "searches beta", "weighted": "searches k",
+    }  # fmt: skip
+    assert [arm for arm, role in roles.items() if not role.hand_tuned] == ["optimal"]
+    old, new = ({arm["arm"]: arm["automatic"] for arm in r["arms"]} for r in (before, now))
+    assert {arm for arm in old if old[arm] != new[arm]} == {"weighted"}
+    pairs = [(c["hand"], c["automatic"]) for c in now["comparisons"]]
+    assert pairs == [("random", "optimal"), ("tpe", "optimal"), ("weighted", "optimal")]
+    assert now["ratio_to"] == "optimal"
+    assert (
+        "Hand-tuned: random (searches beta), tpe (searches beta), weighted (searches k)."
+        in (now["notes"])
+    )
+
+
+def test_the_report_has_every_number_it_had(before: dict[str, Any], now: dict[str, Any]) -> None:
+    assert set(before) <= set(now)
+    for report in (before, now):
+        for arm in [*report["arms"], *report["plane"]["landings"], *report["curves"],
+                    *report["second_curves"]]:  # fmt: skip
+            if arm["arm"] == "weighted":
+                del arm["automatic"]
+    # What depends on which arms are hand-tuned: compared below where the pair is still one.
+    depends = {
+        "verdict", "remarks", "notes", "comparisons", "second_comparisons", "break_even",
+        "second_break_even", "narrowed", "non_inferiority",
+    }  # fmt: skip
+    for key in before.keys() - depends:
+        same(before[key], now[key], key)
+    for key in depends - {"verdict", "remarks", "notes", "narrowed"}:
+        ends = ("arm", "against") if "break_even" in key else ("hand", "automatic")
+        old, new = ({tuple(c[end] for end in ends): c for c in r[key]} for r in (before, now))
+        kept = [pair for pair in old if pair[1] == "optimal"]
+        assert kept
+        for pair in kept:
+            same(old[pair], new[pair], f"{key} {pair}")
+    assert now["failures"] == []
