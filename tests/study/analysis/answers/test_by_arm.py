@@ -55,14 +55,8 @@ def test_arms_have_what_the_report_says_as_numbers(whole: Any) -> None:
         "study.break_even": "tpe is as it is.",
     }
     assert answers["sigma"].tags["study.arm_kind"] == "automatic"
-<<<<<<< HEAD
-    assert answers["tpe"].text.startswith(
-        "**Hand-tuned** (searches beta): fixed_beta with beta=3.5."
-    )
-=======
     beginning = "**Hand-tuned** (searches beta): fixed_beta with beta=3.5."
     assert answers["tpe"].text.startswith(beginning)
->>>>>>> analysis
     assert "9.10 [8.85, 9.35] over 3 seeds." in answers["tpe"].text
     assert "3,500 images, 3.5 times those of sigma" in answers["tpe"].text
     assert "tpe is as it is" in answers["tpe"].text
