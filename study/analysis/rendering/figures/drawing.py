@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,50 +19,78 @@ from study.analysis.rendering.figures.chart import Figure
 
 _PAINTER = Path(__file__).with_name("painter.py")
 _PAINTERS = 2
+_LONGEST = 300
+"""Characters of an error at most: Vega's hold whole stack traces."""
 
 
 def prepare() -> None:
-    """Begin to make what every page takes, while its study is still being read."""
+    """Start making what every page takes, while its study is still being read."""
     _bundling()
 
 
 @cache
 def vega() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, fit to stand in a page."""
+    """Vega, Vega-Lite and vega-embed as one script, safe to embed in a page.
+
+    Raises:
+        RuntimeError: vl-convert could not make it.
+    """
     process = _bundling()
-    script, said = process.communicate()
-    _check(process, said)
+    script, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the page's script could not be made:\n{errors}")
     return script.replace("</script", "<\\/script")
 
 
 @contextmanager
-def writing(figures: Sequence[Figure], folder: Path) -> Iterator[None]:
+def writing(figures: Sequence[Figure], folder: Path) -> Iterator[dict[str, str]]:
     """Write pictures and data of ``figures`` to ``folder`` while the block runs.
 
-    Raises:
-        RuntimeError: a picture could not be drawn.
+    Yields:
+        A mapping that is filled when the block ends: name of a figure -> why its picture could
+        not be drawn.
     """
     shown = [figure for figure in figures if figure.chart is not None]
-    jobs = [[str(folder / f"{figure.name}.png"), figure.picture()] for figure in shown]
+    jobs = [(figure.name, figure.picture()) for figure in shown]
     jobs.sort(key=lambda job: -len(str(job[1])))  # the longest first, in turn to each painter
-    painters = [_paint(share) for n in range(_PAINTERS) if (share := jobs[n::_PAINTERS])]
+    painters = [_Painter(share, folder) for n in range(_PAINTERS) if (share := jobs[n::_PAINTERS])]
+    missing: dict[str, str] = {}
     try:
         for figure in shown:
             (folder / f"{figure.name}.csv").write_text(figure.csv(), encoding="utf-8")
-        yield
+        yield missing
     finally:
-        ended = [(process, process.communicate()[1]) for process in painters]
-    for process, said in ended:
-        _check(process, said)
+        for painter in painters:
+            missing.update(painter.finish())
 
 
-def _paint(jobs: Sequence[Sequence[Any]]) -> subprocess.Popen[str]:
-    process = _start("pictures")
-    assert process.stdin is not None
-    json.dump(jobs, process.stdin)  # it reads all before it writes anything
-    process.stdin.close()
-    process.stdin = None  # else communicate would close it again
-    return process
+class _Painter:
+    """A process that draws pictures into a folder, one after the other."""
+
+    def __init__(self, jobs: Sequence[tuple[str, Mapping[str, Any]]], folder: Path) -> None:
+        self._files = {name: folder / f"{name}.png" for name, _ in jobs}
+        self._process = _start("pictures")
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError):  # it has died: finish() says of what
+            json.dump([(str(self._files[name]), spec) for name, spec in jobs], stdin)
+        with suppress(BrokenPipeError):
+            stdin.close()
+        self._process.stdin = None  # else communicate would close it again
+
+    def finish(self) -> dict[str, str]:
+        """Wait until it ends; name -> why there is no picture. Earlier ones are removed."""
+        output, errors = self._process.communicate()
+        lines = (line for line in output.splitlines(keepends=True) if line.endswith("\n"))
+        drawn: dict[str, str] = dict(map(json.loads, lines))
+        died = f"the drawing process ended with status {self._process.returncode}: {errors}"
+        missing = {}
+        for name, file in self._files.items():
+            if error := drawn.get(str(file), died):
+                missing[name] = textwrap.shorten(error, _LONGEST, placeholder=" ...")
+                with suppress(OSError):
+                    file.unlink()
+        return missing
 
 
 @cache
@@ -78,8 +107,3 @@ def _start(what: str) -> subprocess.Popen[str]:
         text=True,
         encoding="utf-8",
     )
-
-
-def _check(process: subprocess.Popen[str], said: str) -> None:
-    if process.returncode:
-        raise RuntimeError(f"charts could not be drawn:\n{said}")

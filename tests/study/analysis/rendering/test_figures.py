@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pyarrow as pa
 import pytest
 import vl_convert
@@ -191,14 +192,82 @@ def test_a_figure_is_written_as_picture_and_table(whole: Any, tmp_path: Path) ->
     assert [row["seed"] for row in rows if row["arm"] == "tpe"] == ["101", "102", "103", ""]
 
 
-def test_a_picture_that_cannot_be_drawn_is_an_error(whole: Any, tmp_path: Path) -> None:
-    figure = drawn(whole, tmp_path)["confirm"]
+def test_a_picture_that_cannot_be_written_is_missing_and_the_others_are_there(
+    whole: Any, tmp_path: Path
+) -> None:
+    found = drawn(whole, tmp_path)
     (tmp_path / "confirm.png").mkdir()
-    with (
-        pytest.raises(RuntimeError, match=r"could not be drawn:[\s\S]*Is a directory"),
-        drawing.writing([figure], tmp_path),
-    ):
+    with drawing.writing([found["confirm"], found["search"]], tmp_path) as missing:
         pass
+    assert list(missing) == ["confirm"]
+    assert "Is a directory" in missing["confirm"]
+    assert (tmp_path / "search.png").is_file()
+    assert (tmp_path / "confirm.csv").is_file()
+
+
+def test_a_chart_that_vega_refuses_has_no_picture_not_even_an_earlier_one(
+    whole: Any, tmp_path: Path
+) -> None:
+    found = drawn(whole, tmp_path)
+    chart = alt.Chart().mark_point().transform_filter("datum.value ===")
+    bad = replace(found["confirm"], chart=alt.LayerChart(layer=[chart]))
+    (tmp_path / "confirm.png").write_bytes(b"drawn before")
+    with drawing.writing([bad, found["search"]], tmp_path) as missing:
+        assert not missing, "known at the end"
+    assert list(missing) == ["confirm"]
+    assert "Error" in missing["confirm"]
+    assert len(missing["confirm"]) <= 300
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["search.png"]
+
+
+PAINTERS = {
+    "killed at its start": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "without vl-convert": "import vl_convert_that_is_not_there",
+}
+
+
+@pytest.mark.parametrize("painter", PAINTERS.values(), ids=PAINTERS)
+def test_a_painter_that_dies_draws_nothing_and_stops_nothing(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, painter: str
+) -> None:
+    found = drawn(whole, tmp_path)
+    script = tmp_path / "painter.py"
+    script.write_text(painter)
+    monkeypatch.setattr(drawing, "_PAINTER", script)
+    large = [replace(figure, rows=[*figure.rows] * 1000) for figure in found.values()]
+    with drawing.writing(large, tmp_path) as missing:  # more than a pipe holds
+        pass
+    assert set(missing) == {name for name, figure in found.items() if figure.chart is not None}
+    assert all("the drawing process ended with status" in why for why in missing.values())
+
+
+def test_a_figure_that_raises_says_so_and_the_others_stand(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Figure:
+        raise ZeroDivisionError("no rows to divide by")
+
+    sound = drawn(whole, tmp_path)
+    monkeypatch.setattr(learning, "draw", fail)
+    found = drawn(whole, tmp_path)
+    failed = found.pop("learning")
+    assert (failed.title, failed.chart, failed.rows) == (sound.pop("learning").title, None, [])
+    assert failed.why == "could not be drawn: ZeroDivisionError: no rows to divide by"
+    for name, figure in found.items():
+        assert (figure.chart is None) == (sound[name].chart is None)
+        assert figure.rows == sound[name].rows
+
+
+def test_a_chart_that_altair_refuses_says_so(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Figure:
+        return learning.HEADING.figure("", alt.LayerChart(layer=[object()]), [])
+
+    monkeypatch.setattr(learning, "draw", refused)
+    failed = drawn(whole, tmp_path)["learning"]
+    assert failed.chart is None
+    assert failed.why.startswith("could not be drawn: ")
 
 
 def test_the_same_records_give_the_same_figures(whole: Any, tmp_path: Path) -> None:

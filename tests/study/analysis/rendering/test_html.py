@@ -17,7 +17,8 @@ from PIL import Image
 
 from study.analysis import build_report, build_tables
 from study.analysis.rendering.figures.catalogue import figures
-from study.analysis.rendering.page.html import PICTURES, as_html
+from study.analysis.rendering.page.galleries import PICTURES
+from study.analysis.rendering.page.html import as_html
 from study.analysis.rendering.tables.catalogue import tables as text_tables
 
 Make = Callable[..., Any]
@@ -184,7 +185,7 @@ def test_pictures_beyond_the_page_s_size_are_named(make_stream: Make, tmp_path: 
     )
     tree = Tree(page_of(stream, tmp_path))
     assert len(list(tree.all("img"))) == 1
-    assert "Left out for the page's size, in the study's folder: a/large.png." in tree.text
+    assert "Left out to limit the page's size, in the study's folder: a/large.png." in tree.text
 
 
 @pytest.mark.parametrize("how", ["absolute", "upwards", "by a link", "gone", "no picture"])
@@ -202,7 +203,7 @@ def test_files_outside_of_the_study_are_not_shown(
     with_pictures(stream, {101: {"samples": path[how]}})
     tree = Tree(page_of(stream, home))
     assert not list(tree.all("img"))
-    assert "What the models draw" not in tree.text
+    assert "Pictures from the models" not in tree.text
 
 
 def test_two_thousand_trials_stay_below_five_mebibytes(make_stream: Make, tmp_path: Path) -> None:
