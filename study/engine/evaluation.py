@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from study.engine.config import EngineConfig
-from study.spec import DISTANCES, EvaluationSpec
+from study.metrics import metric
+from study.spec import EvaluationSpec
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
 from vae_core.evaluation import (
@@ -163,7 +164,7 @@ class Evaluation:
 
     def objective_on(self, split: str, model: VAE, check: Callable[[], None]) -> dict[str, float]:
         """The study's objective on ``split``, where it is a distance of samples; else nothing."""
-        network = DISTANCES.get(self.objective)
+        network = metric(self.objective).network
         if network is None:
             return {}
         gauge = self.gauges[network]
