@@ -11,6 +11,7 @@ from study.journal.files import FOLDER
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+NAME_RULE = "use letters, digits, - and _, at most 100, and begin with a letter or a digit"
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 TRIALS = "trials"
 """The folder of trials in a study's own."""
@@ -65,8 +66,7 @@ class StudyHome:
         if not NAME.fullmatch(self.name) or self.name in RESERVED:
             raise HomeError(
                 f"'{self.name}' cannot be a study's name",
-                remedy="use up to 100 letters, digits, '_' and '-', beginning with a letter or "
-                f"digit; {' and '.join(RESERVED)} are taken",
+                remedy=f"{NAME_RULE}; {' and '.join(RESERVED)} are taken",
             )
 
     @property

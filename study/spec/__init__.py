@@ -5,6 +5,7 @@ Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`
 the core.
 """
 
+from study.metrics import OBJECTIVES
 from study.spec.arms import (
     REDUCTIONS,
     ArmSpec,
@@ -17,7 +18,7 @@ from study.spec.arms import (
 from study.spec.difference import Difference, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
-from study.spec.evaluation import DISTANCES, OBJECTIVES, EvaluationSpec, SecondStageSpec
+from study.spec.evaluation import EvaluationSpec, SecondStageSpec
 from study.spec.fairness import warnings
 from study.spec.images import check_images, training_steps
 from study.spec.loading import load_spec
@@ -35,7 +36,6 @@ from study.spec.resolving import resolve
 from study.spec.roles import arm_roles
 
 __all__ = [
-    "DISTANCES",
     "OBJECTIVES",
     "PRUNERS",
     "REDUCTIONS",

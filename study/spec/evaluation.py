@@ -6,24 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from study.metrics import Network
 from study.spec.base import Number, Section, Whole
 from study.spec.errors import fault
 
-Network = Literal["classifier", "inception"]
 Generator = Literal["prior", "mixture", "second_stage"]
-Objective = Literal["calibrated_elbo", "bits_per_dim", "frechet_classifier_gen1", "fid_gen1"]
-
-OBJECTIVES: tuple[Objective, ...] = (
-    "calibrated_elbo",
-    "bits_per_dim",
-    "frechet_classifier_gen1",
-    "fid_gen1",
-)
-DISTANCES: dict[str, Network] = {
-    "frechet_classifier_gen1": "classifier",
-    "fid_gen1": "inception",
-}
-"""Objectives that are distances of samples from the data, and whose features they need."""
 
 
 def _once(names: list[str]) -> list[str]:

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from study.journal.home import RESERVED
+from study.journal.home import NAME, NAME_RULE, RESERVED
+from study.metrics import OBJECTIVES, depends_on_beta
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
 from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
-from study.spec.evaluation import DISTANCES, OBJECTIVES, EvaluationSpec, Objective
+from study.spec.evaluation import EvaluationSpec
 from vae_core.errors import nearest
-
-# Terms of the training loss: which of two models is better by them is a matter of beta.
-_DEPENDENT = {
-    *("loss", "elbo", "nelbo", "negative_elbo", "nll", "S", "S1", "R", "sse", "mse", "mae", "rmse"),
-    *("kl", "reconstruction", "recon", "sigma", "sigma2", "gamma", "beta", "k"),
-}
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_NAME_RULE = "use letters, digits, - and _, at most 100, and begin with a letter or a digit"
 
 
 class DataSpec(Named):
@@ -108,7 +99,7 @@ class StudySpec(Section):
     data: DataSpec = Field(description="a dataset's name, or its name and settings")
     model: ModelSpec = Field(description="the model: its name, latent size and settings")
     training: TrainingSpec = Field(description="how a trial trains, e.g. training: {epochs: 20}")
-    objective: Objective = Field(
+    objective: str = Field(
         default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}"
     )
     # Set before the study runs: one set afterwards would prove whatever is wanted.
@@ -144,8 +135,8 @@ class StudySpec(Section):
     @field_validator("name")
     @classmethod
     def _folder_name(cls, value: str) -> str:
-        if not _NAME.fullmatch(value):
-            raise fault(f"'{value}' cannot be a study's name", _NAME_RULE)
+        if not NAME.fullmatch(value):
+            raise fault(f"'{value}' cannot be a study's name", NAME_RULE)
         if value in RESERVED:
             raise fault(f"'{value}' is a folder beside the studies' own", "give another name")
         return value
@@ -154,8 +145,7 @@ class StudySpec(Section):
     @classmethod
     def _independent(cls, value: Any) -> Any:
         if isinstance(value, str) and value not in OBJECTIVES:
-            term = value.rpartition("/")[2]
-            if term in _DEPENDENT or term.lower() in _DEPENDENT:
+            if depends_on_beta(value):
                 what = (
                     f"objective '{value}' depends on beta: it is a part of the loss that beta "
                     "weighs, so arms of different beta cannot be compared on it"
@@ -183,13 +173,13 @@ class StudySpec(Section):
             remedy = "give one at least, e.g. arms: {learned: {balancer: learned_sigma}}"
             raise fault("there is no arm", remedy)
         for name in value:
-            if not _NAME.fullmatch(name):
-                raise fault(f"'{name}' cannot be an arm's name", _NAME_RULE, name)
+            if not NAME.fullmatch(name):
+                raise fault(f"'{name}' cannot be an arm's name", NAME_RULE, name)
         return value
 
     @model_validator(mode="after")
     def _measured_objective(self) -> Self:
-        network = DISTANCES.get(self.objective)
+        network = OBJECTIVES[self.objective].network
         if network is None:
             return self
         for key, needed in (("features", network), ("generators", "prior")):
