@@ -6,8 +6,8 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -100,26 +100,22 @@ def test_every_file_named_is_there(document: Path) -> None:
 
 
 def resolves(name: str) -> bool:
-    """Whether a dotted name is a module, or an attribute in one."""
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        for attribute in parts[length:]:
-            found = getattr(found, attribute, None)
-        return found is not None
-    return False
+    """Whether a dotted name is a module, or an attribute of one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        if find_spec(name) is not None:
+            return True
+    except ModuleNotFoundError:  # what is before the last dot is no module
+        return False
+    return hasattr(importlib.import_module(module), attribute)
 
 
 @every_document
 def test_every_module_named_is_there(document: Path) -> None:
-    tracking = "".join(path.read_text() for path in (ROOT / "study" / "tracking").glob("*.py"))
-    for name in set(
-        re.findall(r"(?<![\w/.])(?:study|vae_core|benchmarks)(?:\.\w+)+", read(document))
-    ):
-        tag = f'"{name}"' in tracking
+    code = "".join(path.read_text() for path in (ROOT / "study").rglob("*.py"))
+    dotted = r"(?<![\w/.])(?:study|vae_core|benchmarks)(?:\.\w+)+"
+    for name in set(re.findall(dotted, read(document))):
+        tag = f'"{name}"' in code  # of an MLflow run
         assert tag or resolves(name), f"{document} names {name}: not there"
 
 
