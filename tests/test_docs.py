@@ -1,39 +1,72 @@
-"""What the documents show, run."""
+"""What the documents show and name: run, loaded, or found."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 
-from study.spec import arm_roles, load_spec, warnings
+from study import metrics
+from study.cli import main
+from study.spec import PRUNERS, SAMPLERS, arm_roles, load_spec, warnings
 from vae_core.balancers import BALANCERS
+from vae_core.data import SOURCES
 from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, check_model
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+)
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 
 
-def blocks(document: str, language: str) -> list[str]:
-    text = (ROOT / document).read_text()
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+def read(document: Path | str) -> str:
+    return (ROOT / document).read_text()
+
+
+def blocks(document: Path | str, language: str = "") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", read(document), re.DOTALL)
+
+
+def spans(document: Path | str) -> set[str]:
+    """What a document has in backticks, outside of blocks."""
+    text = re.sub(r"```.*?```", "", read(document), flags=re.DOTALL)
+    return set(re.findall(r"`([^`\n]+)`", text))
 
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for block in blocks("docs/studies.md", "python"):
-        name = block.split()[1]
-        (tmp_path / name).write_text(block)
-        sys.modules.pop(name.removesuffix(".py"), None)
+    """The Python blocks that begin with a file's name, each as that file."""
+    for document in ("docs/studies.md", "docs/changing.md"):
+        for block in blocks(document, "python"):
+            named = re.match(r"# (\w+)\.py\b", block)
+            if named:
+                (tmp_path / f"{named[1]}.py").write_text(block)
+                sys.modules.pop(named[1], None)
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
 @pytest.mark.usefixtures("modules")
-def test_the_guides_own_model_and_balancer_keep_their_contracts() -> None:
+def test_the_guides_own_model_and_balancers_keep_their_contracts() -> None:
     check_model(MODELS.get("my_vae:Linear"), ImageShape(1, 8, 8), 3)
-    assert BALANCERS.get("my_balancer:HalfMse").name == "half_mse"  # the registry checks it
+    for path, name in (("my_balancer:HalfMse", "half_mse"), ("geco:Geco", "geco")):
+        assert BALANCERS.get(path).name == name  # the registry checks it
+
+
+def test_the_guides_metric_is_a_row_of_the_table() -> None:
+    (row,) = (span for span in spans("docs/changing.md") if span.startswith("Metric("))
+    (found,) = eval(f"({row})", vars(metrics))
+    assert found.name == "psnr"
+    assert found.name not in metrics.METRICS
 
 
 def test_the_readmes_study_is_a_study(tmp_path: Path) -> None:
@@ -44,11 +77,133 @@ def test_the_readmes_study_is_a_study(tmp_path: Path) -> None:
     assert warnings(spec, arm_roles(spec)) == []
 
 
-@pytest.mark.parametrize(
-    "document", sorted(p.relative_to(ROOT) for p in ROOT.glob("**/*.md") if ".venv" not in p.parts)
-)
+@every_document
 def test_links_lead_somewhere(document: Path) -> None:
-    text = (ROOT / document).read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        if not target.startswith("http"):
-            assert (ROOT / document.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(document)):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = document.parent / path if path else document
+        assert (ROOT / linked).exists(), f"{document} links to {target}, which is not there"
+        headings = re.findall(r"^#+ (.*)$", read(linked), re.MULTILINE) if anchor else []
+        slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, f"{document} links to {target}: no such heading"
+
+
+@every_document
+def test_every_file_named_is_there(document: Path) -> None:
+    folders = "study|vae_core|tests|docs|search_spaces|benchmarks"
+    new = set(re.findall(r"Write `([\w./]+)`", read(document)))
+    for named in re.findall(rf"(?<![\w/.~-])(?:{folders})/[\w./-]*", read(document)):
+        path = named.rstrip(".")
+        assert path in new or (ROOT / path).exists(), f"{document} names {path}: not there"
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        if find_spec(name) is not None:
+            return True
+    except ModuleNotFoundError:  # what is before the last dot is no module
+        return False
+    return hasattr(importlib.import_module(module), attribute)
+
+
+@every_document
+def test_every_module_named_is_there(document: Path) -> None:
+    code = "".join(path.read_text() for path in (ROOT / "study").rglob("*.py"))
+    dotted = r"(?<![\w/.])(?:study|vae_core|benchmarks)(?:\.\w+)+"
+    for name in set(re.findall(dotted, read(document))):
+        tag = f'"{name}"' in code  # of an MLflow run
+        assert tag or resolves(name), f"{document} names {name}: not there"
+
+
+def test_the_tree_lists_every_package() -> None:
+    listed = {
+        line.split()[0]
+        for block in blocks("docs/architecture.md")
+        for line in block.splitlines()
+        if re.match(r"(study|vae_core)/", line)
+    }
+    packages = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for name in ("study", "vae_core")
+        for path in (ROOT / name).rglob("__init__.py")
+    }
+    assert not (missing := packages - listed), f"add to docs/architecture.md: {sorted(missing)}"
+    assert not (gone := listed - packages), f"remove from docs/architecture.md: {sorted(gone)}"
+
+
+def commands(document: Path) -> Iterator[str]:
+    """Command lines, of the blocks and in backticks, without comments."""
+    lines = [line for block in blocks(document, r"\w*") for line in block.splitlines()]
+    lines += [line for line in read(document).splitlines() if line.startswith("    ")]
+    for text in [*lines, *spans(document)]:
+        yield text.partition(" #")[0].strip()
+
+
+@every_document
+def test_every_verb_and_option_shown_is_there(document: Path) -> None:
+    for text in commands(document):
+        found = re.search(r"(?:^|&& )(?:\.venv/bin/)?study ([a-z]+\b.*)", text)
+        if found is None:
+            continue
+        command: click.Command = main
+        words = found[1].split()
+        while isinstance(command, click.Group) and words:
+            name = words.pop(0)
+            assert name in command.commands, f"{document}: {text}: no verb '{name}'"
+            command = command.commands[name]
+        known = {option for parameter in command.params for option in parameter.opts}
+        given = set(re.findall(r"(?<=\s)--[a-z-]+", f" {' '.join(words)}"))
+        assert given <= known, f"{document}: {text}: no option {given - known}"
+
+
+@every_document
+def test_every_make_target_shown_is_there(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for text in commands(document):
+        found = re.match(r"make ([a-z][a-z-]*)$", text)
+        assert found is None or found[1] in targets, f"{document}: no target '{text}'"
+
+
+def test_every_verb_is_shown() -> None:
+    shown = "\n".join(text for document in DOCUMENTS for text in commands(document))
+    missing = [name for name in main.commands if f"study {name}" not in shown]
+    assert not missing, f"show in README.md: {missing}"
+
+
+def test_every_metric_is_explained() -> None:
+    text = read("docs/metrics.md")
+
+    def explained(metric: metrics.Metric) -> bool:
+        head, _, tail = metric.name.partition("_")
+        if metric.network:  # explained by distance and by what is compared
+            named = f"`{head}`" in text or f"`{head}_" in text
+            return named and f"`{metric.name.rpartition('_')[2]}`" in text
+        return f"`{metric.name}`" in text or (f"`{head}_" in text and f"`_{tail}`" in text)
+
+    missing = [metric.name for metric in metrics.METRICS.values() if not explained(metric)]
+    assert not missing, f"add a row to docs/metrics.md: {missing}"
+
+
+def test_the_study_file_names_every_dataset_model_sampler_and_pruner() -> None:
+    known = {*SOURCES.names(), *MODELS.names(), *SAMPLERS, *PRUNERS}
+    missing = known - spans("docs/studies.md")
+    assert not missing, f"name in docs/studies.md: {sorted(missing)}"
+
+
+def test_the_table_of_balancers_is_true() -> None:
+    rows = re.findall(
+        r"^\| (`.*)$", read("docs/studies.md").partition("**Balancers**")[2], re.MULTILINE
+    )
+    for row in rows:
+        names, *_, hyperparameters, trade_off, _ = (
+            re.findall(r"`(\w+)`", cell) for cell in row.split(" |")
+        )
+        for name in names:
+            declared = BALANCERS.get(name).hyperparameters
+            assert {*hyperparameters} == declared.keys(), f"docs/studies.md: {name}"
+            found = [key for key, value in declared.items() if value.trade_off]
+            assert trade_off == found, f"docs/studies.md: what sets the trade-off of {name}"
