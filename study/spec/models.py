@@ -99,9 +99,7 @@ class StudySpec(Section):
     data: DataSpec = Field(description="a dataset's name, or its name and settings")
     model: ModelSpec = Field(description="the model: its name, latent size and settings")
     training: TrainingSpec = Field(description="how a trial trains, e.g. training: {epochs: 20}")
-    objective: str = Field(
-        default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}"
-    )
+    objective: str = Field(default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}")
     # Set before the study runs: one set afterwards would prove whatever is wanted.
     margin: Number | None = Field(
         default=None,
