@@ -1,4 +1,4 @@
-"""An engine that trains nothing, and a study for it, for timing everything else."""
+"""An engine that trains nothing, and a study for it, to time everything else."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from vae_core.precision import Precision
 
 CLEARLY = 1.15
-"""How many times as fast a wider bank has to be: less may be noise, and is not worth its memory."""
+"""How many times as fast a wider bank must be: less may be noise, and is not worth its memory."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ class EngineConfig:
     keep: str
     """Checkpoints that stay while a trial runs: ``all``, else the last two."""
     weights: str | None
-    """The file of the Inception network's weights, if the study asks for its features."""
+    """The file of the Inception network's weights, if the study uses its features."""
     precision: Precision = "float32"
     """Of matrix products and convolutions in training."""

@@ -1,4 +1,4 @@
-"""Who is to blame for an exception: a trial's own code, or nobody.
+"""Which trial an exception is blamed on.
 
 An exception while several trials share a bank is blamed on none of them until it recurs: all
 resume from their newest checkpoints, and each is a suspect, trained alone up to its next report. A
@@ -32,7 +32,7 @@ class Faults:
         self._slots, self._banks, self._device = slots, banks, device
 
     def handle(self, runs: list[TrialRun], error: Exception) -> None:
-        """Crash the trial that is to blame for an exception, or have all involved try again.
+        """Crash the trial that is to blame for an exception, or requeue all that are involved.
 
         Args:
             runs: those that were training, or being evaluated.

@@ -12,7 +12,7 @@ from vae_core.atomic import atomic_write
 
 
 def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
-    """The file of weights in ``store``; None where the study asks for no features of Inception.
+    """The file of weights in ``store``; None where the study uses no features of Inception.
 
     The file that the environment names, else the one in the store already, else torch-fidelity's
     own download. The network is built from it once: a wrong file is an error before anything runs.

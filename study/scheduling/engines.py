@@ -24,7 +24,7 @@ def running_engines(
     conductor: Conductor,
     note: Note,
 ) -> Iterator[Fleet]:
-    """Engines that train what ``conductor`` hands out, and whose slots it knows then.
+    """Start engines for ``conductor``, and set how many slots it may use.
 
     At the end they are stopped, and their time accounts recorded.
 

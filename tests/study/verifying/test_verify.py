@@ -20,7 +20,7 @@ from study.cli import main
 from study.engine import checkpoints
 from study.engine.config import EngineConfig
 from study.engine.engine import Engine
-from study.engine.trial_run import Run
+from study.engine.trial_run import TrialRun
 from study.journal import Journal, StudyHome
 from study.spec import StudySpec, resolve
 from study.verifying.retrain import VerificationError, VerificationFailedError
@@ -182,13 +182,13 @@ class TestAgreement:
         self, small, width, monkeypatch
     ):
         placed: list[tuple[str, int]] = []
-        enter = Run.enter
+        enter = TrialRun.enter
 
-        def spied(run: Run, bank: Any) -> None:
+        def spied(run: TrialRun, bank: Any) -> None:
             enter(run, bank)
             placed.append((run.trial, run.row))
 
-        monkeypatch.setattr(Run, "enter", spied)
+        monkeypatch.setattr(TrialRun, "enter", spied)
         before, said, threads = files(small), list[str](), torch.get_num_threads()
         found = api.verify("small", home=small.studies, say=said.append)
         assert files(small) == before
