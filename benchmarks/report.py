@@ -1,11 +1,11 @@
-"""What it takes to report a large study: time, memory and size of `study report`.
+"""What a report of a large study takes: time, memory and size of `study report`.
 
     TMPDIR=/dev/shm python -m benchmarks.report --trials 2000 --reports 100
 
 Conductor and journal are the product's and write a whole study: random and TPE searches, one under
 Hyperband beside the trials asked for, automatic arms, confirm runs with their files. The reports
 are made up, with the metrics and the pictures of the quickstart's. Then the command runs as a
-process of its own, several times. Every report is flushed to disk: in memory that costs nothing.
+process of its own, several times. Every report is flushed to disk: in memory that takes no time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -33,8 +33,10 @@ from PIL import Image
 
 from benchmarks.paired import table_head, table_line
 from study.journal import Journal, StudyHome
+from study.journal.events import EngineChanged, LaunchBegan, StudyDescribed, StudyFinished
 from study.search import Conductor, Request
 from study.spec import StudySpec
+from study.spec.roles import arm_roles
 
 NAME, DIMS, ENGINES = "large", 64, 4
 SECONDS, MEMORY, PAGE = 10.0, 1024, 5.0
@@ -49,7 +51,7 @@ FEATURES = {
     "n": 297,
 }
 PICTURES = ("reconstructions", "interpolations", "uncertainty", "samples", "samples_uncertainty")
-CLOSELY = {
+FINAL_METRICS = {
     "discretised_bits_per_dim": 4.7, "coverage_50": 0.5, "coverage_90": 0.9, "coverage_95": 0.95,
     "calibration_error": 0.01, "nll": -40.0, "smoothness": 1.4,
     **{f"{what}_classifier_{of}": 0.5
@@ -124,8 +126,8 @@ class MadeUp:
     def _end(self, request: Request, elbo: float, rate: float) -> dict[str, Any]:
         end = {"state": "complete", "metrics": self._measured("test", elbo, rate)}
         if request.phase == "confirm":
-            closely = {f"test/{k}": v * self._draw.gauss(1, 0.05) for k, v in CLOSELY.items()}
-            end |= {"metrics": end["metrics"] | closely, "artifacts": self._files(request.trial)}
+            final = {f"test/{k}": v * self._draw.gauss(1, 0.05) for k, v in FINAL_METRICS.items()}
+            end |= {"metrics": end["metrics"] | final, "artifacts": self._files(request.trial)}
         return end
 
     def _measured(
@@ -166,31 +168,29 @@ def write_study(studies: Path, trials: int, reports: int) -> None:
     home.make()
     home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
     journal = Journal(home.path)
-    described = {"name": spec.name, "spec": spec.to_dict(), "spec_hash": spec.hash}
-    journal.append("study", {**described, "code_version": "1", "data": {}})
-    journal.append("launch", {"epoch": 1, "pid": 1, "host": "h", "command": ["study", "launch"]})
+    journal.append(StudyDescribed(NAME, spec.to_dict(), spec.hash, "1", roles=arm_roles(spec)))
+    journal.append(LaunchBegan(1, pid=1, host="h", command=["study", "launch"]))
     engines = [
-        {"engine": f"engine-{i}", "device": "cpu", "width": 1, "startup_seconds": 3.0,
-         "features": {"classifier": FEATURES}}
+        EngineChanged(f"engine-{i}", "started", "cpu", width=1, startup_seconds=3.0,
+                      features={"classifier": FEATURES})
         for i in range(ENGINES)
     ]  # fmt: skip
     for engine in engines:
-        journal.append("engine", {**engine, "state": "started"})
+        journal.append(engine)
     conductor, made_up = Conductor(spec, journal, DIMS, slots=1), MadeUp(home, reports)
     for number in range(10 * trials):
         request = conductor.next()
         if request is None:
             break
-        engine = f"engine-{number % ENGINES}"
+        name = f"engine-{number % ENGINES}"
         for step in range(1, reports + 1):
-            if conductor.report(request.trial, made_up.report(request, step, engine)):
+            if conductor.report(request.trial, made_up.report(request, step, name)):
                 break
         conductor.returned(request.trial)
     for engine in engines:
-        seconds = {"training": 1e5, "waiting": 10.0}
-        conductor.note("engine", {**engine, "state": "stopped", "seconds": seconds,
-                                  "unreported": {}})  # fmt: skip
-    conductor.note("finish", {})
+        spent = {"training": 1e5, "waiting": 10.0}
+        conductor.note(replace(engine, state="stopped", seconds=spent))
+    conductor.note(StudyFinished())
     journal.close()
 
 
@@ -207,7 +207,7 @@ class Run:
 
 
 def run_report(studies: Path) -> Run:
-    """Run the command, whose output has to be there."""
+    """Run the command once."""
     command = [sys.executable, "-m", "study", "report", NAME, "--home", str(studies)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -220,12 +220,12 @@ def run_report(studies: Path) -> Run:
 
 
 def mebibytes(*files: Path) -> float:
-    """What files take together."""
+    """The size of files together."""
     return sum(file.stat().st_size for file in files) / 2**20
 
 
 def judged(value: float, limit: float) -> str:
-    """A limit, and whether it is kept."""
+    """A limit, and whether it is met."""
     return f"<= {limit:g} {'met' if value <= limit else 'MISSED'}"
 
 

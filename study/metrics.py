@@ -1,10 +1,9 @@
-"""Every metric, once: its name, what people call it, its unit, and where it is recorded and shown.
+"""Every metric, once: its name, label and unit, and where it is recorded and shown.
 
 The tables, the figures, the page, MLflow, the model card, ``study show`` and the list of objectives
-read it here; ``docs/metrics.md`` explains each, and a test holds the two against each other. To add
-one, compute it (in :mod:`vae_core.evaluation`, called from :mod:`study.engine.evaluation` at every
-report or from :mod:`study.engine.final_evaluation` at a trial's end), add its row here, and explain
-it there.
+read it here; ``docs/metrics.md`` explains each, and a test compares the two. To add one, compute it
+(in :mod:`vae_core.evaluation`, called from :mod:`study.engine.evaluation` at every report or from
+:mod:`study.engine.final_evaluation` at a trial's end), add its row here, and explain it there.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ class Metric:
 
     Attributes:
         name: Without the split it is recorded for: ``S`` of ``validation/S``.
-        label: What sentences call it.
-        short: What heads a column.
+        label: Its name in sentences.
+        short: The heading of its columns.
         unit: "" for what has none.
         digits: After the decimal point.
         better: Which direction is, "" where neither.
-        splits: What its name is recorded under: "train", "validation", "test"; "" for what is the
-            trainer's own and has none.
-        depends_on_beta: Which of two models is better by it is a matter of beta: it cannot be an
-            objective.
+        splits: What it is recorded for: "train", "validation", "test"; "" for a quantity of
+            training that belongs to none of them.
+        depends_on_beta: Whether beta weighs it in the training loss, so that choosing by it
+            chooses beta: it cannot be an objective.
         objective: Whether a study may choose and compare by it.
         network: Whose features it is measured in, if it is a distance of images.
-        always: Whether every study has it at every report; else its column is there where it is.
+        always: Whether every study records it at every report, and so has its column.
         curve: The splits of it that ``study show`` lists.
         table: Which of the report's tables of test metrics it is in, "" for none.
-        column: What heads it there, where that is not ``short``.
+        column: Its heading there, where that is not ``short``.
     """
 
     name: str
@@ -145,7 +144,7 @@ def _distance(network: Network, distance: str, compared: str) -> Metric:
         splits=_EVALUATED if objective else ("test",),
         objective=objective,
         network=network,
-        table=f"{'fid' if acronym == 'FID' else 'frechet_classifier'}" if frechet else "",
+        table=("fid" if acronym else "frechet_classifier") if frechet else "",
     )
 
 
@@ -197,7 +196,7 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 """Every metric by name, in the order in which they are shown."""
 
 OBJECTIVES: Mapping[str, Metric] = {m.name: m for m in _ALL if m.objective}
-"""What a study may choose and compare by: none of it depends on beta."""
+"""The metrics that a study may choose and compare by; none depends on beta."""
 
 CALIBRATED_ELBO, BITS_PER_DIM = METRICS["calibrated_elbo"], METRICS["bits_per_dim"]
 
@@ -205,16 +204,16 @@ _BETA_TERMS = {
     *("s1", "elbo", "nelbo", "negative_elbo", "sse", "mae", "rmse", "kl"),
     *("reconstruction", "recon", "sigma2", "gamma", "nll"),
 }
-"""What people also call terms of the training loss."""
+"""Other common names of terms of the training loss."""
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name; one that is not known here, a user's own, goes by its name alone."""
+    """The metric of that name; a user's own, which is not listed here, is labelled by its name."""
     return METRICS.get(name) or Metric(name, name, name, better="lower")
 
 
 def depends_on_beta(name: str) -> bool:
-    """Whether ``name``, with or without a split before it, is a term that beta weighs."""
+    """Whether ``name``, with or without a split before it, is a term of the training loss."""
     term = name.rpartition("/")[2]
     known = {m.name.lower() for m in _ALL if m.depends_on_beta}
     return term.lower() in known | _BETA_TERMS
@@ -236,7 +235,7 @@ def in_table(table: str) -> list[Metric]:
 
 
 def second_objective(first: str, features: Sequence[str]) -> Metric:
-    """What is shown beside the objective called ``first``: another kind of quality, if measured.
+    """The objective shown beside the one called ``first``: another kind of quality, if measured.
 
     Likelihoods favour the balancers that maximise them; distances of samples do not.
 

@@ -1,11 +1,15 @@
-"""What a study's records say: tables, statistics, verdict and report. Runs nothing."""
+"""From a study's journal to its report: records < statistics < answers < rendering.
+
+Nothing here runs a study.
+"""
 
 from study.analysis.answers.multi_study import SeveralReport, combine, several_summary
 from study.analysis.answers.report import Report, build_report, summary
-from study.analysis.records.tables import build_tables, load, write_records
+from study.analysis.records.tables import TABLE_FILES, build_tables, load, write_records
 from study.analysis.rendering.text import as_text, render
 
 __all__ = [
+    "TABLE_FILES",
     "Report",
     "SeveralReport",
     "as_text",
