@@ -15,9 +15,9 @@ def arms(report: Report) -> TextTable:
         else ""
     )
     return TextTable(
-        f"{report.objective.heading} on test, mean over n seeds with its 95 % interval. Cost to "
-        "one model, one search and one final run, in images and in standard device seconds"
-        f"{priced(report)}{multiples}",
+        f"{report.objective.heading} on test, mean over n seeds with its 95 % interval; kind: "
+        f"{_kinds(report)}. Cost to one model, one search and one final run, in images and in "
+        f"standard device seconds{priced(report)}{multiples}",
         ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials", "images", "x", "std s",
          "x", *money_columns(report)],
         [
@@ -58,3 +58,13 @@ def settings(report: Report) -> TextTable:
         ],
         left=2,
     )
+
+
+def _kinds(report: Report) -> str:
+    """The kinds of arm, and what makes which of them hand-tuned: too long for cells."""
+    reasons: dict[str, list[str]] = {}
+    for arm in report.arms:
+        if not arm.automatic:
+            reasons.setdefault(arm.why, []).append(arm.arm)
+    listed = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+    return f"auto, or hand-tuned ({listed})" if listed else "auto"

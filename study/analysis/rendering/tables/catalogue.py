@@ -7,7 +7,10 @@ list it here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+from study.analysis.answers.attempts import Attempts, Failure
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.report import Report
 from study.analysis.rendering.tables import (
@@ -54,9 +57,20 @@ _OF_SEVERAL: Sequence[Callable[[SeveralReport], TextTable]] = (
 
 
 def tables(report: Report | SeveralReport) -> list[TextTable]:
-    """The tables of one study or of several; those without rows are left out."""
+    """The tables of one study or of several, without those that have no rows.
+
+    What could not be computed comes first, a title each: answers, and tables that raise here.
+    """
+    makers: Sequence[Callable[[Any], TextTable]]
     if isinstance(report, SeveralReport):
-        made = [make(report) for make in _OF_SEVERAL]
+        makers, failures = _OF_SEVERAL, list[Failure]()
     else:
-        made = [make(report) for make in _OF_A_STUDY]
-    return [table for table in made if table.rows]
+        makers, failures = _OF_A_STUDY, list(report.failures)
+    attempt = Attempts()
+    made = [
+        attempt(f"The table {make.__name__}", partial(make, report), TextTable("", [], []))
+        for make in makers
+    ]
+    failures += attempt.failures
+    failed = [TextTable(f"{f.title}: could not be computed: {f.error}", [], []) for f in failures]
+    return [*failed, *(table for table in made if table.rows)]

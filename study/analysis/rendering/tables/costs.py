@@ -13,6 +13,7 @@ _CRASHES = ("redone", "lost")
 
 def images_by_use(report: Report) -> TextTable:
     """Images that each arm trained on, by what they were for."""
+    redone = {paid.arm: paid.redone_images for paid in report.paid.arms}
     return TextTable(
         "Images trained on: one search and one final run make a model, further replicates and "
         "seeds measure it; pruned and failed: numbers of trials",
@@ -23,11 +24,11 @@ def images_by_use(report: Report) -> TextTable:
                 images(arm.cost.search.images if arm.cost.search else None),
                 images(arm.cost.final.images if arm.cost.final else None),
                 images(arm.cost.measurement.images if arm.cost.total else None),
-                images(paid.redone_images),
+                images(redone.get(arm.arm)),
                 str(arm.counts.get("pruned", 0)),
                 str(arm.counts.get("failed", 0)),
             ]
-            for arm, paid in zip(report.arms, report.paid.arms, strict=True)
+            for arm in report.arms
         ],
     )
 
@@ -69,7 +70,8 @@ def seconds_by_purpose(report: Report) -> TextTable:
         [f"({purpose_name(purpose)})", *blank, seconds(amount), *money(report, amount)]
         for purpose, amount in uncharged.items()
     ]
-    rows.append(["all engines", *blank, seconds(paid.engines), *money(report, paid.engines)])
+    if rows:
+        rows.append(["all engines", *blank, seconds(paid.engines), *money(report, paid.engines)])
     return TextTable(
         "Device seconds of all trials: standard (std), and billed by purpose; in brackets: charged "
         f"to no trial{priced(report)}",

@@ -13,7 +13,10 @@ from study.metrics import Metric
 
 @dataclass(frozen=True)
 class TextTable:
-    """A titled table of strings; ``left`` columns are aligned left, the others right."""
+    """A titled table of strings; ``left`` columns are aligned left, the others right.
+
+    One without columns is a title alone.
+    """
 
     title: str
     columns: Sequence[str]

@@ -15,6 +15,7 @@ from study.analysis import build_tables
 from study.analysis.rendering.figures.calibration import calibration_tables, quantiles, variances
 from study.analysis.rendering.figures.chart import Figure
 from study.analysis.rendering.figures.marks import Looks
+from study.journal.events import TrialEnded
 
 QUANTILES, VARIANCES = "calibration_quantiles", "calibration_variances"
 LEVELS = ("expected", "observed")
@@ -45,12 +46,11 @@ class Study:
     def end(self, trial: str, artifacts: Mapping[str, str]) -> None:
         self.stream.begin(trial)
         self.stream.report(trial, 1, 9.0)
-        self.stream.emit("end", trial=trial, state="complete", step=1, value=9.0, metrics={},
-                         artifacts=dict(artifacts))  # fmt: skip
+        self.stream.emit(TrialEnded(trial, "complete", 1, 9.0, artifacts=dict(artifacts)))
 
     @property
     def trials(self) -> pa.Table:
-        return build_tables(self.stream.lines)["trials"]
+        return build_tables(self.stream.entries)["trials"]
 
     def levels(self) -> dict[str, list[dict[str, list[float]]]]:
         found = calibration_tables(self.trials, self.home, QUANTILES, LEVELS)

@@ -32,7 +32,7 @@ NAMES += ["calibration", "variances"]
 
 
 def drawn(stream: Any, home: Path) -> dict[str, Figure]:
-    tables = build_tables(stream.lines)
+    tables = build_tables(stream.entries)
     return {figure.name: figure for figure in figures(build_report(tables), tables, home)}
 
 
@@ -62,7 +62,7 @@ def level(images: float | None) -> BreakEven:
 
 
 def arms_of(stream: Any) -> Sequence[ArmResult]:
-    return build_report(build_tables(stream.lines)).arms
+    return build_report(build_tables(stream.entries)).arms
 
 
 def of(rows: Sequence[Mapping[str, Any]], part: str) -> list[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ import scipy.stats
 from study.analysis import Report, as_text, build_report, build_tables, load, summary, write_records
 from study.analysis.rendering.tables.catalogue import tables
 from study.analysis.rendering.tables.table import TextTable
+from study.journal.events import ConfigurationChosen, EngineChanged, Reported, StudyFinished
 
 Make = Callable[..., Any]
 
@@ -45,7 +46,7 @@ def measured(make_stream: Make) -> Any:
 
 
 def report_of(stream: Any) -> Report:
-    return build_report(build_tables(stream.lines))
+    return build_report(build_tables(stream.entries))
 
 
 def table(report: Report, title: str) -> TextTable:
@@ -93,10 +94,9 @@ def test_a_distance_can_decide(make_stream: Make) -> None:
             metrics = {"validation/frechet_classifier_gen1": value, "validation/calibrated_elbo": 1}
             for step, away in ((1, 0.5), (2, 0.0)):
                 found = {key: seen + away for key, seen in metrics.items()}
-                stream.emit("report", trial=name, step=step, images=500 * step, seconds={},
-                            metrics=found, engine="e1.0")  # fmt: skip
+                stream.emit(Reported(name, step, 500 * step, found, {}, "e1.0"))
             stream.end(name, "complete", value, 9.0, distances(value + number / 10))
-    stream.emit("finish")
+    stream.emit(StudyFinished())
     report = report_of(stream)
     assert report.verdict[0].startswith(
         "Searching does not pay: by Frechet distance of prior samples in a local classifier's "
@@ -174,7 +174,7 @@ def test_search_trials_that_were_measured_too_are_in_no_mean(make_stream: Make) 
     stream = make_stream(evaluation={"features": ["classifier"], "trials": "all"})
     name = stream.ask("tpe", "search", 0, 1, {"beta": 1.0})
     stream.train(name, "complete", 8.0, 8.0, distances(1.0))
-    stream.emit("choice", arm="tpe", replicate=0, number=0, value=8.0)
+    stream.emit(ConfigurationChosen("tpe", 0, 0, 8.0))
     report = report_of(stream)
     assert report.arms[0].means == {}
     assert FRECHET not in titles(report)
@@ -188,13 +188,19 @@ def test_json_has_every_mean(measured: Any) -> None:
     assert values["arms"][0]["images_to_final"] == 1000
 
 
+def start_engine(stream: Any, engine: str, features: Mapping[str, Any]) -> None:
+    """Start an engine that measures distances in ``features``."""
+    stream.engine = engine
+    stream.emit(EngineChanged(engine, "started", "cpu", 2, 4.0, features=features))
+
+
 def notes(stream: Any) -> list[str]:
     return [note for note in report_of(stream).notes if "Distances in" in note]
 
 
 def test_a_note_names_network_sha_and_n(measured: Any) -> None:
-    measured.start_engine("e2.0", features={"classifier": NETWORK})
-    measured.start_engine("e3.0", features={"classifier": NETWORK})
+    start_engine(measured, "e2.0", {"classifier": NETWORK})
+    start_engine(measured, "e3.0", {"classifier": NETWORK})
     assert notes(measured) == [
         "Distances in classifier features: convolutional classifier, trained on this dataset's "
         "training images, SHA-256 0123456789ab, n = 10,000 test images against as many samples; "
@@ -204,7 +210,7 @@ def test_a_note_names_network_sha_and_n(measured: Any) -> None:
 
 
 def test_without_features_nothing_is_said_of_them(whole: Any) -> None:
-    whole.start_engine("e2.0", features={})
+    start_engine(whole, "e2.0", {})
     assert notes(whole) == []
 
 
@@ -212,8 +218,8 @@ def test_without_features_nothing_is_said_of_them(whole: Any) -> None:
 def test_two_networks_or_sets_of_images_do_not_compare(
     measured: Any, change: Mapping[str, Any]
 ) -> None:
-    measured.start_engine("e2.0", features={"classifier": NETWORK})
-    measured.start_engine("e3.0", features={"classifier": {**NETWORK, **change}})
+    start_engine(measured, "e2.0", {"classifier": NETWORK})
+    start_engine(measured, "e3.0", {"classifier": {**NETWORK, **change}})
     complaint, _ = notes(measured)
     assert complaint == (
         "Distances in classifier features were measured with 2 different networks or reference "
@@ -223,7 +229,7 @@ def test_two_networks_or_sets_of_images_do_not_compare(
 
 def test_one_network_each_of_two_kinds_is_no_mix(measured: Any) -> None:
     inception = {**NETWORK, "network": "Inception-v3 (2015-12-05), pool 3", "dims": 2048}
-    measured.start_engine("e2.0", features={"classifier": NETWORK, "inception": inception})
+    start_engine(measured, "e2.0", {"classifier": NETWORK, "inception": inception})
     found = notes(measured)
     assert [note.split(":")[0] for note in found] == [
         "Distances in classifier features", "Distances in inception features",
@@ -233,12 +239,10 @@ def test_one_network_each_of_two_kinds_is_no_mix(measured: Any) -> None:
 def test_parquet_has_a_column_for_every_close_measurement(measured: Any, tmp_path: Any) -> None:
     stage = measured.ask("sigma", "confirm", 3, 104, {})
     measured.begin(stage)
-    measured.emit(
-        "report", trial=stage, step=1, images=500, metrics={"validation/frechet": 2.0},
-        seconds={"training": 1.0, "evaluation": 0.25, "second_stage": 8.5}, engine="e1.0",
-    )  # fmt: skip
+    seconds = {"training": 1.0, "evaluation": 0.25, "second_stage": 8.5}
+    measured.emit(Reported(stage, 1, 500, {"validation/frechet": 2.0}, seconds, "e1.0"))
     measured.stop_engine(training=14.0, evaluation=7.0, second_stage=8.5)
-    write_records(measured.lines, tmp_path)
+    write_records(measured.entries, tmp_path)
     trials = load(tmp_path)["trials"]
     assert pc.sum(trials["second_stage_seconds"]).as_py() == 8.5
     (row,) = [row for row in trials.to_pylist() if row["trial"] == stage]

@@ -20,13 +20,14 @@ from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.page.galleries import PICTURES
 from study.analysis.rendering.page.html import as_html
 from study.analysis.rendering.tables.catalogue import tables as text_tables
+from study.journal.events import TrialEnded
 
 Make = Callable[..., Any]
 NASTY = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 
 
 def page_of(stream: Any, home: Path, links: Mapping[str, str] | None = None) -> str:
-    tables = build_tables(stream.lines)
+    tables = build_tables(stream.entries)
     report = build_report(tables)
     return as_html(report, figures(report, tables, home), tables["trials"], home, links)
 
@@ -76,12 +77,11 @@ def with_pictures(stream: Any, artifacts: Mapping[int, Mapping[str, str]]) -> No
         trial = stream.ask("sigma", "confirm", number, seed, {})
         stream.begin(trial)
         stream.report(trial, 1, 9.0)
-        stream.emit("end", trial=trial, state="complete", step=1, value=9.0, metrics={},
-                    artifacts=dict(left))  # fmt: skip
+        stream.emit(TrialEnded(trial, "complete", 1, 9.0, artifacts=dict(left)))
 
 
 def test_the_page_says_all_that_the_report_says(whole: Any, tmp_path: Path) -> None:
-    report = build_report(build_tables(whole.lines))
+    report = build_report(build_tables(whole.entries))
     tree = Tree(page_of(whole, tmp_path))
     for sentence in (*report.verdict, *report.remarks, *report.notes):
         assert sentence in tree.text
@@ -89,14 +89,14 @@ def test_the_page_says_all_that_the_report_says(whole: Any, tmp_path: Path) -> N
         assert " ".join(table.title.split()) in tree.text
         for cell in (cell for row in table.rows for cell in row):
             assert " ".join(cell.replace("+-", "±").split()) in tree.text
-    for trial in build_tables(whole.lines)["trials"]["trial"].to_pylist():
+    for trial in build_tables(whole.entries)["trials"]["trial"].to_pylist():
         assert trial in tree.text
     assert "failed: diverged at step 1" in tree.text
     assert "balancer" in tree.text, "its settings"
 
 
 def test_the_first_thing_read_is_the_answer(whole: Any, tmp_path: Path) -> None:
-    report = build_report(build_tables(whole.lines))
+    report = build_report(build_tables(whole.entries))
     page = page_of(whole, tmp_path)
     first = page.index('<p class="verdict">')
     assert report.verdict[0][:30] in page[first : first + 80]
@@ -133,11 +133,10 @@ def test_what_a_study_says_of_itself_is_text(
     """A study may come from anybody."""
     name = f"sigma{NASTY}"
     stream = make_stream({"tpe": arms["hand"], name: arms["automatic"]})
-    stream.lines[0].data["spec"]["question"] = NASTY
+    stream.describe(question=NASTY)
     trial = stream.ask(name, "confirm", 0, 101, {NASTY: NASTY})
     stream.begin(trial)
-    stream.emit("end", trial=trial, state="failed", step=0, value=None, metrics={}, artifacts={},
-                reason=f"diverged: {NASTY}")  # fmt: skip
+    stream.emit(TrialEnded(trial, "failed", 0, reason=f"diverged: {NASTY}"))
     stream.confirm(name, {102: 9.0, 103: 9.5})
     page = page_of(stream, tmp_path, {trial: "javascript:alert(1)"})
     plain = page_of(make_stream(), tmp_path)

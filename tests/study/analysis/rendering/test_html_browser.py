@@ -22,7 +22,7 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 @pytest.fixture
 def file(whole: Any, tmp_path: Path) -> Path:
     """The page of the made-up study that `whole` is."""
-    tables = build_tables(whole.lines)
+    tables = build_tables(whole.entries)
     report = build_report(tables)
     drawn = figures(report, tables, tmp_path)
     path = tmp_path / "report.html"
