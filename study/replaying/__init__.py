@@ -1,1 +1,1 @@
-"""A search tried on recorded trials, with nothing trained."""
+"""A search policy replayed on recorded trials, without training."""

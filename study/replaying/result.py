@@ -1,4 +1,4 @@
-"""What a search policy comes to when it is replayed on recorded trials, with what luck is in it."""
+"""The result of a search policy replayed on recorded trials, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from study.metrics import OBJECTIVES
 Floats = NDArray[np.float64]
 
 SHARE = 4
-"""A search of more than a fourth of the pool's trials gets no interval for the pool's luck."""
+"""A search of more than a fourth of the pool's trials gets no pool interval."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Point:
     Attributes:
         n: Trials asked, those pruned or failed included.
         score: The objective on test of the trial that is best on validation so far, over the
-            repeats that have one, with the interval of the policy's luck on the pool as it is.
-        pool: The same with the luck of which trials the pool holds.
-        drawn: What n trials drawn from the pool at random score on average.
+            repeats that have one, with its sampling interval on this pool.
+        pool: The same with its interval over pools drawn like this one.
+        random_baseline: The mean score of n trials drawn from the pool at random.
         images: Images trained on by then.
         seconds: Standard device seconds by then, None where a rate is not known.
     """
@@ -39,14 +39,14 @@ class Point:
     n: int
     score: Interval
     pool: Interval
-    drawn: float | None
+    random_baseline: float
     images: float
     seconds: float | None
 
 
 @dataclass(frozen=True)
 class Level:
-    """A score on test the policy is held against, and from which n on its mean is not above it."""
+    """A score on test that the policy is compared with, and from which n on it is reached."""
 
     arm: str
     what: str
@@ -62,21 +62,21 @@ class Replay:
         study: The study's name.
         arm: The arm whose search was recorded.
         objective: The name of the study's objective.
-        sampler: The policy's sampler, as a study file has it.
-        pruner: Likewise, None without.
-        batch: How many trials it asks together.
+        sampler: The policy's sampler, as in a study file.
+        pruner: Likewise; None if it has none.
+        batch: Trials it asks at a time.
         recorded: The sampler that the pool was drawn with.
-        pool: How many recorded trials there are, failed ones included.
-        repeats: How many searches were replayed for the mean.
-        halves: How many more on halves of the pool, for its luck.
+        pool: Recorded trials, failed ones included.
+        repeats: Searches that were replayed for the mean.
+        halves: Further searches on halves of the pool, for the pool interval.
         curve: The policy after each number of trials.
-        levels: What it is held against.
+        levels: The scores it is compared with.
         pruned: Share of its trials that were pruned.
         moved: By searched key, how far the recorded trials are from those proposed, on average:
             decades of a log range, a share of a linear one, the share of other choices. Empty
-            where nothing had to be moved.
-        crowded: Share of the proposals whose nearest recorded trial had been taken.
-        notes: What to know before believing it.
+            if nothing had to be moved.
+        collisions: Share of the proposals whose nearest recorded trial had been used.
+        notes: Limits of the result.
     """
 
     study: str
@@ -93,7 +93,7 @@ class Replay:
     levels: Sequence[Level]
     pruned: float
     moved: Mapping[str, float]
-    crowded: float
+    collisions: float
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,31 +104,31 @@ class Replay:
         return "\n".join(_lines(self))
 
 
-def lucky(scores: Floats) -> Interval:
-    """The mean over searches, with the interval of the luck they differ by.
+def sampling_interval(scores: Floats) -> Interval:
+    """The mean over searches of one pool, with the interval of its sampling error.
 
     Args:
-        scores: one a search, NaN of a search that has no model yet.
+        scores: (searches,), NaN for a search that has no model yet.
     """
     return mean_interval(scores[np.isfinite(scores)].tolist())
 
 
 def pool_interval(scores: Floats, halves: Floats, n: int, count: int) -> Interval:
-    """The mean over searches, with the interval of their luck and of the pool's.
+    """The mean over searches, with an interval for searches of any pool drawn like this one.
 
-    Two halves of a pool are two pools: half of how far apart the policy's means on them are is the
-    standard error that the pool gives the mean on all of it. It is averaged over many ways to
-    halve, and the luck of the searches, in it too, makes it err upwards. As a pool holds
-    floor(count / n) searches of n trials that have no trial in common, Student's t has one degree
-    of freedom less.
+    Two halves of a pool are two pools: half the distance between the policy's means on them is the
+    standard error that the pool adds to the mean on all of it. It is averaged over many ways to
+    halve, and includes the sampling error of the searches, which makes it err upwards. As a pool
+    holds floor(count / n) searches of n trials that have no trial in common, Student's t has one
+    degree of freedom less.
 
     Args:
-        scores: as for :func:`lucky`.
+        scores: as for :func:`sampling_interval`.
         halves: (ways, 2), the mean score on each half; NaN where no search had a model.
         n: trials of a search, a fourth of the pool's at most.
         count: the pool's trials.
     """
-    found = lucky(scores)
+    found = sampling_interval(scores)
     known = scores[np.isfinite(scores)]
     apart = (halves[:, 0] - halves[:, 1]) / 2
     apart = apart[np.isfinite(apart)]
@@ -150,13 +150,13 @@ def _lines(replay: Replay) -> Iterator[str]:
     yield ""
     yield _filled(
         f"{objective.heading} on test of the best of n trials on validation, mean over the "
-        f"repeats: +- the policy's luck on these {replay.pool} trials"
-        f"{', [the luck of the trials too]' if replay.halves else ''}; drawn: n of them drawn at "
-        "random. Images and standard device seconds by then"
+        f"repeats: +- the sampling error on these {replay.pool} trials"
+        f"{', [the interval over other trials too]' if replay.halves else ''}; random: n of them "
+        "drawn at random. Images and standard device seconds by then"
     )
     heading = f"{objective.short}, 95 %"
     width = 20 if replay.halves else 0
-    yield f"{'n':>5} {heading:>20} {'':>{width}} {'drawn':>10} {'images':>12} {'std s':>9}"
+    yield f"{'n':>5} {heading:>20} {'':>{width}} {'random':>10} {'images':>12} {'std s':>9}"
     for point in replay.curve:
         half, pool = point.score.half_width, ""
         score = objective.number(point.score.mean)
@@ -165,9 +165,10 @@ def _lines(replay: Replay) -> Iterator[str]:
         if point.pool.lower is not None:
             pool = f"[{objective.number(point.pool.lower)}, {objective.number(point.pool.upper)}]"
         seconds = "-" if point.seconds is None else f"{point.seconds:,.1f}"
+        random = objective.number(point.random_baseline)
         yield (
-            f"{point.n:>5} {score:>20} {pool:>{width}} {objective.number(point.drawn):>10} "
-            f"{point.images:>12,.0f} {seconds:>9}"
+            f"{point.n:>5} {score:>20} {pool:>{width}} {random:>10} {point.images:>12,.0f} "
+            f"{seconds:>9}"
         )
     if replay.levels:
         yield ""
@@ -189,7 +190,7 @@ def _reached(level: Level, curve: Sequence[Point]) -> str:
 
 
 def _policy(policy: Mapping[str, Any]) -> str:
-    """A sampler or a pruner as its name and what was given of its options."""
+    """A sampler or a pruner: its name and the options that are set."""
     options = {k: v for k, v in policy.items() if k != "name" and v is not False}
     given = ", ".join(f"{key}={value}" for key, value in options.items())
     return f"{policy['name']} ({given})" if given else str(policy["name"])

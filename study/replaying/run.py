@@ -1,13 +1,12 @@
-"""A search policy tried on what a study has recorded, over and over, with nothing trained.
+"""A search policy replayed many times on a study's recorded trials, without training.
 
-Every trial of a search is one that was trained: see :mod:`study.replaying.search`. That answers
-what another sampler or pruner would have come to, as long as the recorded trials are spread as the
-space is and were trained to their ends; what they can't answer is refused.
+Every trial of a search is a recorded one: see :mod:`study.replaying.search`. This shows what
+another sampler or pruner would have achieved if the recorded trials are spread over the space and
+were trained to their ends; other questions are refused.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,31 +19,31 @@ from pydantic import ValidationError
 
 from study.analysis import build_tables
 from study.analysis.answers.arms import arm_results
-from study.analysis.records.tables import study_facts
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.analysis.statistics.order_statistics import chosen_weights, first_below
-from study.journal import StudyHome, read_events
-from study.replaying.result import SHARE, Floats, Level, Point, Replay, lucky, pool_interval
-from study.replaying.search import Played, Pool, Recorded, ReplayedSearch
+from study.journal import StudyHome, read_entries
+from study.replaying.recorded import Pool, Recorded, ReplayError, recorded_trials
+from study.replaying.result import (
+    SHARE,
+    Floats,
+    Level,
+    Point,
+    Replay,
+    pool_interval,
+    sampling_interval,
+)
+from study.replaying.search import Played, ReplayedSearch
 from study.spec import Choice, Distribution, SearchSpec, StudySpec
 from study.spec.errors import Source, spec_error
-from study.spec.options import SAMPLERS
 from study.spec.reading import read_yaml
-from vae_core.errors import UserError, nearest
 from vae_core.randomness import derive
 
-FEWEST = 8
-"""Complete trials a pool has at least: with fewer there is no curve to speak of."""
 WAYS = 10
-"""Ways the pool is halved for its luck; a tenth of the repeats is searched on each half."""
-CROWDED = 0.3
-"""From this share of proposals on whose nearest trial was taken, a note says so."""
+"""Ways the pool is halved for its interval; a tenth of the repeats is searched on each half."""
+MANY_COLLISIONS = 0.3
+"""From this share of collisions on, a note warns of them."""
 
 Policy = str | Mapping[str, Any]
-
-
-class ReplayError(UserError):
-    """A question that a study's records can't answer."""
 
 
 def replay(
@@ -65,40 +64,26 @@ def replay(
         spec: the study, as it was last launched.
         sampler: as in a study file, a name or a mapping; text is read as YAML.
         pruner: likewise.
-        arm: whose search; by default the only hand-tuned one that can answer.
+        arm: whose search; by default the only suitable hand-tuned one.
         trials: of a search; by default a fourth of those recorded, at most half of them.
         batch: as in a study file.
-        repeats: how many searches, 2 or more.
+        repeats: number of searches, 2 or more.
 
     Raises:
-        ReplayError: the records can't answer that.
+        ReplayError: the records cannot answer that.
         SpecError: there is no such sampler, pruner or option.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if repeats < 2:
-        raise ReplayError(f"{repeats} repeats show no luck", remedy="give 2 or more")
-    tables = build_tables(read_events(home.path))
-    arm, recorded = _pool(tables, spec, arm)
+        raise ReplayError(f"{repeats} repeats give no interval", remedy="give 2 or more")
+    tables = build_tables(read_entries(home.path))
+    arm, recorded = recorded_trials(tables, spec, arm)
     trials = _length(len(recorded), trials, arm)
     search = _search(spec, arm, _read(sampler, "sampler"), _read(pruner, "pruner"), trials, batch)
     found = _Replayer(spec, arm, search, recorded)
     searches = [found.play(found.pool, trials, repeat) for repeat in range(repeats)]
-    scores = np.array([_scores(played) for played in searches])
     halves = found.halves(repeats)
-    drawn = _drawn(recorded, trials)
-    images = np.cumsum([[p.images for p in played] for played in searches], axis=1).mean(axis=0)
-    seconds = np.cumsum([[_seconds(p) for p in played] for played in searches], axis=1)
-    curve = [
-        Point(
-            n=n,
-            score=lucky(scores[:, n - 1]),
-            pool=found.pool_luck(scores[:, n - 1], halves, n),
-            drawn=drawn[n - 1],
-            images=float(images[n - 1]),
-            seconds=_finite(float(seconds[:, n - 1].mean())),
-        )
-        for n in range(1, trials + 1)
-    ]
+    curve = found.curve(searches, halves, _random_baseline(recorded, trials))
     every = [played for one in searches for played in one]
     keys = every[0].moved
     answer = Replay(
@@ -116,7 +101,7 @@ def replay(
         levels=list(_levels(tables, spec, arm, [point.score.mean for point in curve])),
         pruned=sum(played.state == "pruned" for played in every) / len(every),
         moved={key: sum(played.moved[key] for played in every) / len(every) for key in keys},
-        crowded=sum(played.crowded for played in every) / len(every),
+        collisions=sum(played.collision for played in every) / len(every),
         notes=[],
     )
     failed = sum(not trial.complete for trial in recorded)
@@ -142,7 +127,7 @@ class _Replayer:
         self._exchangeable = search.sampler.name == self.recorded == "random"
 
     def play(self, pool: Pool, trials: int, repeat: int) -> list[Played]:
-        """One search of so many trials on a pool."""
+        """One search of ``trials`` trials on a pool."""
         search = self._search.model_copy(update={"trials": trials})
         arm = self._spec.arms[self._arm].model_copy(update={"search": search})
         spec = self._spec.model_copy(update={"arms": {**self._spec.arms, self._arm: arm}})
@@ -161,26 +146,45 @@ class _Replayer:
             middle = len(order) // 2
             for half in (order[:middle], order[middle:]):
                 part = self.pool.part(half)
-                # The same draws on both halves: what is left to differ is the pool.
+                # The same draws on both halves, so that only the pool differs.
                 ahead = repeats + way * each
                 played = [self.play(part, trials, ahead + i) for i in range(each)]
                 scores.append([_scores(search) for search in played])
         return np.array(scores).reshape(WAYS, 2, each, trials)
 
-    def pool_luck(self, scores: Floats, halves: Floats, n: int) -> Interval:
-        """The mean of ``scores`` with the pool's luck, where that can be said."""
+    def curve(
+        self, searches: Sequence[Sequence[Played]], halves: Floats, baseline: Sequence[float]
+    ) -> list[Point]:
+        """The policy after each number of trials, from all its searches."""
+        scores = np.array([_scores(played) for played in searches])
+        images = np.cumsum([[p.images for p in played] for played in searches], axis=1).mean(axis=0)
+        seconds = np.cumsum([[_seconds(p) for p in played] for played in searches], axis=1)
+        return [
+            Point(
+                n=n,
+                score=sampling_interval(scores[:, n - 1]),
+                pool=self.pool_interval(scores[:, n - 1], halves, n),
+                random_baseline=score,
+                images=float(images[n - 1]),
+                seconds=_finite(float(seconds[:, n - 1].mean())),
+            )
+            for n, score in enumerate(baseline, start=1)
+        ]
+
+    def pool_interval(self, scores: Floats, halves: Floats, n: int) -> Interval:
+        """The mean of ``scores`` with its interval over pools, if that can be computed."""
         count = len(self.pool)
         if self.recorded != "random":
             why = f"the points of {self.recorded} are no random sample"
-            return replace(lucky(scores), lower=None, upper=None, why=why)
+            return replace(sampling_interval(scores), lower=None, upper=None, why=why)
         if n > count // SHARE:
             why = f"n = {n} is more than a fourth of {count}"
-            return replace(lucky(scores), lower=None, upper=None, why=why)
+            return replace(sampling_interval(scores), lower=None, upper=None, why=why)
         return pool_interval(scores, _means(halves[..., n - 1]), n, count)
 
 
 def _means(scores: Floats) -> Floats:
-    """Means over the last axis of what is there, NaN where nothing is."""
+    """Means over the last axis of what is finite, NaN where nothing is."""
     known = np.isfinite(scores)
     with np.errstate(invalid="ignore"):
         means: Floats = np.where(known, scores, 0.0).sum(axis=-1) / known.sum(axis=-1)
@@ -212,151 +216,26 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _drawn(recorded: Sequence[Recorded], trials: int) -> list[float | None]:
-    """What n trials drawn from the pool come to on average: exact, over draws with a model."""
+def _random_baseline(recorded: Sequence[Recorded], trials: int) -> list[float]:
+    """The mean score of n trials drawn from the pool: exact, over draws with a model."""
     complete = sorted((trial for trial in recorded if trial.complete), key=_value)
     tests = np.array([trial.test for trial in complete], dtype=np.float64)
     weights = (chosen_weights(len(recorded), n)[: len(tests)] for n in range(1, trials + 1))
     return [float(weight @ tests / weight.sum()) for weight in weights]
 
 
-# -- the recorded trials, and what they can't answer ----------------------------------------------
-
-
-def _pool(
-    tables: Mapping[str, pa.Table], spec: StudySpec, arm: str | None
-) -> tuple[str, list[Recorded]]:
-    """The arm to replay on and its recorded trials, each configuration's in the last attempt."""
-    searching = [name for name, found in spec.arms.items() if found.search]
-    if arm is not None:
-        if arm not in spec.arms:
-            raise ReplayError(f"no arm '{arm}'", where=spec.name, remedy=nearest(arm, spec.arms))
-        return arm, _recorded(tables, spec, arm)
-    roles = study_facts(tables["trials"])["roles"]
-    hand = [name for name in searching if roles[name]["hand_tuned"]]
-    if not hand:
-        raise ReplayError(
-            "no hand-tuned arm searches anything",
-            where=spec.name,
-            remedy=f"name another arm that does, with --arm: {', '.join(searching) or 'none does'}",
-        )
-    pools, errors = {}, []
-    for name in hand:
-        try:
-            pools[name] = _recorded(tables, spec, name)
-        except ReplayError as error:
-            errors.append(error)
-    if len(pools) == 1:
-        return next(iter(pools.items()))
-    if pools:
-        what = f"the searches of {' and '.join(pools)} can all be replayed on"
-        raise ReplayError(what, where=spec.name, remedy="name one of them with --arm")
-    if len(errors) == 1:
-        raise errors[0]
-    raise ReplayError(
-        "no arm's search can be replayed on",
-        where=spec.name,
-        remedy="\n  ".join(f"{error.where}: {error.what}" for error in errors),
-    )
-
-
-def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list[Recorded]:
-    """The trials of an arm's search, all replicates' together.
-
-    Raises:
-        ReplayError: they can't say what another search would have found.
-    """
-    where, search = f"{spec.name}: arm {arm}", spec.arms[arm].search
-    if search is None:
-        raise ReplayError("the arm searches nothing", where=where, remedy="name another one")
-    if SAMPLERS[search.sampler.name].adaptive:
-        raise ReplayError(
-            f"its trials were chosen by {search.sampler.name}, which crowds them where it looked: "
-            "they can't say what another search would have seen",
-            where=where,
-            remedy="replay on an arm that was searched by random, qmc or grid",
-        )
-    test = f"test_{spec.objective}"
-    attempts: dict[tuple[int, int], dict[str, Any]] = {}
-    for row in tables["trials"].to_pylist():
-        if row["arm"] == arm and row["phase"] == "search":
-            key = row["replicate"], row["number"]
-            if key not in attempts or attempts[key]["state"] != "complete":
-                attempts[key] = row
-    rows = list(attempts.values())
-    pruned = [row["trial"] for row in rows if row["state"] == "pruned"]
-    if pruned:
-        raise ReplayError(
-            f"{len(pruned)} of its {len(rows)} trials were pruned, {pruned[0]} the first: what "
-            "they would have come to was never trained",
-            where=where,
-            remedy="fork the study without the pruner; `study retry` runs a trial again that was "
-            "stopped by hand",
-        )
-    complete = [row for row in rows if row["state"] == "complete"]
-    if len(complete) < FEWEST:
-        raise ReplayError(
-            f"{len(complete)} complete trials are too few to replay a search on",
-            where=where,
-            remedy=f"it takes {FEWEST}: launch the study with more trials, or let it go on",
-        )
-    if any(row.get(test) is None for row in complete):
-        raise ReplayError(
-            f"its trials have no {spec.objective} on test",
-            where=where,
-            remedy="fork the study with --set evaluation.trials=all",
-        )
-    curves = _curves(tables["records"], f"validation_{spec.objective}")
-    return [
-        Recorded(
-            params={
-                key: _within(search.space[key], value)
-                for key, value in json.loads(row["params"]).items()
-            },
-            complete=row["state"] == "complete",
-            curve=[value for _, value in curves.get(row["trial"], ())],
-            images=[images for images, _ in curves.get(row["trial"], ())],
-            value=row["objective"],
-            test=row[test],
-            seconds_per_image=_rate(row),
-        )
-        for row in rows
-        if row["state"] in ("complete", "failed")
-    ]
-
-
-def _curves(records: pa.Table, column: str) -> dict[str, list[tuple[int, float | None]]]:
-    """By trial, images and the objective on validation at each of its reports."""
-    curves: dict[str, list[tuple[int, float | None]]] = {}
-    columns = (records[name].to_pylist() for name in ("trial", "images", column))
-    for trial, images, value in zip(*columns, strict=True):
-        known = value is not None and math.isfinite(value)
-        curves.setdefault(trial, []).append((images, value if known else None))
-    return curves
-
-
-def _within(found: Distribution, value: Any) -> Any:
-    """A value that was searched; a grid's ends may be a rounding error outside of their range."""
-    return value if isinstance(found, Choice) else min(max(value, found.low), found.high)
-
-
-def _rate(row: Mapping[str, Any]) -> float | None:
-    seconds, images = row["standard_seconds"], row["images"]
-    return None if seconds is None else float(seconds / max(1, images))
-
-
-# -- the policy, and what it is held against ------------------------------------------------------
+# -- the policy, and what it is compared with -----------------------------------------------------
 
 
 def _length(count: int, trials: int | None, where: str) -> int:
-    """How many trials a replayed search has, of a pool of ``count``."""
+    """The number of trials of a replayed search, from a pool of ``count``."""
     trials = count // SHARE if trials is None else trials
     if trials < 1:
         raise ReplayError(f"{trials} trials are no search", where=where, remedy="give 1 or more")
     if trials > count // 2:
         raise ReplayError(
-            f"{trials} trials of the {count} that are recorded: a search that takes most of what "
-            "there is finds what there is, whatever its policy",
+            f"{trials} trials of the {count} that are recorded: a search of most of the pool finds "
+            "its best trials with any policy",
             where=where,
             remedy=f"give at most {count // 2}, half of them; {count // SHARE} are better",
         )
@@ -379,10 +258,10 @@ def _search(
     """The policy as a search of the arm's space.
 
     Raises:
-        SpecError: a study file could not have it.
+        SpecError: it is invalid in a study file, too.
         ReplayError: it is a grid.
     """
-    # How many points a grid has of a range says nothing of the range.
+    # The number of a grid's points is not part of the range.
     space = {
         key: found if isinstance(found, Choice) else replace(found, points=None)
         for key, found in _recorded_search(spec, arm).space.items()
@@ -390,9 +269,9 @@ def _search(
     policy = {"sampler": sampler, "pruner": pruner, "trials": trials, "batch": batch}
     if sampler == "grid" or (isinstance(sampler, Mapping) and sampler.get("name") == "grid"):
         raise ReplayError(
-            "a grid visits points of its own, and they were not trained",
+            "a grid has points of its own, which were not trained",
             where="--sampler",
-            remedy="replay another sampler; an arm that was searched by a grid shows its own",
+            remedy="replay another sampler; a grid's own result is in the report of its arm",
         )
     try:
         return SearchSpec.model_validate({"space": space, **policy})
@@ -403,7 +282,7 @@ def _search(
 def _levels(
     tables: Mapping[str, pa.Table], spec: StudySpec, arm: str, means: Sequence[float | None]
 ) -> Iterator[Level]:
-    """What the recorded search chose, and where each automatic arm's confirm runs are."""
+    """The score that the recorded search chose, and those of the automatic arms' confirm runs."""
     chosen = [
         row[f"test_{spec.objective}"]
         for row in tables["trials"].to_pylist()
@@ -428,8 +307,8 @@ def _level(arm: str, what: str, values: Sequence[float], means: Sequence[float |
 def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
     count = answer.pool
     yield (
-        f"+-: how much the mean over {answer.repeats} searches may be off for searches of these "
-        f"{count} trials, each with one training behind it. It says nothing of other trials."
+        f"+-: the sampling error of the mean over {answer.repeats} searches of these {count} "
+        "trials, each trained once. It does not cover other trials."
     )
     if answer.recorded == "random":
         yield (
@@ -439,15 +318,15 @@ def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
         )
     else:
         yield (
-            f"There is no interval for the luck of the trials: the points of {answer.recorded} "
-            "are no random sample, and the luck of their seeds can't be told from the records."
+            f"There is no interval over other trials: the points of {answer.recorded} are no "
+            "random sample, and the records do not show the variation over seeds."
         )
     search = _recorded_search(spec, answer.arm)
     planned = search.trials * search.replicates
     if count < planned:
         yield (
-            f"{planned - count} of the search's {planned} trials have not ended; where trials "
-            "differ in length, those that are missing are the long ones."
+            f"{planned - count} of the search's {planned} trials have not ended; if trials differ "
+            "in length, the missing ones are the long ones."
         )
     if answer.moved:
         space = search.space
@@ -455,25 +334,25 @@ def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
             f"{key} {amount:.2g} {_unit(space[key])}" for key, amount in answer.moved.items()
         )
         yield (
-            f"A proposal is moved to the nearest recorded trial that is left: on average by {far}. "
-            f"Of {100 * answer.crowded:.0f} % of them the nearest was taken."
+            f"A proposal is moved to the nearest unused recorded trial: on average by {far}. For "
+            f"{100 * answer.collisions:.0f} % of them the nearest of all was used already."
         )
-    if answer.crowded >= CROWDED:
+    if answer.collisions >= MANY_COLLISIONS:
         yield (
-            "That is so often that the policy could not look as closely as it wanted to: a real "
-            "search may find better. More recorded trials or fewer --trials help."
+            "So many collisions keep the policy from concentrating its trials: a real search may "
+            "find better. More recorded trials or fewer --trials help."
         )
     if answer.pruner is not None:
         yield f"Pruned were {100 * answer.pruned:.0f} % of the trials." + (
             ""
             if answer.pruned
-            else " Most pruners wait for complete trials, and those of a batch are told together: "
-            "a smaller --batch shows it some."
+            else " Most pruners wait for complete trials, and see those of a batch together: try a "
+            "smaller --batch."
         )
     if failed:
         yield (
-            f"{failed} of the {count} recorded trials failed: they fail again, and cost what they "
-            "cost. A mean is over the searches that have a model by then."
+            f"{failed} of the {count} recorded trials failed: they fail again, at the same cost. A "
+            "mean is over the searches that have a model by then."
         )
 
 

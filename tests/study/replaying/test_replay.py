@@ -16,9 +16,9 @@ from click.testing import CliRunner
 import study
 from study.analysis.statistics.order_statistics import expected_best
 from study.cli import main
-from study.replaying.result import lucky, pool_interval
-from study.replaying.run import ReplayError
-from study.replaying.search import Played, Pool, Recorded, ReplayedSearch
+from study.replaying.recorded import Pool, Recorded, ReplayError
+from study.replaying.result import pool_interval, sampling_interval
+from study.replaying.search import Played, ReplayedSearch
 from study.spec import SpecError, StudySpec
 
 BETA = {"beta": {"low": 1e-3, "high": 10, "log": True}}
@@ -65,7 +65,7 @@ def images(played: list[Played]) -> int:
     return sum(one.images for one in played)
 
 
-class TestTaking:
+class TestNearestRecorded:
     def test_the_nearest_left_in_the_spaces_own_measure(self):
         # On a log range 0.01 is nearer to 0.1 than 1.2 is; on a linear one it would not be.
         pool = pool_of([trial(0.01, 1.0), trial(1.2, 2.0)])
@@ -87,8 +87,8 @@ class TestTaking:
         for number, one in enumerate(played):
             assert search.trial(number).params == one.recorded.params
             assert search.trial(number).value == one.recorded.value
-        assert any(one.crowded for one in played)
-        assert not played[0].crowded
+        assert any(one.collision for one in played)
+        assert not played[0].collision
 
     @pytest.mark.parametrize("sampler", ["tpe", "qmc", "random"])
     def test_every_draw_is_a_function_of_study_arm_and_repeat(self, sampler):
@@ -180,7 +180,7 @@ class TestPruning:
         assert images(played) == 200
 
 
-class TestLuck:
+class TestIntervals:
     def test_both_intervals_cover_what_they_say(self):
         """Random search of pools drawn anew: n values out of N, uniform, so 1/(n + 1) at best."""
         count, repeats, ways, pools = 40, 100, 10, 400
@@ -200,7 +200,8 @@ class TestLuck:
                     mixed = rng.permutation(values)
                     for side, half in enumerate((mixed[:20], mixed[20:])):
                         halves[way, side] = best(half, repeats // ways)[:, n - 1].mean()
-                with_pool, alone = pool_interval(scores, halves, n, count), lucky(scores)
+                with_pool = pool_interval(scores, halves, n, count)
+                alone = sampling_interval(scores)
                 here = expected_best(np.sort(values), n)
                 hits["pool"] += with_pool.lower <= 1 / (n + 1) <= with_pool.upper
                 hits["policy alone"] += alone.lower <= 1 / (n + 1) <= alone.upper
@@ -211,8 +212,8 @@ class TestLuck:
 
     def test_searches_without_a_model_are_left_out(self):
         scores = np.array([1.0, math.nan, 3.0])
-        assert lucky(scores).mean == 2.0
-        assert lucky(scores).n == 2
+        assert sampling_interval(scores).mean == 2.0
+        assert sampling_interval(scores).n == 2
         halves = np.array([[1.0, math.nan], [math.nan, math.nan]])
         found = pool_interval(scores, halves, 1, 8)
         assert (found.mean, found.lower) == (2.0, None)
@@ -253,15 +254,15 @@ class TestReplay:
         rows = rows[(rows.arm == "hand") & (rows.phase == "search")].sort_values("objective")
         tests = list(rows.test_calibrated_elbo)
         pairs = [tests[min(pair)] for pair in itertools.combinations(range(24), 2)]
-        assert found.curve[1].drawn == pytest.approx(np.mean(pairs))
+        assert found.curve[1].random_baseline == pytest.approx(np.mean(pairs))
         for point in found.curve:
-            assert point.drawn == pytest.approx(expected_best(np.array(tests), point.n))
+            assert point.random_baseline == pytest.approx(expected_best(np.array(tests), point.n))
             error = point.score.half_width / 1.96
-            assert point.score.mean == pytest.approx(point.drawn, abs=4 * error)
+            assert point.score.mean == pytest.approx(point.random_baseline, abs=4 * error)
             assert point.images == point.n * 2700
             assert point.seconds == pytest.approx(point.n * 2700 * 1e-4)
         assert found.moved == {}
-        assert found.crowded == 0
+        assert found.collisions == 0
 
     def test_tpe_reproduces_itself_and_says_how_far_it_was_moved(self, studies):
         first, again = (study.replay("whole", "tpe", repeats=20, home=studies) for _ in range(2))
@@ -272,7 +273,7 @@ class TestReplay:
         widths = [(p.pool.half_width, p.score.half_width) for p in first.curve]
         assert all(with_pool > alone for with_pool, alone in widths)
 
-    def test_what_it_is_held_against(self, studies):
+    def test_what_it_is_compared_with(self, studies):
         found = study.replay("whole", "tpe", trials=12, repeats=20, home=studies)
         own, optimal = found.levels
         assert (own.arm, optimal.arm) == ("hand", "optimal")
@@ -285,7 +286,7 @@ class TestReplay:
         reached = [n for n in range(1, 13) if all(m <= optimal.score.mean for m in means[n - 1 :])]
         assert optimal.n == (reached[0] if reached else None)
 
-    def test_beyond_a_fourth_nothing_is_said_of_the_pools_luck(self, studies):
+    def test_beyond_a_fourth_there_is_no_pool_interval(self, studies):
         found = study.replay("whole", "tpe", trials=12, repeats=4, home=studies)
         assert [p.n for p in found.curve if p.pool.lower is not None] == list(range(1, 7))
         assert "a fourth of 24" in found.curve[-1].pool.why
@@ -299,7 +300,7 @@ class TestReplay:
         # Points lie 4/11 decades apart, so the nearest of all is on average 1/11 away.
         assert 0.5 / 11 < found.moved["beta"] < 2.5 / 11
         assert "no random sample" in found.curve[0].pool.why
-        assert "no interval for the luck of the trials" in str(found)
+        assert "no interval over other trials" in str(found)
 
     def test_failed_trials_are_replayed_as_failed(self, tell, tmp_path):
         # The shared study has a trial that crashes in arms of this name.
@@ -308,7 +309,9 @@ class TestReplay:
         assert found.pool == 16
         assert found.curve[0].score.n < 200
         error = found.curve[0].score.half_width / 1.96
-        assert found.curve[0].score.mean == pytest.approx(found.curve[0].drawn, abs=4 * error)
+        assert found.curve[0].score.mean == pytest.approx(
+            found.curve[0].random_baseline, abs=4 * error
+        )
         assert "1 of the 16 recorded trials failed" in str(found)
 
     def test_a_retry_stands_for_the_trial_it_runs_again(self, tell, tmp_path):
@@ -361,7 +364,7 @@ class TestRefusals:
             ({"arm": "hnd"}, "did you mean 'hand'"),
             ({"trials": 13}, "13 trials of the 24 that are recorded"),
             ({"trials": 0}, "0 trials are no search"),
-            ({"repeats": 1}, "1 repeats show no luck"),
+            ({"repeats": 1}, "1 repeats give no interval"),
             ({"sampler": "grid"}, "points of its own"),
         ],
     )
