@@ -33,7 +33,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vae_core.balancers import AspertiTrentin, Balancer, LearnedSigma, State, Terms
+from vae_core.balancers.contract import Balancer, State, Terms
+from vae_core.balancers.learned_sigma import LearnedSigma
+from vae_core.balancers.running_average import AspertiTrentin
 from vae_core.errors import UserError, nearest
 from vae_core.generation.latents import BLOCK, Posteriors, normal
 from vae_core.geometry import ImageShape
