@@ -10,11 +10,9 @@ member's numbers depend neither on its row nor on its neighbours.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -23,14 +21,17 @@ from torch.func import functional_call, vmap
 
 from vae_core.balancer_groups import Family
 from vae_core.balancers import BALANCERS, Terms
-from vae_core.batches import BatchOrder, Place, Tape, TrainingImages, to_unit
+from vae_core.batches import Place, Tape, TrainingImages, to_unit
 from vae_core.cuda_graphs import Recorder
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
+from vae_core.members import Held, Member, Segment
 from vae_core.models import VAE, Head, Reconstruction, build, initialise
 from vae_core.optim import RowAdam
 from vae_core.precision import Precision
+
+__all__ = ["Bank", "Checkpoint", "Member", "Segment", "replayed_on"]
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
@@ -41,51 +42,6 @@ _OPTIONAL: dict[str, Callable[[Tensor, Reconstruction], Tensor]] = {
     "log_sigma2": lambda x, out: cast(Tensor, out.log_sigma2).flatten(1).mean(dim=1),
 }
 """Terms [B] that are measured only for the balancers that declare them, of images and model."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """What makes one member of a bank differ from another."""
-
-    seed: int
-    lr: float
-    """Adam's learning rate of the network, in the first epochs."""
-    balancer: str
-    hyper: Mapping[str, float]
-    """Hyperparameters of the balancer that were given; defaults fill the rest."""
-    halve_every: float | None = None
-    """Epochs after which every learning rate, those of learned scalars too, is halved, again and
-    again; None: never."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A member's training since it was last asked: means over the steps, nats per image."""
-
-    loss: float
-    squared_error: float
-    """S, summed over pixels."""
-    kl: float
-    """R, summed over latents."""
-    sigma2: float
-    """sigma^2 at the last step."""
-    k: float
-    """KL weight at the last step."""
-    diverged_at: int | None
-    """First step (from 1) whose loss was not finite."""
-
-
-@dataclass
-class _Row:
-    """Host-side account of an admitted member."""
-
-    member: Member
-    order: BatchOrder
-    step: int
-    halving: float
-    """Steps between two halvings of the learning rates."""
-    history: list[Tensor] = field(default_factory=list)
-    """Per chunk [steps, 3]: loss, S, R of each step since the last segment."""
 
 
 class _Recording(NamedTuple):
@@ -138,7 +94,7 @@ class Bank:
         self._adam = RowAdam(self._params, replayed=self._replayed)
         dims = shape.dims if dequantize else None
         self._tape = Tape(width, batch_size, self.latent, dims, self.device)
-        self._rows: list[_Row | None] = [None] * width
+        self._rows: list[Held | None] = [None] * width
         self._families: dict[str, Family] = {}
         self._wanted: tuple[str, ...] = ()
         """Optional terms that some family declares."""
@@ -190,12 +146,7 @@ class Bank:
             for name, stack in tensors.items():
                 stack[row].copy_(checkpoint[name])
             history = [checkpoint["history"]] if len(checkpoint["history"]) else []
-        order = BatchOrder(self._images, member.seed, self.batch_size)
-        halving = math.inf
-        if member.halve_every is not None:
-            per_epoch = self._images.count // self.batch_size
-            halving = max(1, round(member.halve_every * per_epoch))
-        self._rows[row] = _Row(member, order, step, halving, history)
+        self._rows[row] = Held.of(member, self._images, self.batch_size, step, history)
         self._reschedule()
         return row
 
@@ -254,21 +205,8 @@ class Bank:
     def segment(self, row: int) -> Segment:
         """What the member in ``row`` did since its last segment; call it after a step."""
         held = self._row(row)
-        steps = torch.cat(held.history).double()
-        held.history.clear()
-        bad = (~torch.isfinite(steps[:, 0])).nonzero()
-        first = held.step - len(steps) + 1
         assert self._last is not None
-        log_sigma2, k = self._family(held.member.balancer).balance_of(row, self._last)
-        loss, error, kl = steps.mean(dim=0).tolist()
-        return Segment(
-            loss=loss,
-            squared_error=error,
-            kl=kl,
-            sigma2=math.exp(log_sigma2) if log_sigma2 < 700 else math.inf,
-            k=k,
-            diverged_at=first + int(bad[0]) if len(bad) else None,
-        )
+        return held.segment(*self._family(held.member.balancer).balance_of(row, self._last))
 
     def seconds_per_image(self, member: Member, steps: int = 10) -> float:
         """Device seconds per image at full width, measured over ``steps`` steps while empty.
@@ -422,7 +360,7 @@ class Bank:
         }
         return {f"{kind}/{n}": t for kind, stacks in named.items() for n, t in stacks.items()}
 
-    def _row(self, row: int) -> _Row:
+    def _row(self, row: int) -> Held:
         held = self._rows[row]
         if held is None:
             raise RuntimeError(f"row {row} holds no member")

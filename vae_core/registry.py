@@ -1,4 +1,4 @@
-"""Things found by name: the built-in ones, and a user's own by import path or entry point."""
+"""Classes by name: the built-in ones, and a user's own by import path or entry point."""
 
 from __future__ import annotations
 
@@ -17,28 +17,36 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class Registry(Generic[T]):
-    """A mapping from names to one kind of thing (models, balancers, data sources).
+    """A mapping from names to one kind of class (models, balancers, data sources).
 
     A name is looked up among the built-in entries, then among installed entry points of
-    ``group``; ``package.module:Name`` is imported. ``check`` verifies what was imported and
+    ``group``; ``package.module:Name`` is imported. ``check`` verifies what is not built in and
     raises :class:`ContractError`; built-in entries are verified by the tests.
+
+    Args:
+        kind: what the entries are called in errors.
+        group: of the entry points.
+        check: returns an entry that was imported, if it is one.
+        built_in: import paths of the built-in entries by name, imported when they are asked for.
     """
 
-    def __init__(self, kind: str, *, group: str, check: Callable[[str, Any], T]) -> None:
-        self.kind, self.group, self._check = kind, group, check
-        self._entries: dict[str, T] = {}
-
-    def register(self, name: str, entry: T) -> None:
-        """Add a built-in ``entry``."""
-        self._entries[name] = entry
+    def __init__(
+        self,
+        kind: str,
+        *,
+        group: str,
+        check: Callable[[str, Any], T],
+        built_in: Mapping[str, str],
+    ) -> None:
+        self.kind, self.group, self._check, self._built_in = kind, group, check, built_in
 
     def names(self) -> list[str]:
         """Names of the built-in entries and of the installed entry points, sorted."""
-        return sorted({*self._entries, *(point.name for point in entry_points(group=self.group))})
+        return sorted({*self._built_in, *(point.name for point in entry_points(group=self.group))})
 
     def built_in(self, name: str) -> bool:
-        """Whether ``name`` is a built-in entry's: to look it up runs nobody else's code."""
-        return name in self._entries
+        """Whether ``name`` is built in: looking it up runs no code from outside this package."""
+        return name in self._built_in
 
     def get(self, name: str) -> T:
         """The entry called ``name``.
@@ -46,20 +54,22 @@ class Registry(Generic[T]):
         Raises:
             ContractError: the name is unknown, cannot be imported, or is not a ``kind``.
         """
-        if name in self._entries:
-            return self._entries[name]
+        if name in self._built_in:
+            entry: T = imported(self._built_in[name])
+            return entry
         for point in entry_points(group=self.group):
             if point.name == name:
                 return self._check(name, _loaded(self.kind, name, point.load))
         if _IMPORT_PATH.fullmatch(name):
-            return self._check(name, _loaded(self.kind, name, lambda: _imported(name)))
+            return self._check(name, _loaded(self.kind, name, lambda: imported(name)))
         raise ContractError(
             f"unknown {self.kind} '{name}'",
             remedy=f"{nearest(name, self.names())}; or give your own as 'package.module:Name'",
         )
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
+    """What ``path``, ``package.module:Name``, names."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

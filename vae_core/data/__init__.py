@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vae_core.data import sources as _built_in  # noqa: F401  (registers the built-in sources)
 from vae_core.data.dataset import Dataset, Images, PreparedData, prepare, validation_count
 from vae_core.data.source import SOURCES, DataRoot, Source, build_source
 from vae_core.data.store import Header, headers

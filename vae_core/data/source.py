@@ -86,7 +86,20 @@ def _check(name: str, entry: Any) -> Callable[..., Source]:
     return entry
 
 
-SOURCES: Registry[Callable[..., Source]] = Registry("dataset", group="vae_core.data", check=_check)
+SOURCES: Registry[Callable[..., Source]] = Registry(
+    "dataset",
+    group="vae_core.data",
+    check=_check,
+    built_in={
+        "digits": "vae_core.data.sources.digits:Digits",
+        "mnist": "vae_core.data.sources.published:MNIST",
+        "fashion_mnist": "vae_core.data.sources.published:FashionMNIST",
+        "cifar10": "vae_core.data.sources.published:Cifar10",
+        "celeba": "vae_core.data.sources.celeba:CelebA",
+        "folder": "vae_core.data.sources.folder:Folder",
+        "parquet": "vae_core.data.sources.parquet:Parquet",
+    },
+)
 
 
 def build_source(settings: Mapping[str, Any]) -> Source:

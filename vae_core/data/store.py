@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vae_core.data.files import disk, whole
+from vae_core.atomic import atomic_write
+from vae_core.data.files import disk
 from vae_core.data.source import Chunk, Labels, Pixels
 from vae_core.errors import ContractError, DataError
 from vae_core.geometry import ImageShape
@@ -168,7 +169,7 @@ def _write_arrow(path: Path, header: Header, pixels: Any, labels: Labels) -> Non
         schema.field("image").type, header.count, [None, pixels]
     )
     batch = pa.record_batch([images, pa.array(labels)], schema=schema)
-    with whole(path) as file, pa.ipc.new_file(file, schema) as writer:
+    with atomic_write(path) as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_batch(batch)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from vae_core.data.files import disk, locked, whole
+from vae_core.atomic import atomic_write
+from vae_core.data.files import disk, locked
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ def kept(path: Path, make: Callable[[], bytes], load: Callable[[bytes], T]) -> T
             found = _found(path, load)
             if found is None:
                 content = make()
-                with disk(path.parent), whole(path) as file:
+                with disk(path.parent), atomic_write(path) as file:
                     file.write(_head(content) + b"\n" + content)
                 found = (load(content),)
     return found[0]

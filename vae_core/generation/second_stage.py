@@ -33,7 +33,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vae_core.balancers import AspertiTrentin, Balancer, LearnedSigma, State, Terms
+from vae_core.balancers.contract import Balancer, State, Terms
+from vae_core.balancers.learned_sigma import LearnedSigma
+from vae_core.balancers.running_average import AspertiTrentin
 from vae_core.errors import UserError, nearest
 from vae_core.generation.latents import BLOCK, Posteriors, normal
 from vae_core.geometry import ImageShape
@@ -254,14 +256,7 @@ def train_second_stage(
             if check is not None and step % CHECK_EVERY == 0:
                 check()
             stream = reseeded(generator, seed, "second stage", "noise", step)
-            noise = torch.randn(len(rows), stage.observed + stage.latent, generator=stream)
-            for_z, for_u = torch.split(noise.to(mu.device), [stage.observed, stage.latent], dim=1)
-            z = torch.addcmul(mu[rows], for_z, sd[rows])
-            zhat, mu_u, logvar_u = stage(z, for_u)
-            error = zhat - z
-            terms = Terms(
-                squared_error=(error * error).sum(1)[None], kl=gaussian_kl(mu_u, logvar_u)[None]
-            )
+            terms = _measured(stage, mu[rows], sd[rows], stream)
             adam.zero_grad()
             torch.autograd.backward(balance.loss(terms))
             adam.step()
@@ -271,6 +266,16 @@ def train_second_stage(
     if settings.recipe == "asperti2020":
         stage.renormalise(posteriors, seed)
     return stage
+
+
+def _measured(stage: SecondStage, mu: Tensor, sd: Tensor, generator: torch.Generator) -> Terms:
+    """The terms of latents drawn from posteriors [n, Z], under noise from ``generator``."""
+    noise = torch.randn(len(mu), stage.observed + stage.latent, generator=generator)
+    for_z, for_u = torch.split(noise.to(mu.device), [stage.observed, stage.latent], dim=1)
+    z = torch.addcmul(mu, for_z, sd)
+    zhat, mu_u, logvar_u = stage(z, for_u)
+    error = zhat - z
+    return Terms(squared_error=(error * error).sum(1)[None], kl=gaussian_kl(mu_u, logvar_u)[None])
 
 
 class _Balance:

@@ -10,11 +10,7 @@ import torch
 from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
 from vae_core.models.contract import VAE, Head
-from vae_core.models.conv import Conv
 from vae_core.models.initialise import private_randomness
-from vae_core.models.mlp import MLP
-from vae_core.models.residual import Residual
-from vae_core.models.wae import Wae
 from vae_core.registry import Registry, check_settings
 
 
@@ -28,11 +24,17 @@ def _is_model(name: str, entry: Any) -> type[VAE]:
     )
 
 
-MODELS: Registry[type[VAE]] = Registry("model", group="vae_core.models", check=_is_model)
-MODELS.register("mlp", MLP)
-MODELS.register("conv", Conv)
-MODELS.register("residual", Residual)
-MODELS.register("wae", Wae)
+MODELS: Registry[type[VAE]] = Registry(
+    "model",
+    group="vae_core.models",
+    check=_is_model,
+    built_in={
+        "mlp": "vae_core.models.mlp:MLP",
+        "conv": "vae_core.models.conv:Conv",
+        "residual": "vae_core.models.residual:Residual",
+        "wae": "vae_core.models.wae:Wae",
+    },
+)
 
 
 def check_model_settings(name: str, kind: type[VAE], settings: Mapping[str, Any]) -> None:

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import pkgutil
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import vae_core.balancers
 from vae_core.balancers import BALANCERS, Balancer, State, Terms, check_hyperparameters
 from vae_core.balancers.suite import check_balancer, example_hyperparameters
 from vae_core.errors import ContractError
@@ -22,18 +27,13 @@ from vae_core.geometry import ImageShape
 
 SHAPE = ImageShape(3, 4, 4)
 D, LATENT, IMAGES = SHAPE.dims, 5, 6
-BUILT_IN = [
-    "asperti_trentin",
-    "fixed_beta",
-    "laplace_scale",
-    "learned_sigma",
-    "optimal_sigma",
-    "per_image_sigma",
-    "predicted_image_sigma",
-    "predicted_pixel_sigma",
-    "running_average",
-    "running_minimum",
-]
+BUILT_IN = [name for name in BALANCERS.names() if BALANCERS.built_in(name)]
+GUIDE = Path(__file__).parents[3] / "docs" / "studies.md"
+
+
+def taking(hyperparameter: str) -> list[str]:
+    """The built-in families that have it."""
+    return [name for name in BUILT_IN if hyperparameter in BALANCERS.get(name).hyperparameters]
 
 
 def terms(seed: int, scale: float = 1.0, members: int = 1, wanted: Collection[str] = ()) -> Terms:
@@ -65,8 +65,48 @@ def means(found: Terms) -> tuple[float, float]:
     return float(found.squared_error.mean()), float(found.kl.sum(2).mean())
 
 
-def test_the_built_in_families_are_registered() -> None:
-    assert BALANCERS.names() == BUILT_IN
+def test_every_family_of_the_package_is_registered_under_its_name() -> None:
+    package = vae_core.balancers
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+
+    def families(kind: type[Balancer]) -> set[type[Balancer]]:
+        return {kind, *(found for child in kind.__subclasses__() for found in families(child))}
+
+    own = {
+        f.name: f for f in families(Balancer) - {Balancer} if f.__module__.startswith("vae_core")
+    }
+    assert own == {name: BALANCERS.get(name) for name in BUILT_IN}
+
+
+def test_a_family_is_found_by_its_class_s_name_too() -> None:
+    for name in BUILT_IN:
+        family = BALANCERS.get(name)
+        assert getattr(vae_core.balancers, family.__name__) is family
+    assert not hasattr(vae_core.balancers, "Nothing")
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_guide_has_a_row_for_every_family_with_its_hyperparameters(name: str) -> None:
+    table = GUIDE.read_text().partition("**Balancers**")[2].partition("\n\n**")[0]
+    rows = [
+        line
+        for line in table.splitlines()
+        if line.startswith("|") and f"`{name}`" in line.split("|")[1]
+    ]
+    assert rows, f"the table of balancers in docs/studies.md has no row for {name}"
+    named = set(re.findall(r"`(\w+)`", rows[0]))
+    missing = BALANCERS.get(name).hyperparameters.keys() - named - {"k"}
+    assert not missing, f"its row for {name} does not name {', '.join(sorted(missing))}"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_hyperparameters_declare_defaults_and_what_is_required(name: str) -> None:
+    family = BALANCERS.get(name)
+    complete = family(SHAPE, LATENT).complete({})
+    for key, spec in family.hyperparameters.items():
+        assert spec.doc
+        assert spec.required is (key not in complete), key
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -105,7 +145,7 @@ def test_the_released_rule_weighs_the_kl_by_image_side_and_latent_size(
     assert balancer.complete({"k": 2.0})["k"] == 2.0
 
 
-@pytest.mark.parametrize("name", [n for n in BUILT_IN if n != "fixed_beta"])
+@pytest.mark.parametrize("name", taking("k"))
 def test_beta_is_k_times_sigma_squared_on_top_of_an_automatic_balance(name: str) -> None:
     balancer, hyper = build(name, {"k": 3.0})
     learned = {n: hyper[s.init] for n, s in balancer.learned.items()}
@@ -117,7 +157,7 @@ def test_beta_is_k_times_sigma_squared_on_top_of_an_automatic_balance(name: str)
     assert float(loss - bare) == pytest.approx(2 * means(found)[1])
 
 
-@pytest.mark.parametrize("name", ["optimal_sigma", "per_image_sigma"])
+@pytest.mark.parametrize("name", taking("log_sigma_min"))
 def test_the_soft_clip_rounds_a_member_alone_as_among_47(name: str) -> None:
     bench = Bench.of(name, 47)
     everyone = terms(0, 1e-2, 47).map(Tensor.float)
@@ -143,8 +183,9 @@ class Bench:
         """Members that differ in every hyperparameter, inside its bounds."""
         balancer = BALANCERS.get(name)(SHAPE, LATENT)
         values = [example_hyperparameters(balancer, member) for member in range(members)]
+        unbounded = [n for n, spec in balancer.hyperparameters.items() if math.isinf(spec.high)]
         for member, value in enumerate(values):
-            value.update({n: value[n] * (1 + 0.1 * member) for n in value if n != "decay"})
+            value.update({n: value[n] * (1 + 0.1 * member) for n in unbounded})
         hyper = {n: torch.tensor([v[n] for v in values]).double() for n in values[0]}
         learned = {n: hyper[s.init].clone() for n, s in balancer.learned.items()}
         return cls(balancer, hyper, learned, balancer.initial_state(hyper))
@@ -237,7 +278,7 @@ def test_a_hyperparameter_is_held_to_its_name_and_bounds() -> None:
         check_hyperparameters(family, {"beta": 0.0})
 
 
-@pytest.mark.parametrize("name", [n for n in BUILT_IN if n != "fixed_beta"])
+@pytest.mark.parametrize("name", [name for name in taking("k") if name not in taking("beta")])
 def test_beta_on_top_of_an_automatic_balance_is_called_k(name: str) -> None:
     with pytest.raises(ContractError, match="no hyperparameter 'beta'") as caught:
         check_hyperparameters(BALANCERS.get(name), {"beta": 3.0})
@@ -275,6 +316,11 @@ class _Grows(BALANCERS.get("running_average")):  # type: ignore[misc]
         return {**super().next_state(terms, state, learned, hyper), "more": hyper["decay"]}
 
 
+class _Silent(BALANCERS.get("fixed_beta")):  # type: ignore[misc]
+    name = "silent"
+    hand_tuned = None
+
+
 class _Invents(BALANCERS.get("fixed_beta")):  # type: ignore[misc]
     name = "invents"
     terms = frozenset({"squared_error", "kl", "entropy"})
@@ -310,6 +356,7 @@ class _MixesHeads(BALANCERS.get("predicted_image_sigma")):  # type: ignore[misc]
 @pytest.mark.parametrize(
     ("family", "clause"),
     [
+        (_Silent, "does not declare whether it is hand_tuned.*\n.*hand_tuned = False"),
         (_Invents, "terms that are not measured: entropy"),
         (_Headless, "declares log_sigma2, nll without a head"),
         (_TwoHeads, "declares head 'both', which is none of image, pixel"),
