@@ -1,4 +1,4 @@
-"""Steps recorded once as a CUDA graph, and replayed: the device is told one thing, not hundreds.
+"""Steps recorded once as a CUDA graph, and replayed: one launch a step instead of hundreds.
 
 A recording has fixed tensors for all it reads and writes. It is used only if it does what the step
 it was made from does, bit for bit; so it is no part of the numerics key.

@@ -29,7 +29,7 @@ class EventError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events. ``str()`` says what happened, in words."""
+    """Base of all events. ``str()`` describes it in words."""
 
     kind: ClassVar[str]
     """What the journal's lines call it."""
@@ -84,7 +84,7 @@ class StudyDescribed(Event):
 
 @dataclass(frozen=True, slots=True)
 class LaunchBegan(Event):
-    """A driver holds the lease and begins, or goes on."""
+    """A driver holds the lease, and begins the study or resumes it."""
 
     kind = "launch"
     epoch: int
@@ -272,7 +272,7 @@ class ConfigurationChosen(Event):
     arm: str
     replicate: int
     number: int | None
-    """Of the trial whose configuration it chose; None: no trial of it came to its end."""
+    """Of the trial whose configuration it chose; None: no trial of it is complete."""
     value: float | None
     """The objective of that trial on validation."""
 

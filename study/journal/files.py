@@ -44,7 +44,7 @@ def superseded(home: Path, epoch: int) -> bool:
         # Opening the folder makes a network file system forget that the file was not there.
         os.close(os.open(home / FOLDER, os.O_RDONLY))
     except FileNotFoundError:
-        return True  # the study was removed: nobody runs it any more
+        return True  # the study was removed: no driver runs it
     return os.path.exists(journal_file(home, epoch + 1))
 
 

@@ -28,7 +28,7 @@ class Journal:
 
     Args:
         home: the study's folder.
-        take_over: take the lease from whoever holds it.
+        take_over: take the lease from the process that holds it.
         beat: seconds between heartbeats.
         lapse: seconds without one after which another holder is considered dead.
 

@@ -81,7 +81,7 @@ class Lease:
 
     Args:
         home: the study's folder.
-        take_over: take it from whoever holds it.
+        take_over: take it from the process that holds it.
         beat: seconds between heartbeats.
         lapse: seconds without one after which a holder is considered dead.
 

@@ -1,4 +1,4 @@
-"""A trial as the journal tells it: the one fold of its events, and whom an arm stands by."""
+"""A trial as its events make it, and which trials an arm stands by: each rule once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Choices = Mapping[tuple[str, int], int | None]
 
 @dataclass(slots=True, eq=False)
 class Trial:
-    """One trial. Whoever follows a journal holds one a trial and adds what is its own."""
+    """One trial. Every reader of a journal holds one for each trial, and adds its own fields."""
 
     asked: TrialAsked
     state: str = "waiting"
@@ -71,7 +71,7 @@ class Trial:
         match event:
             case Reported(redone=False) if event.step > self.step:
                 self.step = event.step
-                # A trial that crashes reports no images: what it trained on before still counts.
+                # A crashed trial reports no images: those trained on before still count.
                 self.images = max(self.images, event.images)
                 self.consecutive_deaths = 0
             case TrialPlaced() if not self.ended:
@@ -89,8 +89,8 @@ class Trial:
 def standing(trials: Iterable[Trial], choices: Choices) -> list[Trial]:
     """The trials that their arms stand by: the configuration chosen, and its confirm runs.
 
-    Of a trial and its retries that is one: the one that came to its end, else the latest. Confirm
-    runs of a choice that was superseded do not stand.
+    Of a trial and its retries one stands: the complete one, else the latest. Confirm runs of a
+    superseded choice do not stand.
     """
     attempts: dict[tuple[Any, ...], Trial] = {}
     for trial in trials:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from study.search import Conductor
 
 MLFLOW_BACKLOG = 2000
-"""Events that MLflow takes within seconds: of more, the person at the terminal is told."""
+"""Events that MLflow takes within seconds: a larger backlog is printed."""
 MLFLOW_PATIENCE = 60.0
 """Seconds a finished study waits while nothing arrives in MLflow; what is left is sent at the next
 launch."""

@@ -79,7 +79,7 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
         except Exception as error:  # Ray raises several unrelated kinds
             raise _no_cluster(address, error) from error
     else:
-        # Nobody starts a local Ray's control store again: no use in waiting a minute for it.
+        # A local Ray's control store is never restarted: do not wait a minute for it.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         count = spec.engines.count
         ray.init(

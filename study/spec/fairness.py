@@ -70,7 +70,7 @@ def _nuisance(spec: StudySpec, hand: Mapping[str, ArmSpec]) -> Iterator[str]:
 def _seeds(spec: StudySpec) -> Iterator[str]:
     count = len(spec.seeds)
     if count == 1:
-        yield "one seed gives no interval, so no arm can be told from another: give 5 seeds."
+        yield "one seed gives no interval, so arms cannot be distinguished: give 5 seeds."
     elif count < SEEDS:
         yield (
             f"{count} seeds give wide intervals (Student's t with {count - 1} degrees of freedom): "
@@ -116,7 +116,7 @@ def _idle_pruners(spec: StudySpec) -> Iterator[str]:
         learns = PRUNERS[search.pruner.name].learns(search.pruner.extras)
         if learns and search.batch_size == search.trials:
             yield (
-                f"arm '{name}' asks all its trials in one batch, and none of them is told before "
+                f"arm '{name}' asks all its trials in one batch, and Optuna is told of none before "
                 f"all have ended: pruner '{search.pruner.name}', which learns from trials that "
                 "have ended, prunes none. Give a batch, e.g. batch: 4."
             )

@@ -182,13 +182,13 @@ def events(home: Path, kind: type[EventType], name: str = NAME) -> list[EventTyp
     return [entry.event for entry in entries(home, name) if isinstance(entry.event, kind)]
 
 
-_NOT_COMPARED = re.compile(r"seconds|redone|lost|started|ended|engine")
+NOT_COMPARED = re.compile(r"seconds|redone|lost|started|ended|engine")
 
 
 def table(home: Path, name: str = NAME) -> list[dict[str, Any]]:
     """The columns of the trials' table that no crash, engine or neighbour may change."""
     rows: list[dict[str, Any]] = load(name, home=home, arrow=True)["trials"].to_pylist()
-    return [{k: v for k, v in row.items() if not _NOT_COMPARED.search(k)} for row in rows]
+    return [{k: v for k, v in row.items() if not NOT_COMPARED.search(k)} for row in rows]
 
 
 @dataclass
