@@ -124,7 +124,7 @@ class MadeUp:
         return found
 
     def _end(self, request: Request, elbo: float, rate: float) -> dict[str, Any]:
-        end = {"state": "complete", "metrics": self._measured("test", elbo, rate)}
+        end: dict[str, Any] = {"state": "complete", "metrics": self._measured("test", elbo, rate)}
         if request.phase == "confirm":
             final = {f"test/{k}": v * self._draw.gauss(1, 0.05) for k, v in FINAL_METRICS.items()}
             end |= {"metrics": end["metrics"] | final, "artifacts": self._files(request.trial)}
