@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from study.analysis import Report, as_text, build_report, write_records
@@ -35,10 +36,11 @@ def write_report(
     warned = warnings(spec, study_facts(tables["trials"])["roles"])
     report = build_report(tables, spec.to_dict(), warned, target=target, price=price)
     drawn = figures(report, tables, home.path)
+    page = partial(as_html, report, drawn, tables["trials"], home.path, run_links(home))
     home.figures.mkdir(parents=True, exist_ok=True)
-    with drawing.writing(drawn, home.figures):
-        page = as_html(report, drawn, tables["trials"], home.path, run_links(home))
-        _write(home.page, page)
+    with drawing.writing(drawn, home.figures) as missing:
+        html = page()
+    _write(home.page, page(missing) if missing else html)
     _write(home.report / "report.txt", as_text(report))
     return report
 

@@ -68,7 +68,11 @@ def tables(report: Report | SeveralReport) -> list[TextTable]:
         makers, failures = _OF_A_STUDY, list(report.failures)
     attempt = Attempts()
     made = [
-        attempt(f"The table {make.__name__}", partial(make, report), TextTable("", [], []))
+        attempt(
+            f"The table of {make.__name__.replace('_', ' ')}",
+            partial(make, report),
+            TextTable("", [], []),
+        )
         for make in makers
     ]
     failures += attempt.failures

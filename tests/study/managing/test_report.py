@@ -1,0 +1,29 @@
+"""A report is written whole, even where a picture of it cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from study.api import frozen_spec
+from study.journal import StudyHome, read_entries
+from study.managing.report import write_report
+
+RECORDED = Path(__file__).parents[1] / "journal" / "format1" / "finished"
+
+
+def test_a_picture_that_cannot_be_written_is_said_on_the_page_and_all_else_is_there(
+    tmp_path: Path,
+) -> None:
+    home = StudyHome(tmp_path, "format1")
+    shutil.copytree(RECORDED, home.path)
+    (home.figures / "search.png").mkdir(parents=True)
+    report = write_report(frozen_spec(home), read_entries(home.path), home)
+    page = home.page.read_text()
+    assert page.count("Its picture in the folder figures is missing: IsADirectoryError") == 1
+    assert report.verdict[0][:30] in page
+    assert (home.report / "report.txt").read_text().startswith("format1: ")
+    pictures = {path.stem for path in home.figures.glob("*.png") if path.is_file()}
+    tables = {path.stem for path in home.figures.glob("*.csv")}
+    assert tables - pictures == {"search"}
+    assert len(pictures) > 3
