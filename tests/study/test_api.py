@@ -13,7 +13,7 @@ import yaml
 
 import study
 from study import api
-from study.journal import HomeError, StudyHome, read_events
+from study.journal import HomeError, StudyHome, read_entries
 from study.journal.backend import ReadOnlyError
 from study.spec import SpecError
 
@@ -23,7 +23,7 @@ def test_the_package_offers_the_verbs():
     for verb in study.__all__:
         assert getattr(study, verb) is getattr(api, verb)
     offered = {"launch", "resume", "fork", "stop", "retry", "clean", "verify", "report", "load"}
-    assert offered | {"export", "replay", "storage", "together"} == set(study.__all__)
+    assert offered | {"export", "replay", "storage", "compare"} == set(study.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         study.lunch  # noqa: B018
 
@@ -182,18 +182,18 @@ class TestStorage:
         search = optuna.load_study(study_name="random.search.r0", storage=storage)
         assert [trial.state.name for trial in search.trials] == ["RUNNING"] * 3
         for trial in conductor.trials.values():
-            conductor.returned(trial.ask.trial)
+            conductor.returned(trial.name)
         follow_up(conductor)
         assert [trial.state.name for trial in search.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
 
     def test_changes_nothing(self, told):
-        before = list(read_events(told.path))
+        before = list(read_entries(told.path))
         storage = study.storage("told", home=told.studies)
-        with pytest.raises(ReadOnlyError, match="cannot change it"):
+        with pytest.raises(ReadOnlyError, match="this storage is read-only"):
             optuna.create_study(storage=storage)
         with pytest.raises(ReadOnlyError):
             optuna.load_study(study_name="random.search.r0", storage=storage).ask()
-        assert list(read_events(told.path)) == before
+        assert list(read_entries(told.path)) == before
 
 
 @pytest.mark.parametrize("verb", [study.load, study.report, study.resume])
@@ -215,12 +215,12 @@ class TestNoStudy:
             verb("told", home=tmp_path / "nowhere")
         assert not (tmp_path / "nowhere").exists()
 
-    def test_a_launch_that_died_before_it_began(self, tmp_path, verb, told_spec):
+    def test_a_launch_that_failed_before_anything_was_recorded(self, tmp_path, verb, told_spec):
         home = StudyHome(tmp_path, "told")
         home.make()
         home.journal.mkdir()
-        with pytest.raises(HomeError, match="its launch ended before it began"):
+        with pytest.raises(HomeError, match="its launch failed before anything was recorded"):
             verb("told", home=tmp_path)
         home.spec.write_text(yaml.safe_dump(told_spec.to_dict()))
-        with pytest.raises(HomeError, match="its launch ended before it began"):
+        with pytest.raises(HomeError, match="its launch failed before anything was recorded"):
             verb("told", home=tmp_path)

@@ -44,7 +44,7 @@ OWN = (
     MODELS
     + '''
 import numpy as np
-from study.driver import StudyInterruptedError
+from study.launching.driver import StudyInterruptedError
 from vae_core.balancers import Balance, Balancer
 from vae_core.data import Source
 
@@ -349,24 +349,26 @@ class TestFork:
         result = study(*arguments)
         assert result.exit_code == 130
         again = "resume new" if far else "fork told new"
-        assert _said(result)[-1].endswith(f"Go on with: study {again} --home home")
+        assert _said(result)[-1].endswith(f"Resume with: study {again} --home home")
 
 
-class TestSteering:
-    def test_an_order_and_when_it_is_taken(self, conducting, place):
+class TestControl:
+    def test_a_command_and_when_it_is_executed(self, conducting, place):
         _, home = conducting(4)
         result = study("stop", "told", "--arm", "optimal", "--home", home.studies)
         assert result.exit_code == 0
-        assert result.stdout.startswith("ordered; the study's driver takes it within seconds")
+        assert result.stdout.startswith(
+            "command sent; the study's driver executes it within seconds"
+        )
         result = study("retry", "told", "random.search.r0.0001", "--home", home.studies)
         assert (result.exit_code, result.stderr) == (0, "")
         status = study("status", "told", "--home", home.studies).stdout
-        assert "not taken yet: stop arm optimal\n" in status
-        assert "not taken yet: retry trial random.search.r0.0001\n" in status
+        assert "not executed yet: stop arm optimal\n" in status
+        assert "not executed yet: retry trial random.search.r0.0001\n" in status
 
     def test_wrong_use(self, told):
         text = refusal("stop", "told", "--home", told.studies)
-        assert text.startswith("told: nobody is running the study\n")
+        assert text.startswith("told: the study is not running\n")
         text = refusal("retry", "told", "optimal.confirm.r0.fixed.0000", "--home", told.studies)
         assert text.startswith("told: trial 'optimal.confirm.r0.fixed.0000' is complete\n")
 
@@ -375,7 +377,7 @@ class TestSteering:
         monkeypatch.setattr(stop_study, "__defaults__", (0.3,))
         result = study("stop", "told", "--home", home.studies)
         assert result.exit_code == 1
-        assert result.stderr.startswith("error: told: its driver has not taken the order ")
+        assert result.stderr.startswith("error: told: its driver has not executed the command ")
 
 
 class TestOwn:
@@ -429,7 +431,7 @@ class TestInterruption:
         assert result.exit_code == 130
         assert result.stdout == ""
         assert _said(result) == [
-            f"interrupted; nothing is lost. Go on with: study launch study.yaml --set {change}"
+            f"interrupted; nothing is lost. Resume with: study launch study.yaml --set {change}"
         ]
         assert made(place) == ["data"]
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from click.testing import CliRunner
 
 from study.cli import main
 from study.journal import Journal, StudyHome
+from study.journal.events import (
+    EngineChanged,
+    LaunchBegan,
+    Reported,
+    StudyDescribed,
+    StudyFinished,
+    TrialAsked,
+    TrialEnded,
+    TrialPlaced,
+)
 
 TRIAL = "evil.confirm.r0.fixed.0000"
 EVIL = """\
@@ -89,31 +100,25 @@ def studies(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def _journal(home: StudyHome, outside: Path) -> None:
     journal = Journal(home.path)
-    described = {"name": "evil", "spec": SPEC | {"objective": "calibrated_elbo"}, "spec_hash": "0"}
+    spec = SPEC | {"objective": "calibrated_elbo"}
     files = {"train": "/etc/passwd", "test": "../../outside/model.pt"}
     data = {"name": "evil", "shape": [1, 2, 2], "files": files, "sha256": {}, "counts": {}}
-    journal.append("study", {**described, "code_version": "1", "data": data | {"source": ""}})
-    journal.append("launch", {"epoch": 1, "pid": 1, "host": "h", "command": ["sh", "-c", "touch"]})
-    engine = {"engine": "../../outside/e", "device": "cpu", "width": 1, "startup_seconds": 0.0}
-    journal.append("engine", {**engine, "state": "started"})
-    asked = {"arm": "evil", "phase": "confirm", "replicate": 0, "number": 0, "seed": 0}
-    fixed = {"params": {}, "chosen_from": None, "retry_of": None, "settings": SPEC}
+    roles = {"evil": {"hand_tuned": False, "why": ""}}
+    journal.append(StudyDescribed("evil", spec, "0", "1", data | {"source": ""}, roles))
+    journal.append(LaunchBegan(1, 1, "h", ["sh", "-c", "touch"]))
+    engine = EngineChanged("../../outside/e", "started", "cpu", 1)
+    journal.append(engine)
     for trial in (TRIAL, "../../outside", f"{outside}", "evil.confirm.r0.fixed.0001"):
-        journal.append("trial", {"trial": trial, **asked, **fixed})
-        place = {"engine": engine["engine"], "shape": "x", "key": {"width": 1}}
-        journal.append("start", {"trial": trial, **place})
-        report = {"step": 1, "images": 10, "metrics": {"validation/calibrated_elbo": 1.0}}
+        journal.append(TrialAsked(trial, "evil", "confirm", 0, 0, 0, params={}, settings=SPEC))
+        journal.append(TrialPlaced(trial, engine.engine, "x", {"width": 1}))
+        metrics = {"validation/calibrated_elbo": 1.0}
         seconds = {"training": 1.0, "evaluation": 1.0}
-        journal.append(
-            "report", {"trial": trial, **report, "seconds": seconds, "engine": engine["engine"]}
-        )
+        journal.append(Reported(trial, 1, 10, metrics, seconds, engine.engine))
         reached = {"checkpoint": "../../outside/model.pt", "samples": "/etc/passwd"}
-        end = {"state": "complete", "reason": "", "step": 1, "value": 1.0, "seconds": {}}
-        ended = {**end, "metrics": {}, "artifacts": reached, "traceback": ""}
         if not trial.endswith("1"):
-            journal.append("end", {"trial": trial, **ended})
-    journal.append("engine", {**engine, "state": "stopped", "unreported": {}, "seconds": {}})
-    journal.append("finish", {})
+            journal.append(TrialEnded(trial, "complete", 1, 1.0, artifacts=reached))
+    journal.append(replace(engine, state="stopped"))
+    journal.append(StudyFinished())
     journal.close()
 
 

@@ -22,6 +22,7 @@ import study
 from study.cli import main
 from study.exporting.model import refitted_variance
 from study.journal import StudyHome
+from study.journal.events import StudyDescribed
 from vae_core.data import Dataset, prepare
 from vae_core.errors import UserError
 from vae_core.evaluation import EvaluationSet, fitted_variance, measure, reconstructions
@@ -137,9 +138,8 @@ def test_the_card_says_what_it_is_made_of_and_what_it_cost(reference: Path, tmp_
         if r["arm"] == "random" and r["phase"] == "search"
     ]
     card = (done.folder / "README.md").read_text()
-    events = harness.events(reference)
-    data = next(event.data["data"] for event in events if event.kind == "study")
-    for sha256 in data["sha256"].values():
+    described, *_ = harness.events(reference, StudyDescribed)
+    for sha256 in described.data["sha256"].values():
         assert sha256 in card
     assert f"| one search of its arm | {sum(searched):,} |" in card
     assert f"| calibrated_elbo | {row['test_calibrated_elbo']:.6g} | nats per image" in card

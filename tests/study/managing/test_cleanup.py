@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from study import api
-from study.journal import HomeError, Journal, LeaseError, StudyHome, holder, read_events
+from study.journal import HomeError, Journal, LeaseError, StudyHome, holder, read_entries
+from study.journal.events import EngineChanged, LaunchBegan
 from study.managing.cleanup import QUIET
 
 ENDED = "random.search.r0.0000"
@@ -51,14 +52,13 @@ def finished(told: StudyHome, tmp_path: Path) -> StudyHome:
 def unfinished(conducting: Callable[[int], tuple[Any, StudyHome]]) -> StudyHome:
     """A study whose driver is gone: one trial complete, one failed, one running."""
     conductor, home = conducting(4)
-    engine = {"device": "cpu", "width": 1, "startup_seconds": 2.0}
-    conductor.note("engine", {"engine": "e2", "state": "lost", "cause": "process", **engine})
+    conductor.note(EngineChanged("e2", "lost", "cpu", 1, startup_seconds=2.0, cause="process"))
     conductor.journal.close()
     return home
 
 
 def test_a_finished_study_keeps_all_but_its_checkpoints(finished: StudyHome) -> None:
-    needed, events = there(finished), list(read_events(finished.path))
+    needed, entries = there(finished), list(read_entries(finished.path))
     for trial in (ENDED, RUNNING, "optimal.confirm.r0.fixed.0000", "of.an.older.spec"):
         put(finished.trial(trial) / "000000010-000001.ckpt")
         put(finished.trial(trial) / "000000020-000001.ckpt", 1000)
@@ -66,7 +66,7 @@ def test_a_finished_study_keeps_all_but_its_checkpoints(finished: StudyHome) -> 
     assert str(cleaning) == "told: freed 4 KiB (checkpoints: 8)"
     assert cleaning.bytes == 4400
     assert there(finished) == needed
-    assert list(read_events(finished.path)) == events
+    assert list(read_entries(finished.path)) == entries
     assert not finished.trial(ENDED).exists(), "a folder with nothing in it goes too"
     assert finished.trial("optimal.confirm.r0.fixed.0000").is_dir()
     assert str(api.clean("told", home=finished.studies)) == "told: there is nothing to free"
@@ -82,7 +82,7 @@ def test_it_can_be_reported_on_and_resumed_afterwards(finished: StudyHome) -> No
     for name, table in api.load("told", home=finished.studies).items():
         pd.testing.assert_frame_equal(table, before[name])
     journal = Journal(finished.path)
-    journal.append("launch", {})
+    journal.append(LaunchBegan(2, 1, "h", []))
     journal.close()
 
 

@@ -8,7 +8,8 @@ import yaml
 
 from study import api
 from study.journal import Journal, StudyHome
-from study.journal.commands import give
+from study.journal.commands import send
+from study.journal.events import CapReached, LaunchBegan, Reported, StudyFinished
 from study.managing.status import data_text, status_text, trial_text
 from vae_core.data import prepare
 from vae_core.errors import UserError
@@ -26,14 +27,14 @@ class TestStatus:
             ["optimal", "confirm", "2", "complete"],
         ]
 
-    def test_a_study_nobody_runs(self, conducting):
+    def test_a_study_that_is_not_running(self, conducting):
         conductor, home = conducting(3)
         conductor.journal.close()
         text = status_text(home)
         assert text.startswith("told: not running; ")
         assert "1 complete" in text
 
-    def test_a_study_that_is_run(self, conducting):
+    def test_a_study_that_is_running(self, conducting):
         conductor, home = conducting(3)
         assert status_text(home).startswith("told: being run by process ")
         conductor.journal.close()
@@ -42,17 +43,16 @@ class TestStatus:
     def test_what_waits_and_what_was_wasted(self, conducting):
         conductor, home = conducting(4)
         lines = status_text(home).splitlines()
-        assert not any("done twice" in line or "ordered" in line for line in lines)
-        again = {"trial": RUNNING, "step": 1, "images": 1350, "metrics": {}, "engine": "e2"}
+        assert not any("done twice" in line or "command of" in line for line in lines)
         seconds = {"training": 1.5, "evaluation": 0.5}
-        conductor.note("report", {**again, "seconds": seconds, "redone": True})
-        give(home.path, {"order": "retry", "trial": CRASHED})
-        give(home.path, {"order": "stop", "arm": "optimal"})
+        conductor.note(Reported(RUNNING, 1, 1350, {}, seconds, "e2", redone=True))
+        send(home.path, {"order": "retry", "trial": CRASHED})
+        send(home.path, {"order": "stop", "arm": "optimal"})
         lines = status_text(home).splitlines()[-3:]
         assert lines[0] == "  done twice: 1,350 images, 2.0 s; lost: 0.0 s of device time"
-        assert lines[1].startswith("  ordered 20")
-        assert lines[1].endswith(f" UTC and not taken yet: retry trial {CRASHED}")
-        assert lines[2].endswith(" UTC and not taken yet: stop arm optimal")
+        assert lines[1].startswith("  command of 20")
+        assert lines[1].endswith(f" UTC, not executed yet: retry trial {CRASHED}")
+        assert lines[2].endswith(" UTC, not executed yet: stop arm optimal")
 
     def test_caps_and_what_is_spent_of_them(self, conducting):
         conductor, home = conducting(4)
@@ -66,15 +66,15 @@ class TestStatus:
 
     def test_a_study_that_a_cap_has_ended(self, conducting):
         conductor, home = conducting(4)
-        conductor.note("cap", {"cap": "max_images", "limit": 2000, "spent": 4050.0})
+        conductor.note(CapReached("max_images", 2000, 4050.0))
         conductor.journal.close()
         assert status_text(home).startswith("told: ended by max_images: 4,050 of 2,000; last ")
 
     def test_a_finished_study_that_goes_on(self, conducting, follow_up):
         conductor, home = conducting(0)
         follow_up(conductor)
-        conductor.note("finish", {})
-        conductor.note("launch", {})
+        conductor.note(StudyFinished())
+        conductor.note(LaunchBegan(2, 1, "h", []))
         conductor.journal.close()
         assert status_text(home).startswith("told: not running; ")
 
@@ -82,10 +82,9 @@ class TestStatus:
 class TestTrial:
     def test_what_happened_to_it(self, conducting):
         conductor, home = conducting(4)
-        report = {"trial": RUNNING, "step": 1, "images": 1350, "metrics": {"beta": 77.0}}
-        report |= {"engine": "e2", "seconds": {"training": 1.0, "evaluation": 0.0}}
+        seconds = {"training": 1.0, "evaluation": 0.0}
         conductor.died(RUNNING, "e1")
-        conductor.note("report", {**report, "redone": True})
+        conductor.note(Reported(RUNNING, 1, 1350, {"beta": 77.0}, seconds, "e2", redone=True))
         conductor.suspended("e2", {RUNNING: 1.25})
         conductor.stop(trial=RUNNING)
         text = trial_text(home, RUNNING)
@@ -95,8 +94,8 @@ class TestTrial:
         assert log[2:] == [
             "the process of e1, which trained it, died",
             "report 1 made again on e2",
-            "put down by e2, 1.2 s after its last report",
-            "ordered to stop, by itself",
+            "suspended by e2, 1.2 s after its last report",
+            "stopped by command, by itself",
             "pruned: stopped by hand after report 1",
         ]
         assert "77" not in text, "a report made again is in the log, not in the curve"
@@ -105,8 +104,8 @@ class TestTrial:
         conductor, home = conducting(4)
         conductor.stop(arm="random")
         text = trial_text(home, RUNNING)
-        assert "ordered to stop, with its arm\n" in text
-        assert "ordered to stop" not in trial_text(home, "optimal.confirm.r0.fixed.0000")
+        assert "stopped by command, with its arm\n" in text
+        assert "stopped by command" not in trial_text(home, "optimal.confirm.r0.fixed.0000")
 
     def test_and_its_retry(self, conducting):
         conductor, home = conducting(4)

@@ -22,6 +22,7 @@ from study.engine.config import EngineConfig
 from study.engine.engine import Engine
 from study.engine.trial_run import TrialRun
 from study.journal import Journal, StudyHome
+from study.journal.events import FORMAT, read_event
 from study.spec import StudySpec, resolve
 from study.verifying.retrain import VerificationError, VerificationFailedError
 from vae_core.data import prepare
@@ -112,7 +113,7 @@ def write(home: StudyHome, events: list[Event]) -> None:
     home.spec.write_text(yaml.safe_dump(StudySpec.from_dict(SPEC).to_dict()))
     journal = Journal(home.path)
     for kind, data in events:
-        journal.append(kind, data)
+        journal.append(read_event(kind, data, FORMAT))
     journal.close()
 
 
@@ -190,12 +191,15 @@ class TestAgreement:
 
         monkeypatch.setattr(TrialRun, "enter", spied)
         before, said, threads = files(small), list[str](), torch.get_num_threads()
-        found = api.verify("small", home=small.studies, say=said.append)
+        found = api.verify("small", home=small.studies, progress=said.append)
         assert files(small) == before
         assert torch.get_num_threads() == threads
         assert found.agrees
         assert not found.failed
-        assert (found.trial, found.why) == (CONFIRM, "the first confirm run that left its weights")
+        assert (found.trial, found.why) == (
+            CONFIRM,
+            "the first confirm run whose weights are there",
+        )
         scratch, middle = found.trainings
         assert [row for name, row in placed if name == CONFIRM] == [width - 1, (width - 1) // 2]
         assert [scratch.slot, middle.slot] == [width, (width - 1) // 2 + 1]
@@ -206,9 +210,9 @@ class TestAgreement:
             assert (scratch.beside, middle.beside) == ([OTHER, SEARCH], [WILD, OTHER])
         assert (scratch.start, middle.start) == (
             "from scratch",
-            "from the checkpoint of report 2, as the trial left it",
+            "from the checkpoint of report 2, the recorded one",
         )
-        a_report, the_end = 15, 7 + 7  # a confirm run's end is measured closely
+        a_report, the_end = 15, 7 + 7  # a confirm run's end has final metrics
         assert scratch.metrics == 4 * a_report + the_end
         assert middle.metrics == 2 * a_report + the_end
         weights = torch.load(small.trial(CONFIRM) / "model.pt", weights_only=True)
@@ -223,7 +227,7 @@ class TestAgreement:
         shutil.rmtree(small.trial(SEARCH))
         result = verify(small, SEARCH)
         assert result.exit_code == 0, result.output
-        assert "from the checkpoint of report 2, as it was made again, in slot" in result.stdout
+        assert "from the checkpoint of report 2, the one made again, in slot" in result.stdout
         assert "    37 metrics agree to the last bit\n" in result.stdout
         assert result.stdout.endswith("all agree to the last bit\n")
 
@@ -337,11 +341,11 @@ class TestDifference:
             path.write_bytes(path.read_bytes()[:-1])
         found = api.verify("small", home=small.studies)
         assert found.agrees
-        assert found.trainings[1].start.endswith("as it was made again")
+        assert found.trainings[1].start.endswith("the one made again")
 
 
 class TestAnotherKey:
-    def test_is_named_and_the_largest_difference_told(self, small, changed):
+    def test_is_named_with_the_largest_difference(self, small, changed):
         def elsewhere(kind: str, data: dict[str, Any]) -> None:
             if kind == "start":
                 data["key"] |= {"device": "another one", "torch": "1.0"}
@@ -430,7 +434,7 @@ class TestRefusals:
 
 
 class TestWeights:
-    def test_that_lie_outside_the_home_are_not_read(self, small, changed, tmp_path):
+    def test_outside_the_home_are_not_read(self, small, changed, tmp_path):
         shutil.copy(small.trial(CONFIRM) / "model.pt", tmp_path / "model.pt")
 
         def outside(kind: str, data: dict[str, Any]) -> None:
