@@ -184,7 +184,7 @@ class TestSpec:
 
     def test_no_arm(self, place):
         (place / "study.yaml").write_text(STUDY.partition("arms:")[0] + "arms: {}\n")
-        assert refusal("launch", "study.yaml").startswith("study.yaml:7: arms: there is no arm\n")
+        assert refusal("launch", "study.yaml").startswith("study.yaml:7: arms: no arm is given\n")
 
     @pytest.mark.parametrize(
         ("change", "parts"),
@@ -527,7 +527,7 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(place):
 def test_warnings_go_to_stderr_as_lines(place):
     result = study("launch", "study.yaml", "--dry-run", "--set", "seeds=[1]")
     assert result.stderr.splitlines() == [
-        "warning: one seed gives no interval, so no arm can be told from another: give 5 seeds."
+        "warning: one seed gives no interval, so arms cannot be distinguished: give 5 seeds."
     ]
 
 
