@@ -1,4 +1,4 @@
-"""Optuna's samplers, pruners and distributions, from a spec's."""
+"""Optuna's samplers, pruners and distributions, made from a spec's."""
 
 from __future__ import annotations
 

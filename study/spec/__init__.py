@@ -5,7 +5,6 @@ Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`
 the core.
 """
 
-from study.metrics import OBJECTIVES
 from study.spec.arms import (
     REDUCTIONS,
     ArmSpec,
@@ -36,7 +35,6 @@ from study.spec.resolving import resolve
 from study.spec.roles import arm_roles
 
 __all__ = [
-    "OBJECTIVES",
     "PRUNERS",
     "REDUCTIONS",
     "SAMPLERS",

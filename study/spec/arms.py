@@ -1,4 +1,4 @@
-"""The arms of a study file: a balancer and, where something is searched, how."""
+"""The arms of a study file: each a balancer and, optionally, a search."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def half_sum_beta(beta: float, reduction: Reduction, dims: int) -> float:
 
 
 class BalancerSpec(Named):
-    """The balancer and the hyperparameters fixed for the whole arm."""
+    """The balancer and its fixed hyperparameters."""
 
     name: str = Field(description="a balancer's name, or 'package.module:Name' of your own")
     reduction: Reduction = Field(
@@ -78,8 +78,8 @@ class SamplerSpec(Named):
 class PrunerSpec(Named):
     """An Optuna pruner and its options.
 
-    ``synchronous`` decides once a whole batch has reached a report, so that the outcome does not
-    depend on who was first.
+    ``synchronous`` decides once the whole batch has reached a report, so that the outcome does not
+    depend on the order in which trials report.
     """
 
     synchronous: bool = Field(default=False, description="true to decide a batch at a time")
@@ -91,9 +91,9 @@ class PrunerSpec(Named):
 
 
 class SearchSpec(Section):
-    """What an arm searches, how, and for how many trials; ``replicates`` repeat it whole.
+    """What an arm searches, how, and for how many trials; ``replicates`` repeat the whole search.
 
-    The space is kept sorted by key, so that the order in the file changes no draw.
+    The space is sorted by key, so that the order in the file changes no draw.
     """
 
     space: dict[str, Distribution] = Field(
@@ -112,7 +112,9 @@ class SearchSpec(Section):
     batch: Whole | None = Field(
         default=None, ge=1, description="how many trials are asked together, 1 or more"
     )
-    replicates: Whole = Field(default=1, ge=1, description="how often to search, 1 or more")
+    replicates: Whole = Field(
+        default=1, ge=1, description="how often the search is repeated, 1 or more"
+    )
 
     @field_validator("space", mode="before")
     @classmethod
@@ -126,7 +128,7 @@ class SearchSpec(Section):
     @classmethod
     def _read_trials(cls, value: Any, info: ValidationInfo) -> Any:
         space, sampler = info.data.get("space"), info.data.get("sampler")
-        if space is None or sampler is None:  # they have errors of their own
+        if space is None or sampler is None:  # they raise errors of their own
             return value or 1
         if not SAMPLERS[sampler.name].grid:
             if value is None:
@@ -141,7 +143,7 @@ class SearchSpec(Section):
     @classmethod
     def _some_trials(cls, value: int) -> int:
         if value < 1:
-            raise fault(f"{value} trials are no search", "give 1 trial or more")
+            raise fault(f"{value} trials is too few", "give 1 trial or more")
         return value
 
     @model_validator(mode="after")
@@ -192,7 +194,7 @@ class SearchSpec(Section):
 
 
 class ArmSpec(Section):
-    """A balancer and, where something is searched, how."""
+    """A balancer and, optionally, a search."""
 
     balancer: BalancerSpec = Field(description="a balancer's name, or its name and hyperparameters")
     search: SearchSpec | None = Field(default=None, description="what to search and how")
@@ -227,7 +229,7 @@ def _grid_size(space: Mapping[str, Distribution]) -> int:
     for key, distribution in space.items():
         values = distribution.grid()
         if values is None:
-            remedy = "give points: how many, or step, or a list of values"
-            raise fault(f"a grid needs to know which values of '{key}' to visit", remedy)
+            remedy = "give points (how many), step, or a list of values"
+            raise fault(f"a grid needs the values of '{key}' to visit", remedy)
         size *= len(values)
     return size

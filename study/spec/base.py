@@ -21,7 +21,7 @@ class Section(BaseModel):
 
 
 class Named(Section):
-    """A thing found by name, whose other keys are settings of its own.
+    """A section whose ``name`` is looked up and whose other keys are that entry's settings.
 
     A bare string is the name.
     """

@@ -1,4 +1,4 @@
-"""What changed between a study's frozen spec and a new one, and whether it may."""
+"""What changed between a study's frozen spec and a new one, and which changes are allowed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from study.spec.errors import shown
 
-# What no recorded number depends on, or only through the numerics key, which is recorded.
+# No recorded number depends on these except through the numerics key, which is recorded.
 _FREE = ("question", "engines", "checkpoints", "max_hours", "max_images", "max_device_hours")
 
 
@@ -15,16 +15,16 @@ class Difference(NamedTuple):
     """Changes as lines ``key: old -> new``."""
 
     allowed: list[str]
-    """Extensions (trials, seeds, replicates, arms), and what changes no result."""
+    """Extensions (trials, seeds, replicates, arms), and settings that change no result."""
     refused: list[str]
-    """Changes to what was already run."""
+    """Changes to settings of trials that have run."""
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Difference:
     """Classify the changes from ``old`` to ``new``, two results of ``StudySpec.to_dict``.
 
-    A study can be extended: more trials, seeds, replicates or arms. A change to what was already
-    run (data, model, training, objective, an arm's balancer or search) is refused.
+    A study can be extended: more trials, seeds, replicates or arms. Changes to settings of trials
+    that have run (data, model, training, objective, an arm's balancer or search) are refused.
     """
     found = Difference([], [])
     for path, before, after in _changes(old, new, ()):

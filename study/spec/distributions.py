@@ -1,4 +1,4 @@
-"""What a searched setting is drawn from: a range of numbers or a list of choices."""
+"""The distribution of a searched setting: a range of numbers or a list of choices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INT_SETTINGS = ("model.latent", "training.batch_size")
 class FloatRange:
     """Numbers from ``low`` to ``high``, uniform, or uniform in the logarithm.
 
-    ``step`` keeps to ``low + i * step``; ``points`` is how many values a grid takes of it.
+    ``step`` restricts it to ``low + i * step``; ``points`` is how many values a grid visits.
     """
 
     low: float
@@ -34,7 +34,7 @@ class FloatRange:
         return [self.low, self.high]
 
     def grid(self) -> list[Scalar] | None:
-        """The values a grid visits, in ascending order; None when nothing says which."""
+        """The values a grid visits, in ascending order; None without points or step."""
         if self.points is not None:
             return [*_spaced(self.low, self.high, self.points, log=self.log)]
         if self.step is not None:
@@ -43,7 +43,7 @@ class FloatRange:
         return None
 
     def to_json(self) -> Any:
-        """The range as a spec writes it, with what was left at None left out."""
+        """The range as a spec writes it, without the settings that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
@@ -62,7 +62,7 @@ class IntRange:
         return [self.low, self.high]
 
     def grid(self) -> list[Scalar] | None:
-        """The values a grid visits, in ascending order; None when nothing says which."""
+        """The values a grid visits, in ascending order; None without points or step."""
         if self.points is not None:
             spaced = _spaced(self.low, self.high, self.points, log=self.log)
             return [*dict.fromkeys(round(value) for value in spaced)]
@@ -71,13 +71,13 @@ class IntRange:
         return None
 
     def to_json(self) -> Any:
-        """The range as a spec writes it, with what was left at None left out."""
+        """The range as a spec writes it, without the settings that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of ``values``, none more likely than another."""
+    """One of ``values``, each equally likely."""
 
     values: tuple[Scalar, ...]
 
@@ -98,14 +98,14 @@ Distribution: TypeAlias = FloatRange | IntRange | Choice
 
 
 def read_distribution(key: str, raw: Any) -> Distribution:
-    """What ``raw``, the value of ``key`` in a space, draws from.
+    """The distribution that ``raw``, the value of ``key`` in a space, describes.
 
-    The key decides where it can: a balancer's hyperparameters (keys without a dot), the
+    The key decides the type where it can: a balancer's hyperparameters (keys without a dot), the
     learning rate and the epochs are real numbers, latent and batch size whole ones. A range of
-    any other setting is whole where both its ends are written as whole numbers.
+    any other setting is of whole numbers where both its ends are written as whole numbers.
 
     Raises:
-        PydanticCustomError: with what is wrong and the remedy.
+        PydanticCustomError: with the fault and the remedy.
     """
     if isinstance(raw, FloatRange | IntRange | Choice):
         return raw
@@ -132,7 +132,7 @@ def section_of(key: str) -> tuple[str, str]:
 
 
 def number(value: Any) -> Any:
-    """``value`` as a float where it is a number or the text of one, else as it came.
+    """``value`` as a float where it is a number or the text of one, else unchanged.
 
     YAML 1.1 reads ``1e-3``, which has no dot, as text.
     """
@@ -145,7 +145,7 @@ def number(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """``value`` as an int where it is a whole number (``1e4``), else as it came."""
+    """``value`` as an int where it is a whole number (``1e4``), else unchanged."""
     read = number(value)
     return int(read) if isinstance(read, float) and read.is_integer() else value
 
@@ -165,7 +165,7 @@ def _choice(key: str, raw: list[Any]) -> Choice:
         if not isinstance(value, bool | int | float | str) or not finite:
             raise fault(f"{shown(value)} cannot be a choice", remedy, key, i)
         if value in values[:i]:
-            raise fault(f"{shown(value)} is there twice", remedy, key, i)
+            raise fault(f"{shown(value)} is given twice", remedy, key, i)
     return Choice(values)
 
 
@@ -174,13 +174,13 @@ def _range(key: str, raw: dict[str, Any]) -> FloatRange | IntRange:
     written_whole = all(isinstance(whole(raw[name]), int) for name in values)
     literal_float = any(isinstance(raw[name], float) for name in values)
     if key in INT_SETTINGS and not written_whole:
-        raise fault("a range of whole numbers has an end that is not", "use whole numbers", key)
+        raise fault("an end of a range of whole numbers is not whole", "use whole numbers", key)
     is_int = key in INT_SETTINGS or (
         written_whole and not literal_float and not _is_float_setting(key)
     )
     low, high = values["low"], values["high"]
     if low >= high:
-        remedy = "put the smaller number in low; to fix a setting, give it outside of the space"
+        remedy = "put the smaller number in low; to fix a setting, set it outside the space"
         raise fault(f"the range is empty: low {low:g} is not below high {high:g}", remedy, key)
     log = raw.get("log", False)
     if not isinstance(log, bool):

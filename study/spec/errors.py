@@ -1,4 +1,4 @@
-"""What is wrong with a spec, and where: file, line, key, value, remedy."""
+"""Errors in a spec: file, line, key, value and remedy."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Path = tuple[str | int, ...]
 
 
 class SpecError(UserError):
-    """A study file, or an override of one, that cannot be used as it is."""
+    """An error in a study file, or in an override of one."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where each key of a spec was written: a line of a file, or a ``--set``."""
+    """Where each key of a spec is written: a line of a file, or a ``--set``."""
 
     file: str = ""
     lines: Mapping[Path, int] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Source:
     def where(self, path: Path) -> str:
         """``FILE:LINE: key.path`` of the line that gave ``path`` or its nearest parent.
 
-        An override of the key, of a parent or of a part of it goes before the file.
+        An override of the key, of a parent or of a part of it takes precedence over the file.
         """
         key = ".".join(map(str, path))
         parents = [path[:n] for n in range(len(path), -1, -1)]
@@ -48,7 +48,7 @@ class Source:
 
     @contextmanager
     def at(self, *path: str | int) -> Iterator[None]:
-        """Say that an error of the core comes from the value at ``path``."""
+        """Attribute an error of the core to the value at ``path``."""
         try:
             yield
         except UserError as error:
@@ -69,7 +69,7 @@ def shown(value: Any) -> str:
 def spec_error(error: ValidationError, root: type[BaseModel], source: Source) -> SpecError:
     """The first fault of ``error``, found while validating a ``root``, as a :class:`SpecError`."""
     faults = error.errors(include_url=False)
-    # A misspelt key leaves the key it meant missing: speak of the key that is there.
+    # A misspelt key leaves the intended one missing: report the misspelt one.
     details = next((found for found in faults if found["type"] == "extra_forbidden"), faults[0])
     kind, loc = details["type"], details["loc"]
     if kind in {"extra_forbidden", "missing"}:
@@ -96,13 +96,13 @@ def _message(details: ErrorDetails) -> str:
 def _locate(
     root: type[BaseModel], loc: Sequence[str | int]
 ) -> tuple[Path, type[BaseModel] | None, str]:
-    """The file's path that pydantic's ``loc`` means, the model found there, the field's text.
+    """The path in the file that pydantic's ``loc`` means, the model there, the field's description.
 
-    ``loc`` also holds the names of union branches, which are in no file: the walk ends there.
+    ``loc`` also holds the names of union branches, which are not in the file: the walk ends there.
     """
     path: list[str | int] = []
     owner: type[BaseModel] | None = root
-    values: type[BaseModel] | None = None  # what a mapping holds, once the walk is inside one
+    values: type[BaseModel] | None = None  # of a mapping, once the walk is inside it
     description = ""
     for part in loc:
         if values is not None:

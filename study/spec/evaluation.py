@@ -1,4 +1,4 @@
-"""What a study measures: at every report, and closely at the end of some trials."""
+"""What a study measures at every report, and in the final evaluation of some trials."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Generator = Literal["prior", "mixture", "second_stage"]
 def _once(names: list[str]) -> list[str]:
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise fault(f"'{name}' is there twice", "give each once", i)
+            raise fault(f"'{name}' is given twice", "give each once", i)
     return names
 
 
 class SecondStageSpec(Section):
-    """The second VAE, on the latents of the first (see :mod:`vae_core.generation.second_stage`)."""
+    """The second VAE, trained on latents of the first (:mod:`vae_core.generation.second_stage`)."""
 
     recipe: Literal["asperti2020", "dai2019"] = Field(
         default="asperti2020", description="asperti2020 or dai2019"
@@ -37,7 +37,7 @@ class SecondStageSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """What is evaluated at a report, and what closely at the end of the trials that ask for it.
+    """What is evaluated at a report, and in the final evaluation of the trials that get one.
 
     Distances compare ``samples`` generated images, of each of the ``generators``, with as many of
     the test images, in the features of each of ``features``.
@@ -46,9 +46,9 @@ class EvaluationSpec(Section):
     images: Whole = Field(default=2048, ge=2, description="images evaluated a split, 2 or more")
     pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
     trials: Literal["confirm", "all"] = Field(
-        default="confirm", description="whose end is measured closely: confirm, or all"
+        default="confirm", description="which trials get a final evaluation: confirm, or all"
     )
-    iwae: Whole = Field(default=0, ge=0, description="samples of the IWAE bound; 0: no such bound")
+    iwae: Whole = Field(default=0, ge=0, description="samples of the IWAE bound, 0 for none")
     features: Annotated[list[Network], AfterValidator(_once)] = Field(
         default=[], description="networks for distances, of classifier and inception"
     )
@@ -66,5 +66,5 @@ class EvaluationSpec(Section):
     @model_validator(mode="after")
     def _some_generator(self) -> Self:
         if not self.generators:
-            raise fault("there is no generator", "give one at least, e.g. [prior]", "generators")
+            raise fault("no generator is given", "give at least one, e.g. [prior]", "generators")
         return self

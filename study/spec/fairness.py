@@ -1,4 +1,4 @@
-"""Where a spec compares unfairly, or too weakly to answer: said at launch, in its report too."""
+"""Warnings about unfair or weak comparisons in a spec, shown at launch and in the report."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BETA_DECADES = 2.0
 
 
 def warnings(spec: StudySpec, roles: Roles) -> list[str]:
-    """One sentence or two for each weakness of ``spec``, with what to change.
+    """A sentence or two for each weakness of ``spec``, with the remedy.
 
-    Nuisance settings (learning rate, latent size, ...) must be searched alike: in the same space
-    with the same budget. Results need seeds; an adaptive search needs replicates, since one
-    search is one draw of its luck; and a narrow beta range is knowledge that was paid for before.
+    All arms should search nuisance settings (learning rate, latent size, ...) in the same space
+    with the same budget. Results need seeds. An adaptive search needs replicates: one search is
+    one random draw. A narrow beta range is prior knowledge whose cost is not counted.
 
     Args:
         spec: the study.
@@ -84,7 +84,7 @@ def _replicates(spec: StudySpec) -> Iterator[str]:
         if search and SAMPLERS[search.sampler.name].adaptive and search.replicates == 1:
             yield (
                 f"arm '{name}' runs its adaptive sampler '{search.sampler.name}' once, and one "
-                "search cannot tell skill from luck: intervals take replicates: 5 or more."
+                "search cannot separate skill from chance: give 5 replicates or more."
             )
 
 
@@ -98,8 +98,8 @@ def _narrow_beta(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
         if decades < BETA_DECADES:
             yield (
                 f"arm '{name}' searches beta over {decades:.1f} decades only: so narrow a range is "
-                "knowledge somebody paid for, and its cost is not counted. Recorded trials can "
-                "narrow a range afterwards, never widen it: search 2 decades or more."
+                "prior knowledge whose cost is not counted. Recorded trials can narrow a range "
+                "afterwards but not widen it: search 2 decades or more."
             )
         elif not isinstance(beta, Choice) and not beta.log:
             yield (
@@ -116,16 +116,16 @@ def _idle_pruners(spec: StudySpec) -> Iterator[str]:
         learns = PRUNERS[search.pruner.name].learns(search.pruner.extras)
         if learns and search.batch_size == search.trials:
             yield (
-                f"arm '{name}' asks all its trials in one batch, and Optuna is told of none before "
-                f"all have ended: pruner '{search.pruner.name}', which learns from trials that "
-                "have ended, prunes none. Give a batch, e.g. batch: 4."
+                f"arm '{name}' asks all its trials in one batch, whose results count once all have "
+                f"ended: pruner '{search.pruner.name}', which compares with trials that have "
+                "ended, prunes none. Give a batch, e.g. batch: 4."
             )
 
 
 def _rows(spec: StudySpec) -> Iterator[str]:
     if spec.engines.slots not in ("auto", 1) and not spec.rows_alike:
         yield (
-            f"engines.slots is {spec.engines.slots} and a batch is no multiple of 4 images: on a "
-            "CPU the last bits of a trial can then depend on its slot. Use batches of a multiple "
+            f"engines.slots is {spec.engines.slots} and a batch is not a multiple of 4 images: on "
+            "a CPU the last bits of a trial can then depend on its slot. Use batches of a multiple "
             "of 4, or one slot."
         )

@@ -1,4 +1,4 @@
-"""A spec against its images, once they are ready: everything that would only fail in training."""
+"""Checks a spec against its prepared images, so that it does not first fail in training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> None:
-    """See that the models of ``spec`` take the images of ``data``, and that there are enough.
+    """Check that the models of ``spec`` take the images of ``data``, and that these are enough.
 
-    A model of the user's own is held to its whole contract (seconds, on the CPU); the built-in
-    ones are only built.
+    A user's own model has to pass the contract suite (seconds, on the CPU); built-in ones are only
+    built.
 
     Raises:
-        SpecError: they do not, or there are not.
+        SpecError: a model does not take them, or they are too few.
     """
     from vae_core.data import validation_count
 
@@ -48,7 +48,7 @@ def _check_training(spec: StudySpec, arm: str, images: int, source: Source) -> N
     reports = spec.training.reports
     for size, epochs in product(sizes, every):
         if size > images:
-            what = f"a batch of {size:,} images, of which there are {images:,} to train on"
+            what = f"a batch of {size:,} images, of {images:,} training images"
             raise source.error(size_path, what, f"give {images:,} or less")
         steps = training_steps(epochs, size, images)
         if reports > steps:
@@ -61,7 +61,7 @@ def _check_training(spec: StudySpec, arm: str, images: int, source: Source) -> N
 
 
 def _check_generators(spec: StudySpec, images: int, source: Source) -> None:
-    """What learns the latents of the training images needs enough of them."""
+    """Generators that are fitted to latents of the training images need enough of them."""
     asked = spec.evaluation
     needed = {
         "mixture": (("mixture",), asked.mixture, "Gaussians"),
@@ -105,9 +105,9 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
 
 
 def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head | None, Path]]:
-    """Model settings at the ends of what is searched, one setting at a time.
+    """Model settings at the ends of the searched ranges, one setting at a time.
 
-    With the likelihood head the arm's balancer asks for, and their places.
+    Each with the likelihood head that the arm's balancer needs, and its path in the spec.
     """
     from vae_core.balancers import BALANCERS
 

@@ -28,7 +28,7 @@ def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> StudySpec:
     if data is None:
         raise SpecError("the file is empty", where=file, remedy="begin with name: and data:")
     if not isinstance(data, dict):
-        remedy = "a study file is a mapping: name: ..., data: ..., arms: ..."
+        remedy = "give a mapping of keys to values: name: ..., data: ..., arms: ..."
         raise SpecError(f"{shown(data)} is not a study", where=file, remedy=remedy)
     changed, given = apply_overrides(data, overrides)
     source = Source(file, lines, given)

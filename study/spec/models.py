@@ -1,4 +1,4 @@
-"""The study file as pydantic models: every key, its default, and what it may hold."""
+"""The study file as pydantic models: every key, its default and its values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ModelSpec(Named):
 
 
 class TrainingSpec(Section):
-    """How long and how every trial trains; ``reports`` of its progress at equal distances."""
+    """How long and how every trial trains; its ``reports`` are evenly spaced."""
 
     epochs: Number = Field(gt=0, description="passes over the training images, above 0")
     batch_size: Whole = Field(default=128, ge=1, description="images a step, 1 or more")
@@ -69,7 +69,7 @@ class TrainingSpec(Section):
 
 
 class EnginesSpec(Section):
-    """Where trials train: how many engines, on what, each with how many slots."""
+    """Where trials train: number of engines, their device, and slots of each."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda")
     count: Annotated[Whole, Field(ge=1)] | Literal["auto"] = Field(
@@ -84,10 +84,10 @@ class EnginesSpec(Section):
 
 
 class CheckpointsSpec(Section):
-    """Which checkpoints stay once a trial has ended; while it runs the 2 newest do, at least."""
+    """Which checkpoints of an ended trial are kept; of a running one at least the 2 newest are."""
 
     keep: Literal["none", "last", "all"] = Field(
-        default="none", description="none, last or all: what stays of an ended trial"
+        default="none", description="none, last or all: what is kept of an ended trial"
     )
 
 
@@ -100,7 +100,7 @@ class StudySpec(Section):
     model: ModelSpec = Field(description="the model: its name, latent size and settings")
     training: TrainingSpec = Field(description="how a trial trains, e.g. training: {epochs: 20}")
     objective: str = Field(default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}")
-    # Set before the study runs: one set afterwards would prove whatever is wanted.
+    # Frozen before the study runs: a margin chosen afterwards could prove anything.
     margin: Number | None = Field(
         default=None,
         gt=0,
@@ -119,7 +119,7 @@ class StudySpec(Section):
     checkpoints: CheckpointsSpec = Field(
         default=CheckpointsSpec(), description="e.g. checkpoints: {keep: last}"
     )
-    # Caps over all launches together: reaching one ends the study, with its report.
+    # Caps over all launches together: reaching one ends the study with its report.
     max_hours: Number | None = Field(
         default=None, gt=0, description="hours the study may run, above 0, or leave it out"
     )
@@ -145,10 +145,12 @@ class StudySpec(Section):
         if isinstance(value, str) and value not in OBJECTIVES:
             if depends_on_beta(value):
                 what = (
-                    f"objective '{value}' depends on beta: it is a part of the loss that beta "
-                    "weighs, so arms of different beta cannot be compared on it"
+                    f"objective '{value}' depends on beta: it is a term of the loss that beta "
+                    "weighs, so arms of different beta cannot be compared by it"
                 )
-                raise fault(what, f"use one that does not: {' or '.join(OBJECTIVES)}")
+                raise fault(
+                    what, f"use one that does not depend on beta: {' or '.join(OBJECTIVES)}"
+                )
             raise fault(f"unknown objective '{value}'", nearest(value, OBJECTIVES))
         return value
 
@@ -156,20 +158,20 @@ class StudySpec(Section):
     @classmethod
     def _distinct_seeds(cls, value: list[int]) -> list[int]:
         if not value:
-            raise fault("there is no seed", "give one at least, e.g. [0, 1, 2, 3, 4]")
+            raise fault("no seed is given", "give at least one, e.g. [0, 1, 2, 3, 4]")
         for i, seed in enumerate(value):
             if not 0 <= seed < 2**32:
                 raise fault(f"seed {seed} is out of range", "give one from 0 to 2^32 - 1", i)
             if seed in value[:i]:
-                raise fault(f"seed {seed} is there twice", "give each seed once", i)
+                raise fault(f"seed {seed} is given twice", "give each seed once", i)
         return value
 
     @field_validator("arms")
     @classmethod
     def _some_arms(cls, value: dict[str, ArmSpec]) -> dict[str, ArmSpec]:
         if not value:
-            remedy = "give one at least, e.g. arms: {learned: {balancer: learned_sigma}}"
-            raise fault("there is no arm", remedy)
+            remedy = "give at least one, e.g. arms: {learned: {balancer: learned_sigma}}"
+            raise fault("no arm is given", remedy)
         for name in value:
             if not NAME.fullmatch(name):
                 raise fault(f"'{name}' cannot be an arm's name", NAME_RULE, name)
@@ -188,7 +190,7 @@ class StudySpec(Section):
 
     @model_validator(mode="after")
     def _searched_values(self) -> Self:
-        """Hold what a search may draw to the rules that the fixed setting is held to."""
+        """Check what a search may draw against the rules of the fixed setting."""
         for arm, spec in self.arms.items():
             for key, distribution in spec.search.space.items() if spec.search else ():
                 section, name = section_of(key)
@@ -233,8 +235,8 @@ class StudySpec(Section):
     def rows_alike(self) -> bool:
         """Whether a wide bank on a CPU gives a trial the same last bits in every row.
 
-        In float32 it does where batches are multiples of 4 images: the matrix library rounds by
-        how a row lies in memory.
+        In float32 it does where batches are multiples of 4 images: the matrix library's rounding
+        depends on the alignment of a row in memory.
         """
         drawn = (a.search.space.get("training.batch_size") for a in self.arms.values() if a.search)
         searched = [v for found in drawn if found for v in found.grid() or (1,)]

@@ -1,4 +1,4 @@
-"""A spec's names and settings against the models, balancers and datasets there are."""
+"""Checks a spec's names and settings against the known models, balancers and datasets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vae_core.errors import UserError, nearest
 
 
 def check_names(spec: StudySpec, source: Source | None = None) -> None:
-    """Look up every name of ``spec``, and hold each setting to what the thing named takes.
+    """Look up every name of ``spec``, and check each setting against what that entry takes.
 
-    Imports the core, and whatever the spec names by import path.
+    Imports the core, and everything that the spec names by import path.
 
     Raises:
-        SpecError: an unknown name or setting, a hyperparameter out of its bounds, or something
-            of the user's own that does not keep its contract.
+        SpecError: an unknown name or setting, a hyperparameter that is missing or out of bounds,
+            or a user's own class that breaks its contract.
     """
     source = source or Source()
     _check_data(spec, source)
@@ -42,7 +42,7 @@ def _check_data(spec: StudySpec, source: Source) -> None:
 
 
 def _model_settings(spec: StudySpec, source: Source) -> dict[str, Any] | None:
-    """Annotations of the model's settings by name; None when it takes any."""
+    """Annotations of the model's settings by name; None if it takes any."""
     from vae_core.models import MODELS, check_model_settings
 
     with source.at("model", "name"):

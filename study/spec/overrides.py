@@ -11,20 +11,20 @@ from study.spec.models import StudySpec
 from study.spec.reading import read_yaml
 from vae_core.errors import nearest
 
-# Sections a file may write as a bare name, which is then their key ``name``.
+# Sections that may be a bare name, which then is the value of their key ``name``.
 _NAMED = ("data", "model", "balancer", "sampler", "pruner")
 
 
 def apply_overrides(
     data: Mapping[str, Any], overrides: Sequence[str]
 ) -> tuple[dict[str, Any], dict[Path, str]]:
-    """``data`` with each of ``overrides`` made, and the override that gave each path.
+    """``data`` with ``overrides`` applied, and the override that set each path.
 
-    A value is YAML. A key may be new (a setting left at its default in the file), and so may a
-    section, but not an arm. In a space, keys hold dots: ``arms.NAME.search.space.training.lr.low``.
+    A value is YAML. A key or section may be new (a setting that the file leaves at its default),
+    but not an arm. Keys of a space contain dots: ``arms.NAME.search.space.training.lr.low``.
 
     Raises:
-        SpecError: an override that is not ``key.path=value``, or whose path leads nowhere.
+        SpecError: an override that is not ``key.path=value``, or whose path does not exist.
     """
     changed = copy.deepcopy(dict(data))
     given: dict[Path, str] = {}
@@ -47,7 +47,7 @@ def _set(data: dict[str, Any], parts: list[str], value: Any, where: str) -> Path
     while True:
         name = _longest_known(at, parts)
         rest = parts[name.count(".") + 1 :]
-        if path[-1:] == ("space",) and name not in at:  # a new key of a space, dots and all
+        if path[-1:] == ("space",) and name not in at:  # a new key of a space, with its dots
             name, rest = ".".join(parts), []
         path = (*path, name)
         if not rest:
@@ -63,7 +63,7 @@ def _set(data: dict[str, Any], parts: list[str], value: Any, where: str) -> Path
             inner = {}
         elif not isinstance(inner, dict):
             what = f"'{'.'.join(path)}' holds {inner!r}, which has no keys"
-            remedy = f"give the whole of it: {'.'.join(path)}=..."
+            remedy = f"replace it: {'.'.join(path)}=..."
             raise SpecError(what, where=where, remedy=remedy)
         at[name] = inner
         at, parts = inner, rest
@@ -76,7 +76,7 @@ def _longest_known(at: Mapping[str, Any], parts: list[str]) -> str:
 
 
 def _may_begin(path: tuple[str, ...]) -> bool:
-    """Whether a section that the file does not have may begin at ``path``."""
+    """Whether a section that the file does not have may be added at ``path``."""
     if len(path) == 1:
         return path[0] in StudySpec.model_fields
     return path[0] == "arms" and len(path) > 2

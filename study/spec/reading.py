@@ -1,4 +1,4 @@
-"""YAML as plain values, with the line each key was written on."""
+"""YAML as plain values, with the line of each key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> tuple[Any, dic
         numbered: whether errors add the line to ``where``.
 
     Raises:
-        SpecError: it is no YAML, gives a key twice, or contains itself.
+        SpecError: it is not YAML, gives a key twice, or contains itself.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -50,7 +50,7 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> tuple[Any, dic
         raise SpecError(
             f"not valid YAML: {problem}",
             where=f"{where}:{mark.line + 1}" if mark and numbered else where,
-            remedy="check the indentation, colons and brackets there and on the line before",
+            remedy="check indentation, colons and brackets on this line and the one before",
         ) from None
 
 
@@ -66,7 +66,7 @@ def _lines(node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Iterato
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.tag not in _KEYS:
-                problem = "a key is not text: put it in quotes, or name it otherwise"
+                problem = "a key is not text: put it in quotes, or rename it"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             if key.value in seen:
                 raise _KeyTwiceError(key.value, line)

@@ -184,7 +184,7 @@ class TestSpec:
 
     def test_no_arm(self, place):
         (place / "study.yaml").write_text(STUDY.partition("arms:")[0] + "arms: {}\n")
-        assert refusal("launch", "study.yaml").startswith("study.yaml:7: arms: there is no arm\n")
+        assert refusal("launch", "study.yaml").startswith("study.yaml:7: arms: no arm is given\n")
 
     @pytest.mark.parametrize(
         ("change", "parts"),

@@ -222,7 +222,7 @@ def train_second_stage(
         posteriors: of the training images, N >= batch_size.
         settings: sizes, schedule, recipe.
         seed: of everything random.
-        check: called every few steps; what it raises ends the training.
+        check: called every few steps; an exception from it ends the training.
 
     Raises:
         UserError: fewer latents than a batch, or posteriors that are not finite.
@@ -239,13 +239,8 @@ def train_second_stage(
     initialise(stage, derive(seed, "second stage"))
     stage.to(mu.device)
     balance = _Balance(stage, mu.device)
-    adam = torch.optim.Adam(
-        [*stage.parameters(), *balance.learned.values()],
-        lr=settings.lr,
-        betas=BETAS,
-        eps=EPSILON,
-        fused=True,
-    )
+    trained = [*stage.parameters(), *balance.learned.values()]
+    adam = torch.optim.Adam(trained, lr=settings.lr, betas=BETAS, eps=EPSILON, fused=True)
     generator, step = torch.Generator(), 0
     for epoch in range(settings.epochs):
         for group in adam.param_groups:

@@ -194,7 +194,7 @@ def test_a_wrong_key_or_value(refused, where, old, new, line, key, what, remedy)
 @pytest.mark.parametrize(
     ("changes", "key", "what", "remedy"),
     [
-        ({"arms": {}}, "arms", "there is no arm", "learned_sigma"),
+        ({"arms": {}}, "arms", "no arm is given", "learned_sigma"),
         ({"arms": ["a"]}, "arms", "['a'] is not a mapping", "give arms by name"),
         ({"data": "digit"}, "data.name", "unknown dataset 'digit'", "did you mean 'digits'"),
         ({"data": {"name": "digits", "crop": 8}}, "data.crop", "no setting 'crop'", "known"),
@@ -220,7 +220,7 @@ def test_a_wrong_key_or_value(refused, where, old, new, line, key, what, remedy)
         ({"objective": 3}, "objective", "3 should be", "calibrated_elbo"),
         ({"seeds": []}, "seeds", "no seed", "[0, 1, 2, 3, 4]"),
         ({"seeds": 5}, "seeds", "5 should be a valid list", "list of whole numbers"),
-        ({"seeds": [0, 1, 0]}, "seeds.2", "seed 0 is there twice", "once"),
+        ({"seeds": [0, 1, 0]}, "seeds.2", "seed 0 is given twice", "once"),
         ({"seeds": [0, 2**32]}, "seeds.1", "out of range", "2^32 - 1"),
         ({"seeds": [-1]}, "seeds.0", "out of range", "from 0"),
         ({"seeds": ["x"]}, "seeds.0", "'x' should be", "whole numbers"),

@@ -64,7 +64,7 @@ def test_each_key_arrives(base: Any) -> None:
     [
         ({"images": 1}, "images", "1 should be", "2 or more"),
         ({"samples": 5}, "samples", "5 should be", "6 or more"),
-        ({"iwae": -1}, "iwae", "-1 should be", "0: no such bound"),
+        ({"iwae": -1}, "iwae", "-1 should be", "0 for none"),
         ({"iwae": 2.5}, "iwae", "2.5 should be", "samples of the IWAE bound"),
         ({"mixture": 0}, "mixture", "0 should be", "1 or more"),
         ({"trials": "search"}, "trials", "'search' should be", "confirm, or all"),
@@ -72,13 +72,13 @@ def test_each_key_arrives(base: Any) -> None:
         ({"features": "classifier"}, "features", "'classifier' should be", "networks"),
         (
             {"features": ["inception", "inception"]},
-            *("features.1", "'inception' is there twice", "give each once"),
+            *("features.1", "'inception' is given twice", "give each once"),
         ),
-        ({"generators": []}, "generators", "there is no generator", "[prior]"),
+        ({"generators": []}, "generators", "no generator is given", "[prior]"),
         ({"generators": ["prior", "gan"]}, "generators.1", "'gan' should be", "second_stage"),
         (
             {"generators": ["prior", "mixture", "prior"]},
-            *("generators.2", "'prior' is there twice", "give each once"),
+            *("generators.2", "'prior' is given twice", "give each once"),
         ),
         ({"fid": True}, "fid", "unknown key 'fid'", ""),
         ({"sampels": 100}, "sampels", "unknown key 'sampels'", "did you mean 'samples'"),

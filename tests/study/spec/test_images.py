@@ -50,7 +50,7 @@ def test_a_batch_larger_than_the_training_images(misfit):
     training = {"epochs": 2, "batch_size": 1281}
     error = misfit(data={"name": "digits", "validation": 220}, training=training)
     assert (error.where, error.remedy) == ("training.batch_size", "give 1,280 or less")
-    assert error.what == "a batch of 1,281 images, of which there are 1,280 to train on"
+    assert error.what == "a batch of 1,281 images, of 1,280 training images"
 
 
 def test_a_searched_batch_larger_than_the_training_images(searching):
