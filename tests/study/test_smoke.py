@@ -118,8 +118,8 @@ def test_its_journal_tells_every_kill(smoke: Smoke) -> None:
 
 
 def test_the_torn_tail_is_left_out_and_said(smoke: Smoke) -> None:
-    assert "no whole entries" in smoke.interrupted
-    assert "no whole entries" not in smoke.last
+    assert "no complete entries" in smoke.interrupted
+    assert "no complete entries" not in smoke.last
 
 
 def test_ctrl_c_says_how_to_resume(smoke: Smoke) -> None:
