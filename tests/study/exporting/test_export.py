@@ -138,8 +138,8 @@ def test_the_card_says_what_it_is_made_of_and_what_it_cost(reference: Path, tmp_
         if r["arm"] == "random" and r["phase"] == "search"
     ]
     card = (done.folder / "README.md").read_text()
-    data = harness.events(reference, StudyDescribed)[0].data
-    for sha256 in data["sha256"].values():
+    described, *_ = harness.events(reference, StudyDescribed)
+    for sha256 in described.data["sha256"].values():
         assert sha256 in card
     assert f"| one search of its arm | {sum(searched):,} |" in card
     assert f"| calibrated_elbo | {row['test_calibrated_elbo']:.6g} | nats per image" in card
