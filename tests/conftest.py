@@ -16,17 +16,26 @@ from playwright.sync_api import Browser, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 STUDIES = Path(__file__).parent / "study" / "studies"
+THEORY = Path(__file__).parent / "vae_core" / "theory"
 LIMIT = 20.0
 """Seconds that a test of the default suite may take, without its fixtures."""
 OTHER_SUITES = ("studies", "slow", "gpu", "data")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests below ``STUDIES``; begin with the smoke study, the longest of all."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests below ``STUDIES``; begin with the smoke study, the longest of all.
+
+    With several processes (``pytest -n 2 --dist loadgroup``) the tests of a file run in one, and so
+    do all files that share the smoke study, and those that share the trained linear models.
+    """
+    smoke = {item.path for item in items if "smoke" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path.is_relative_to(STUDIES):
             item.add_marker(pytest.mark.studies)
-    items.sort(key=lambda item: "smoke" not in getattr(item, "fixturenames", ()))
+        if config.pluginmanager.hasplugin("xdist"):
+            file = THEORY if item.path.is_relative_to(THEORY) else item.path
+            item.add_marker(pytest.mark.xdist_group("smoke" if item.path in smoke else file.name))
+    items.sort(key=lambda item: item.path not in smoke)
 
 
 @dataclass(frozen=True)

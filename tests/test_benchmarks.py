@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def toy(module: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """What became of ``python -m module --toy``."""
+    """The result of ``python -m module --toy``."""
     done = subprocess.run(
         [sys.executable, "-m", module, "--toy", *options],
         cwd=ROOT,
@@ -59,6 +59,7 @@ def test_the_bank_is_timed_beside_a_loop_and_beside_itself() -> None:
     assert judged["K = 8"] == [">=", "1.5"]
 
 
+@pytest.mark.studies
 def test_every_trial_of_the_overhead_study_ends() -> None:
     trials, reports, slots, seconds, _ = table_of("benchmarks.tune_overhead")[-1]
     assert (trials, reports, slots) == ("8", "10", "2")
@@ -71,7 +72,8 @@ def test_members_on_one_device_are_timed_beside_a_loop() -> None:
     assert [row[-1].split()[:2] for row in rows] == [[], [">=", "10"]] * 2
 
 
-def test_a_study_on_a_cluster_is_launched_and_gone_on_with() -> None:
+@pytest.mark.studies
+def test_a_study_on_a_cluster_is_launched_and_resumed() -> None:
     rows = {row[0]: row[1:] for row in table_of("benchmarks.scale")}
     assert rows["trials that MLflow holds at the end"][0] == "16 of 16"
     for judged in ("trials/s", "driver's MiB at the peak", "seconds to resume"):

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import harness
 import pytest
 import yaml
+from smoke import Smoke
+from smoke import run as run_smoke
 
 from study.journal import Journal, StudyHome
 from study.journal.events import EngineChanged, LaunchBegan, StudyDescribed, StudyFinished
@@ -142,11 +143,15 @@ def conducting(
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of :data:`harness.SPEC`'s study, run on one engine, undisturbed."""
-    home = tmp_path_factory.mktemp("reference") / "studies"
-    harness.finish(home)
-    return home
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smoke]:
+    """The smoke study, killed in every way and finished, and the undisturbed one."""
+    yield from run_smoke(tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.fixture(scope="session")
+def reference(smoke: Smoke) -> Path:
+    """The studies' home of a whole study that ran undisturbed on one engine."""
+    return smoke.reference
 
 
 @pytest.fixture(scope="session")

@@ -533,6 +533,7 @@ def test_warnings_go_to_stderr_as_lines(place):
     ]
 
 
+@pytest.mark.studies
 def test_sigterm_ends_the_ui_and_its_server(place):
     (place / "home").mkdir()
     (place / "home" / "mlflow.db").touch()

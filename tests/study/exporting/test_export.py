@@ -165,16 +165,16 @@ FROM_MLFLOW = "import mlflow.pytorch; model = mlflow.pytorch.load_model(sys.argv
 FROM_FOLDER = "from vae_core.export import load; model = load(sys.argv[1], trust=True)"
 
 
-@pytest.mark.parametrize("which", ["built in", "own"])
+@pytest.mark.parametrize("which", ["built in", pytest.param("own", marks=pytest.mark.studies)])
 def test_mlflows_registered_model_is_the_same_to_the_last_bit(
     which: str,
-    reference: Path,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home, name = reference, harness.NAME
-    if which == "own":
+    if which == "built in":
+        home, name = request.getfixturevalue("reference"), harness.NAME
+    else:
         home, name = request.getfixturevalue("own"), "tiny"
         monkeypatch.setenv("PYTHONPATH", str(home.parent))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
@@ -206,6 +206,7 @@ def test_mlflows_model_brings_the_folder_that_runs_no_code(reference: Path, tmp_
         assert (files / "extra_files" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+@pytest.mark.studies
 def test_a_model_of_ones_own_is_exported_without_running_its_code(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

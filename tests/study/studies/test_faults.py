@@ -126,7 +126,7 @@ def test_ctrl_c_and_sigterm_suspend_trials_inside_a_segment(home: Path, tmp_path
     harness.tear(harness.journal_files(run.study)[-1], random.Random(0))
     run = Launch(home, verb="resume", spec=spec)
     training(run)
-    assert "no whole entries: they are left out" in run.text()
+    assert "no complete entries: they are ignored" in run.text()
     frozen = harness.processes(home, harness.TITLES["engine"])
     for process in frozen:  # so that no trial can be suspended
         process.kill(signal.SIGSTOP)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from .conftest import Journal, Server, Store
 
+pytestmark = pytest.mark.studies
+
 _DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path

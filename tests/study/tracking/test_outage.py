@@ -24,6 +24,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.studies
 def test_nothing_is_lost_when_the_server_dies_and_returns(
     journal: Journal, server: Server, store_at: Callable[[str], Store]
 ) -> None:

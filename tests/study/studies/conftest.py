@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import harness
+import pytest
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The studies' home of :data:`harness.SPEC`'s study, run on one engine, undisturbed."""
+    home = tmp_path_factory.mktemp("reference") / "studies"
+    harness.finish(home)
+    return home
