@@ -33,8 +33,10 @@ def read(document: Path | str) -> str:
     return (ROOT / document).read_text()
 
 
-def blocks(document: Path | str, language: str = "") -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", read(document), re.DOTALL)
+def blocks(document: Path | str, *languages: str) -> list[str]:
+    """The blocks of these languages ("": none is named); by default all."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", read(document), re.DOTALL | re.MULTILINE)
+    return [text for language, text in found if not languages or language in languages]
 
 
 def spans(document: Path | str) -> set[str]:
@@ -63,7 +65,7 @@ def test_the_guides_own_model_and_balancers_keep_their_contracts() -> None:
 
 
 def test_the_guides_metric_is_a_row_of_the_table() -> None:
-    (row,) = (text for text in blocks("docs/changing.md") if text.startswith("Metric("))
+    (row,) = (text for text in blocks("docs/changing.md", "") if text.startswith("Metric("))
     (found,) = eval(f"({row})", vars(metrics))
     assert found.name == "psnr"
 
@@ -127,7 +129,7 @@ def test_every_module_named_is_there(document: Path) -> None:
 def test_the_tree_lists_every_package() -> None:
     listed = {
         line.split()[0]
-        for block in blocks("docs/architecture.md")
+        for block in blocks("docs/architecture.md", "")
         for line in block.splitlines()
         if re.match(r"(study|vae_core)/", line)
     }
@@ -142,7 +144,7 @@ def test_the_tree_lists_every_package() -> None:
 
 def commands(document: Path) -> Iterator[str]:
     """Command lines, of the blocks and in backticks, without comments."""
-    lines = [line for block in blocks(document, r"\w*") for line in block.splitlines()]
+    lines = [line for block in blocks(document) for line in block.splitlines()]
     lines += [line for line in read(document).splitlines() if line.startswith("    ")]
     for text in [*lines, *spans(document)]:
         yield text.partition(" #")[0].strip()
