@@ -140,13 +140,7 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
             remedy="use an arm that was searched by random, qmc or grid",
         )
     test = f"test_{spec.objective}"
-    attempts: dict[tuple[int, int], dict[str, Any]] = {}
-    for row in tables["trials"].to_pylist():
-        if row["arm"] == arm and row["phase"] == "search":
-            key = row["replicate"], row["number"]
-            if key not in attempts or attempts[key]["state"] != "complete":
-                attempts[key] = row
-    rows = list(attempts.values())
+    rows = _search_trials(tables["trials"], arm)
     pruned = [row["trial"] for row in rows if row["state"] == "pruned"]
     if pruned:
         raise ReplayError(
@@ -186,6 +180,17 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
         for row in rows
         if row["state"] in ("complete", "failed")
     ]
+
+
+def _search_trials(trials: pa.Table, arm: str) -> list[dict[str, Any]]:
+    """Rows of an arm's search, of a trial and its retries one: the complete one, else the last."""
+    attempts: dict[tuple[int, int], dict[str, Any]] = {}
+    for row in trials.to_pylist():
+        if row["arm"] == arm and row["phase"] == "search":
+            key = row["replicate"], row["number"]
+            if key not in attempts or attempts[key]["state"] != "complete":
+                attempts[key] = row
+    return list(attempts.values())
 
 
 def _curves(records: pa.Table, column: str) -> dict[str, list[tuple[int, float | None]]]:

@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 
 from study.analysis.rendering.text import WIDTH
 from study.analysis.statistics.intervals import CONFIDENCE, Interval, mean_interval
+from study.formatting import seconds
 from study.metrics import OBJECTIVES
 
 Floats = NDArray[np.float64]
@@ -164,11 +165,10 @@ def _lines(replay: Replay) -> Iterator[str]:
             score = f"{score} +- {objective.number(half)}"
         if point.pool.lower is not None:
             pool = f"[{objective.number(point.pool.lower)}, {objective.number(point.pool.upper)}]"
-        seconds = "-" if point.seconds is None else f"{point.seconds:,.1f}"
         random = objective.number(point.random_baseline)
         yield (
             f"{point.n:>5} {score:>20} {pool:>{width}} {random:>10} {point.images:>12,.0f} "
-            f"{seconds:>9}"
+            f"{seconds(point.seconds):>9}"
         )
     if replay.levels:
         yield ""
