@@ -12,7 +12,7 @@ import pytest
 
 from study.analysis import build_tables, load, write_records
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.tables import study_facts
+from study.analysis.records.tables import Role, arm_roles, study_facts
 from study.journal.events import (
     CapReached,
     ConfigurationChosen,
@@ -384,3 +384,19 @@ def test_stops_caps_and_isolation_are_facts_of_the_study(make_stream: Make) -> N
     assert trials["reason"].to_pylist() == ["", "", "stopped by hand"]
     stream.launch(2)
     assert study_facts(build_tables(stream.entries)["trials"])["capped"] is None
+
+
+def test_roles_are_those_of_the_journal(make_stream: Make, arms: Any) -> None:
+    stream = make_stream(
+        {"tpe": arms["hand"], "own": arms["automatic"], "sigma": arms["automatic"]},
+        hand_tuned={"own": "declared in the spec"},
+    )
+    trials = build_tables(stream.entries)["trials"]
+    roles = arm_roles(trials)
+    assert roles["tpe"] == Role(hand_tuned=True, why="searches beta")
+    assert roles["own"] == Role(hand_tuned=True, why="declared in the spec")
+    assert roles["sigma"] == Role(hand_tuned=False, why="")
+    assert roles["added to the spec since"] == Role(hand_tuned=False, why="")
+    earlier = trials.replace_schema_metadata({"study": json.dumps({"spec": {}})})
+    with pytest.raises(UserError, match="do not say which arms are hand-tuned"):
+        arm_roles(earlier)
