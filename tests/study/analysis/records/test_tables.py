@@ -193,7 +193,7 @@ def test_a_second_end_changes_nothing(make_stream: Make) -> None:
     assert build_tables(stream.entries)["trials"].equals(before["trials"])
 
 
-def test_confirm_runs_of_a_superseded_choice_stop_standing(make_stream: Make) -> None:
+def test_confirm_runs_of_a_superseded_choice_are_not_chosen(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [5.0, 4.0])
     stream.confirm("tpe", {101: 6.0}, chosen_from=1)
@@ -267,7 +267,7 @@ def test_a_report_is_charged_to_the_engine_that_made_it(make_stream: Make) -> No
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    # e1 made report 2 as well, and died before anyone heard; its heartbeat is older than that.
+    # e1 made report 2 as well, and died before the report was delivered; its heartbeat is older.
     stream.stop_engine("lost", {name: 0.5}, training=1.5, evaluation=0.25, waiting=1.0)
     stream.emit(EngineDied(trial=name, engine="e1.0"))
     stream.start_engine("e2.0", startup=2.0)
@@ -300,7 +300,7 @@ def test_a_suspended_trial_is_charged_for_what_is_in_its_checkpoint(make_stream:
     assert account(build_tables(stream.entries)) == (pytest.approx(6.0), 6.0)
 
 
-def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
+def test_an_engine_lost_before_its_start_was_recorded_is_known_from_its_heartbeat(
     make_stream: Make,
 ) -> None:
     stream = make_stream()
@@ -317,7 +317,7 @@ def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
     assert tables["trials"]["lost_seconds"].to_pylist() == [1.5]
 
 
-def test_a_loss_told_twice_counts_once_by_its_fuller_account(make_stream: Make) -> None:
+def test_a_loss_recorded_twice_counts_once_by_its_fuller_account(make_stream: Make) -> None:
     stream = make_stream()
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
@@ -333,7 +333,7 @@ def test_a_loss_told_twice_counts_once_by_its_fuller_account(make_stream: Make) 
     assert (engine["state"], engine["total"]) == ("lost", 6.0)
 
 
-def test_a_retry_stands_where_it_comes_to_its_end(make_stream: Make) -> None:
+def test_a_complete_retry_replaces_what_it_retries(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [5.0])
     names = [stream.ask("tpe", "confirm", n, 101 + n, {}, 0, 0) for n in range(2)]
