@@ -63,8 +63,8 @@ class PairOver:
         outcome: What the difference says.
         no_worse: The studies that show the automatic arm no worse by their margin.
         margins: How many studies set a margin.
-        no_worse_on_all: Whether every study shows it, hence all at once at the level of each: an
-            intersection-union test. None where a study can't tell.
+        no_worse_on_all: Whether every study shows it, and so all at once at the level of each: an
+            intersection-union test. None where a study does not decide it.
     """
 
     hand: str

@@ -158,7 +158,7 @@ class _Scored:
 
 
 class _Answers:
-    """A study's answers; one that raises is a failure of ``attempt``, and the others go on.
+    """A study's answers; one that raises is a failure of ``attempt``, the others are computed.
 
     Args:
         tables: The study's tables.

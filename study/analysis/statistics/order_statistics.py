@@ -57,7 +57,7 @@ def expected_best(scores: Floats, n: int) -> float:
 def expected_best_interval(scores: Floats, n: int) -> Interval:
     """:func:`expected_best` with its interval, by the jackknife and Student's t.
 
-    With N trials there are floor(N/n) independent draws of n in them, hence floor(N/n) - 1 degrees
+    With N trials there are floor(N/n) independent draws of n in them, so floor(N/n) - 1 degrees
     of freedom. The nominal level is above 95 % because scores with heavy tails need it: what it
     really covers is in docs/statistics.md. There is no interval at n > N/4, where nothing covers
     (a bootstrap at n = N: 55 %), nor at n = 1, a mean that one diverged trial decides, nor for

@@ -31,14 +31,18 @@ def bits(elbo: float) -> float:
     return elbo / (D * log(2)) + 8
 
 
-def role_of(arm: Mapping[str, Any]) -> dict[str, Any]:
-    searches = "beta" in (arm.get("search") or {}).get("space", {})
-    return {"hand_tuned": searches, "why": "searches beta" if searches else ""}
+def role_of(arm: Mapping[str, Any], why: str) -> dict[str, Any]:
+    if not why and "beta" in (arm.get("search") or {}).get("space", {}):
+        why = "searches beta"
+    return {"hand_tuned": bool(why), "why": why}
 
 
 @dataclass
 class Stream:
-    """Entries of one study's journal. An arm is hand-tuned if it searches beta."""
+    """Entries of one study's journal.
+
+    An arm is hand-tuned if it searches beta, or if ``hand_tuned`` says why it is.
+    """
 
     arms: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int] = (101, 102, 103)
@@ -46,6 +50,7 @@ class Stream:
     pilot: bool = True
     evaluation: Mapping[str, Any] | None = None
     margin: float | None = None
+    hand_tuned: Mapping[str, str] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     engine: str = "e1.0"
 
@@ -60,7 +65,9 @@ class Stream:
         }
         if self.evaluation is not None:  # journals of old say nothing of it
             spec["evaluation"] = dict(self.evaluation)
-        roles = {name: role_of(arm) for name, arm in self.arms.items()}
+        roles = {
+            name: role_of(arm, self.hand_tuned.get(name, "")) for name, arm in self.arms.items()
+        }
         self.emit(StudyDescribed("toy", spec, spec_hash="abc", code_version="1", roles=roles))
         self.launch()
         self.start_engine(self.engine)

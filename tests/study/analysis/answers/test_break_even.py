@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
@@ -112,7 +113,7 @@ def test_pruned_trials_cost_what_they_took_and_find_nothing(make_stream: Make, a
     )
 
 
-def test_a_retried_trial_stands_in_its_place_with_both_costs(make_stream: Make, arms: Arms) -> None:
+def test_a_retry_replaces_its_trial_with_both_costs(make_stream: Make, arms: Arms) -> None:
     stream = make_stream()
     names = [stream.ask("tpe", "search", n, n, {"beta": 1.0}) for n in range(2)]
     stream.train(names[0], "failed", 3.0)
@@ -239,15 +240,14 @@ def test_the_second_objective_searches_by_itself(make_stream: Make, arms: Arms) 
 
 
 @pytest.mark.parametrize("tests", [[5.0], [5.0, 5.0], [5.0, 5.0, 5.0, 5.0]])
-def test_equal_scores_are_no_trouble(make_stream: Make, tests: list[float]) -> None:
+def test_equal_scores_have_a_report(make_stream: Make, tests: list[float]) -> None:
     stream = make_stream(margin=0.5)
     stream.search("tpe", tests, tests=tests)
     stream.confirm("tpe", dict.fromkeys((101, 102), 5.0), chosen_from=0)
     stream.confirm("sigma", dict.fromkeys((101, 102), 5.0))
     report = build_report(build_tables(stream.entries), target=5.0)
     text = as_text(report)
-    assert "nan" not in text
-    assert "inf" not in text
+    assert not re.search(r"\b(nan|inf)\b", text)
     assert report.break_even[0].trials.value == 1
     assert report.non_inferiority[0].shown is True
     summary(report)

@@ -69,7 +69,7 @@ def test_a_break_even_beyond_the_trials_is_words_and_no_number(whole: Any) -> No
 
 
 @pytest.mark.parametrize(("margin", "shown"), [(None, None), (0.1, 0.0), (2.0, 1.0)])
-def test_non_inferiority_stands_at_the_automatic_arm(
+def test_non_inferiority_is_an_answer_of_the_automatic_arm(
     make_stream: Callable[..., Any], margin: float | None, shown: float | None
 ) -> None:
     stream = make_stream(margin=margin)

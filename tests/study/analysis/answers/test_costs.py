@@ -36,7 +36,7 @@ TRIALS = pa.Table.from_pylist(
 )
 
 
-def test_cost_is_one_finished_search_and_one_standing_final_run() -> None:
+def test_cost_is_one_finished_search_and_one_current_final_run() -> None:
     cost = cost_to_one_model(TRIALS, "tpe")
     # Replicate 2 has not chosen yet; pruned and failed trials are part of replicate 0's price.
     assert cost.search == Amount(600, 6.0, 3.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -63,6 +62,15 @@ def test_a_broken_answer_is_named_and_the_others_stay(
         assert sentence.endswith("could not be computed.")
 
 
+def test_a_broken_account_leaves_the_answer(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = build_tables(whole.entries)
+    intact = build_report(tables)
+    monkeypatch.setattr(assembly.costs, "paid", broken)
+    report = build_report(tables)
+    said(report, "The account of device time")
+    assert (report.verdict, report.arms) == (intact.verdict, intact.arms)
+
+
 def test_a_broken_verdict_leaves_the_numbers(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly.conclusion, "verdict", broken)
     report = build_report(build_tables(whole.entries))
@@ -72,7 +80,7 @@ def test_a_broken_verdict_leaves_the_numbers(whole: Any, monkeypatch: pytest.Mon
 
 
 def test_a_pathological_value_costs_one_answer(
-    make_stream: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_stream: Callable[..., Any],
 ) -> None:
     """A trial whose settings are no JSON any more, as after a disk's fault."""
     stream = make_stream()
@@ -94,5 +102,4 @@ def test_a_pathological_value_costs_one_answer(
     assert report.verdict == intact.verdict[:1]
     both = combine([report])
     assert any(note.startswith("toy: What searches found") for note in both.notes)
-    text = io.StringIO(as_text(report)).read()
-    assert "JSONDecodeError" in text
+    assert "JSONDecodeError" in as_text(report)

@@ -94,7 +94,7 @@ class TestAggregates:
         assert found.interval.lower is found.interval.upper is found.coverage is None
         assert found.interval.why.startswith(why)
 
-    def test_the_coverage_told_is_of_a_shape_nowhere_larger(self) -> None:
+    def test_the_coverage_stated_is_of_a_shape_nowhere_larger(self) -> None:
         runs = np.random.default_rng(0).normal(size=(6, 7)).tolist()
         coverage = aggregate(runs).coverage
         assert coverage is not None
@@ -274,9 +274,9 @@ class TestCombine:
         assert "hand-tuned tpe found better models than sigma, by 0.01" in turned.verdict[0]
 
     def test_pairing_by_seed_cancels_what_runs_of_a_seed_share(self) -> None:
-        luck = np.random.default_rng(0).normal(size=5)
+        noise = np.random.default_rng(0).normal(size=5)
         own = np.random.default_rng(1).normal(size=(2, 5)) * 0.01
-        tests = {"tpe": (9.3 + luck + own[0]).tolist(), "sigma": (9 + luck + own[1]).tolist()}
+        tests = {"tpe": (9.3 + noise + own[0]).tolist(), "sigma": (9 + noise + own[1]).tolist()}
         pair = joint(study("a", "digits", tests), study("b", "mnist", tests)).pairs[0]
         assert pair.difference.interval.half_width is not None
         assert pair.difference.interval.half_width < 0.05 / BIT
@@ -383,9 +383,9 @@ class TestCombine:
 
 
 def jitter(i: int) -> dict[str, list[float]]:
-    """Runs of which sigma's are better, with some luck of their own."""
-    luck = np.random.default_rng(i).normal(size=(2, 5)) * 0.1
-    return {"tpe": (9.6 + luck[0]).tolist(), "sigma": (9 + luck[1]).tolist()}
+    """Runs of which sigma's are better, with some noise."""
+    noise = np.random.default_rng(i).normal(size=(2, 5)) * 0.1
+    return {"tpe": (9.6 + noise[0]).tolist(), "sigma": (9 + noise[1]).tolist()}
 
 
 class TestCommand:
@@ -396,20 +396,20 @@ class TestCommand:
         return tmp_path
 
     def test_several_names_have_their_verdicts_and_a_joint_answer(self, home: Path) -> None:
-        def told(*words: str) -> str:
+        def output(*words: str) -> str:
             result = CliRunner().invoke(main, ["report", *words, "--home", str(home)])
             assert result.exit_code == 0
             return result.stdout
 
-        text = told("one", "two")
+        text = output("one", "two")
         assert re.findall(r"^one: |^two: |^one, two, together$", text, re.MULTILINE) == [
             "one: ", "two: ", "one, two, together",
         ]  # fmt: skip
-        values = json.loads(told("one", "two", "--format", "json"))
+        values = json.loads(output("one", "two", "--format", "json"))
         assert [study["name"] for study in values["studies"]] == ["one", "two"]
         assert values["together"]["studies"] == ["one", "two"]
         assert len(values["together"]["verdict"]) == 2
-        pages = told("one", "two", "--format", "html").splitlines()[:2]
+        pages = output("one", "two", "--format", "html").splitlines()[:2]
         assert all(Path(page).is_file() for page in pages)
 
     def test_a_study_named_twice_is_refused(self, home: Path) -> None:

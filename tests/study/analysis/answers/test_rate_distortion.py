@@ -101,3 +101,32 @@ def test_a_sweep_of_other_things_than_beta_is_no_frontier(make_stream: Make, arm
     assert report.plane.frontier == []
     assert "no two fixed betas" in report.plane.why
     assert report.plane.landings[0].why == "there is no frontier"
+
+
+def test_the_sweep_is_of_hand_tuned_arms_that_set_beta(make_stream: Make, arms: Any) -> None:
+    """An own balancer with a beta belongs to it; one that searches another weight does not."""
+    fixed = {"balancer": {"name": "mine:Annealed", "beta": 0.3}, "search": None}
+    weighted = {
+        "balancer": {"name": "optimal_sigma"},
+        "search": {**arms["hand"]["search"], "space": {"k": [0.5, 2.0]}},
+    }
+    learned = {"balancer": {"name": "mine:Learned"}, "search": None}
+    stream = make_stream(
+        {"fixed": fixed, "weighted": weighted, "tpe": arms["hand"], "learned": learned},
+        hand_tuned={"fixed": "sets beta", "weighted": "searches k"},
+    )
+    land(stream, "fixed", "confirm", 0, 0.3, (3.0, 2.0))
+    land(stream, "weighted", "search", 0, None, (1.0, 1.0))
+    land(stream, "tpe", "search", 0, 2.0, (1.0, 4.0))
+    land(stream, "learned", "confirm", 0, 0.9, (1.5, 0.5))
+    report = build_report(build_tables(stream.entries))
+    assert report.plane.sweep == [(1.0, 4.0, 2.0), (3.0, 2.0, 0.3)]
+    assert [(arm.automatic, arm.why) for arm in report.arms] == [
+        (False, "sets beta"), (False, "searches k"), (False, "searches beta"), (True, ""),
+    ]  # fmt: skip
+    assert "Hand-tuned: fixed (sets beta), weighted (searches k), tpe (searches beta)." in (
+        report.notes
+    )
+    assert [(c.hand, c.automatic) for c in report.comparisons] == [
+        ("fixed", "learned"), ("weighted", "learned"), ("tpe", "learned"),
+    ]  # fmt: skip

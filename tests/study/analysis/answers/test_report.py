@@ -111,7 +111,7 @@ def test_lines_fit_the_screen_and_names_stay_whole(
             assert len(re.findall(rf"^ *{name}  ", text, re.MULTILINE)) == 9
 
 
-def test_summary_tells_what_the_report_tells(whole: Any) -> None:
+def test_summary_holds_what_the_report_holds(whole: Any) -> None:
     values = json.loads(json.dumps(summary(report_of(whole))))
     assert values["comparisons"][0]["outcome"] == "pays"
     assert values["comparisons"][0]["ratio_images"] == 3.5
@@ -237,7 +237,7 @@ def test_a_seed_that_failed_is_paired_by_its_retry_and_both_are_charged(make_str
     assert "tpe: 1 trial failed; the cost is counted." in report.notes
 
 
-def test_what_crashes_cost_and_who_was_stopped_is_told(make_stream: Make) -> None:
+def test_what_crashes_cost_and_what_was_stopped_is_noted(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [8.0])
     name = stream.ask("sigma", "confirm", 0, 101, {})

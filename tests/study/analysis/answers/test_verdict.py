@@ -61,7 +61,7 @@ def test_equal_on_every_seed() -> None:
         ([-0.3, -0.4], None, "not known yet for both"),
     ],
 )
-def test_what_cannot_be_told(values: list[float], ratio: float | None, says: str) -> None:
+def test_what_cannot_be_decided(values: list[float], ratio: float | None, says: str) -> None:
     verdict = judge(mean_interval(values), ratio)
     assert verdict.outcome is Outcome.UNKNOWN
     assert says in verdict.sentence

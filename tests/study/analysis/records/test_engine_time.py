@@ -48,13 +48,13 @@ class Slot:
     unreported: float = 0.0
     stage: float = 0.0
     """Seconds of its second stage, which comes after its last step; not reported yet either."""
-    told: int = 0
+    delivered: int = 0
     mine: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
 class Engine:
-    """What an engine really spends, and what it last said of that."""
+    """What an engine really spends, and its last account of that."""
 
     name: str
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(
@@ -91,7 +91,7 @@ class World:
         self.all: list[Engine] = []
         self.redone = 0
 
-    # -- what goes on undisturbed ------------------------------------------------------------
+    # -- what happens without faults ------------------------------------------------------------
 
     def start(self, n: int, seconds: float) -> None:
         if len(self.engines) < 2:
@@ -99,7 +99,7 @@ class World:
             engine.spent["start_up"] = seconds
             self.engines.append(engine)
             self.all.append(engine)
-            if n % 3:  # else it dies, if it does, before the driver hears that it has begun
+            if n % 3:  # else it dies, if it does, before the driver knows of it
                 identity = {k: v for k, v in engine.account().items() if k not in
                             ("seconds", "unreported")}  # fmt: skip
                 self.stream.emit(EngineChanged(**identity, state="started"))
@@ -147,13 +147,13 @@ class World:
 
     def deliver(self, n: int, seconds: float) -> None:
         for engine, trial, run in self._running(n):
-            told, run.told = run.told, len(run.mine)
-            for report in run.mine[max(0, told - n % 2) :]:  # one of them perhaps twice
-                self._hear(engine, trial, report)
+            delivered, run.delivered = run.delivered, len(run.mine)
+            for report in run.mine[max(0, delivered - n % 2) :]:  # one of them perhaps twice
+                self._take(engine, trial, report)
             if trial in self.ended:
                 del engine.trials[trial]
 
-    def _hear(self, engine: Engine, trial: str, report: dict[str, Any]) -> None:
+    def _take(self, engine: Engine, trial: str, report: dict[str, Any]) -> None:
         if self.place[trial] != engine.name:
             self.place[trial] = engine.name
             self.stream.emit(
@@ -179,7 +179,7 @@ class World:
         there = [(e, t, run) for e in self.engines for t, run in e.trials.items()]
         return [there[n % len(there)]] if there else []
 
-    # -- what may befall it ------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------
 
     def beat(self, n: int, seconds: float) -> None:
         for engine in self.engines:
@@ -199,7 +199,7 @@ class World:
             for trial in engine.trials:
                 self.stream.emit(EngineDied(trial=trial, engine=engine.name))
             self._lose(engine)
-            if n % 2:  # and it is found again, by whoever looks for heartbeats
+            if n % 2:  # and its heartbeat file is found once more
                 self._lose(engine)
 
     def kill_driver(self, n: int, seconds: float) -> None:
@@ -256,14 +256,14 @@ def compared(tables: dict[str, pa.Table]) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def undisturbed(make_module_stream: Callable[[], Any]) -> pa.Table:
-    """The table of a study that nothing befell."""
+    """The table of a study without faults."""
     world = World(make_module_stream())
     world.finish()
     return compared(build_tables(world.stream.entries))
 
 
 @pytest.mark.parametrize("seed", range(0, 300, 10))
-def test_every_second_is_somebody_s_and_every_image_counts_once(
+def test_every_second_is_charged_once_and_every_image_counts_once(
     make_module_stream: Callable[[], Any], undisturbed: pa.Table, seed: int
 ) -> None:
     for dice in map(random.Random, range(seed, seed + 10)):
@@ -284,7 +284,7 @@ def check(world: World, undisturbed: pa.Table) -> None:
     assert min(row["second_stage_seconds"] for row in rows) > 0
 
     engines = {engine["engine"]: engine for engine in study_facts(tables["trials"])["engines"]}
-    engines.pop("e1.0")  # the stream's own: nobody trains there
+    engines.pop("e1.0")  # the stream's own: no trial trains there
     nobody = [seconds for engine in engines.values() for seconds in engine["nobody"].values()]
     assert min(nobody, default=0.0) >= 0
     total = fsum(engine["total"] for engine in engines.values())
@@ -295,6 +295,6 @@ def check(world: World, undisturbed: pa.Table) -> None:
         if engine.name in engines:
             found, true = engines[engine.name], fsum(engine.spent.values())
             assert found["total"] <= true * (1 + 1e-12)
-            if engine in world.engines:  # it stopped in order, and said all it had spent
+            if engine in world.engines:  # it stopped in order, with a whole account
                 assert found["total"] == pytest.approx(true, rel=1e-12)
                 assert found["beyond"] == pytest.approx(0.0, abs=1e-9)

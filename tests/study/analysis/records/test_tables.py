@@ -12,7 +12,7 @@ import pytest
 
 from study.analysis import build_tables, load, write_records
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.tables import study_facts
+from study.analysis.records.tables import Role, arm_roles, study_facts
 from study.journal.events import (
     CapReached,
     ConfigurationChosen,
@@ -193,7 +193,7 @@ def test_a_second_end_changes_nothing(make_stream: Make) -> None:
     assert build_tables(stream.entries)["trials"].equals(before["trials"])
 
 
-def test_confirm_runs_of_a_superseded_choice_stop_standing(make_stream: Make) -> None:
+def test_confirm_runs_of_a_superseded_choice_are_not_chosen(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [5.0, 4.0])
     stream.confirm("tpe", {101: 6.0}, chosen_from=1)
@@ -267,7 +267,7 @@ def test_a_report_is_charged_to_the_engine_that_made_it(make_stream: Make) -> No
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
     stream.report(name, 1, 5.0)
-    # e1 made report 2 as well, and died before anyone heard; its heartbeat is older than that.
+    # e1 made report 2 as well, and died before the report was delivered; its heartbeat is older.
     stream.stop_engine("lost", {name: 0.5}, training=1.5, evaluation=0.25, waiting=1.0)
     stream.emit(EngineDied(trial=name, engine="e1.0"))
     stream.start_engine("e2.0", startup=2.0)
@@ -300,7 +300,7 @@ def test_a_suspended_trial_is_charged_for_what_is_in_its_checkpoint(make_stream:
     assert account(build_tables(stream.entries)) == (pytest.approx(6.0), 6.0)
 
 
-def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
+def test_an_engine_lost_before_its_start_was_recorded_is_known_from_its_heartbeat(
     make_stream: Make,
 ) -> None:
     stream = make_stream()
@@ -317,7 +317,7 @@ def test_an_engine_lost_before_it_was_heard_of_is_known_from_its_heartbeat(
     assert tables["trials"]["lost_seconds"].to_pylist() == [1.5]
 
 
-def test_a_loss_told_twice_counts_once_by_its_fuller_account(make_stream: Make) -> None:
+def test_a_loss_recorded_twice_counts_once_by_its_fuller_account(make_stream: Make) -> None:
     stream = make_stream()
     name = stream.ask("sigma", "confirm", 0, 101, {})
     stream.begin(name)
@@ -333,7 +333,7 @@ def test_a_loss_told_twice_counts_once_by_its_fuller_account(make_stream: Make) 
     assert (engine["state"], engine["total"]) == ("lost", 6.0)
 
 
-def test_a_retry_stands_where_it_comes_to_its_end(make_stream: Make) -> None:
+def test_a_complete_retry_replaces_what_it_retries(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [5.0])
     names = [stream.ask("tpe", "confirm", n, 101 + n, {}, 0, 0) for n in range(2)]
@@ -384,3 +384,19 @@ def test_stops_caps_and_isolation_are_facts_of_the_study(make_stream: Make) -> N
     assert trials["reason"].to_pylist() == ["", "", "stopped by hand"]
     stream.launch(2)
     assert study_facts(build_tables(stream.entries)["trials"])["capped"] is None
+
+
+def test_roles_are_those_of_the_journal(make_stream: Make, arms: Any) -> None:
+    stream = make_stream(
+        {"tpe": arms["hand"], "own": arms["automatic"], "sigma": arms["automatic"]},
+        hand_tuned={"own": "declared in the spec"},
+    )
+    trials = build_tables(stream.entries)["trials"]
+    roles = arm_roles(trials)
+    assert roles["tpe"] == Role(hand_tuned=True, why="searches beta")
+    assert roles["own"] == Role(hand_tuned=True, why="declared in the spec")
+    assert roles["sigma"] == Role(hand_tuned=False, why="")
+    assert roles["added to the spec since"] == Role(hand_tuned=False, why="")
+    earlier = trials.replace_schema_metadata({"study": json.dumps({"spec": {}})})
+    with pytest.raises(UserError, match="do not say which arms are hand-tuned"):
+        arm_roles(earlier)
