@@ -48,7 +48,7 @@ def non_inferiority(report: Report) -> TextTable:
     test = (
         "the study sets no margin"
         if margin is None
-        else f"margin {margin:g}, one-sided test at 2.5 %"
+        else f"the margin is {margin:g}, the test one-sided at 2.5 %"
     )
     return TextTable(
         f"Non-inferiority: whether an automatic arm is shown to be worse by less than a margin "
