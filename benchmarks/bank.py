@@ -1,4 +1,4 @@
-"""The bank beside a plain hand-written PyTorch loop, and beside itself at other widths.
+"""The bank against a plain hand-written PyTorch loop, and at several widths.
 
     python -m benchmarks.bank --rounds 40
 

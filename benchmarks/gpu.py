@@ -1,9 +1,9 @@
-"""Many members on one GPU, beside the same number trained one after another by hand.
+"""Many members on one GPU, against as many trained one after another by hand.
 
     python -m benchmarks.gpu
 
-Needs torch and a GPU alone; Ray, Optuna and MLflow may be absent, and what a study adds is not in
-these figures. Random images that lie on the device, for either side; seconds are the wall clock's.
+Needs only torch and a GPU; without Ray, Optuna and MLflow, the overhead of a study is not
+measured. Random images on the device, for both sides; seconds are the wall clock's.
 """
 
 from __future__ import annotations
@@ -159,11 +159,11 @@ def main() -> None:
         small = {"name": "mlp", "latent": 4, "width": 16}
         cases, rounds = [replace(CASES[0], model=small, members=4, steps=2)], 1
     elif not torch.cuda.is_available():
-        raise SystemExit("no GPU is here: nothing was measured (--toy runs on a CPU)")
+        raise SystemExit("no GPU found: nothing was measured (--toy runs on a CPU)")
     settle_kernels()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if find_spec("ray") is None:
-        print("Ray is not here: the bank alone is measured, in this process", file=sys.stderr)
+        print("Ray is not installed: only the bank is measured, in this process", file=sys.stderr)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
     print(f"{where}, torch {torch.__version__}\n")
     rates = ["bank, images/s", "loop, images/s", "ratio", "range", "target"]

@@ -1,8 +1,8 @@
 """The members of a bank that share a balancer: their hyperparameters, state and learned scalars.
 
 A bank computes one loss per family over just that family's rows, so a family's NaN has no path
-into another's gradients. Where steps are recorded and replayed, whoever comes and goes, a family's
-tensors keep one size: places it has no row for repeat its first, with no weight.
+into another's gradients. Where steps are recorded and replayed while members come and go, a
+family's tensors keep one size: unused places repeat its first row with weight 0.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Family:
         self._leaves: dict[str, Tensor] = {}
 
     def admit(self, row: int, given: Mapping[str, float], step: int = 0) -> None:
-        """Give ``row``, ``step`` steps old, its hyperparameters and the state a member starts with.
+        """Set the hyperparameters and initial state of ``row``, whose member is ``step`` steps old.
 
         Raises:
             ContractError: a hyperparameter that is unknown, out of bounds or missing.
@@ -83,7 +83,7 @@ class Family:
         self._set_rows([r for r in self.rows if r != row])
 
     def schedule(self, shares: Mapping[int, float]) -> None:
-        """Set the learning rates of the learned scalars: by row, a share of the one asked for."""
+        """Set the learning rates of the learned scalars to a share, by row, of the given ones."""
         for name, adam in self._adams.items():
             asked = self._hyper[self.balancer.learned[name].lr].tolist()
             adam.schedule({row: asked[row] * shares[row] for row in self.rows})
@@ -98,7 +98,7 @@ class Family:
         return found
 
     def moving(self) -> list[Tensor]:
-        """All that a step changes."""
+        """All tensors that a step changes."""
         adams = [tensor for adam in self._adams.values() for tensor in adam.moving()]
         return [*self._state.values(), *self._learned.values(), *adams]
 
@@ -134,9 +134,9 @@ class Family:
             adam.step({name: dict(enumerate(whole.unbind(0)))})
 
     def balance_of(self, row: int, terms: Terms) -> tuple[float, float]:
-        """Give ln sigma^2 and k of ``row``, as it would balance ``terms`` now.
+        """Compute ln sigma^2 and k of ``row`` for ``terms``, with the state it has now.
 
-        Of many variances it is the mean logarithm: their geometric mean.
+        For several variances, the mean of their logarithms.
         """
         one = torch.tensor([row], device=self._device)
 
@@ -166,6 +166,6 @@ class Family:
         return {name: self._pick(stack) for name, stack in stacks.items()}
 
     def _terms(self, terms: Terms) -> Terms:
-        # Selected even where all rows are the family's: the gradients that come back would lie
-        # otherwise in memory, and convolutions round by where they lie.
+        # Selected even if all rows are the family's: otherwise gradients would have another layout
+        # in memory, on which the rounding of convolutions depends.
         return terms if self._width == 1 else terms.rows(self.index)

@@ -35,17 +35,17 @@ __all__ = ["Bank", "Checkpoint", "Member", "Segment", "replayed_on"]
 
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
-"""What a checkpoint holds beside rows of the stacks."""
+"""Entries of a checkpoint that are not rows of the stacks."""
 _OPTIONAL: dict[str, Callable[[Tensor, Reconstruction], Tensor]] = {
     "absolute_error": lambda x, out: absolute_error(x, out.xhat),
     "nll": lambda x, out: out.nll(x),
     "log_sigma2": lambda x, out: cast(Tensor, out.log_sigma2).flatten(1).mean(dim=1),
 }
-"""Terms [B] that are measured only for the balancers that declare them, of images and model."""
+"""Terms [B], of images and model output, measured only for balancers that declare them."""
 
 
 class _Recording(NamedTuple):
-    """A step to be made again and again, and what the last one measured."""
+    """A step to be replayed, and the terms that the last replay measured."""
 
     step: Callable[[], None]
     terms: dict[str, Tensor]
@@ -103,7 +103,7 @@ class Bank:
         self._place = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._log = torch.zeros(self._tape.steps, 3, width, device=self.device)
 
-    # -- who is in the bank -------------------------------------------------------------------
+    # -- members -----------------------------------------------------------------------------
 
     @property
     def free(self) -> int:
@@ -157,10 +157,10 @@ class Bank:
         self._reschedule()
 
     def checkpoint(self, row: int) -> Checkpoint:
-        """A copy of everything ``row`` needs to go on, on the CPU; plain tensors only.
+        """A copy on the CPU of everything needed to resume ``row``; plain tensors only.
 
-        The steps since the last segment are in it too (``history`` [n, 3]): a member that goes on
-        from here ends its segment as if it had never left.
+        It includes the steps since the last segment (``history`` [n, 3]), so that a resumed member
+        ends its segment as if it had never left.
         """
         held = self._row(row)
         tensors = self._member_tensors(self._family(held.member.balancer))
@@ -203,7 +203,7 @@ class Bank:
                 self._row(row).history.append(history[..., row])
 
     def segment(self, row: int) -> Segment:
-        """What the member in ``row`` did since its last segment; call it after a step."""
+        """The member's training since its last segment; call it after a step."""
         held = self._row(row)
         assert self._last is not None
         return held.segment(*self._family(held.member.balancer).balance_of(row, self._last))
@@ -211,7 +211,7 @@ class Bank:
     def seconds_per_image(self, member: Member, steps: int = 10) -> float:
         """Device seconds per image at full width, measured over ``steps`` steps while empty.
 
-        On a CPU they are this thread's own: what other processes take of the core is left out.
+        On a CPU it is this thread's CPU time, which excludes other processes on the core.
         """
         clock = time.thread_time if self.device.type == "cpu" else time.perf_counter
         rows = [self.admit(member) for _ in range(self.width)]
@@ -226,7 +226,7 @@ class Bank:
         return elapsed / (steps * self.batch_size * self.width)
 
     def _run(self, steps: int) -> Tensor:
-        """Make the steps on the tape; return loss, S and R of each [steps, 3, K]."""
+        """Run the steps on the tape; return loss, S and R of each [steps, 3, K]."""
         families = [family for family in self._families.values() if family.rows]
         log = []
         for n in range(steps):
@@ -236,7 +236,7 @@ class Bank:
         return torch.stack([loss, error.mean(dim=2), rate.mean(dim=2)], dim=1)
 
     def _replay(self, steps: int) -> Tensor:
-        """The same, by recorded steps: one for each combination of families and rates."""
+        """The same by replaying a recorded step: one per combination of families and rates."""
         families = [family for family in self._families.values() if family.rows]
         plan = self._wanted, self._adam.together, *(family.plan() for family in families)
         self._place.zero_()
@@ -249,7 +249,7 @@ class Bank:
         return self._log[:steps].clone()
 
     def _recording(self, families: list[Family]) -> _Recording:
-        """A step that finds its place on the tape, and where to write, by itself."""
+        """A step that reads its place on the tape, and where to write, from the device."""
         measured: dict[str, Tensor] = {}
 
         def step() -> None:
@@ -269,15 +269,15 @@ class Bank:
     def _step(
         self, families: list[Family], picked: Tensor, noise: Tensor, offsets: Tensor | None
     ) -> tuple[Tensor, Terms]:
-        """One step of the members of ``families``: their losses [K], and what was measured."""
+        """One step of the members of ``families``: their losses [K] and the measured terms."""
         pixels = self._images.pixels.index_select(0, picked.flatten())
         x = to_unit(pixels, None if offsets is None else offsets.flatten(0, 1))
         with self._multiplying:
             terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise)
         losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
-        # A sum's gradients are ones: every member's starts from its own, and none meets another.
-        # Given as such they would have torch load SymPy, half a second of an engine's start.
+        # The gradient of the sum in each member's loss is 1, so members stay independent. Passing
+        # grad_outputs instead makes torch load SymPy, half a second of an engine's start.
         weighted = [loss * family.weights for family, loss in zip(families, losses, strict=True)]
         found = torch.autograd.grad(torch.cat(weighted).sum(), list(leaves.values()))
         gradients = dict(zip(leaves, found, strict=True))
@@ -332,12 +332,12 @@ class Bank:
         return leaves
 
     def _layout(self, parameter: Tensor) -> torch.memory_format:
-        """How a row of a parameter's stack lies in memory; ``vmap`` lays out images by itself."""
+        """Memory layout of a row of a parameter's stack; ``vmap`` lays out images by itself."""
         last = self.width == 1 and self._module.channels_last and parameter.dim() == 4
         return torch.channels_last if last else torch.contiguous_format
 
     def _by_row(self, gradient: Tensor) -> dict[int, Tensor]:
-        # The optimiser's kernel reads memory in order, whatever the strides.
+        # The optimiser's kernel reads memory in order and ignores strides.
         if self.width == 1:
             return {0: gradient.contiguous(memory_format=self._layout(gradient))}
         return dict(enumerate(gradient.contiguous().unbind(0)))
@@ -404,15 +404,15 @@ def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _multiplying(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """Where a forward pass multiplies in ``precision``; its backward pass does then as well."""
+    """A context in which forward passes, and so their backward passes, use ``precision``."""
     if precision == "float32":
         return nullcontext()
-    # Without the cache, which is for weights that are used more than once a step.
+    # Without the cache, which is for weights used more than once a step.
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def replayed_on(device: torch.device) -> bool:
-    """Whether steps are recorded and replayed, whoever comes and goes: on GPUs."""
+    """Whether steps are recorded and replayed while members come and go: on GPUs."""
     return device.type == "cuda"
 
 

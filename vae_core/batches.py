@@ -16,13 +16,13 @@ from vae_core.randomness import derive, reseeded
 LEVELS = 256
 """Grey levels of a byte: a byte v covers [v / 256, (v + 1) / 256) of the unit interval."""
 MOST_AHEAD = 64
-"""Steps whose batches are made ready at a time, at most."""
+"""Most steps whose batches are prepared at a time."""
 AHEAD_ON_HOST, AHEAD_ON_DEVICE = 2**20, 2**27
-"""Bytes they may take: what a core's cache holds, and what a GPU has to spare."""
+"""Bytes they may take: a core's cache, and a small share of a GPU's memory."""
 
 
 class ImageRows(Protocol):
-    """Images as bytes: ``pixels`` [n_file, D] uint8, of which ``index`` [n] are meant."""
+    """Images as bytes: the rows ``index`` [n] of ``pixels`` [n_file, D] uint8."""
 
     @property
     def pixels(self) -> np.ndarray: ...
@@ -112,7 +112,7 @@ class StepNoise:
 
 
 class Place(NamedTuple):
-    """Where a member is."""
+    """A member's order of images, seed and step."""
 
     order: BatchOrder
     seed: int
@@ -120,10 +120,10 @@ class Place(NamedTuple):
 
 
 class Tape:
-    """What the next steps of K members read, made ahead, so that a step draws nothing itself.
+    """The inputs of the next steps of K members, prepared ahead, so that a step draws nothing.
 
     On a CPU the noise is :class:`StepNoise`'s; elsewhere Philox's, of all members and steps in a
-    few kernels. Rows without a member keep what was there.
+    few kernels. Rows without a member keep their old values.
 
     Attributes:
         picked: rows of the images, int64 [N, K, B].
@@ -145,7 +145,7 @@ class Tape:
         self._noise = StepNoise()
 
     def fill(self, places: Mapping[int, Place], steps: int) -> None:
-        """Make ready what the next ``steps`` steps of the members read, by their rows."""
+        """Prepare the inputs of the next ``steps`` steps of the members, by their rows."""
         for row, (order, _, step) in places.items():
             order.fill(self.picked[:steps, row], step)
         if self._on_host:
@@ -154,9 +154,9 @@ class Tape:
             self._draw_together(places, steps)
 
     def at(self, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """``picked``, ``latent`` and ``offsets`` of one step of those made ready.
+        """``picked``, ``latent`` and ``offsets`` of one prepared step.
 
-        ``step`` is its number, or that as a tensor [1] on the device, which is not read from here.
+        ``step`` is its number, or the same as a tensor [1], which stays on the device.
         """
 
         def one(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Steps recorded once as a CUDA graph, and replayed: one launch a step instead of hundreds.
+"""Steps recorded once as a CUDA graph and replayed: one launch instead of hundreds of kernels.
 
-A recording has fixed tensors for all it reads and writes. It is used only if it does what the step
-it was made from does, bit for bit; so it is no part of the numerics key.
+A recording reads and writes fixed tensors. It is used only if it equals the step it was made from
+bit for bit; so it is not part of the numerics key.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Times a step is made before it is recorded, each from the same start: in them libraries choose
-kernels and take memory for themselves."""
+"""Runs of a step before it is recorded, each from the same state: in them libraries choose kernels
+and allocate memory."""
 
 
 class Recorder:
-    """Makes recordings of which one is replayed at a time: they share their working memory."""
+    """Makes recordings, replayed one at a time, which share their working memory."""
 
     def __init__(self) -> None:
         self._pool: Any = None
 
     def __call__(self, step: Callable[[], None], changes: Sequence[Tensor]) -> Callable[[], None]:
-        """``step`` as a recording on the current CUDA device, or as it is where that cannot be.
+        """``step`` as a recording on the current CUDA device, or unchanged where that fails.
 
         Args:
-            step: neither reads from the device nor waits for it, and changes tensors in place.
-            changes: all it changes; they are as before when this returns.
+            step: does not read from the device or wait for it, and changes tensors in place.
+            changes: all tensors it changes; they are restored when this returns.
 
         Raises:
             torch.OutOfMemoryError: the recording does not fit.
@@ -51,7 +51,7 @@ class Recorder:
             replay = self._capture(step)
             if all(map(_identical, outcome(replay), outcome(step))):
                 return replay
-            problem = "a replayed step is not the same to the last bit"
+            problem = "a replayed step differs in its bits"
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -72,7 +72,7 @@ class Recorder:
     def _capture(self, step: Callable[[], None]) -> Callable[[], None]:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # An error of this thread alone: others may use the device meanwhile.
+        # Errors of this thread alone: other threads may use the device meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             step()
         replay: Callable[[], None] = graph.replay

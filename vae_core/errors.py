@@ -1,4 +1,4 @@
-"""Errors a person can act on: what is wrong, where, and what to do about it."""
+"""Errors for the user: what is wrong, where, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import ClassVar
 
 
 class UserError(Exception):
-    """Something the person who ran the command can mend.
+    """An error that the user can correct.
 
     ``what`` names the fault with the offending value, ``where`` the file, key or argument it
     was found in, ``remedy`` the next thing to do. ``str()`` joins the three.
     """
 
     exit_code: ClassVar[int] = 2
-    """What a command ends with: 2 for wrong use, 1 for what failed on the way."""
+    """Exit code of a command: 2 for wrong use, 1 for a failure while it ran."""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(what, where, remedy)
@@ -35,7 +35,7 @@ class DataError(UserError):
 
 
 class ContractError(UserError):
-    """A model, balancer or data source that does not keep the contract of its kind."""
+    """A model, balancer or data source that breaks the contract of its kind."""
 
 
 def _rebuild(kind: type[UserError], what: str, where: str, remedy: str) -> UserError:

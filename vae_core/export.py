@@ -4,7 +4,7 @@
     model = load("FOLDER")
     x, new = model.reconstruct(images), model.sample(16, seed=0)
 
-`model.json` says what is to be built, `weights.pt` and `second_stage.pt` hold tensors and are read
+`model.json` describes the model, `weights.pt` and `second_stage.pt` hold tensors and are read
 by torch's restricted unpickler, so that a folder from elsewhere cannot run anything.
 """
 
@@ -40,7 +40,7 @@ SETTINGS, WEIGHTS, SECOND_STAGE = "model.json", "weights.pt", "second_stage.pt"
 
 
 class ExportError(UserError):
-    """A model that cannot be exported, loaded or used as asked."""
+    """A model that cannot be exported, loaded or used in this way."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def own(self) -> bool:
-        """Whether the model is no built-in one: to build it, a person's code is imported."""
+        """Whether the model is not built in: building it imports code from outside this package."""
         return not MODELS.built_in(str(self.model.get("name")))
 
     def build(
@@ -82,8 +82,8 @@ class Plan:
 class TrainedModel(nn.Module):
     """A trained VAE to encode, reconstruct and sample with: evaluation mode, no gradients.
 
-    Images are [N, C, H, W], N >= 1: floats in [0, 1] (a byte v stands for (v + 1/2)/256), or
-    uint8. They may lie on any device; results lie on the model's, which ``to`` moves.
+    Images are [N, C, H, W], N >= 1: floats in [0, 1] (a byte v means (v + 1/2)/256), or
+    uint8. They may be on any device; results are on the model's, which ``to`` moves.
 
     Attributes:
         sigma2: the variance of Gaussian noise that fits training images best, what the calibrated
@@ -200,7 +200,7 @@ def load(folder: Path | str, *, trust: bool = False) -> TrainedModel:
             Importing runs its code.
 
     Raises:
-        ExportError: there is no model in the folder, its files are damaged, or it is not a built-in
+        ExportError: the folder holds no model, its files are damaged, or it is not a built-in
             one and ``trust`` is not given.
         ContractError: the model cannot be imported or built.
     """

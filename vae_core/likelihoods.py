@@ -125,7 +125,7 @@ def log_bin_mass(values: Tensor, mean: Tensor, log_sigma2: Tensor) -> Tensor:
     rule of PixelCNN++, Salimans et al. 2017, section 2.1), so that the masses of a pixel sum to 1.
 
     Finite for every mean and sigma a decoder can give. The relative error of a mass is that of
-    float64 times 256 |mean - x| or so: where both edges lie within one sigma of the mean, error
+    float64 times 256 |mean - x| or so: where both edges are within one sigma of the mean, error
     functions are subtracted, elsewhere logarithms of tails, neither of which loses narrow bins.
 
     Args:

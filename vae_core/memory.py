@@ -1,4 +1,4 @@
-"""What the process does with memory that tensors have freed."""
+"""Reuse of memory that tensors have freed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 def keep_freed_memory() -> None:
     """Keep up to 128 MB that tensors have freed, for the next ones; for the process, with glibc.
 
-    By default tensors of megabytes come and go at every step as fresh pages of the system, which
-    are zeroed when they are first touched: 5 to 10 % of the time of a small convolutional network.
+    By default the system maps tensors of megabytes afresh at every step, in pages which
+    are zeroed at first use: 5 to 10 % of the time of a small convolutional network.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -28,9 +28,9 @@ def numerics_key(
 
 
 def settle_kernels() -> None:
-    """Have CUDA's libraries compute a thing one way only, and float32 in float32.
+    """Make CUDA's libraries deterministic and compute float32 in float32, for the whole process.
 
-    For the process, before it first uses a GPU. By default cuBLAS and cuDNN may add in another
+    Call it before the process first uses a GPU. By default cuBLAS and cuDNN may add in another
     order each time, and convolutions round float32 to TensorFloat-32.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

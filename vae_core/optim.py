@@ -21,13 +21,13 @@ class RowAdam:
 
     Args:
         stacks: the parameters, [K, ...] each.
-        replayed: steps are recorded once and played again, whatever rows and rates come and go.
-            Then every row moves, who has no member too, and rates are read from a tensor.
+        replayed: steps are recorded once and replayed while members and rates change. Then every
+            row moves, with a member or without, and rates are read from a tensor.
 
     Attributes:
         exp_avg, exp_avg_sq: first and second moments, shaped like the parameters [K, ...].
-        together: whether one call moves all rows; with ``replayed`` that is all that may change
-            about the calls a step makes.
+        together: whether one call moves all rows; with ``replayed`` nothing else may change about
+            the calls that a step makes.
     """
 
     def __init__(self, stacks: Mapping[str, Tensor], *, replayed: bool = False) -> None:
@@ -76,13 +76,13 @@ class RowAdam:
     def _call(
         self, rate: float | Tensor, rows: list[int]
     ) -> tuple[float | Tensor, list[tuple[str, int]], list[list[Tensor]]]:
-        """What the kernel works on: parameters, both moments, step counts."""
+        """Arguments of the kernel: parameters, both moments, step counts."""
         moving = [(name, row) for row in rows for name in self._views]
         stacks = [[self._views[name][i][row] for name, row in moving] for i in range(3)]
         return rate, moving, [*stacks, [self._count_views[row] for _, row in moving]]
 
     def moving(self) -> list[Tensor]:
-        """All that a step changes, but the parameters."""
+        """All tensors that a step changes, except the parameters."""
         return [*self.exp_avg.values(), *self.exp_avg_sq.values(), self._counts]
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
 """Philox 4x32-10: random numbers as a pure function of a key and a counter, on any device.
 
 Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Torch's own
-generators have to be set anew for each stream they draw from, a call and a kernel each time; here
-the streams of all members and of many steps come from the same few operations.
+generators have to be reseeded for each stream, a call and a kernel each time; here the streams of
+all members and of many steps come from the same few operations.
 
 32-bit words are held in int64, whose products wrap around as the algorithm's do.
 """

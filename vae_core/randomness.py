@@ -1,8 +1,8 @@
-"""Stateless randomness: every draw is a function of a seed and of names, never of what ran before.
+"""Stateless randomness: every draw is a function of a seed and of names, not of earlier draws.
 
-A generator that lives on ties a number to everything drawn earlier: to a restart, to a
-neighbour, to the order of arms. Here each draw reseeds a generator with a hash of what the draw
-is for, so that a trial's numbers depend on its seed and its step alone.
+With a persistent generator a number depends on everything drawn earlier: on restarts, neighbours,
+the order of arms. Here each draw reseeds a generator with a hash of its purpose, so that a
+trial's numbers depend on its seed and its step alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the hash is also used by processes that never load torch
     import torch
 
 SEED_LIMIT = 2**32
-"""Seeds a person may give lie in [0, SEED_LIMIT); derived ones lie above, so the two never meet."""
+"""Given seeds are in [0, SEED_LIMIT); derived ones are above it, so the two never coincide."""
 
 _DERIVED = 2**62
 

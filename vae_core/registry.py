@@ -27,7 +27,7 @@ class Registry(Generic[T]):
         kind: what the entries are called in errors.
         group: of the entry points.
         check: returns an entry that was imported, if it is one.
-        built_in: import paths of the built-in entries by name, imported when they are asked for.
+        built_in: import paths of the built-in entries by name, imported on demand.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Programs one would write instead of a study: the same trials, each in its own idiom.
+"""Programs that replace a study: the same trials, each in the idiom of its library.
 
 Each is a command, ``python -m benchmarks.baselines.NAME --work digits``; ``benchmarks.studies``
-times them beside ``study launch``.
+times them against ``study launch``.
 """

@@ -1,4 +1,4 @@
-"""The ``mlp`` and ``conv`` of :mod:`vae_core.models` as one would write them in a script."""
+"""The ``mlp`` and ``conv`` of :mod:`vae_core.models` as written in a script."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Ray Tune as its documentation has it: OptunaSearch, ASHA, MLflow's callback, DataLoaders.
+"""Ray Tune as in its documentation: OptunaSearch, ASHA, MLflow's callback, DataLoaders.
 
     python -m benchmarks.baselines.stock --work digits
 
 A trial is a process on one core. ASHA is asked at every report, and its grace is the whole trial:
-the study it stands beside prunes nothing either.
+the study it is compared with prunes nothing either.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a study and each baseline do alike: data and split, model, trials, epochs, reports."""
+"""What a study and each baseline share: data and split, model, trials, epochs, reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vae_core.precision import Precision
 
 Pixels = npt.NDArray[np.uint8]
 BETA = (1e-4, 10.0)
-"""Where beta is drawn from, log-uniformly."""
+"""Range of beta, drawn log-uniformly."""
 DATA_ROOT = Path.home() / ".cache" / "study-data"
 TEST_DIGITS = 297
 
@@ -141,12 +141,12 @@ WORKS = {
 }
 
 Baseline = Callable[[Work, Path, Path], Sequence[Sequence[float]]]
-"""Does a work, with data in the one folder and all it writes in the other; returns the validation
-losses that each trial reported."""
+"""Runs a work, given a folder of data and one for its output; returns the validation losses of each
+trial."""
 
 
 def command(baseline: Baseline, description: str) -> None:
-    """Run ``baseline`` as the command line says; print how many trials and reports it made."""
+    """Run ``baseline`` by its command line; print how many trials and reports it made."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     add_options(parser)
     options = parser.parse_args()
@@ -159,7 +159,7 @@ def command(baseline: Baseline, description: str) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What every command here takes."""
+    """Options of every command here."""
     parser.add_argument("--work", choices=WORKS, default="digits", help="default: digits")
     parser.add_argument(
         "--data-root", type=Path, default=DATA_ROOT, help=f"holds FashionMNIST/raw ({DATA_ROOT})"

@@ -36,7 +36,7 @@ Scalars = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Terms:
-    """What a step measured, for K members and B images each; only declared terms are given."""
+    """Measurements of a step, for K members and B images each; only declared terms are given."""
 
     squared_error: Tensor
     """S, [K, B]: squared error summed over pixels, per image."""
@@ -133,7 +133,7 @@ class Balancer(ABC):
         return {name: float(value) for name, value in values.items() if value is not None}
 
     def initial_state(self, hyper: Scalars) -> State:
-        """State before the first step: tensors [K], the same names and types ever after."""
+        """State before the first step: tensors [K], whose names and types never change."""
         return {}
 
     @abstractmethod

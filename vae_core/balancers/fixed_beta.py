@@ -1,4 +1,4 @@
-"""Beta by hand (Higgins et al. 2017): the trade-off is a constant someone has to find."""
+"""A fixed beta (Higgins et al. 2017): the trade-off is a constant that has to be tuned."""
 
 from __future__ import annotations
 

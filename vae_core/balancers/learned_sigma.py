@@ -19,7 +19,7 @@ from vae_core.balancers.contract import (
 )
 
 DEQUANTISATION_SIGMA = 1 / (256 * math.sqrt(12))
-"""Standard deviation of uniform noise one grey level wide: what no honest sigma falls below."""
+"""Standard deviation of uniform noise one grey level wide: a sigma below it fits the rounding."""
 
 
 class LearnedSigma(Balancer):

@@ -23,7 +23,7 @@ def softly_clipped(variance: Tensor, low: Tensor) -> Tensor:
     """Ln of ``variance``, kept above 2 m as released: ln sigma <- m + softplus(ln sigma - m).
 
     That is sigma <- sigma + e^m, without softplus, which rounds the last entries of a tensor
-    otherwise than the rest: a member's last bits would depend on its row.
+    differently from the rest: a member's last bits would depend on its row.
     """
     return 2 * torch.log(torch.sqrt(variance) + torch.exp(low))
 

@@ -14,9 +14,9 @@ class PredictedImageSigma(Balancer):
     """sigma^2 is one number an image that the decoder predicts from z.
 
     L = mean_i [S_i / (2 sigma_i^2) + D/2 ln(2 pi sigma_i^2)] + k R. The optimum of sigma_i^2 is
-    the mean squared error expected at z, so it says how far a reconstruction or a sample is to be
-    trusted. ln sigma is clipped softly at -6 and starts at 0 (:mod:`vae_core.models.heads`).
-    Reported sigma^2: the geometric mean over the batch. To tune: nothing.
+    the mean squared error expected at z: the uncertainty of a reconstruction or a sample. ln sigma
+    is clipped softly at -6 and starts at 0 (:mod:`vae_core.models.heads`). Reported sigma^2: the
+    geometric mean over the batch. To tune: nothing.
     """
 
     name = "predicted_image_sigma"

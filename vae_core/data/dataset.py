@@ -24,7 +24,7 @@ from vae_core.geometry import ImageShape
 class PreparedData:
     """A dataset in the store: what an engine needs to open it.
 
-    ``sha256`` (per split) identifies the content whatever machine or path it lies on.
+    ``sha256`` (per split) identifies the content on any machine and path.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PreparedData:
     source: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON knows them."""
+        """The fields as JSON-able values."""
         return {**asdict(self), "shape": list(self.shape)}
 
     @classmethod
@@ -48,7 +48,7 @@ class PreparedData:
 def prepare(
     settings: Mapping[str, Any], store: Path, data_root: Path | None = None
 ) -> PreparedData:
-    """Make the dataset of ``settings`` ready in the folder ``store``, or find it ready there.
+    """Prepare the dataset of ``settings`` in the folder ``store``, unless it is there already.
 
     Args:
         settings: ``name`` and the source's own settings.
@@ -57,13 +57,13 @@ def prepare(
             downloaded to ``store/downloads`` if they are not there.
 
     Prepared files are used again when settings and source are the same and their content has
-    the SHA-256 they promise (all of it is read once); otherwise they are made anew. Processes
+    the SHA-256 of its header (all of it is read once); otherwise they are made again. Processes
     that prepare the same dataset at once wait for the first.
 
     Raises:
         ContractError: an unknown source or setting, or a source that breaks its contract.
         DataError: the files are missing, damaged or not what they should be, or the store
-            cannot be written. Nothing half-made is left.
+            cannot be written. No partial files remain.
     """
     source = build_source(settings)
     name = str(settings["name"])
@@ -101,7 +101,7 @@ def prepare(
 class Images:
     """One part of a dataset.
 
-    ``pixels`` is the whole file it lies in, uint8 [n_file, D], memory-mapped and read-only;
+    ``pixels`` is its whole file, uint8 [n_file, D], memory-mapped and read-only;
     ``index`` the n rows of it that belong to this part, ascending; ``labels`` their labels.
     """
 

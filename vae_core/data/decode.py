@@ -18,7 +18,7 @@ from vae_core.geometry import ImageShape
 
 T = TypeVar("T")
 CHUNK = 1024  # images held in memory at once
-_TASK = 64  # images a thread decodes at a time: small ones cost less than handing them over
+_TASK = 64  # images a thread decodes at a time: small ones cost less than the hand-over
 _GREY = ("1", "L", "LA")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -43,7 +43,7 @@ def decode(
             if image.mode not in _GREY + _COLOUR:
                 raise ValueError(f"pixels of mode {image.mode}, not 8 bits a channel")
             picture = image.convert("L" if image.mode in _GREY else "RGB")
-    except Exception as error:  # a decoder given damaged bytes may raise anything
+    except Exception as error:  # damaged bytes may raise anything
         raise DataError(
             f"not a readable image: {error}", where=where, remedy="replace or remove it"
         ) from error

@@ -1,4 +1,4 @@
-"""The contract of a data source, and the names sources are found by."""
+"""The contract of a data source, and the sources by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Chunk: TypeAlias = tuple[Pixels, Labels]
 
 @dataclass(frozen=True)
 class DataRoot:
-    """Where a source finds its files: ``path``, and whether it may download into it."""
+    """The folder of a source's files, and whether it may download into it."""
 
     path: Path
     download: bool
@@ -36,7 +36,7 @@ class DataRoot:
 
 
 class Source(ABC):
-    """Images to train on: subclass this to bring your own, named ``package.module:Class``.
+    """Images to train on: subclass this for your own, named ``package.module:Class``.
 
     The study file's other ``data`` settings are the keyword arguments of ``__init__``. A whole
     source::

@@ -21,12 +21,12 @@ from vae_core.errors import ContractError, DataError
 from vae_core.geometry import ImageShape
 
 _KEY = b"vae_core"
-REMEDY = "delete it and launch the study again: it is then made anew"
+REMEDY = "delete it and launch the study again: it is then made again"
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself, in its schema metadata.
+    """A file's description, in its schema metadata.
 
     ``request`` is the key of the settings it was made from; ``sha256`` is of the image bytes
     (row by row, CHW) followed by the labels (little-endian int64).
@@ -66,7 +66,7 @@ def write(
     final name appears only once the whole file is on disk.
 
     Raises:
-        ContractError: the chunks are not what a source yields, or there is no image in them.
+        ContractError: the chunks are not what a source yields, or hold no image.
         DataError: the content's SHA-256 is not ``expected``, or the disk cannot be written.
     """
     where = f"dataset '{name}', {split} split"

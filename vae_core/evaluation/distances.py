@@ -1,4 +1,4 @@
-"""Distances between two sets of images, measured in features of some network.
+"""Distances between two sets of images, in the features of a network.
 
 All are computed in float64 on the features' device. Which number comes from which network is in
 :meth:`vae_core.evaluation.features.Features.describe`; only the Frechet distance in Inception's
@@ -26,7 +26,7 @@ ROWS = 1024
 """Rows of a matrix of distances held at a time."""
 
 LEAST = 6
-"""Images of either set, so that everyone has five neighbours."""
+"""Fewest images of either set, so that each has five neighbours."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class Reference(NamedTuple):
 
 
 class Neighbourhoods(NamedTuple):
-    """How two sets of features lie in each other's balls."""
+    """Membership of two sets of features in each other's balls."""
 
     precision: float
     """Share of fakes in the ball of some real."""
     recall: float
     """Share of reals in the ball of some fake."""
     density: float
-    """How many reals' balls a fake lies in, over k: about 1 for equal distributions, or more."""
+    """Number of reals' balls that contain a fake, over k: about 1 for equal distributions."""
     coverage: float
     """Share of reals whose ball holds a fake."""
 
@@ -89,8 +89,8 @@ def kid(a: Tensor, b: Tensor, seed: int = 0) -> float:
     """The kernel distance of features a [n, F] and b [m, F] (Binkowski et al. 2018).
 
     The unbiased MMD^2 under the kernel (x.y/F + 1)^3, averaged over 100 pairs of random subsets
-    of min(1000, n, m) images, drawn without replacement as ``seed`` has it. Slightly negative
-    values mean that the distributions are alike.
+    of min(1000, n, m) images, drawn without replacement by ``seed``. Slightly negative
+    values mean that the distributions are similar.
     """
     size = min(SUBSET_SIZE, len(a), len(b))
     generator = reseeded(torch.Generator(), seed, "kid")

@@ -1,4 +1,4 @@
-"""Results made once and kept in the data store: written atomically, checked when they are read."""
+"""Results computed once and kept in the data store: written atomically, checked when read."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
 )
-"""What readers of numpy's and torch's formats raise about bytes that are not what they expect."""
+"""Raised by readers of numpy's and torch's formats for bytes that they do not expect."""
 
 _MAGIC = b"vae_core kept 1 "
 
 
 def kept(path: Path, make: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
-    """What ``load`` reads out of ``path``, whose content ``make`` gives if there is none.
+    """What ``load`` reads from ``path``, whose content ``make`` gives if it is missing.
 
-    Processes that want the same file at once wait for the first. A file that is damaged (its
-    content has not the SHA-256 it begins with, or ``load`` raises one of :data:`UNREADABLE`) is
-    made anew.
+    Processes that want the same file at once wait for the first. A damaged file (its content does
+    not have the SHA-256 it starts with, or ``load`` raises one of :data:`UNREADABLE`) is made
+    again.
 
     Raises:
         DataError: the folder cannot be written.
@@ -51,7 +51,7 @@ def kept(path: Path, make: Callable[[], bytes], load: Callable[[bytes], T]) -> T
 
 
 def _found(path: Path, load: Callable[[bytes], T]) -> tuple[T] | None:
-    """What ``path`` holds, if it can be read and is sound."""
+    """The content of ``path``, if it can be read and is intact."""
     try:
         content = path.read_bytes()
     except OSError:

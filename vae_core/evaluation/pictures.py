@@ -1,4 +1,4 @@
-"""Pictures of what a model makes: samples, reconstructions, interpolations."""
+"""Pictures from a model: samples, reconstructions, interpolations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vae_core.models.contract import VAE, evaluating
 
 COLUMNS = 8
 TILE = 32
-"""The least side, in pixels, a tile is enlarged to (by a whole factor)."""
+"""The smallest side, in pixels, of an enlarged tile (by a whole factor)."""
 GAP = 2
 """White pixels around tiles."""
 

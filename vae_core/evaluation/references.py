@@ -22,11 +22,11 @@ BLOCK = 500
 
 
 class References:
-    """References of one dataset, in the folder ``store`` and, once asked for, in memory.
+    """References of one dataset, in the folder ``store`` and, once used, in memory.
 
     Args:
         prepared: the dataset.
-        store: the folder where its images lie.
+        store: the folder of its images.
         device: where features and statistics are wanted.
     """
 
@@ -43,11 +43,11 @@ class References:
             features: the network.
             images: the split's images, of this dataset.
             split: "train", "validation" or "test".
-            n: the most images to use; ``statistics.n`` says how many there were.
+            n: the most images to use; ``statistics.n`` is how many were used.
 
         It is found by what it is made of: the dataset's SHA-256, the rows, the network and its
         preprocessing. Processes that want it at once wait for the first; a damaged file is made
-        anew.
+        again.
 
         Raises:
             DataError: the store cannot be written.

@@ -11,7 +11,7 @@ from vae_core.models.contract import VAE
 from vae_core.randomness import reseeded
 
 PAIRS = 256
-"""Lines the number is the median of."""
+"""Number of lines whose median is taken."""
 
 STEPS = 16
 """T, the steps of a line. The number depends on it: compare at equal T only."""
@@ -60,16 +60,16 @@ def smoothness(model: VAE, latents: Tensor, *, wanted: int = PAIRS, steps: int =
 
     by the Cauchy-Schwarz and triangle inequalities. It is the product of (path length / distance
     of the ends)^2, how much of a detour the images take, and of T sum |dx|^2 / (sum |dx|)^2, how
-    uneven their pace is. A straight path at constant speed gives 1; one that stands still and then
+    uneven their pace is. A straight path at constant speed gives 1; one that stops and then
     jumps at once gives T. It is a discrete form of the curve energy by which geodesics of a
     decoder are found (Shao et al. 2018, arXiv 1711.08014), free of the scale of z and of x.
 
-    What it does not say: whether the images on the way look real. An even cross-fade of two images
+    It does not measure whether the images on the way look real. An even cross-fade of two images
     is smoothest of all, and a decoder that moves an object truly must take a detour in pixels. Read
     it beside the Frechet distance of :func:`midpoints`.
 
     The median over lines is returned. A ratio's mean would be ruled by the few pairs whose ends
-    decode to almost the same image; pairs of exactly the same one say nothing and are left out.
+    decode to almost the same image; pairs of exactly the same one are left out.
 
     Args:
         model: whose decoder is measured, in evaluation mode.

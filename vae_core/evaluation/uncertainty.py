@@ -1,4 +1,4 @@
-"""Predicted against observed error: whether the noise variance tells how uncertain a pixel is.
+"""Predicted against observed error: whether the noise variance is the uncertainty of a pixel.
 
 The predictive distribution of a pixel is Gaussian (or Laplace) around the decoder's mean, with the
 noise variance sigma^2: one number refitted on training images, or what the decoder's head predicts
@@ -27,25 +27,25 @@ LEVELS = torch.arange(1, 40, dtype=torch.float64) / 40
 """Levels of the quantile table: 0.025, 0.05, ..., 0.975, the ends of the intervals among them."""
 
 INTERVALS = (50, 90, 95)
-"""Central intervals whose coverage is told, per cent."""
+"""Central intervals whose coverage is reported, per cent."""
 
 ROWS = 20
 """The most rows of the variance table: each holds about a twentieth of all pixels."""
 
 LOG_VARIANCE = (-20.0, 10.0)
-"""ln sigma^2 is counted in this range; what lies outside goes to the ends."""
+"""ln sigma^2 is counted in this range; values outside count at its ends."""
 FINE = 0.002
 """Width in ln sigma^2 of the bins that are counted: 0.2 % of a variance."""
 
 BRIGHTEST = 0.99
-"""Share of the values of maps that lie below what is shown as white."""
+"""Share of the values of maps below the one shown as white."""
 
 Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far observed errors agree with predicted ones."""
+    """Agreement of observed with predicted errors."""
 
     scalars: dict[str, float]
     """coverage_50, coverage_90, coverage_95: share of pixels inside the central interval that
@@ -124,7 +124,7 @@ def variance_maps(model: VAE, batch: Batch, sigma2: float | None = None) -> Maps
     """Each image, its reconstruction, the predicted standard deviation and the absolute error.
 
     Four tiles an image, side by side, two images a row. The two maps share one scale, from 0
-    (black) to the value that 99 % of their pixels lie below (white); a caption states it.
+    (black) to the value that 99 % of their pixels are below (white); a caption states it.
 
     Args:
         model: evaluated in evaluation mode.
@@ -144,7 +144,7 @@ def variance_maps(model: VAE, batch: Batch, sigma2: float | None = None) -> Maps
 
 
 def sample_maps(model: VAE, z: Tensor, limit: float, sigma2: float | None = None) -> Image.Image:
-    """The image each latent stands for, beside the standard deviation predicted for it.
+    """The image of each latent, beside the standard deviation predicted for it.
 
     Args:
         model: evaluated in evaluation mode.
@@ -176,7 +176,7 @@ def _coverage(shares: Tensor, per_cent: int) -> float:
 
 
 def _variance_rows(counts: Tensor, predicted: Tensor, observed: Tensor) -> list[Row]:
-    """Fine bins of ln sigma^2 put together to rows of about equally many pixels.
+    """Fine bins of ln sigma^2 merged to rows of about equally many pixels.
 
     A fine bin goes whole to the row its middle pixel belongs to: many pixels of one variance
     make one row, and there are fewer rows then.

@@ -33,7 +33,7 @@ class Posteriors(NamedTuple):
         """Check that every mean and variance is a finite number.
 
         Raises:
-            UserError: one is not, so there is nothing to fit ``purpose`` to.
+            UserError: one is not, so that nothing can be fitted for ``purpose``.
         """
         if not bool(self.mu.isfinite().all() and self.logvar.exp().isfinite().all()):
             raise UserError(

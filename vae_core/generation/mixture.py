@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of k Gaussians over latents; its parameters lie on the CPU."""
+    """A mixture of k Gaussians over latents; its parameters are on the CPU."""
 
     weights: Tensor
     """[k], sums to 1"""

@@ -1,7 +1,7 @@
 """The second VAE, on the latents of the first (Dai & Wipf 2019; Asperti & Trentin 2020).
 
 The posteriors of a trained VAE do not fill its prior, above all where the noise variance is small.
-A second VAE learns their aggregate: latents z ~ q(z|x), drawn anew for every batch, take the place
+A second VAE learns their aggregate: latents z ~ q(z|x), drawn again for every batch, take the place
 of images, and new latents for the first decoder are decoded from u ~ N(0, I) (GEN-2).
 
 Network, loss and training are the same in both papers' released code; the two recipes differ in
@@ -56,7 +56,7 @@ VARIANCE_LOSS = 0.25
 """Renormalisation is for a loss of variance above this share of the squared error."""
 
 NO_BOUND = 1e-12
-"""Stands for no lower bound of gamma_z: ln gamma_z does not get there in any training."""
+"""In effect no lower bound of gamma_z: ln gamma_z does not reach it in any training."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class SecondStage(nn.Module):
         return self.to_mu(features), 2 * self.to_log_sd(features)
 
     def decode(self, u: Tensor) -> Tensor:
-        """Means zhat [n, Z] of the latents that [n, U] stand for."""
+        """Means zhat [n, Z] of the latents of u [n, U]."""
         zhat: Tensor = self.to_z(torch.cat([u, self.decoder(u)], dim=1))
         return zhat
 
@@ -182,7 +182,7 @@ class SecondStage(nn.Module):
         a mean of variances: where zhat spreads unequally (latents that are inactive in the first
         stage are decoded to a point) the others are inflated. That is as published.
 
-        Three departures from the released code, all said here: its E[tau^2] is a slip, the mean of
+        Three departures from the released code: its E[tau^2] is a slip, the mean of
         tau, which overshoots; it measures on the test images, this on training images; and it takes
         the denominator from each batch of 100 samples, this once from 10,000 draws, so that a
         sample does not depend on its neighbours. (The code multiplies the prior samples of GEN-1 by
@@ -297,7 +297,7 @@ class _Balance:
 
     @torch.no_grad()
     def advance(self, terms: Terms) -> None:
-        """What follows a step."""
+        """Update the state after a step."""
         self._terms = terms.map(Tensor.detach)
         self._state = self._rule.next_state(self._terms, self._state, self.learned, self._hyper)
 

@@ -41,7 +41,7 @@ def check_model_settings(name: str, kind: type[VAE], settings: Mapping[str, Any]
     """Check ``settings`` against those that model ``kind`` takes beside its latent size.
 
     Raises:
-        ContractError: a setting it does not take; ``head`` is no setting, but a balancer's wish.
+        ContractError: a setting it does not take, or ``head``, which the balancer decides.
     """
     if "head" in settings:
         raise ContractError(

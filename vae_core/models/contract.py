@@ -1,4 +1,4 @@
-"""What a model is."""
+"""The contract of a model."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class VAE(nn.Module, ABC):
     A subclass takes (shape, latent) and its own settings as keywords, calls
     ``super().__init__(shape, latent)`` and defines :meth:`encode` and :meth:`decode`. It draws no
     random numbers (noise is passed in) and holds no noise variance: that is the balancer's, unless
-    the balancer asks for a decoder that predicts it. A model that can declares ``heads``, takes
+    the balancer needs a decoder that predicts it. A model that can declares ``heads``, takes
     the keyword ``head``, passes it on to ``super().__init__`` and defines :meth:`decode_spread`;
-    :mod:`vae_core.models.heads` has the layers. Decoder means need not lie in [0, 1] (a
+    :mod:`vae_core.models.heads` has the layers. Decoder means need not be in [0, 1] (a
     Gaussian's mean may be anywhere; the built-in models' do, by a sigmoid), but must be finite.
     :func:`vae_core.models.check_model` states the rest of the contract.
 
     Attributes:
         heads: the heads it can be built with.
-        channels_last: whether weights [C_out, C_in, H, W] may lie channels last in memory, which
-            speeds convolutions up: what they give lies so too then, and ``view`` may refuse to
-            flatten it where ``reshape`` and ``nn.Flatten`` do not.
+        channels_last: whether weights [C_out, C_in, H, W] may be stored channels last, which speeds
+            convolutions up: their outputs then are too, and ``view`` may refuse to flatten them
+            where ``reshape`` and ``nn.Flatten`` do not.
         head: the head it has; None: the balancer sets the noise variance.
     """
 
@@ -72,10 +72,10 @@ class VAE(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Means [B, C, H, W] of the images that latents [B, Z] stand for."""
+        """Means [B, C, H, W] of the images of latents [B, Z]."""
 
     def decode_spread(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Means, and ln of the noise variance the head predicts, of the images z stand for.
+        """Means, and ln of the noise variance the head predicts, of the images of z.
 
         The variance is [B, 1, 1, 1] with an image head and [B, C, H, W] with a pixel head.
         """

@@ -46,8 +46,8 @@ class Conv(VAE):
         for outer, inner in pairwise(channels):
             down += [Halve(outer, inner), nn.ReLU(inplace=True)]
             up = [nn.ReLU(inplace=True), Double(inner, outer), *up]
-        # The innermost ReLUs see features flat: images lie otherwise in memory than their
-        # gradients would, and to walk through both at once is slow.
+        # The innermost ReLUs see features flat: images have another layout in memory than their
+        # gradients would, and traversing both at once is slow.
         down[-1:] = [nn.Flatten(), down[-1]]
         up[:1] = [up[0], nn.Unflatten(1, smallest)]
         self.encoder = nn.Sequential(*down, Linear(features, 2 * latent))
@@ -63,7 +63,7 @@ class Conv(VAE):
         return mu, logvar
 
     def decode(self, z: Tensor) -> Tensor:
-        """Means in (0, 1) of the images [B, C, H, W] that latents [B, Z] stand for."""
+        """Means in (0, 1) of the images [B, C, H, W] of latents [B, Z]."""
         xhat: Tensor = self.decoder(z)
         return xhat
 

@@ -1,7 +1,7 @@
 """Likelihood heads: the layers by which a decoder predicts its own noise variance.
 
 A head gives a raw ln sigma, for the whole image or for every pixel, from the decoder's last
-features. It starts at zero, so that every model starts at sigma = 1 (but for the clip, 0.2 %), and
+features. It starts at zero, so that every model starts at sigma = 1 (bar the clip, 0.2 %), and
 it is clipped softly from below (Rybkin, Daniilidis & Levine 2021, "sigma-VAE", section 3).
 """
 
@@ -21,9 +21,8 @@ LOG_SIGMA_MIN = -6.0
 def soft_clip(raw: Tensor) -> Tensor:
     """Ln sigma^2 of a raw ln sigma: 2 (m + softplus(raw - m)), m = :data:`LOG_SIGMA_MIN`.
 
-    That is sigma = e^raw + e^m. Softplus itself rounds the last entries of a tensor otherwise than
-    the rest (its vectors and its remainder do not agree), and a member's last bits would depend on
-    its row.
+    That is sigma = e^raw + e^m. Softplus itself rounds the last entries of a tensor differently
+    from the rest (vector and scalar code), so a member's last bits would depend on its row.
     """
     raw = raw.float()
     clipped = torch.log(torch.exp(raw.clamp(max=20.0)) + math.exp(LOG_SIGMA_MIN))

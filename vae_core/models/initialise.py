@@ -22,7 +22,7 @@ def initialise(model: nn.Module, seed: int) -> None:
     Models of other sizes therefore share the start of every parameter they have in common, which
     pairs trials of equal seed. The owning module's ``reset_parameters()`` draws the values (the
     convention of torch's meta-device initialisation), once per parameter, from a generator seeded
-    for that parameter. Torch's global generator is left as it was.
+    for that parameter. Torch's global generator is left unchanged.
 
     Raises:
         ContractError: a module owns parameters and has no ``reset_parameters()``.
@@ -52,6 +52,6 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 @contextmanager
 def private_randomness() -> Iterator[None]:
-    """Let torch's global CPU generator be used here, alone, and put its state back after."""
+    """Lock torch's global CPU generator for use here, and restore its state afterwards."""
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         yield

@@ -3,10 +3,9 @@
 Torch's own layers draw biases from a range that depends on the fan-in, so two biases of equal name
 and shape would start unequal beside layers of other sizes. Zero biases keep such parameters paired.
 
-Strides and paddings are TensorFlow's "SAME", which most published networks were built with, seen
-in a mirror: where a side cannot be padded evenly TensorFlow puts the odd pixel below and right,
-torch above and left. A network of these layers on an image is TensorFlow's, with mirrored kernels,
-on the mirrored image.
+Strides and paddings mirror TensorFlow's "SAME", which most published networks use: where a side
+cannot be padded evenly TensorFlow puts the odd pixel below and right, torch above and left. A
+network of these layers on an image is TensorFlow's, with mirrored kernels, on the mirrored image.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ VECTOR = 32
 
 
 class Sigmoid(nn.Module):
-    """1 / (1 + exp(-x)), the same for a value wherever it stands in memory.
+    """1 / (1 + exp(-x)), equal for equal values anywhere in memory.
 
-    Torch's own kernel rounds the last (count mod 32) values of a tensor differently. In a bank they
-    would be those of the last row: its numbers would depend on its place.
+    Torch's own kernel rounds the last (count mod 32) values of a tensor differently. In a bank
+    these belong to the last row, whose numbers would depend on its place.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +51,7 @@ class Halve(nn.Conv2d):
         inputs: C_in.
         outputs: C_out.
         kernel: its side, 3 or more.
-        odd: whether H and W are odd; they are padded by one more then, if ``kernel`` is even.
+        odd: whether H and W are odd; with an even ``kernel`` they are then padded by one more.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 4, *, odd: bool = False) -> None:

@@ -44,7 +44,7 @@ class MLP(VAE):
         return mu, logvar
 
     def decode(self, z: Tensor) -> Tensor:
-        """Means in (0, 1) of the images [B, C, H, W] that latents [B, Z] stand for."""
+        """Means in (0, 1) of the images [B, C, H, W] of latents [B, Z]."""
         xhat: Tensor = self.decoder(z)
         return xhat
 

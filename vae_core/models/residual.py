@@ -116,7 +116,7 @@ class Residual(VAE):
         return self.mu(features), 2 * self.logsd(features)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Means in (0, 1) of the images [B, C, H, W] that latents [B, Z] stand for."""
+        """Means in (0, 1) of the images [B, C, H, W] of latents [B, Z]."""
         xhat: Tensor = self.mean(self.decoder(z))
         return xhat
 

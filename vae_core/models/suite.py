@@ -163,7 +163,7 @@ class _Checks:
             if with_head.get(name) != parameter.shape:
                 raise self._broken(
                     f"has another parameter '{name}' with a head for each {self._head}, or none",
-                    "only add parameters for a head: equal names and shapes start alike",
+                    "only add parameters for a head: equal names and shapes get equal starts",
                 )
 
     def sampling(self) -> None:
@@ -240,7 +240,7 @@ class _Checks:
             pairs += [(f"buffer '{n}'", buffers[n][k], b) for n, b in member.named_buffers()]
             alike = [(what, _close(stacked, alone)) for what, stacked, alone in pairs]
             gradients = {n: _required(p.grad) for n, p in member.named_parameters()}
-            # A bias before a normalisation has the gradient 0, but for the rounding of larger ones.
+            # A bias before a normalisation has gradient 0, up to the rounding of larger ones.
             rounding = 1e-5 * max(float(gradient.abs().max()) for gradient in gradients.values())
             for name, gradient in gradients.items():
                 grad = parameters[name].grad
@@ -303,7 +303,7 @@ class _Checks:
 
 
 def _tensors(found: Any) -> tuple[Tensor, ...]:
-    """What a model returned, less what is None: a variance where there is no head."""
+    """The tensors a model returned, without None: the variance if it has no head."""
     return tuple(value for value in found if value is not None)
 
 

@@ -12,8 +12,8 @@ What comes from where (their released code, read; section "network" of neither p
   decay 0.9 of the normalisations (Ghosh et al.: Keras's 1e-3 and 0.99).
 - Ghosh et al.: Glorot weights (Tolstikhin et al.: Gaussian ones of sd 0.01), sigmoid at all sizes
   (Tolstikhin et al. use tanh for 64 pixels in [-1, 1]).
-- Neither: images go in as they are in [0, 1], which the first normalisation makes up for but at the
-  borders; the log variance has no bound (Ghosh et al.'s VAE: ln sd = 5 tanh).
+- Neither: images are not rescaled from [0, 1], which the first normalisation compensates except at
+  the borders; the log variance has no bound (Ghosh et al.'s VAE: ln sd = 5 tanh).
 
 Dai & Wipf 2019's version of it differs again (their first layer does not halve).
 """
@@ -94,7 +94,7 @@ class Wae(VAE):
             nn.Unflatten(1, (widest, first, first)),
             *up,
         )
-        # A transposed convolution of stride 1 is a convolution with the kernel turned round.
+        # A transposed convolution of stride 1 is a convolution with the kernel flipped.
         self.mean = nn.Sequential(
             GlorotConv(widest >> doublings, shape.channels, kernel), Sigmoid()
         )
@@ -109,7 +109,7 @@ class Wae(VAE):
         return mu, logvar
 
     def decode(self, z: Tensor) -> Tensor:
-        """Means in (0, 1) of the images [B, C, H, W] that latents [B, Z] stand for."""
+        """Means in (0, 1) of the images [B, C, H, W] of latents [B, Z]."""
         xhat: Tensor = self.mean(self.decoder(z))
         return xhat
 

@@ -1,4 +1,4 @@
-"""What the sources over a user's own files share."""
+"""Shared by the sources that read a user's own files."""
 
 from __future__ import annotations
 

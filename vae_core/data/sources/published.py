@@ -21,7 +21,7 @@ def load(kind: str, root: DataRoot, **options: Any) -> Any:
         root.path.mkdir(parents=True, exist_ok=True)
     try:
         return getattr(datasets, kind)(root.path, download=root.download, **options)
-    except Exception as e:  # torchvision's readers raise whatever damaged bytes lead to
+    except Exception as e:  # torchvision's readers may raise anything on damaged bytes
         if root.download:
             raise DataError(
                 f"{kind} cannot be downloaded: {e}",

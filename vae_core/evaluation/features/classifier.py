@@ -96,7 +96,7 @@ class Network(nn.Module):
         """The last hidden layer [n, 64] for bytes [n, C, H, W], times ``scale``.
 
         The scale is free as far as classes go. It is set so that the training images' features
-        have mean square 1, which makes distances of two datasets' classifiers alike in size, and
+        have mean square 1, which makes distances of two datasets' classifiers similar in size, and
         which the kernel of the kernel distance supposes.
         """
         return self._hidden(values) * self.scale

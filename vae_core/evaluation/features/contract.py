@@ -39,7 +39,7 @@ def in_blocks(
 ) -> Tensor:
     """``network`` of the bytes of images x [n, C, H, W], n >= 1, at most ``size`` at a time.
 
-    The network runs on ``device``; the features [n, F] lie where x does.
+    The network runs on ``device``; the features [n, F] are on x's device.
     """
     with torch.no_grad():
         blocks = [
