@@ -25,18 +25,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import optuna
-import yaml
 from PIL import Image
 
+from benchmarks.made_up import begin, follow
 from benchmarks.paired import table_head, table_line
-from study.journal import Journal, StudyHome
-from study.journal.events import EngineChanged, LaunchBegan, StudyDescribed, StudyFinished
+from study.journal import StudyHome
+from study.journal.events import EngineChanged, StudyFinished
 from study.search import Conductor, Request
 from study.spec import StudySpec
-from study.spec.roles import arm_roles
 
 NAME, DIMS, ENGINES = "large", 64, 4
 SECONDS, MEMORY, PAGE = 10.0, 1024, 5.0
@@ -98,8 +98,9 @@ class MadeUp:
         self._home, self._reports = home, reports
         self._draw = random.Random(0)
 
-    def report(self, request: Request, step: int, engine: str) -> dict[str, Any]:
-        """Report ``step`` of a trial that trains on ``engine``."""
+    def report(self, request: Request, step: int) -> dict[str, Any]:
+        """Report ``step`` of a trial; every engine has its share of the trials."""
+        engine = f"engine-{crc32(request.trial.encode()) % ENGINES}"
         beta = request.settings["balancer"].get("beta", 0.01)
         elbo = -20 + math.log10(beta / 0.01) ** 2 + 20 / step + self._draw.gauss(0, 0.5)
         rate = 20 / (1 + math.sqrt(beta)) * step / self._reports
@@ -165,28 +166,14 @@ def write_study(studies: Path, trials: int, reports: int) -> None:
     """Write the home of a finished study of :func:`study_of` into ``studies``."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec, home = study_of(trials, reports), StudyHome(studies, NAME)
-    home.make()
-    home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
-    journal = Journal(home.path)
-    journal.append(StudyDescribed(NAME, spec.to_dict(), spec.hash, "1", roles=arm_roles(spec)))
-    journal.append(LaunchBegan(1, pid=1, host="h", command=["study", "launch"]))
     engines = [
         EngineChanged(f"engine-{i}", "started", "cpu", width=1, startup_seconds=3.0,
                       features={"classifier": FEATURES})
         for i in range(ENGINES)
     ]  # fmt: skip
-    for engine in engines:
-        journal.append(engine)
-    conductor, made_up = Conductor(spec, journal, DIMS, slots=1), MadeUp(home, reports)
-    for number in range(10 * trials):
-        request = conductor.next()
-        if request is None:
-            break
-        name = f"engine-{number % ENGINES}"
-        for step in range(1, reports + 1):
-            if conductor.report(request.trial, made_up.report(request, step, name)):
-                break
-        conductor.returned(request.trial)
+    journal, made_up = begin(spec, home, engines), MadeUp(home, reports)
+    conductor = Conductor(spec, journal, DIMS, slots=1)
+    follow(conductor, made_up.report)
     for engine in engines:
         spent = {"training": 1e5, "waiting": 10.0}
         conductor.note(replace(engine, state="stopped", seconds=spent))

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from smoke import Smoke
 from smoke import run as run_smoke
 
-from study.journal import Journal, StudyHome
-from study.journal.events import EngineChanged, LaunchBegan, StudyDescribed, StudyFinished
+from benchmarks.made_up import begin, follow
+from study.journal import StudyHome
+from study.journal.events import EngineChanged, StudyFinished
 from study.search import Conductor, Request
 from study.spec import StudySpec
-from study.spec.roles import arm_roles
 from vae_core.data import PreparedData, prepare
 
 TOLD: dict[str, Any] = {
@@ -36,6 +35,7 @@ TOLD: dict[str, Any] = {
 }
 CRASHED = "random.search.r0.0001"
 TRACEBACK = "Traceback (most recent call last):\nRuntimeError: the decoder met its end\n"
+ENGINES = [EngineChanged("e1", "started", "cpu", 1, startup_seconds=2.0)]
 KEY = {"device": "cpu", "threads": 1, "width": 1}
 
 
@@ -62,34 +62,10 @@ def made_up(request: Request, step: int) -> dict[str, Any]:
     return found
 
 
-def begin(spec: StudySpec, home: StudyHome) -> Journal:
-    """The home and the journal of ``spec``, as a launch begins them."""
-    home.make()
-    home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
-    journal = Journal(home.path)
-    journal.append(StudyDescribed(spec.name, spec.to_dict(), spec.hash, "1", roles=arm_roles(spec)))
-    journal.append(LaunchBegan(1, 1, "h", ["study", "launch"]))
-    journal.append(EngineChanged("e1", "started", "cpu", 1, startup_seconds=2.0))
-    journal.commit()
-    return journal
-
-
-def follow(conductor: Conductor, reports: int = 10**9) -> None:
-    """Give the conductor ``reports`` reports, or all it waits for, one trial after another."""
-    while (request := conductor.next()) is not None:
-        for step in range(request.after + 1, 3):
-            if reports == 0:
-                return
-            reports -= 1
-            if conductor.report(request.trial, made_up(request, step)):
-                break
-        conductor.returned(request.trial)
-
-
 @pytest.fixture
 def follow_up() -> Callable[[Conductor], None]:
     """Gives a conductor all the reports it waits for."""
-    return follow
+    return lambda conductor: follow(conductor, made_up)
 
 
 @pytest.fixture
@@ -104,9 +80,9 @@ def tell() -> Callable[[Mapping[str, Any], Path], StudyHome]:
     def tell(data: Mapping[str, Any], studies: Path) -> StudyHome:
         spec = StudySpec.from_dict(data)
         home = StudyHome(studies, spec.name)
-        journal = begin(spec, home)
+        journal = begin(spec, home, ENGINES)
         conductor = Conductor(spec, journal, dims=64, slots=1)
-        follow(conductor)
+        follow(conductor, made_up)
         assert conductor.drained
         conductor.note(StudyFinished())
         journal.close()
@@ -132,9 +108,9 @@ def conducting(
 
     def make(reports: int) -> tuple[Conductor, StudyHome]:
         home = StudyHome(tmp_path, told_spec.name)
-        journals.append(begin(told_spec, home))
+        journals.append(begin(told_spec, home, ENGINES))
         conductor = Conductor(told_spec, journals[-1], dims=64, slots=1)
-        follow(conductor, reports)
+        follow(conductor, made_up, reports)
         return conductor, home
 
     yield make
