@@ -1,4 +1,4 @@
-"""A report drawn on a terminal; loaded where there is one, because it takes Rich."""
+"""A report drawn on a terminal; imported only for one, because it needs Rich."""
 
 from __future__ import annotations
 

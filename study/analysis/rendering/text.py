@@ -13,7 +13,7 @@ from study.analysis.rendering.outline import outline
 from study.analysis.rendering.tables.table import TextTable
 
 WIDTH = 80
-"""Characters a line of prose has in a file; tables of arms with short names fit as well."""
+"""Characters of a line of prose in a file; tables of arms with short names fit as well."""
 
 
 def render(report: Report | SeveralReport, file: TextIO) -> None:

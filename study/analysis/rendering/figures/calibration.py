@@ -1,4 +1,4 @@
-"""Calibration of predicted uncertainty: the tables that confirm runs left, as figures."""
+"""Calibration of predicted uncertainty, from tables of the confirm runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIANCES = Heading("variances", "Predicted variance and squared error")
 def calibration_tables(
     trials: pa.Table, home: Path, name: str, keys: tuple[str, str]
 ) -> dict[str, list[Table]]:
-    """The tables called ``name`` that an arm's standing confirm runs left in ``home``, by arm.
+    """The tables called ``name`` of the confirm runs that count, in ``home``, by arm.
 
     Files that are missing, outside of ``home`` or damaged are skipped.
 
@@ -53,7 +53,7 @@ def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
             row = {"part": "gap", "arm": arm, "level": level, "share": share, "gap": share - level}
             rows.append(row | {"runs": len(whole)})
     if not rows:
-        return QUANTILES.without_chart("no confirm run has left a table of calibration")
+        return QUANTILES.without_chart("no confirm run has a table of calibration")
     line = part("gap").mark_line(strokeWidth=1.8, clip=True)
     gaps = line.encode(
         x=alt.X("level:Q", title="level of the predictive quantile").axis(format="~%"),
@@ -88,7 +88,7 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
         if predicted > 0 and observed > 0
     ]
     if not rows:
-        return VARIANCES.without_chart("no confirm run has left a table of variances")
+        return VARIANCES.without_chart("no confirm run has a table of variances")
     ends = [row[key] for row in rows for key in keys]
     scale = alt.Scale(type="log", nice=False, domain=[min(ends) / 1.5, max(ends) * 1.5])
     axis = alt.Axis(format=".0e", tickCount=4, grid=False)

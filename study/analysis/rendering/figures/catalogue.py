@@ -53,6 +53,6 @@ def _made(heading: Heading, draw: Callable[[], Figure]) -> Figure:
         figure = draw()
         if figure.chart is not None:
             figure.spec()  # Altair too may refuse
-    except Exception as error:  # a figure's mistake is no reason to lose the report
+    except Exception as error:  # the rest of the report does not depend on it
         return heading.without_chart(f"could not be drawn: {type(error).__name__}: {error}")
     return figure

@@ -1,4 +1,4 @@
-"""One figure: what the page, the picture and the table of its data are all made of."""
+"""A figure: chart, caption and data, from which page, picture and CSV file are made."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Figure:
         return {**self.spec(WIDTH), "background": "white", "padding": 12}
 
     def csv(self) -> str:
-        """The data as comma-separated values, with a column for whatever any row has."""
+        """The data as comma-separated values, with a column for each key of any row."""
         text = io.StringIO()
         columns = dict.fromkeys(name for row in self.rows for name in row)
         writer = csv.DictWriter(text, list(columns), lineterminator="\n")

@@ -30,7 +30,7 @@ from study.metrics import Metric
 
 HEADING = Heading("cost_curves", "Best trial found, against images trained on")
 POINTS = 150
-"""Points of a curve at most: more cannot be told apart on a screen."""
+"""Points of a curve at most: a screen cannot resolve more."""
 
 _SEARCHED = "datum.kind === 'hand-tuned'"
 
@@ -89,7 +89,7 @@ class _Layout:
         return self.looks.colour(self.rows, symbol="stroke")
 
     def bands(self) -> alt.Chart:
-        """Of searches only, as an automatic arm has its level's; an open one leaves the axis."""
+        """Of searches only: automatic arms have level bands. An open end is beyond the axis."""
         low, high = self.span
         far = 100 * (high - low)
         bands = part("curve").transform_filter(
@@ -216,8 +216,8 @@ def _caption(curves: Sequence[CostCurve], outside: Sequence[str], *, crossed: bo
         "their mean.",
         f"Shaded: 95 %, for a search {holds}." if banded else "Shaded: 95 % of the levels.",
         f"No band, searched too few times: {', '.join(unbanded)}." if unbanded else "",
-        "A diamond: from there on a search is at an automatic arm's level."
+        "A diamond: the search reaches an automatic arm's level."
         if crossed
-        else "No search is at an automatic arm's level within its trials.",
+        else "No search reaches an automatic arm's level within its trials.",
         beyond("arms", outside),
     )

@@ -1,6 +1,6 @@
-"""Pictures of figures, and the page's script, made in processes of their own.
+"""Pictures of figures, and the page's script, made in separate processes.
 
-vl-convert keeps Python's lock while it draws, so a thread would not do; a second core does.
+vl-convert holds Python's global lock while it draws: threads would not run in parallel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST = 300
 
 
 def prepare() -> None:
-    """Start making what every page takes, while its study is still being read."""
+    """Start making what every page needs, while its study is still being read."""
     _bundling()
 
 
@@ -72,14 +72,14 @@ class _Painter:
         self._process = _start("pictures")
         stdin = self._process.stdin
         assert stdin is not None
-        with suppress(BrokenPipeError):  # it has died: finish() says of what
+        with suppress(BrokenPipeError):  # the process died: finish() says why
             json.dump([(str(self._files[name]), spec) for name, spec in jobs], stdin)
         with suppress(BrokenPipeError):
             stdin.close()
         self._process.stdin = None  # else communicate would close it again
 
     def finish(self) -> dict[str, str]:
-        """Wait until it ends; name -> why there is no picture. Earlier ones are removed."""
+        """Wait until it ends; name -> why its picture is missing. An earlier picture is removed."""
         output, errors = self._process.communicate()
         lines = (line for line in output.splitlines(keepends=True) if line.endswith("\n"))
         drawn: dict[str, str] = dict(map(json.loads, lines))

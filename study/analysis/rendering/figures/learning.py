@@ -55,7 +55,7 @@ def draw(tables: Mapping[str, pa.Table], objective: Metric, looks: Looks) -> Fig
         fillOpacity=looks.opacity(0.12),
         **common,
     )
-    # Points far beyond the axis would take longer to draw than all else in the picture.
+    # Drawing points far beyond the axis would take longer than the rest of the picture.
     near = alt.datum.highest <= high + 2 * (high - low)
     chart = layers(movable(lines).add_params(looks.picked), ranges).transform_filter(near)
     caption = (

@@ -36,14 +36,14 @@ class Looks:
         )
 
     def shape(self, rows: Iterable[Row]) -> alt.Shape:
-        """Likewise by shape."""
+        """The arms of ``rows`` by shape."""
         arms = self._present(rows)
         return alt.Shape("arm:N").scale(
             domain=arms, range=[self._once(arm, SHAPES) for arm in arms]
         )
 
     def dash(self, rows: Iterable[Row]) -> alt.StrokeDash:
-        """Likewise by dash."""
+        """The arms of ``rows`` by dash."""
         arms = self._present(rows)
         return alt.StrokeDash("arm:N").scale(
             domain=arms, range=[list(self._once(arm, DASHES)) for arm in arms]
@@ -61,7 +61,7 @@ class Looks:
         return [arm for arm in self._arms if arm in there]
 
     def _once(self, arm: str, styles: Sequence[Any]) -> Any:
-        """Another style each time the colours have been gone through."""
+        """The next style each time that the colours repeat."""
         return styles[self._arms.index(arm) // len(COLOURS) % len(styles)]
 
 
@@ -78,7 +78,7 @@ def layers(*charts: alt.Chart) -> alt.LayerChart:
 def movable(layer: alt.Chart, *encodings: Literal["x", "y"]) -> alt.Chart:
     """``layer`` with axes to drag, and to zoom with the wheel while Ctrl is held (or by a pinch).
 
-    The bare wheel stays the page's.
+    The wheel alone scrolls the page.
     """
     zoom = alt.selection_interval(
         name="zoom", bind="scales", zoom="wheel![event.ctrlKey]", encodings=encodings or ("x", "y")

@@ -25,7 +25,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Picture:
-    """One arm's picture; ``about`` says of which run it is."""
+    """One arm's picture; ``about`` names its run."""
 
     arm: str
     seed: int

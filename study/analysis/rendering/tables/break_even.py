@@ -1,4 +1,4 @@
-"""From how many trials on a search is as good as an automatic arm, or as a given value."""
+"""After how many trials a search is as good as an automatic arm, or as a given value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def second_break_even(report: Report) -> TextTable:
 
 
 def targets(report: Report) -> TextTable:
-    """What each arm takes to reach the value that was asked for."""
+    """What it costs each arm to reach the value that the user asked for."""
     target = report.targets[0].level.mean if report.targets else None
     return TextTable(
         f"Cost to a {report.objective.label} of {report.objective.number(target)} on test: the "
@@ -41,8 +41,8 @@ def narrowed(report: Report) -> TextTable:
     against = report.narrowed[0].against if report.narrowed else ""
     centre = short(report.narrowed[0].centre) if report.narrowed else ""
     return TextTable(
-        f"Break-even against {against} under narrower priors of beta around {centre}, the beta at "
-        "which that arm ended: what knowing the region beforehand is worth",
+        f"Break-even against {against} under narrower priors of beta around {centre}, the final "
+        "beta of that arm: the value of knowing the region in advance",
         ["arm", "decades", "trials inside", "trials [95 %]"],
         [
             [n.arm, f"{n.decades:.2f} of {n.whole:.2f}", str(n.trials.within), _count(n.trials)]
@@ -54,17 +54,17 @@ def narrowed(report: Report) -> TextTable:
 def _break_even(report: Report, found: Sequence[BreakEven], objective: Metric) -> TextTable:
     return TextTable(
         f"Break-even by {objective.heading}: the number of trials after which the best trial found "
-        "(chosen on validation, deployed as it is, scored on test) reaches the automatic arm's "
-        "mean, with the images and the standard device seconds that they take; >: not within the "
-        "trials there are; best of n: the number of trials after which it reaches the best of as "
-        "many seeds of that arm",
+        "(chosen on validation, deployed unchanged, scored on test) reaches the automatic arm's "
+        "mean, and their cost in images and in standard device seconds; >: not within the recorded "
+        "trials; best of n: the number of trials after which it reaches the best of as many seeds "
+        "of that arm",
         ["arm", "against", "trials [95 %]", "images [95 %]", "std s [95 %]", "best of n"],
         [
             [
                 one.arm,
                 one.against,
                 *_amounts(report, one),
-                # Both have only so many runs to compare.
+                # Runs that both have.
                 str(one.against_best or f">{min(one.trials.within, one.seeds)}"),
             ]
             for one in found
@@ -95,7 +95,7 @@ def _censored(
     end: float | None,
     text: Callable[[float | None], str],
 ) -> str:
-    """A value with its interval; what is not within the trials there are is "> all of them"."""
+    """A value with its interval; beyond the recorded trials, "> all of them"."""
     if end is None:
         return NONE
     value, lower, upper = (

@@ -1,4 +1,4 @@
-"""Hand-tuned arms against automatic ones: who is better, and is automatic no worse."""
+"""Hand-tuned arms against automatic ones: differences and non-inferiority."""
 
 from __future__ import annotations
 

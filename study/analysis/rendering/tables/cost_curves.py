@@ -39,7 +39,7 @@ def cost_curves(report: Report) -> TextTable:
 
 
 def expected(report: Report) -> TextTable:
-    """The expected best of n trials, where its interval is honest."""
+    """The expected best of n trials, where its interval keeps its level."""
     return TextTable(
         "Expected best of n independent trials, for n up to a quarter of them: beyond, no interval "
         "keeps its level; these cover 94 % or more, measured on known distributions",
@@ -78,7 +78,7 @@ def tunability(report: Report) -> TextTable:
 
 
 def sparkline(values: Sequence[float | None], scale: tuple[float, float]) -> str:
-    """``values`` as blocks whose height is their place in ``scale``, at most 12 of them."""
+    """``values`` as blocks of a height between the ends of ``scale``, at most 12 of them."""
     low, high = scale
     step = max(1, -(-len(values) // 12))
     return "".join(

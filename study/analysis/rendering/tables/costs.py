@@ -12,7 +12,7 @@ _CRASHES = ("redone", "lost")
 
 
 def images_by_use(report: Report) -> TextTable:
-    """Images that each arm trained on, by what they were for."""
+    """Images that each arm trained on, by phase."""
     redone = {paid.arm: paid.redone_images for paid in report.paid.arms}
     return TextTable(
         "Images trained on: one search and one final run make a model, further replicates and "
@@ -51,7 +51,7 @@ def training_by_use(report: Report) -> TextTable:
 
 
 def seconds_by_purpose(report: Report) -> TextTable:
-    """The account of all engines: what each arm is charged, and what no trial is."""
+    """The account of all engines: what each arm is charged, and what is charged to no trial."""
     paid = report.paid
     purposes = [p for p in PURPOSES if any(arm.seconds[p] for arm in paid.arms)]
     rows = [

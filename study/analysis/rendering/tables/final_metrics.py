@@ -9,7 +9,7 @@ from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric, in_table
 
 
 def beside(report: Report) -> TextTable:
-    """What stands beside the objective in every study."""
+    """The metrics that every study has besides its objective."""
     shown = {report.objective, report.second}
     likelihoods = [other for other in (CALIBRATED_ELBO, BITS_PER_DIM) if other not in shown]
     found = [*likelihoods, *in_table("beside")]
@@ -31,7 +31,7 @@ def beside(report: Report) -> TextTable:
 
 
 def likelihood(report: Report) -> TextTable:
-    """Likelihoods other than the objective, and how honest predicted variances are."""
+    """Other likelihoods, and the calibration of predicted variances."""
     return _measured(
         report,
         "likelihood",

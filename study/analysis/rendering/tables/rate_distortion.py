@@ -1,4 +1,4 @@
-"""Where the arms are on the rate-distortion plane."""
+"""The arms on the rate-distortion plane."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def rate_distortion(report: Report) -> TextTable:
     return TextTable(
         "Rate and distortion on test, means over the confirm runs. Above: squared error beyond the "
         "frontier of the fixed betas at the same rate, as a share and in nats per image (negative: "
-        "better than any fixed beta tried); sweep's beta: the one that has this rate on the "
-        "frontier",
+        "better than any fixed beta tried); sweep's beta: the frontier's beta at this rate",
         ["arm", "R (nats)", "S", "end beta", "above", "nats", "sweep's beta"],
         [
             [

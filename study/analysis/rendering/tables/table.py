@@ -15,7 +15,7 @@ from study.metrics import Metric
 class TextTable:
     """A titled table of strings; ``left`` columns are aligned left, the others right.
 
-    One without columns is a title alone.
+    Without columns it is a title alone, of what could not be computed.
     """
 
     title: str
@@ -42,7 +42,7 @@ def money_columns(report: Report) -> list[str]:
 
 
 def money(report: Report, seconds: float | None) -> list[str]:
-    """The cell of that column: the price of so many device seconds."""
+    """The cell of that column: the price of ``seconds`` of a device."""
     return [report.price.text(seconds)] if report.price else []
 
 

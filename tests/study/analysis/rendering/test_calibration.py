@@ -116,7 +116,7 @@ def test_where_there_is_nothing_no_figure_is_made(study: Study) -> None:
     study.confirm("tpe", 0, chosen_from=0)
     for figure in study.figures():
         assert figure.chart is None
-        assert "no confirm run has left" in figure.why
+        assert "no confirm run has a table" in figure.why
 
 
 def test_variances_of_zero_have_no_place_on_a_logarithmic_axis(study: Study) -> None:

@@ -1,4 +1,4 @@
-"""A part of a report that fails says so in its place, and the rest of the report stands."""
+"""A part of a report that fails says so in its place, and the rest of the report is complete."""
 
 from __future__ import annotations
 

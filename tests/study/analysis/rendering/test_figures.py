@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import vl_convert
 from PIL import Image
 
+import study.analysis.rendering.figures as files
 from study.analysis import build_report, build_tables
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven, Count
@@ -21,7 +24,7 @@ from study.analysis.answers.cost_curves import CostCurve
 from study.analysis.answers.rate_distortion import Landing, Plane
 from study.analysis.rendering.figures import cost_curves, drawing, learning, rate_distortion
 from study.analysis.rendering.figures.catalogue import figures
-from study.analysis.rendering.figures.chart import Figure
+from study.analysis.rendering.figures.chart import Figure, Heading
 from study.analysis.rendering.figures.marks import COLOURS, Looks, bulk, thinned
 from study.analysis.statistics.intervals import Interval
 from study.metrics import CALIBRATED_ELBO
@@ -92,6 +95,22 @@ def test_a_whole_study_has_all_figures_in_the_order_they_are_read(
     assert paid == pytest.approx(36.25), "the engines' time"
 
 
+def test_every_file_of_a_figure_is_in_the_catalogue(whole: Any, tmp_path: Path) -> None:
+    modules = (
+        import_module(module.name)
+        for module in pkgutil.iter_modules(files.__path__, f"{files.__name__}.")
+        if module.name.rpartition(".")[2] != "painter"  # a script
+    )
+    headings = [
+        value.name
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Heading)
+    ]
+    assert sorted(headings) == sorted(NAMES)
+    assert set(drawn(whole, tmp_path)) == set(headings)
+
+
 def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
     curves = [
         curve("tpe", [None, 9.5, 9.0], lower=[None, 9.0, 8.5], upper=[None, None, 9.5]),
@@ -112,7 +131,7 @@ def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
     assert drawing_of(figure).startswith(b"\x89PNG")
     without = cost_curves.draw([replace(curves[0], why="once")], [], arms, CALIBRATED_ELBO, LOOKS)
     assert "No band, searched too few times: tpe." in without.caption
-    assert "No search is at an automatic arm's level" in without.caption
+    assert "No search reaches an automatic arm's level" in without.caption
 
 
 def test_a_long_search_is_thinned_and_keeps_its_end(whole: Any) -> None:

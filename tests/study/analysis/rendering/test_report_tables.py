@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
+import study.analysis.rendering.tables as topics
 from study.analysis import Report, as_text, build_report, build_tables
+from study.analysis.rendering.tables import catalogue
 from study.analysis.rendering.tables.catalogue import tables
 from study.analysis.rendering.text import WIDTH
 from study.journal.events import StudyDescribed
+from study.metrics import METRICS
 
 
 def with_roles(stream: Any, roles: Mapping[str, str]) -> Report:
@@ -48,3 +54,40 @@ def test_without_hand_tuned_arms_no_reason_is_given(make_stream: Any, arms: Any)
 def test_text_fits_a_terminal(whole: Any) -> None:
     text = as_text(build_report(build_tables(whole.entries)))
     assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_every_table_is_in_the_catalogue() -> None:
+    """A public function that makes a table of a report, in a file of a topic, is a row of it."""
+    rows = {*catalogue._OF_A_STUDY, *catalogue._OF_SEVERAL}
+    made = {
+        function
+        for module in pkgutil.iter_modules(topics.__path__, f"{topics.__name__}.")
+        for name, function in inspect.getmembers(import_module(module.name), inspect.isfunction)
+        if function.__module__ == module.name
+        and not name.startswith("_")
+        and function.__annotations__.get("return") == "TextTable"
+    }
+    assert {function.__qualname__ for function in made - rows} == set(), "not in the catalogue"
+    assert len(made) == len(rows) > 20
+
+
+def test_a_metric_that_names_a_table_has_a_column_there(make_stream: Any) -> None:
+    shown = {name: metric for name, metric in METRICS.items() if metric.table}
+    stream = make_stream()
+    values = {name: 1 + i / 2 for i, name in enumerate(shown)}
+    stream.confirm("sigma", {101: 9.0}, closely=[values])
+    found = tables(build_report(build_tables(stream.entries)))
+    cells = {
+        (column, cell)
+        for table in found
+        for row in table.rows
+        if row[0] == "sigma"
+        for column, cell in zip(table.columns, row, strict=True)
+    }
+    absent = [
+        name
+        for name, metric in shown.items()
+        if (metric.column or metric.short, metric.number(values[name])) not in cells
+    ]
+    assert not absent
+    assert len(shown) > 15
