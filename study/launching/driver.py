@@ -257,14 +257,14 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
 
 
 def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
+    from study.analysis import TABLE_FILES
     from study.analysis.answers.by_arm import arm_answers
 
     files = {
         "report/report.txt": home.report / "report.txt",
         "report/report.html": home.page,
         **{f"report/figures/{path.name}": path for path in sorted(home.figures.iterdir())},
-        "records.parquet": home.path / "records.parquet",
-        "trials.parquet": home.path / "trials.parquet",
+        **{file: home.path / file for file in TABLE_FILES.values()},
         "spec.yaml": home.spec,
     }
     text = "\n\n".join((*report.verdict, *report.remarks))
