@@ -34,6 +34,7 @@ class ArmOver:
     Attributes:
         arm: Its name.
         automatic: Whether it is an automatic arm.
+        why: What makes it hand-tuned, "" of an automatic arm.
         regret: Interquartile mean of its runs' regrets.
         by_dataset: Mean regret on test for each study, None without a finished run.
         validation: Mean over studies of its regret on validation, by which arms are chosen; None
@@ -43,6 +44,7 @@ class ArmOver:
 
     arm: str
     automatic: bool
+    why: str
     regret: Aggregate
     by_dataset: Sequence[float | None]
     validation: float | None
@@ -172,6 +174,7 @@ def arm_over(arm: CommonArm, levels: Sequence[tuple[float, float] | None]) -> Ar
     return ArmOver(
         arm=arm.name,
         automatic=arm.automatic,
+        why="; ".join(dict.fromkeys(result.why for result in arm.results)),
         regret=aggregate(runs),
         by_dataset=[fmean(of_one) if of_one else None for of_one in runs],
         validation=fsum(known_all) / len(runs) if len(known_all) == len(runs) else None,

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from study.analysis.answers.report import Report
-from study.analysis.rendering.tables.table import TextTable, mean, money, money_columns, priced
+from study.analysis.rendering.tables.table import (
+    TextTable,
+    kind,
+    kinds,
+    mean,
+    money,
+    money_columns,
+    priced,
+)
 from study.formatting import NONE, images, multiple, seconds, short
 
 
@@ -16,14 +24,14 @@ def arms(report: Report) -> TextTable:
     )
     return TextTable(
         f"{report.objective.heading} on test, mean over n seeds with its 95 % interval; kind: "
-        f"{_kinds(report)}. Cost to one model, one search and one final run, in images and in "
+        f"{kinds(report.arms)}. Cost to one model, one search and one final run, in images and in "
         f"standard device seconds{priced(report)}{multiples}",
         ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials", "images", "x", "std s",
          "x", *money_columns(report)],
         [
             [
                 arm.arm,
-                "auto" if arm.automatic else "hand",
+                kind(arm),
                 mean(report.objective, arm.test),
                 str(arm.test.n),
                 f"{sum(arm.counts.values())}/{arm.planned}",
@@ -58,13 +66,3 @@ def settings(report: Report) -> TextTable:
         ],
         left=2,
     )
-
-
-def _kinds(report: Report) -> str:
-    """The kinds of arm, and what makes which of them hand-tuned: too long for cells."""
-    reasons: dict[str, list[str]] = {}
-    for arm in report.arms:
-        if not arm.automatic:
-            reasons.setdefault(arm.why, []).append(arm.arm)
-    listed = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-    return f"auto, or hand-tuned ({listed})" if listed else "auto"

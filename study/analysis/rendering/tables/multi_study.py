@@ -5,7 +5,7 @@ from __future__ import annotations
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.multi_study_sentences import covers, share, times
 from study.analysis.rendering.tables.comparisons import PAYS
-from study.analysis.rendering.tables.table import TextTable
+from study.analysis.rendering.tables.table import TextTable, kind, kinds
 from study.analysis.statistics.aggregates import Aggregate
 from study.formatting import NONE
 
@@ -15,12 +15,12 @@ def arms(report: SeveralReport) -> TextTable:
     return TextTable(
         f"Regret over all datasets: {report.score.heading} on test above the level of the "
         "dataset, interquartile mean of n runs with an interval of nominally 95 %, and its "
-        "simulated coverage",
+        f"simulated coverage; kind: {kinds(report.arms)}",
         ["arm", "kind", f"{report.score.short} [95 %]", "covers", "n"],
         [
             [
                 arm.arm,
-                "auto" if arm.automatic else "hand",
+                kind(arm),
                 report.score.difference(arm.regret.interval, unit=False),
                 covers(arm.regret.coverage),
                 str(arm.regret.interval.n),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.regrets import ArmOver
 from study.analysis.answers.report import Report
 from study.analysis.statistics.intervals import Interval
 from study.formatting import NONE
@@ -22,6 +24,21 @@ class TextTable:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     left: int = 1
+
+
+def kind(arm: ArmResult | ArmOver) -> str:
+    """The kind of ``arm``."""
+    return "auto" if arm.automatic else "hand"
+
+
+def kinds(arms: Iterable[ArmResult | ArmOver]) -> str:
+    """The kinds there are, and for a title why arms are hand-tuned: too long for cells."""
+    reasons: dict[str, list[str]] = {}
+    for arm in arms:
+        if not arm.automatic:
+            reasons.setdefault(arm.why, []).append(arm.arm)
+    listed = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+    return f"auto, or hand-tuned ({listed})" if listed else "auto"
 
 
 def mean(metric: Metric, interval: Interval) -> str:

@@ -380,6 +380,7 @@ class TestCombine:
         tests = {"random-beta": WINS["tpe"], "sigma": WINS["sigma"]}
         text = as_text(joint(*(study(d, d, tests) for d in ("digits", "mnist", "cifar10"))))
         assert max(map(len, text.splitlines())) <= 80
+        assert "auto, or hand-tuned (random-beta: searches beta)" in " ".join(text.split())
 
 
 def jitter(i: int) -> dict[str, list[float]]:
