@@ -87,16 +87,13 @@ def test_a_family_is_found_by_its_class_s_name_too() -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_the_guide_has_a_row_for_every_family_with_what_it_declares(name: str) -> None:
+def test_the_guide_has_a_row_for_every_family(name: str) -> None:
+    """Whether its content is true is checked beside the other documents."""
     table = GUIDE.read_text().partition("**Balancers**")[2].strip().partition("\n\n")[0]
-    rows = [[*line.split("|")[1:-1]] for line in table.splitlines()]
-    row = next((row for row in rows if f"`{name}`" in row[0]), None)
-    assert row is not None, f"the table of balancers in docs/studies.md has no row for {name}"
+    rows = [line for line in table.splitlines() if f"`{name}`" in line.split("|")[1]]
+    assert rows, f"the table of balancers in docs/studies.md has no row for {name}"
+    required = set(re.findall(r"`(\w+)` \(required\)", rows[0]))
     declared = BALANCERS.get(name).hyperparameters
-    hyperparameters, trade_offs = (set(re.findall(r"`(\w+)`", cell)) for cell in row[3:5])
-    assert hyperparameters == set(declared), f"hyperparameters in the row for {name}"
-    assert trade_offs == {key for key, spec in declared.items() if spec.trade_off}, name
-    required = set(re.findall(r"`(\w+)` \(required\)", row[3]))
     assert required == {key for key, spec in declared.items() if spec.required}, name
 
 
