@@ -2,7 +2,6 @@
 
 import inspect
 from importlib import import_module
-from pathlib import Path
 
 import optuna
 import pytest
@@ -26,7 +25,6 @@ CLASSES = {
     "threshold": optuna.pruners.ThresholdPruner,
 }
 ROWS = {**SAMPLERS, **PRUNERS}
-GUIDE = Path(__file__).parents[3] / "docs" / "studies.md"
 NEEDED = {"percentile": {"percentile": 30.0}, "patient": {"patience": 2}, "threshold": {"lower": 0}}
 
 
@@ -58,8 +56,3 @@ def test_each_is_made_from_its_row(name):
     else:
         made = make_pruner(PrunerSpec.model_validate(given))
     assert type(made) is class_of(name)
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_the_guide_names_each(name):
-    assert f"`{name}`" in GUIDE.read_text(), f"docs/studies.md does not name {name}"
