@@ -1,4 +1,4 @@
-"""A journal's events, and an MLflow database of one's own for each test."""
+"""A journal's events; an MLflow database for each test, or an experiment of a shared server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Journal:
     def begin(self, **spec: Any) -> None:
         self.add(
             StudyDescribed(
-                name="digits-beta",
+                name=self.home.name,
                 spec={"question": "does a search pay?", "arms": _ARMS, **spec},
                 spec_hash="5e" * 32,
                 code_version="0.1.0",
@@ -157,10 +157,16 @@ class Journal:
 
 
 class Store:
-    """An MLflow store: filled by writers, read back by a client."""
+    """An MLflow store: filled by writers, read back by a client.
 
-    def __init__(self, uri: str) -> None:
+    Args:
+        uri: where it is.
+        study: the only study to read back, by default all.
+    """
+
+    def __init__(self, uri: str, study: str | None = None) -> None:
         self.uri = uri
+        self._filter = None if study is None else f"name = '{study}'"
         self.client = MlflowClient(uri)
 
     def write(self, home: Path, events: Iterable[Any], pack: Pack | None = None) -> None:
@@ -177,8 +183,11 @@ class Store:
                 self.client.delete_tag(run.info.run_id, "study.last_event")
 
     def runs(self) -> dict[str, Any]:
-        """All runs of all experiments by their key; fails where two runs share one."""
-        experiments = [each.experiment_id for each in self.client.search_experiments()]
+        """All runs of the experiments by their key; fails where two runs share one."""
+        experiments = [
+            each.experiment_id
+            for each in self.client.search_experiments(filter_string=self._filter)
+        ]
         found = list(self.client.search_runs(experiments, max_results=1000))
         by_key = {run.data.tags["study.run"]: run for run in found}
         assert len(by_key) == len(found)
@@ -268,6 +277,20 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "mlflow.db"
 
 
+@pytest.fixture(scope="session")
+def shared_server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that tests share, each with a study, and so an experiment, of its own."""
+    home = tmp_path_factory.mktemp("shared")
+    shutil.copy(database, home / "mlflow.db")
+    server = Server(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        server.start()
+    server.wait()
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def studies(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A studies' home whose embedded store is ready."""
@@ -293,5 +316,5 @@ def store(studies: Path) -> Store:
 
 
 @pytest.fixture
-def store_at() -> Callable[[str], Store]:
+def store_at() -> Callable[..., Store]:
     return Store

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shutil
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +18,14 @@ from study.journal import Entry, StudyHome, read_entries
 from study.journal import Journal as JournalOnDisk
 from study.journal.events import StudyDescribed
 from study.tracking import MlflowWriter, run_links
-from study.tracking import ui as pages
+from study.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from .conftest import Journal, Server, Store
 
+pages = importlib.import_module("study.tracking.ui")  # the package's `ui` is the function
 BEGUN = Entry(0, 0.0, StudyDescribed("digits", {}, "", ""))
 TRAINING = "workflowType=machine_learning"
 PATIENCE = 60_000  # milliseconds that a page has to show what is waited for
@@ -66,6 +69,28 @@ def on_disk(home: Path, entries: Iterable[Entry]) -> StudyHome:
 
 
 @pytest.fixture
+def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A running server on the studies' home."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return shared_server
+
+
+@pytest.fixture
+def journal(journal: Journal, server: Server, request: pytest.FixtureRequest) -> Journal:
+    """The journal of a study of the server's, named after the test."""
+    home = server.studies / request.node.name
+    shutil.copytree(journal.home, home)
+    journal.home = home
+    return journal
+
+
+@pytest.fixture
+def store(server: Server, journal: Journal, store_at: Callable[..., Store]) -> Store:
+    """The server's store, of which it shows the journal's study."""
+    return store_at(tracking_uri(server.studies), journal.home.name)
+
+
+@pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     context.set_default_timeout(PATIENCE)
@@ -79,7 +104,6 @@ def test_a_finished_study_answers_in_the_pages(
     two_arms(journal)
     finish(journal, store, ANSWERS, report="<h1>It says so itself</h1>")
     study = store.runs()["study"]
-    server.wait()
 
     runs = f"{server.uri}/#/experiments/{study.info.experiment_id}/runs"
     page.goto(f"{runs}?{TRAINING}")
@@ -111,7 +135,6 @@ def test_links_open_the_runs_of_trials(
     store.write(journal.home, read_entries(home.path))
     embedded = run_links(home)
     assert set(embedded) == set(trials)
-    server.wait()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     served = run_links(home)
     assert served == {
@@ -155,6 +178,5 @@ def test_a_long_list_of_runs_is_read_page_by_page(
         journal.start(trial)
     home = on_disk(journal.home, journal.entries)
     store.write(journal.home, read_entries(home.path))
-    server.wait()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     assert set(run_links(home)) == set(trials)
