@@ -351,9 +351,9 @@ def prepare_data(
 def ui(host: str, port: int, home: Path | None) -> None:
     """Serve MLflow's pages of the studies."""
     from study.journal import studies_home
-    from study.tracking import ui as serve
+    from study.tracking import serve_ui
 
-    sys.exit(serve(studies_home(home), host, port))
+    sys.exit(serve_ui(studies_home(home), host, port))
 
 
 def _warn(spec: StudySpec) -> None:

@@ -63,7 +63,7 @@ def run_links(home: StudyHome) -> dict[str, str]:
         return {}  # no MLflow that can be read
 
 
-def ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
+def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     """Serve MLflow's pages for the studies in ``studies_home`` until interrupted.
 
     Returns:

@@ -217,8 +217,8 @@ class Store:
 _UI = """
 import sys
 from pathlib import Path
-from study.tracking import ui
-sys.exit(ui(Path(sys.argv[1]), port=int(sys.argv[2])))
+from study.tracking import serve_ui
+sys.exit(serve_ui(Path(sys.argv[1]), port=int(sys.argv[2])))
 """
 
 

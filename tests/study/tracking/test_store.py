@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking import TrackingError, check, store, tracking_uri, ui
+from study.tracking import TrackingError, check, serve_ui, store, tracking_uri
 
 
 def test_the_embedded_store_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,21 +111,21 @@ def test_a_server_that_wants_credentials_is_a_server() -> None:
 def test_pages_need_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(TrackingError, match="launch a study first"):
-        ui(tmp_path)
+        serve_ui(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_pages_need_a_free_port(studies: Path) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     with taken, pytest.raises(TrackingError, match="--port"):
-        ui(studies, port=taken.getsockname()[1])
+        serve_ui(studies, port=taken.getsockname()[1])
 
 
 def test_the_pages_of_a_server_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
-    assert ui(tmp_path) == 0
+    assert serve_ui(tmp_path) == 0
     assert "http://mlflow.example:5000" in capsys.readouterr().out
 
 
