@@ -24,6 +24,7 @@ from study.journal.events import (
     TrialSuspended,
 )
 from study.tracking import MlflowWriter
+from study.tracking.projection import Projection
 from study.tracking.sink import Sink
 
 if TYPE_CHECKING:
@@ -768,3 +769,18 @@ def test_answers_reach_a_run_told_of_events_the_journal_has_lost(
         journal.launch()
         journal.finish()
     assert store.runs()["arm/tpe"].data.metrics["answer/cost"] == 2.0
+
+
+def test_an_arm_is_named_after_its_role_not_its_balancer(journal: Journal) -> None:
+    journal.begin()
+    study = journal.entries[0].event
+    assert isinstance(study, StudyDescribed)
+    roles = {"tpe": study.roles["auto"], "auto": {"hand_tuned": True, "why": "searches k"}}
+    journal.add(replace(study, roles=roles))
+    for arm in roles:
+        journal.start(journal.ask(0, arm=arm))
+    projection = Projection(journal.home)
+    for entry in journal.entries:
+        projection.add(entry)
+    assert projection.describe("arm/tpe").name == "tpe (automatic)"
+    assert projection.describe("arm/auto").name == "auto (hand-tuned)"
