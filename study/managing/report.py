@@ -38,10 +38,10 @@ def write_report(
     drawn = figures(report, tables, home.path)
     page = partial(as_html, report, drawn, tables["trials"], home.path, run_links(home))
     home.figures.mkdir(parents=True, exist_ok=True)
+    _write(home.report / "report.txt", as_text(report))
     with drawing.writing(drawn, home.figures) as missing:
         html = page()
     _write(home.page, page(missing) if missing else html)
-    _write(home.report / "report.txt", as_text(report))
     return report
 
 

@@ -59,7 +59,9 @@ def draw(
         *([layout.crossings()] if crossings else []),
     )
     outside = [row["arm"] for row in rows if not low <= row["value"] <= high]
-    caption = _caption(curves, outside, crossed=bool(crossings))
+    caption = sentences(
+        _steps_and_bands(curves), _crossed(break_even, crossings), beyond("arms", outside)
+    )
     return HEADING.figure(caption, chart.properties(height=380), rows)
 
 
@@ -205,7 +207,14 @@ def _crossings(break_even: Sequence[BreakEven]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _caption(curves: Sequence[CostCurve], outside: Sequence[str], *, crossed: bool) -> str:
+def _crossed(break_even: Sequence[BreakEven], crossings: Sequence[Row]) -> str:
+    if crossings:
+        return "A diamond: the search reaches an automatic arm's level."
+    # Without a break-even, none was looked for, or it could not be computed.
+    return "No search reaches an automatic arm's level within its trials." if break_even else ""
+
+
+def _steps_and_bands(curves: Sequence[CostCurve]) -> str:
     searched = [curve for curve in curves if not curve.automatic]
     unbanded = [curve.arm for curve in searched if curve.why]
     banded = [curve for curve in searched if not curve.why]
@@ -216,8 +225,4 @@ def _caption(curves: Sequence[CostCurve], outside: Sequence[str], *, crossed: bo
         "their mean.",
         f"Shaded: 95 %, for a search {holds}." if banded else "Shaded: 95 % of the levels.",
         f"No band, searched too few times: {', '.join(unbanded)}." if unbanded else "",
-        "A diamond: the search reaches an automatic arm's level."
-        if crossed
-        else "No search reaches an automatic arm's level within its trials.",
-        beyond("arms", outside),
     )

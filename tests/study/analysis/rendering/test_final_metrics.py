@@ -1,4 +1,4 @@
-"""What a report says of close measurements: beside the objective, in tables, and in its notes."""
+"""What a report says of final metrics: besides the objective, in tables, and in its notes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def titles(report: Report) -> str:
     return "\n".join(each.title for each in tables(report))
 
 
-def test_the_distance_of_samples_stands_beside_the_objective(measured: Any) -> None:
+def test_the_distance_of_samples_is_shown_beside_the_objective(measured: Any) -> None:
     report = report_of(measured)
     assert report.second.name == "frechet_classifier_gen1"
     beside = table(report, "Other metrics")
@@ -128,7 +128,7 @@ LIKELIHOOD = "Likelihood and uncertainty"
 FRECHET = "Frechet distance in a local classifier's features"
 
 
-def test_tables_of_close_measurements_are_there_if_anything_is_in_them(
+def test_tables_of_final_metrics_are_there_if_anything_is_in_them(
     whole: Any, measured: Any
 ) -> None:
     assert not [t for t in (LIKELIHOOD, FRECHET, "FID") if f"\n{t}" in titles(report_of(whole))]
@@ -236,7 +236,7 @@ def test_one_network_each_of_two_kinds_is_no_mix(measured: Any) -> None:
     ]  # fmt: skip
 
 
-def test_parquet_has_a_column_for_every_close_measurement(measured: Any, tmp_path: Any) -> None:
+def test_parquet_has_a_column_for_every_final_metric(measured: Any, tmp_path: Any) -> None:
     stage = measured.ask("sigma", "confirm", 3, 104, {})
     measured.begin(stage)
     seconds = {"training": 1.0, "evaluation": 0.25, "second_stage": 8.5}

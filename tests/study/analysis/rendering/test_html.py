@@ -130,7 +130,7 @@ def test_the_same_records_give_the_same_page(whole: Any, tmp_path: Path) -> None
 def test_what_a_study_says_of_itself_is_text(
     make_stream: Make, arms: Mapping[str, Any], tmp_path: Path
 ) -> None:
-    """A study may come from anybody."""
+    """A study may be somebody else's."""
     name = f"sigma{NASTY}"
     stream = make_stream({"tpe": arms["hand"], name: arms["automatic"]})
     stream.describe(question=NASTY)
@@ -216,7 +216,7 @@ def test_two_thousand_trials_stay_below_five_mebibytes(make_stream: Make, tmp_pa
 
 
 @pytest.mark.parametrize("which", ["nothing", "one seed", "failed", "no hand"])
-def test_a_study_that_says_little_has_a_page_that_says_so(
+def test_a_study_with_few_results_has_a_page_that_says_so(
     make_stream: Make, arms: Mapping[str, Any], tmp_path: Path, which: str
 ) -> None:
     stream = make_stream({"sigma": arms["automatic"]}) if which == "no hand" else make_stream()
