@@ -1,4 +1,4 @@
-"""Steps that could be recorded: of one size while members come and go, reading nothing from the host.
+"""Recordable steps: of one size while members come and go, reading nothing from the host.
 
 Here nothing records them: they are made one by one, on the CPU, as they are where a recording
 fails. What a GPU then replays is checked against them by the recorder itself (test_bank_on_gpu.py).
