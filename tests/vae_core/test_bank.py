@@ -213,7 +213,7 @@ def test_a_segment_cut_at_any_step_ends_as_if_it_never_was(width: int, member: M
         assert_equal(second.checkpoint(row), after)
 
 
-def test_a_divergence_before_the_cut_is_told_after_it_with_its_step() -> None:
+def test_a_divergence_before_the_cut_is_reported_after_it_with_its_step() -> None:
     member = replace(ONE, lr=1e30)
     first, second = bank(2), bank(2)
     row = first.admit(member)
@@ -314,7 +314,7 @@ def test_an_epoch_visits_each_image_once_and_another_order_follows() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_divergence_is_told_with_its_step(width: int) -> None:
+def test_divergence_is_reported_with_its_step(width: int) -> None:
     found = bank(width)
     row = found.admit(replace(ONE, lr=1e30))
     found.train(3)

@@ -1,4 +1,4 @@
-"""Steps that could be recorded: of one size whoever comes and goes, reading nothing from the host.
+"""Recordable steps: of one size while members come and go, reading nothing from the host.
 
 Here nothing records them: they are made one by one, on the CPU, as they are where a recording
 fails. What a GPU then replays is checked against them by the recorder itself (test_bank_on_gpu.py).
@@ -82,7 +82,7 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(width: int, dequantize:
     assert_equal(state(whole, 0), state(second, 0))
 
 
-def test_a_recording_serves_whoever_comes_and_goes(recordings: list[list[Tensor]]) -> None:
+def test_a_recording_serves_members_that_come_and_go(recordings: list[list[Tensor]]) -> None:
     alone, shared = bank(3), bank(3)
     row = alone.admit(ONE)
     alone.train(20)

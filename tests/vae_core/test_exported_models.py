@@ -96,7 +96,7 @@ def test_the_models_above_have_seen_images() -> None:
         for name, value in vae.state_dict().items()
         if "running_mean" in name and not torch.equal(value, new.state_dict()[name])
     ]
-    assert moved, "or nobody would see running statistics that are left out"
+    assert moved, "or missing running statistics would go unnoticed"
 
 
 def test_training_mode_changes_nothing(tmp_path: Path) -> None:

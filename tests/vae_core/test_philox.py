@@ -43,7 +43,7 @@ def test_the_words_are_those_of_the_authors_known_answers(
     assert tuple(int(word) for word in found) == expected
 
 
-def test_uniforms_are_uniform_and_lie_below_one() -> None:
+def test_uniforms_are_uniform_and_below_one() -> None:
     drawn = uniforms(torch.tensor([derive(1, "u")]), torch.tensor([5]), N)[0].double()
     assert drawn.shape == (N,)
     assert 0 <= float(drawn.min()) < float(drawn.max()) < 1

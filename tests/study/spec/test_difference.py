@@ -109,7 +109,7 @@ def test_an_arm_taken_away(compare):
     assert line.endswith("-> nothing")
 
 
-def test_extensions_and_refusals_are_told_apart(compare):
+def test_extensions_and_refusals_are_separated(compare):
     def change(new):
         new["seeds"].append(9)
         new["training"]["lr"] = 0.1

@@ -1,4 +1,4 @@
-"""What a study file may ask to be measured closely, and what it is told where that cannot be."""
+"""The evaluation section of a study file, and its errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_nothing_is_measured_closely_that_costs_much_unless_asked(base: Any) -> 
 
 
 def test_the_second_stage_s_defaults_are_the_core_s() -> None:
-    """One truth for a recipe's numbers, whoever starts it."""
+    """A recipe's numbers are the same from a study and from the core."""
     stage = EvaluationSpec().second_stage.model_dump()
     assert SecondStageSettings(**stage) == SecondStageSettings()
 

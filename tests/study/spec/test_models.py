@@ -220,7 +220,7 @@ class TestRoundTrip:
         assert again.to_dict() == spec.to_dict()
         assert again.hash == spec.hash
 
-    def test_the_hash_tells_specs_apart_and_not_their_spelling(self, base):
+    def test_the_hash_depends_on_the_spec_and_not_on_its_spelling(self, base):
         spec = StudySpec.from_dict(base())
         defaults = StudySpec.from_dict(base(objective="calibrated_elbo", seeds=[0, 1, 2, 3, 4]))
         assert defaults.hash == spec.hash

@@ -235,7 +235,7 @@ def test_sigma_and_k_stay_finite_and_positive(name: str, scale: float, seeds: li
     order=st.integers(1, 7).flatmap(lambda members: st.permutations(range(members))),
     seeds=st.lists(st.integers(0, 10_000), min_size=1, max_size=4),
 )
-def test_members_may_stand_in_any_order(name: str, order: list[int], seeds: list[int]) -> None:
+def test_members_may_be_in_any_order(name: str, order: list[int], seeds: list[int]) -> None:
     bench = Bench.of(name, len(order))
     sequence = [terms(seed, 1.0, len(order), bench.balancer.terms) for seed in seeds]
     found = bench.rows(order).run([t.rows(torch.tensor(order)) for t in sequence])

@@ -104,7 +104,7 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, store, monkeypatch):
 
 @pytest.fixture
 def celeba(tmp_path, monkeypatch):
-    """Six images in CelebA's layout, whose files torchvision is told to expect."""
+    """Six images in CelebA's layout, whose files torchvision expects."""
     from torchvision import datasets
 
     root = tmp_path / "root"

@@ -63,7 +63,7 @@ def test_uniform_bytes_under_a_model_of_nothing_cost_what_the_cross_entropy_says
     assert got == pytest.approx(-np.log2(masses).mean(), rel=1e-9)
 
 
-def test_mass_and_density_tell_one_story_where_bins_are_narrow_and_tails_are_thin():
+def test_mass_and_density_agree_where_bins_are_narrow_and_tails_are_thin():
     """Mid-grey bytes, sigma 30 bins wide: the dequantised bound is the code length, but for
     Jensen's gap and the noise's share of the error, both of order (1/30)^2."""
     generator = np.random.default_rng(0)

@@ -95,7 +95,7 @@ def test_a_wrong_sigma_is_found_out_by_as_much_as_theory_says(factor, likelihood
 
 
 @pytest.mark.parametrize("head", ["image", "pixel"])
-def test_errors_follow_the_predicted_variance_and_are_told_apart_where_it_is_wrong(head):
+def test_errors_follow_the_predicted_variance_and_differ_where_it_is_wrong(head):
     """A head that sees half the true sigma: every row is off by 4, in its own place."""
     model = blind(head)
     got = calibration(model, drawn(model, factor=2.0))
@@ -123,7 +123,7 @@ def test_the_rows_are_the_quantiles_of_the_predicted_variance():
     np.testing.assert_allclose(np.diff([0, *ends]), N * 64 / ROWS, rtol=0.1)
 
 
-def test_one_variance_makes_one_row_and_is_told_exactly():
+def test_one_variance_makes_one_row_and_is_reported_exactly():
     model = blind()
     got = calibration(model, drawn(model, 0.04), 0.04)
     (row,) = got.variances
@@ -211,7 +211,7 @@ def test_the_maps_are_the_images_their_spread_and_their_error_on_one_scale():
     assert (np.asarray(picture)[plain.height :] < 128).any()
 
 
-def test_a_sample_lies_beside_its_spread_on_the_scale_of_the_reconstructions():
+def test_a_sample_is_beside_its_spread_on_the_scale_of_the_reconstructions():
     model = headed(ImageShape(3, 8, 8), "image")
     z = normal(5, 3, 7, "prior")
     picture = sample_maps(model, z, 0.25)

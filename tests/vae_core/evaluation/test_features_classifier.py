@@ -45,7 +45,7 @@ def kept_file(store):
     return file
 
 
-def test_digits_are_told_apart(features, digits):
+def test_digits_are_classified(features, digits):
     about = features.describe()
     assert about["test_error"] < 0.05
     train, labels = images(digits, "train")
@@ -78,7 +78,7 @@ def test_features_do_not_depend_on_the_images_around(features):
     torch.testing.assert_close(features(x[600:601]), whole[600:601], rtol=1e-5, atol=1e-5)
 
 
-def test_images_are_seen_as_the_bytes_they_stand_for(features):
+def test_images_are_seen_as_bytes(features):
     values = torch.randint(256, (40, 1, 8, 8))
     dequantised = (values + torch.rand(values.shape) * 0.99) / 256
     torch.testing.assert_close(features(dequantised), features(values / 256), rtol=0, atol=0)

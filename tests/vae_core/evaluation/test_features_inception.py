@@ -153,7 +153,7 @@ def test_grey_images_are_colour_images_with_equal_channels(features):
         features(torch.rand(2, 2, 28, 28))
 
 
-def test_images_are_seen_as_the_bytes_they_stand_for(features):
+def test_images_are_seen_as_bytes(features):
     values = torch.randint(256, (2, 3, 8, 8))
     expected = features(values / 256)
     torch.testing.assert_close(features(dequantised(values)), expected, rtol=0, atol=0)

@@ -56,7 +56,7 @@ def model():
     return model
 
 
-def test_reconstructions_lie_below_their_originals(model):
+def test_reconstructions_are_below_their_originals(model):
     x = torch.rand(5, 1, 8, 8)
     picture = reconstructions(model, x, columns=3)
     xhat = model.decode(model.encode(x)[0]).detach()

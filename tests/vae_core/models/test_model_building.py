@@ -60,7 +60,7 @@ def test_conv_halves_down_to_its_smallest_map(side, smallest):
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv"])
-def test_built_in_means_lie_between_zero_and_one(name):
+def test_built_in_means_are_between_zero_and_one(name):
     model = build({"name": name, "latent": 2, "width": 4}, ImageShape(1, 28, 28))
     xhat = model.decode(20 * torch.randn(16, 2))
     assert 0 <= xhat.min() < xhat.max() <= 1
