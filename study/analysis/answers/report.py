@@ -53,8 +53,8 @@ class Report:
         targets: What every arm takes to reach a quality of the user's own, if asked for.
         narrowed: Break-even against the automatic arm best on validation, by the prior's width.
         price: What device time costs, if asked for.
-        notes: What limits the numbers, failures among them.
-        failures: The parts of the report that could not be computed.
+        notes: What limits the numbers.
+        failures: The parts of the report that could not be computed, each a section of its own.
     """
 
     name: str
@@ -310,7 +310,7 @@ class _Answers:
         )
 
     def notes(self, warnings: Iterable[str]) -> list[str]:
-        """All notes; every other answer has to be computed before them."""
+        """What limits the numbers."""
         found: list[str] = self.attempt(
             "The notes on the numbers",
             lambda: notes(
@@ -325,7 +325,6 @@ class _Answers:
         )
         curves = self.first.curves.values()
         return [
-            *(f"{failure}." for failure in self.attempt.failures),
             *warnings,
             *found,
             *(f"{c.why}." for c in curves if c.why and not c.automatic),
