@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from study.analysis.records.tables import arm_roles
+from study.analysis.records.tables import recorded_roles
 from study.spec import Choice, Distribution, StudySpec
 from study.spec.options import SAMPLERS
 from vae_core.errors import UserError, nearest
@@ -95,7 +95,7 @@ def recorded_trials(
         if arm not in spec.arms:
             raise ReplayError(f"no arm '{arm}'", where=spec.name, remedy=nearest(arm, spec.arms))
         return arm, _recorded(tables, spec, arm)
-    roles = arm_roles(tables["trials"])
+    roles = recorded_roles(tables["trials"])
     hand = [name for name in searching if roles[name].hand_tuned]
     if not hand:
         raise ReplayError(

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from study.analysis.answers import costs
 from study.analysis.records.convergence import images_to_final
-from study.analysis.records.tables import Role, arm_roles
+from study.analysis.records.tables import Role, recorded_roles
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.formatting import setting
 
@@ -79,7 +79,7 @@ def arm_results(
     tables: Mapping[str, pa.Table], spec: Mapping[str, Any], objective: str, second: str
 ) -> list[ArmResult]:
     """The results of the arms of ``spec``, in its order, scored by two named objectives."""
-    roles = arm_roles(tables["trials"])
+    roles = recorded_roles(tables["trials"])
     arrived = images_to_final(tables["records"], objective)
     seeds = len(spec["seeds"])
     return [

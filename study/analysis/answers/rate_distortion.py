@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
-from study.analysis.records.tables import arm_roles
+from study.analysis.records.tables import recorded_roles
 
 Point = tuple[float, float, float]
 
@@ -99,7 +99,7 @@ def _turns_up(a: Point, b: Point, c: Point) -> bool:
 
 
 def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
-    roles = arm_roles(trials)
+    roles = recorded_roles(trials)
     arms = [
         name
         for name, arm in spec["arms"].items()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.analysis.records.tables import arm_roles
+from study.analysis.records.tables import recorded_roles
 from study.analysis.statistics.order_statistics import Floats
 
 _ENDED = ("complete", "pruned", "failed")
@@ -100,7 +100,7 @@ def arm_searches(
     """What each arm of ``spec`` tried, chosen by and scored by ``objective``, by arm."""
     measured = [f"{split}_{objective}" for split in ("validation", "test")]
     known = [name for name in measured if name in trials.column_names]
-    table, roles = trials.select([*_COLUMNS, *known]), arm_roles(trials)
+    table, roles = trials.select([*_COLUMNS, *known]), recorded_roles(trials)
     found = {}
     for name, arm in spec["arms"].items():
         rows = table.filter(pc.equal(table["arm"], name)).to_pylist()

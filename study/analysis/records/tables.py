@@ -132,7 +132,7 @@ class Role(NamedTuple):
     """Which of its settings makes it so; "" of an automatic arm."""
 
 
-def arm_roles(trials: pa.Table) -> Mapping[str, Role]:
+def recorded_roles(trials: pa.Table) -> Mapping[str, Role]:
     """The role of every arm of the table's study; one not in the journal yet is automatic.
 
     Raises:

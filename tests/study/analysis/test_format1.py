@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.analysis import build_report, build_tables, summary
-from study.analysis.records.tables import arm_roles
+from study.analysis.records.tables import recorded_roles
 from study.journal import read_entries
 
 FIXTURE = Path(__file__).parents[1] / "journal" / "format1"
@@ -65,7 +65,7 @@ def test_tables_are_equal_to_the_last_bit(tables: dict[str, pa.Table], name: str
 def test_an_arm_that_searches_the_weight_is_hand_tuned_now(
     tables: dict[str, pa.Table], before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    roles = arm_roles(tables["trials"])
+    roles = recorded_roles(tables["trials"])
     assert {arm: role.why for arm, role in roles.items() if role.hand_tuned} == {
         "random": "searches beta", "tpe": "searches beta", "weighted": "searches k",
     }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from study.analysis import build_tables, load, write_records
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.tables import Role, arm_roles, study_facts
+from study.analysis.records.tables import Role, recorded_roles, study_facts
 from study.journal.events import (
     CapReached,
     ConfigurationChosen,
@@ -392,11 +392,11 @@ def test_roles_are_those_of_the_journal(make_stream: Make, arms: Any) -> None:
         hand_tuned={"own": "declared in the spec"},
     )
     trials = build_tables(stream.entries)["trials"]
-    roles = arm_roles(trials)
+    roles = recorded_roles(trials)
     assert roles["tpe"] == Role(hand_tuned=True, why="searches beta")
     assert roles["own"] == Role(hand_tuned=True, why="declared in the spec")
     assert roles["sigma"] == Role(hand_tuned=False, why="")
     assert roles["added to the spec since"] == Role(hand_tuned=False, why="")
     earlier = trials.replace_schema_metadata({"study": json.dumps({"spec": {}})})
     with pytest.raises(UserError, match="do not say which arms are hand-tuned"):
-        arm_roles(earlier)
+        recorded_roles(earlier)
