@@ -22,6 +22,7 @@ LIMIT = 20.0
 OTHER_SUITES = ("studies", "slow", "gpu", "data")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups and -m the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests below ``STUDIES``; begin with the smoke study, the longest of all.
 
