@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(STUDIES):
             item.add_marker(pytest.mark.studies)
-    items.sort(key=lambda item: _together(item.nodeid) not in TOGETHER)
+    smoke = STUDIES.parent / "test_smoke.py"  # its time limit has room for the study's run
+    items.sort(key=lambda item: (_together(item.nodeid) not in TOGETHER, item.path != smoke))
 
 
 @pytest.hookimpl(optionalhook=True)
