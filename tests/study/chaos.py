@@ -4,7 +4,7 @@
 
 runs studies on real digits, kills processes at moments drawn from the seed, continues with ``study
 resume``, and compares each finished study with one that ran undisturbed. Every wait has a limit.
-Prints the result as Markdown; exit code 1 if anything was lost, duplicated, left running or unequal.
+Prints the result as Markdown; exit code 1 if anything was lost, duplicated, left or unequal.
 """
 
 from __future__ import annotations
