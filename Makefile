@@ -24,7 +24,7 @@ quickstart: $(STAMP)  ## Run a whole study on real 8x8 digits and print its verd
 	$(BIN)/study launch search_spaces/quickstart.yaml
 
 test: $(STAMP)  ## Run the default tests, in two processes (under 6 min on 2 cores).
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2
 
 test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (under 12 min on 2 cores).
 	$(BIN)/python -m pytest -m 'studies and not slow'

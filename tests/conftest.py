@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,26 +18,42 @@ from playwright.sync_api import Browser, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 STUDIES = Path(__file__).parent / "study" / "studies"
-THEORY = Path(__file__).parent / "vae_core" / "theory"
+TOGETHER = {
+    "smoke": re.compile(r"study/test_smoke|study/exporting/"),
+    "theory": re.compile(r"vae_core/theory/"),
+}
+"""Files that share a fixture which takes long: one process runs them all."""
 LIMIT = 20.0
 """Seconds that a test of the default suite may take, without its fixtures."""
 OTHER_SUITES = ("studies", "slow", "gpu", "data")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests below ``STUDIES``; begin with the smoke study, the longest of all.
+def _together(nodeid: str) -> str:
+    """What is run by one process: the name in ``TOGETHER``, or the file."""
+    file = nodeid.partition("::")[0]
+    return next((name for name, files in TOGETHER.items() if files.search(file)), file)
 
-    With several processes (``pytest -n 2 --dist loadgroup``) the tests of a file run in one, and so
-    do all files that share the smoke study, and those that share the trained linear models.
-    """
-    smoke = {item.path for item in items if "smoke" in getattr(item, "fixturenames", ())}
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests below ``STUDIES``; begin with those ``TOGETHER``, which take longest."""
     for item in items:
         if item.path.is_relative_to(STUDIES):
             item.add_marker(pytest.mark.studies)
-        if config.pluginmanager.hasplugin("xdist"):
-            file = THEORY if item.path.is_relative_to(THEORY) else item.path
-            item.add_marker(pytest.mark.xdist_group("smoke" if item.path in smoke else file.name))
-    items.sort(key=lambda item: item.path not in smoke)
+    smoke = STUDIES.parent / "test_smoke.py"  # its time limit has room for the study's run
+    items.sort(key=lambda item: (_together(item.nodeid) not in TOGETHER, item.path != smoke))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``pytest -n``: files are handed out whole, and in order; those ``TOGETHER`` as one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _together(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @dataclass(frozen=True)

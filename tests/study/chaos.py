@@ -1,10 +1,10 @@
-"""Kill a small study at random moments, again and again, and see whether anything was lost.
+"""Kill a small study at random moments, many times, and check that nothing was lost.
 
     python tests/study/chaos.py --kills 200 --seed 1
 
-runs studies on real digits, kills what the seed says when the seed says, goes on with ``study
-resume``, and compares each finished study with one that ran undisturbed. Every wait has an end.
-Prints the result as Markdown; exit code 1 if anything was lost, doubled, left behind or unequal.
+runs studies on real digits, kills processes at moments drawn from the seed, continues with ``study
+resume``, and compares each finished study with one that ran undisturbed. Every wait has a limit.
+Prints the result as Markdown; exit code 1 if anything was lost, duplicated, left or unequal.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LOOSE = "hurried"
 
 
 def chaos_spec() -> dict[str, Any]:
-    """The study of the whole-study tests, longer, and with an asynchronous pruner beside."""
+    """The study of the whole-study tests, longer, with one more arm: an asynchronous pruner."""
     spec = copy.deepcopy(harness.SPEC)
     spec["training"] |= {"epochs": 80, "reports": 10}
     spec["arms"]["tpe"]["search"]["trials"] = 6
@@ -68,7 +68,7 @@ def chaos_spec() -> dict[str, Any]:
 
 @dataclass
 class Outcome:
-    """What a campaign has seen."""
+    """The result of a campaign."""
 
     killed: Counter[str] = field(default_factory=Counter)
     survived: Counter[str] = field(default_factory=Counter)
@@ -81,14 +81,14 @@ class Outcome:
     zombies: list[str] = field(default_factory=list)
     hung: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """Launches that ended by themselves, or otherwise than they should."""
+    """Launches that ended by themselves, or with an unexpected exit code."""
     redone_images: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
     """Charged to trials, by purpose."""
 
     @property
     def good(self) -> bool:
-        """Nothing was lost, doubled, left behind or unequal."""
+        """Nothing was lost, duplicated, left running or unequal."""
         return not (self.finding or self.zombies or self.hung or self.refused)
 
     def markdown(self) -> str:
@@ -118,7 +118,7 @@ class Outcome:
         return "\n".join(lines + [f"| {name} | {value} |" for name, value in rows])
 
     def troubles(self) -> str:
-        """Everything that was wrong, in words."""
+        """Every defect found, one a line."""
         found = {**vars(self.finding), "zombies": self.zombies}
         found |= {"hung": self.hung, "refused": self.refused}
         return "\n".join(f"{kind}: {one}" for kind, all_ in found.items() for one in all_)
@@ -138,7 +138,7 @@ def plan(kills: int, victims: Mapping[str, int], dice: random.Random) -> list[st
 
 
 class Campaign:
-    """One study after another, killed as planned.
+    """Studies in sequence, killed as planned.
 
     Args:
         folder: where the studies' homes go.
@@ -172,7 +172,7 @@ class Campaign:
         self._spoiled: dict[Path, int] = {}
 
     def run(self) -> Outcome:
-        """Kill until all kills are used up or the time is; finish the study; judge."""
+        """Kill until the kills or the time are used up; finish the study; judge."""
         reference = self._reference or self._undisturbed()
         while self.kills and time.monotonic() < self.deadline:
             home = self.folder / f"studies-{self.outcome.studies}"
@@ -196,7 +196,7 @@ class Campaign:
     # -- one study -----------------------------------------------------------------------------
 
     def _study(self, home: Path) -> None:
-        """Run a study to its end, killing on the way."""
+        """Run a study to its end, killing processes meanwhile."""
         run = self._launch(home, first=True)
         idle = 0
         while True:
@@ -204,7 +204,7 @@ class Campaign:
                 self._disturb(run)
             except HarnessError as error:
                 self.outcome.hung.append(f"{home}: {error}")
-                harness.end_all(home)  # as a person would, and then go on
+                harness.end_all(home)  # as a user would, before resuming
                 self._expected = {run.process.wait()}
             if run.code is None:
                 continue
@@ -221,7 +221,7 @@ class Campaign:
             run = self._launch(home)
 
     def _disturb(self, run: Launch) -> None:
-        """Kill something in a while; or let it run, if that is enough."""
+        """Kill something after a random wait; let it run once the plan is used up."""
         if self.kills and time.monotonic() < self.deadline:
             self._wait_for_moment(run)
             if run.code is None:
@@ -242,7 +242,7 @@ class Campaign:
         return Launch(home, verb="resume", spec=self.spec)
 
     def _wait_for_moment(self, run: Launch) -> None:
-        """Wait for some reports and a bit, or, less often, for any moment of the launch."""
+        """Wait for some reports and a moment more, or, less often, for any moment of the launch."""
         if self.dice.random() < 0.2:
             moment = time.monotonic() + 15 * self.dice.random() ** 2
         else:
@@ -255,7 +255,7 @@ class Campaign:
     def _kill(self, run: Launch) -> None:
         kind = self.kills[-1]
         victims = self._victims(kind, run)
-        if not victims:  # none of its kind is up now: another's turn
+        if not victims:  # no process of this kind is running: take another kill
             swap = self.dice.randrange(len(self.kills))
             self.kills[-1], self.kills[swap] = self.kills[swap], self.kills[-1]
             time.sleep(0.05)
@@ -328,7 +328,7 @@ class Campaign:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits."""
+    """Print progress, with the time."""
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 

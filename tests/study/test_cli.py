@@ -141,6 +141,10 @@ def made(place: Path) -> list[str]:
 
 VERBS = ["status", "report", "resume", "show", "fork", "stop", "retry", "clean", "verify"]
 WITH_ANOTHER_NAME = ["show", "fork", "retry"]
+LAUNCH = pytest.param(["launch"], marks=pytest.mark.studies)
+"""A launch that gets as far as starting Ray; a dry run prepares the same and does not."""
+BY_LAUNCH = pytest.param([], marks=pytest.mark.studies)
+"""Likewise, as the options after ``launch``."""
 
 
 class TestSpec:
@@ -213,7 +217,7 @@ class TestSpec:
             ("model={name: conv, latent: 4}", "model"),
         ],
     )
-    @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+    @pytest.mark.parametrize("dry", [BY_LAUNCH, ["--dry-run"]])
     def test_what_only_the_images_show(self, place, change, key, dry):
         assert refusal("launch", "study.yaml", "--set", change, *dry).startswith(f"{key}: ")
         assert not (place / "home" / "small").exists()
@@ -231,7 +235,7 @@ class TestSpec:
         assert "Usage: " in result.stderr
 
 
-@pytest.mark.parametrize("verb", [["launch"], ["launch", "--dry-run"], ["data", "prepare"]])
+@pytest.mark.parametrize("verb", [LAUNCH, ["launch", "--dry-run"], ["data", "prepare"]])
 class TestData:
     def refused(self, place, verb, data, *options):
         text = refusal(*verb, "study.yaml", "--set", f"data={data}", *options)
@@ -393,7 +397,7 @@ class TestOwn:
         assert result.exit_code == 0, result.output
         assert "learned" in result.stdout
 
-    @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+    @pytest.mark.parametrize("dry", [BY_LAUNCH, ["--dry-run"]])
     def test_a_model_that_breaks_its_contract(self, place, own, dry):
         change = f"model={{name: '{own}:Dropping', latent: 4}}"
         text = refusal("launch", "study.yaml", "--set", change, *dry)
@@ -422,6 +426,7 @@ class TestOwn:
 
 
 class TestInterruption:
+    @pytest.mark.studies
     @pytest.mark.parametrize("name", ["CutShort", "Interrupted"])
     def test_exit_code_and_how_to_go_on(self, place, own, monkeypatch, name):
         change = f"data={own}:{name}"
@@ -435,6 +440,7 @@ class TestInterruption:
         ]
         assert made(place) == ["data"]
 
+    @pytest.mark.studies
     def test_going_on_takes_nothing_over(self, own, monkeypatch):
         arguments = ["launch", "study.yaml", "--take-over", "--set", f"data={own}:CutShort"]
         monkeypatch.setattr(sys, "argv", ["study", *arguments])
