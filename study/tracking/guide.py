@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from study.metrics import METRICS
+
 _GUIDE = """\
 **How to read these runs**
 
@@ -17,9 +19,13 @@ _GUIDE = """\
 - `answer/break_even_trials`: from this trial on a search is as good as the automatic arm best on
   validation. Where it has no number it never was, and the tag `study.break_even` says so.
 - While the study runs, an arm's `search/best_r0` and `confirm/mean` are validation objectives.
+
+**Metrics of every report**, under `train/`, `validation/` or `test/` where they belong to a split:
+
 """
 
 
 def study_note(question: str, text: str = "") -> str:
     """The description of a study's run, in Markdown: its question, ``text``, and a guide."""
-    return "\n\n".join(filter(None, (question, text, _GUIDE)))
+    rows = (f"- `{metric.name}`: {metric.heading}" for metric in METRICS.values() if metric.always)
+    return "\n\n".join(filter(None, (question, text, _GUIDE + "\n".join(rows))))
