@@ -46,7 +46,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Level:
+class ReferenceScore:
     """A score on test that the policy is compared with, and from which n on it is reached."""
 
     arm: str
@@ -91,7 +91,7 @@ class Replay:
     repeats: int
     halves: int
     curve: Sequence[Point]
-    levels: Sequence[Level]
+    levels: Sequence[ReferenceScore]
     pruned: float
     moved: Mapping[str, float]
     collisions: float
@@ -182,7 +182,7 @@ def _lines(replay: Replay) -> Iterator[str]:
         yield _filled(note, "- ")
 
 
-def _reached(level: Level, curve: Sequence[Point]) -> str:
+def _reached(level: ReferenceScore, curve: Sequence[Point]) -> str:
     if level.n is None:
         return f"not reached within {len(curve)} trials"
     images = curve[level.n - 1].images

@@ -26,8 +26,8 @@ from study.replaying.recorded import Pool, Recorded, ReplayError, recorded_trial
 from study.replaying.result import (
     SHARE,
     Floats,
-    Level,
     Point,
+    ReferenceScore,
     Replay,
     pool_interval,
     sampling_interval,
@@ -281,7 +281,7 @@ def _search(
 
 def _levels(
     tables: Mapping[str, pa.Table], spec: StudySpec, arm: str, means: Sequence[float | None]
-) -> Iterator[Level]:
+) -> Iterator[ReferenceScore]:
     """The score that the recorded search chose, and those of the automatic arms' confirm runs."""
     chosen = [
         row[f"test_{spec.objective}"]
@@ -298,10 +298,12 @@ def _levels(
             yield _level(result.arm, f"mean of {len(seeds)} seeds", list(seeds.values()), means)
 
 
-def _level(arm: str, what: str, values: Sequence[float], means: Sequence[float | None]) -> Level:
+def _level(
+    arm: str, what: str, values: Sequence[float], means: Sequence[float | None]
+) -> ReferenceScore:
     score = mean_interval(values)
     n = None if score.mean is None else first_below(means, score.mean)
-    return Level(arm, what, score, n)
+    return ReferenceScore(arm, what, score, n)
 
 
 def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ from study.spec.arms import (
     SearchSpec,
     half_sum_beta,
 )
-from study.spec.difference import Difference, difference
+from study.spec.difference import SpecChanges, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
 from study.spec.evaluation import EvaluationSpec, SecondStageSpec
@@ -43,7 +43,6 @@ __all__ = [
     "CheckpointsSpec",
     "Choice",
     "DataSpec",
-    "Difference",
     "Distribution",
     "EnginesSpec",
     "EvaluationSpec",
@@ -54,6 +53,7 @@ __all__ = [
     "SamplerSpec",
     "SearchSpec",
     "SecondStageSpec",
+    "SpecChanges",
     "SpecError",
     "StudySpec",
     "TrainingSpec",

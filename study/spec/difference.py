@@ -11,7 +11,7 @@ from study.spec.errors import shown
 _FREE = ("question", "engines", "checkpoints", "max_hours", "max_images", "max_device_hours")
 
 
-class Difference(NamedTuple):
+class SpecChanges(NamedTuple):
     """Changes as lines ``key: old -> new``."""
 
     allowed: list[str]
@@ -20,13 +20,13 @@ class Difference(NamedTuple):
     """Changes to settings of trials that have run."""
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Difference:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> SpecChanges:
     """Classify the changes from ``old`` to ``new``, two results of ``StudySpec.to_dict``.
 
     A study can be extended: more trials, seeds, replicates or arms. Changes to settings of trials
     that have run (data, model, training, objective, an arm's balancer or search) are refused.
     """
-    found = Difference([], [])
+    found = SpecChanges([], [])
     for path, before, after in _changes(old, new, ()):
         allowed = path[0] in _FREE or _extends(path, before, after)
         line = f"{'.'.join(path)}: {_text(before)} -> {_text(after)}"

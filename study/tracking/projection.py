@@ -43,7 +43,7 @@ from study.tracking.changes import (
 from study.tracking.guide import study_note
 from study.tracking.trials import (
     SearchProgress,
-    TrialRun,
+    TrackedTrial,
     arm_name,
     best_confirmed,
     confirm_mean,
@@ -79,7 +79,7 @@ class Projection:
         self.written: Mapping[str, int] = {}
         self.answered: Mapping[str, str] = {}  # run key -> mark of the end whose answers it holds
         self.pending: dict[str, Change] = {}
-        self._trials: dict[str, TrialRun] = {}
+        self._trials: dict[str, TrackedTrial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
         self._choices: dict[tuple[str, int], int | None] = {}  # likewise
@@ -105,7 +105,7 @@ class Projection:
                 self._on_engine(entry, event)
             case TrialAsked() as event:
                 # The run is created at the first start: a batch is asked for long before that.
-                self._trials[event.trial] = TrialRun(Trial(event))
+                self._trials[event.trial] = TrackedTrial(Trial(event))
             case TrialPlaced() as event:
                 self._on_placed(entry, event)
             case Reported() as event:
@@ -229,7 +229,7 @@ class Projection:
         self._reopen(change)
         change.tags["study.numerics"] = _numerics(run.trial)
 
-    def _begin(self, run: TrialRun, entry: Entry) -> Change:
+    def _begin(self, run: TrackedTrial, entry: Entry) -> Change:
         """The trial's change; its first one also holds what the run needs only once."""
         asked = run.trial.asked
         self._arms.setdefault(asked.arm, entry.time)
@@ -280,7 +280,7 @@ class Projection:
         if run.started is not None:  # else the run is created with the tag
             run.tag_deaths(self._change(trial_key(event.trial), entry))
 
-    def _summarise(self, run: TrialRun, entry: Entry) -> None:
+    def _summarise(self, run: TrackedTrial, entry: Entry) -> None:
         """Update the arm's metrics after a trial's end: arms can be compared while they run."""
         arm, replicate = run.trial.asked.arm, run.trial.asked.replicate
         if run.trial.asked.phase == "search":
@@ -293,10 +293,10 @@ class Projection:
             ended, value = confirm_mean(self._of(arm), self._choices)
         self._change(arm_key(arm), entry).points += points({name: value}, entry.time, ended)
 
-    def _of(self, arm: str) -> list[TrialRun]:
+    def _of(self, arm: str) -> list[TrackedTrial]:
         return [run for run in self._trials.values() if run.trial.asked.arm == arm]
 
-    def _add_artifacts(self, run: TrialRun, event: TrialEnded, change: Change) -> None:
+    def _add_artifacts(self, run: TrackedTrial, event: TrialEnded, change: Change) -> None:
         for name, relative in event.artifacts.items():
             path = (self.home / relative).resolve()
             # The journal may be somebody else's: it must not make this send other local files.

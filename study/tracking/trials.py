@@ -16,7 +16,7 @@ CHECKPOINT = "checkpoint"  # the trained model among a trial's artifacts
 
 
 @dataclass(eq=False)
-class TrialRun:
+class TrackedTrial:
     """A trial and what only its run in MLflow needs."""
 
     trial: Trial
@@ -66,14 +66,14 @@ class SearchProgress:
     best: float | None = None
     """The lowest objective of its complete trials."""
 
-    def add(self, run: TrialRun) -> None:
+    def add(self, run: TrackedTrial) -> None:
         """Take in a trial that has ended."""
         self.ended += 1
         if run.objective is not None:
             self.best = run.objective if self.best is None else min(self.best, run.objective)
 
 
-def confirm_mean(runs: Iterable[TrialRun], choices: Choices) -> tuple[int, float | None]:
+def confirm_mean(runs: Iterable[TrackedTrial], choices: Choices) -> tuple[int, float | None]:
     """How many confirm runs have ended, and the mean objective of those that stand."""
     ended = [run for run in runs if run.trial.ended and run.trial.asked.phase == "confirm"]
     values = [run.objective for run in standing_runs(ended, choices)]
@@ -81,7 +81,7 @@ def confirm_mean(runs: Iterable[TrialRun], choices: Choices) -> tuple[int, float
     return len(ended), fmean(known) if known else None
 
 
-def best_confirmed(runs: Iterable[TrialRun], choices: Choices) -> TrialRun | None:
+def best_confirmed(runs: Iterable[TrackedTrial], choices: Choices) -> TrackedTrial | None:
     """The standing confirm run of lowest objective that left a model."""
     found = [
         (run.objective, run.trial.name, run)
@@ -91,13 +91,13 @@ def best_confirmed(runs: Iterable[TrialRun], choices: Choices) -> TrialRun | Non
     return min(found)[2] if found else None
 
 
-def standing_runs(runs: Iterable[TrialRun], choices: Choices) -> list[TrialRun]:
+def standing_runs(runs: Iterable[TrackedTrial], choices: Choices) -> list[TrackedTrial]:
     """The confirm runs that stand (:func:`study.journal.trial.standing`)."""
     confirmed = {run.trial: run for run in runs if run.trial.asked.phase == "confirm"}
     return [confirmed[trial] for trial in standing(confirmed, choices)]
 
 
-def search_history(runs: Sequence[TrialRun]) -> str:
+def search_history(runs: Sequence[TrackedTrial]) -> str:
     """The trials of an arm's searches as CSV: their settings, outcomes and costs."""
     searched = [run for run in runs if run.trial.asked.phase == "search"]
     names = list(dict.fromkeys(name for run in searched for name in run.trial.asked.params))

@@ -16,7 +16,7 @@ _LISTED = 5  # differences that the text shows
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """A value that differs from the recorded one."""
 
     where: str
@@ -48,10 +48,10 @@ class Training:
     """Values of reports and of the end that were compared."""
     weights: int | None
     """Weights that were compared; None if the trial has none."""
-    differences: Sequence[Difference]
+    differences: Sequence[Mismatch]
 
     @property
-    def largest(self) -> Difference | None:
+    def largest(self) -> Mismatch | None:
         """The largest difference; one that is not a number counts as larger than any."""
         size = {id(d): math.inf if d.relative is None else d.relative for d in self.differences}
         return max(self.differences, key=lambda d: size[id(d)], default=None)
@@ -106,17 +106,17 @@ class Verification:
 
 def compare_reports(
     recorded: Mapping[int, Mapping[str, Value]], found: Mapping[int, Mapping[str, Value]]
-) -> tuple[int, list[Difference]]:
+) -> tuple[int, list[Mismatch]]:
     """The number of recorded values, and the differences, in reports: step -> name -> value.
 
     Values that were not recorded (of a newer metric) are not compared.
     """
-    count, differences = 0, list[Difference]()
+    count, differences = 0, list[Mismatch]()
     for step in sorted({*recorded, *found}):
         before, now = recorded.get(step), found.get(step)
         if before is None or now is None:
             was, is_ = ("missing" if side is None else "made" for side in (before, now))
-            differences.append(Difference(f"report {step}", "the report", was, is_, None))
+            differences.append(Mismatch(f"report {step}", "the report", was, is_, None))
             continue
         count += len(before)
         differences += compare_values(f"report {step}", before, now)
@@ -125,36 +125,36 @@ def compare_reports(
 
 def compare_values(
     where: str, recorded: Mapping[str, Value], found: Mapping[str, Value]
-) -> Iterator[Difference]:
+) -> Iterator[Mismatch]:
     """The recorded values that differ from those found."""
     for name, before in recorded.items():
         now = found.get(name)
         if not _equal(before, now):
-            yield Difference(where, name, before, now, _relative(before, now))
+            yield Mismatch(where, name, before, now, _relative(before, now))
 
 
 def compare_weights(
     recorded: Mapping[str, Tensor], found: Mapping[str, Tensor]
-) -> tuple[int, list[Difference]]:
+) -> tuple[int, list[Mismatch]]:
     """The number of recorded weights, and the largest difference of each differing tensor."""
     differences = []
     for name in [*recorded, *(name for name in found if name not in recorded)]:
         before, now = recorded.get(name), found.get(name)
         if before is None or now is None or before.shape != now.shape or before.dtype != now.dtype:
-            differences.append(Difference("weights", name, _kind(before), _kind(now), None))
+            differences.append(Mismatch("weights", name, _kind(before), _kind(now), None))
         elif not torch.equal(_bytes(before), _bytes(now)):
             differences.append(_largest(name, before, now))
     return sum(tensor.numel() for tensor in recorded.values()), differences
 
 
-def _largest(name: str, before: Tensor, now: Tensor) -> Difference:
+def _largest(name: str, before: Tensor, now: Tensor) -> Mismatch:
     a, b = before.flatten().double(), now.flatten().double()
     apart = (a - b).abs()
     at = int(apart.nan_to_num(nan=math.inf).argmax())
     scale = float(torch.maximum(a.abs().max(), b.abs().max()))
     finite = math.isfinite(scale) and math.isfinite(float(apart[at]))
     relative = float(apart[at]) / scale if finite and scale else (0.0 if finite else None)
-    return Difference("weights", f"{name}, entry {at}", float(a[at]), float(b[at]), relative)
+    return Mismatch("weights", f"{name}, entry {at}", float(a[at]), float(b[at]), relative)
 
 
 def _kind(tensor: Tensor | None) -> str | None:

@@ -22,7 +22,7 @@ from study.engine.weights import recorded_weights
 from study.journal import Entry, StudyHome, read_entries, trial_folder, unknown_trial
 from study.journal.events import Reported, TrialPlaced
 from study.verifying.compare import (
-    Difference,
+    Mismatch,
     Training,
     Verification,
     compare_reports,
@@ -225,7 +225,7 @@ class _Verifier:
             differences += compare_values("test", self._recorded.metrics, end["metrics"])
         else:
             outcome = f"{end['state']}: {end['reason']}"
-            differences.append(Difference("end", "state", "complete", outcome, None))
+            differences.append(Mismatch("end", "state", "complete", outcome, None))
         weights = None
         if self._weights is not None:
             file = trial_folder(home, self._trial.name) / "model.pt"

@@ -88,7 +88,7 @@ class Narrowed:
 
 
 @dataclass(frozen=True)
-class Level:
+class Target:
     """What is to be reached: the mean of ``values`` over seeds, or one value known exactly.
 
     ``name`` is the automatic arm, "" for a value of the user's own.
@@ -109,7 +109,7 @@ class Level:
 def break_even(
     arm: ArmSearches,
     curve: CostCurve,
-    level: Level,
+    level: Target,
     objective: Metric,
     opponent: CostCurve | None = None,
 ) -> BreakEven | None:
@@ -168,7 +168,7 @@ def break_evens(
         break_even(
             searches[hand.arm],
             curves[hand.arm],
-            Level(arm.arm, list((arm.second_by_seed if second else arm.by_seed).values())),
+            Target(arm.arm, list((arm.second_by_seed if second else arm.by_seed).values())),
             objective,
             None if searches[arm.arm].searched else curves.get(arm.arm),
         )
@@ -186,7 +186,7 @@ def targets(
 ) -> list[BreakEven]:
     """From which trial on each arm is at or below ``target``; arguments by arm."""
     found = [
-        break_even(searches[name], curve, Level("", [target]), objective)
+        break_even(searches[name], curve, Target("", [target]), objective)
         for name, curve in curves.items()
     ]
     return [one for one in found if one is not None]
@@ -196,7 +196,7 @@ def narrowed_priors(searches: Mapping[str, ArmSearches], best: ArmResult | None)
     """:func:`narrowed` of every hand-tuned arm that searches, around where ``best`` ended."""
     if best is None or not best.by_seed:
         return []
-    level = Level(best.arm, list(best.by_seed.values()))
+    level = Target(best.arm, list(best.by_seed.values()))
     return [
         one
         for arm in searches.values()
@@ -205,7 +205,7 @@ def narrowed_priors(searches: Mapping[str, ArmSearches], best: ArmResult | None)
     ]
 
 
-def trials_to(arm: ArmSearches, level: Level) -> Count:
+def trials_to(arm: ArmSearches, level: Target) -> Count:
     """From which trial on ``arm`` is at or below ``level``, with its 95 % interval."""
     known = level.interval
     assert known.mean is not None
@@ -231,7 +231,7 @@ def trials_to(arm: ArmSearches, level: Level) -> Count:
     return _count(value, (first, inf if last is None else float(last)), within)
 
 
-def narrowed(arm: ArmSearches, level: Level, centre: float | None) -> list[Narrowed]:
+def narrowed(arm: ArmSearches, level: Target, centre: float | None) -> list[Narrowed]:
     """Break-even under priors of beta that are narrower than the one searched.
 
     Windows of 3/4, 1/2 and 1/4 of the prior's decades around ``centre``, moved to lie within it:
@@ -278,7 +278,9 @@ def _cost(
     return at(count.value), at(count.lower), at(count.upper)
 
 
-def _sentence(arm: str, level: Level, objective: Metric, count: Count, images: float | None) -> str:
+def _sentence(
+    arm: str, level: Target, objective: Metric, count: Count, images: float | None
+) -> str:
     what = (
         f"{level.name}'s {objective.number(level.interval.mean)}"
         if level.name

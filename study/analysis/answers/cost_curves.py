@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from study.analysis.records.searches import ArmSearches, Search
+from study.analysis.records.searches import ArmSearches, SearchTrials
 from study.analysis.statistics import order_statistics as estimators
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.analysis.statistics.order_statistics import Floats
@@ -89,13 +89,13 @@ def cost_curve(arm: ArmSearches) -> CostCurve | None:
     if not arm.searches:
         return None
     if not arm.searched:
-        return _of_seeds(arm, Search.pooled(arm.searches))
+        return _of_seeds(arm, SearchTrials.pooled(arm.searches))
     if (pool := arm.pool) is not None:
         return _of_independent(arm, pool)
     return _of_replicates(arm, arm.searches)
 
 
-def replicate_curves(searches: Sequence[Search]) -> Floats:
+def replicate_curves(searches: Sequence[SearchTrials]) -> Floats:
     """What each search has found after n trials, (R, N): as many n as all of them have."""
     shortest = min(len(search) for search in searches)
     return np.stack([search.found[:shortest] for search in searches])
@@ -128,7 +128,7 @@ def tunability(arm: ArmSearches) -> Tunability:
     )
 
 
-def _of_independent(arm: ArmSearches, pool: Search) -> CostCurve:
+def _of_independent(arm: ArmSearches, pool: SearchTrials) -> CostCurve:
     scores = pool.scores
     lower, upper = estimators.median_best_band(scores)
     n = range(1, len(pool) + 1)
@@ -149,7 +149,7 @@ def _of_independent(arm: ArmSearches, pool: Search) -> CostCurve:
     )
 
 
-def _of_replicates(arm: ArmSearches, searches: Sequence[Search]) -> CostCurve:
+def _of_replicates(arm: ArmSearches, searches: Sequence[SearchTrials]) -> CostCurve:
     found = replicate_curves(searches)
     R, count = found.shape
     none: list[float | None] = [None] * count
@@ -180,7 +180,7 @@ def too_few(arm: ArmSearches) -> str:
     )
 
 
-def _of_seeds(arm: ArmSearches, runs: Search) -> CostCurve:
+def _of_seeds(arm: ArmSearches, runs: SearchTrials) -> CostCurve:
     n = range(1, len(runs) + 1)
     one = mean_interval(runs.test[np.isfinite(runs.test)])
     return CostCurve(

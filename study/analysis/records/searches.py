@@ -21,7 +21,7 @@ _COLUMNS = ("arm", "phase", "replicate", "number", "state", "chosen", "trial", "
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchTrials:
     """Trials in the order of their numbers, (N,) each: one search, or the seeds of an arm.
 
     ``validation`` is the objective they are chosen by and ``test`` what they score, both infinite
@@ -51,16 +51,16 @@ class Search:
         first = np.maximum.accumulate(np.where(better, np.arange(len(self)), 0))
         return np.where(np.isfinite(best), self.test[first], inf)
 
-    def inside(self, low: float, high: float) -> Search:
+    def inside(self, low: float, high: float) -> SearchTrials:
         """The trials whose beta (k sigma^2) lies in [low, high]."""
         keep = (self.beta >= low) & (self.beta <= high)
-        return Search(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+        return SearchTrials(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
     @staticmethod
-    def pooled(searches: Sequence[Search]) -> Search:
+    def pooled(searches: Sequence[SearchTrials]) -> SearchTrials:
         """All their trials as one, which independent trials are."""
-        names = Search.__dataclass_fields__
-        return Search(*(np.concatenate([getattr(s, n) for s in searches]) for n in names))
+        names = SearchTrials.__dataclass_fields__
+        return SearchTrials(*(np.concatenate([getattr(s, n) for s in searches]) for n in names))
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class ArmSearches:
     searched: bool
     independent: bool
     how: str
-    searches: Sequence[Search]
+    searches: Sequence[SearchTrials]
     budget: int
     prior: tuple[float, float] | None
 
     @property
-    def pool(self) -> Search | None:
+    def pool(self) -> SearchTrials | None:
         """All trials together, if they are independent."""
-        return Search.pooled(self.searches) if self.independent and self.searches else None
+        return SearchTrials.pooled(self.searches) if self.independent and self.searches else None
 
 
 def arm_searches(
@@ -132,7 +132,7 @@ def arm_searches(
     return found
 
 
-def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> Search:
+def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> SearchTrials:
     """One search: its trials up to the first that has not ended, retries in their place."""
     attempts: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -154,7 +154,7 @@ def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> Se
                 json.loads(last["settings"]).get("balancer", {}).get("beta", nan),
             )
         )
-    return Search(*np.array(columns, np.float64).reshape(-1, 5).T)
+    return SearchTrials(*np.array(columns, np.float64).reshape(-1, 5).T)
 
 
 def _prior(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from study.analysis import as_text, build_report, build_tables, summary
-from study.analysis.answers.break_even import Level, break_even, narrowed, trials_to
+from study.analysis.answers.break_even import Target, break_even, narrowed, trials_to
 from study.analysis.answers.cost_curves import cost_curve, tunability
-from study.analysis.records.searches import ArmSearches, Search, arm_searches
+from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
 from study.analysis.statistics.order_statistics import proportion_bounds, trials_to_success
 from study.metrics import CALIBRATED_ELBO
 
@@ -19,25 +19,25 @@ Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
 
 
-def search(test: Sequence[float], beta: Sequence[float] | None = None) -> Search:
+def search(test: Sequence[float], beta: Sequence[float] | None = None) -> SearchTrials:
     """Chosen by what it scores, unless that is nothing."""
     scores = np.array(test, float)
     cost = np.full(len(scores), 100.0)
-    return Search(scores, scores, cost, cost / 10, np.array(beta or [1.0] * len(scores)))
+    return SearchTrials(scores, scores, cost, cost / 10, np.array(beta or [1.0] * len(scores)))
 
 
-def random_search(*searches: Search, prior: tuple[float, float] | None = None) -> ArmSearches:
+def random_search(*searches: SearchTrials, prior: tuple[float, float] | None = None) -> ArmSearches:
     return ArmSearches(
         "random", False, True, True, "random", searches, len(searches[0]), prior
     )  # fmt: skip
 
 
-def adaptive(*searches: Search) -> ArmSearches:
+def adaptive(*searches: SearchTrials) -> ArmSearches:
     return ArmSearches("tpe", False, True, False, "tpe", searches, len(searches[0]), None)
 
 
 def test_what_is_found_is_chosen_on_validation_and_scored_on_test() -> None:
-    found = Search(
+    found = SearchTrials(
         validation=np.array([inf, 3.0, 2.0, 2.0, 1.0]),
         test=np.array([inf, 9.0, 1.0, 0.0, 5.0]),
         images=np.ones(5), seconds=np.ones(5), beta=np.ones(5),
@@ -48,7 +48,7 @@ def test_what_is_found_is_chosen_on_validation_and_scored_on_test() -> None:
 
 def test_a_known_level_has_the_exact_interval_of_the_chance_to_reach_it() -> None:
     arm = random_search(search([5.0, 1.0, 7.0, 8.0, 9.0, 2.0, 6.0, 4.0]))
-    count = trials_to(arm, Level("", [2.0]))
+    count = trials_to(arm, Target("", [2.0]))
     low, high = proportion_bounds(2, 8, 0.025)
     assert count.value == 3  # C(6, 3) / C(8, 3) = 0.36 of all draws of 3 miss both
     assert count.lower == trials_to_success(high) == 1
@@ -59,8 +59,8 @@ def test_a_known_level_has_the_exact_interval_of_the_chance_to_reach_it() -> Non
 
 def test_the_automatic_arms_luck_widens_the_interval() -> None:
     arm = random_search(search(np.linspace(0, 10, 60)))
-    known = trials_to(arm, Level("", [1.0]))
-    measured = trials_to(arm, Level("auto", [0.2, 1.8, 1.0]))
+    known = trials_to(arm, Target("", [1.0]))
+    measured = trials_to(arm, Target("auto", [0.2, 1.8, 1.0]))
     assert known.value == measured.value
     assert known.lower is not None
     assert measured.lower is not None
@@ -70,22 +70,22 @@ def test_the_automatic_arms_luck_widens_the_interval() -> None:
 
 
 def test_one_seed_gives_no_interval() -> None:
-    count = trials_to(random_search(search([3.0, 1.0])), Level("auto", [1.0]))
+    count = trials_to(random_search(search([3.0, 1.0])), Target("auto", [1.0]))
     assert (count.value, count.lower, count.upper) == (1, None, None)
     assert "one seed" in count.why
 
 
 def test_replicates_of_a_search_are_pooled_only_if_its_trials_are_independent() -> None:
     two = search([3.0, 1.0]), search([4.0, 2.0])
-    assert trials_to(random_search(*two), Level("", [0.0])).within == 4
-    count = trials_to(adaptive(*two), Level("", [0.0]))
+    assert trials_to(random_search(*two), Target("", [0.0])).within == 4
+    count = trials_to(adaptive(*two), Target("", [0.0]))
     assert count.within == 2
     assert "searched 2 times" in count.why
 
 
 def test_five_replicates_bound_the_median_search_by_their_range() -> None:
     arms = adaptive(*(search([9.0] * n + [1.0] * (8 - n)) for n in (1, 2, 3, 4, 5)))
-    count = trials_to(arms, Level("", [1.0]))
+    count = trials_to(arms, Target("", [1.0]))
     assert (count.value, count.lower, count.upper) == (4, 2, 6)
     curve = cost_curve(arms)
     assert curve is not None
@@ -140,7 +140,7 @@ def test_the_first_trial_may_do(make_stream: Make) -> None:
     arm = random_search(search([1.0, 2.0, 3.0, 1.5, 1.2]))
     curve = cost_curve(arm)
     assert curve is not None
-    found = break_even(arm, curve, Level("auto", [4.0, 4.1, 4.2]), CALIBRATED_ELBO)
+    found = break_even(arm, curve, Target("auto", [4.0, 4.1, 4.2]), CALIBRATED_ELBO)
     assert found is not None
     assert found.trials.value == 1
     assert found.sentence.startswith("random is at auto's 4.10 from its first trial on (95 %: 1 to")
@@ -153,7 +153,7 @@ def test_the_best_of_as_many_seeds_is_the_fairer_opponent() -> None:
     assert curve is not None
     assert opponent is not None
     assert opponent.value == pytest.approx([5.0, (3 + 3 + 5) / 3, 3.0])
-    found = break_even(arm, curve, Level("auto", [3.0, 5.0, 7.0]), CALIBRATED_ELBO, opponent)
+    found = break_even(arm, curve, Target("auto", [3.0, 5.0, 7.0]), CALIBRATED_ELBO, opponent)
     assert found is not None
     assert found.trials.value == 3
     assert found.against_best == 3, "2.0 with even chance, against 3.0"
@@ -163,7 +163,7 @@ def test_a_narrower_prior_is_the_trials_inside_it() -> None:
     beta = list(np.logspace(-4, 0, 41))
     test = [10 * abs(np.log10(b) + 2) for b in beta]
     arm = random_search(search(test, beta), prior=(1e-4, 1.0))
-    found = narrowed(arm, Level("auto", [2.0, 2.1, 1.9]), 1e-2)
+    found = narrowed(arm, Target("auto", [2.0, 2.1, 1.9]), 1e-2)
     assert [round(n.decades, 6) for n in found] == [4.0, 3.0, 2.0, 1.0]
     assert [n.trials.within for n in found] == [41, 31, 21, 11]
     values = [n.trials.value for n in found]
@@ -174,12 +174,12 @@ def test_a_narrower_prior_is_the_trials_inside_it() -> None:
 def test_a_window_is_moved_to_lie_inside_the_prior() -> None:
     beta = list(np.logspace(-4, 0, 41))
     arm = random_search(search([1.0] * 41, beta), prior=(1e-4, 1.0))
-    last = narrowed(arm, Level("", [2.0]), 1e3)[-1]
+    last = narrowed(arm, Target("", [2.0]), 1e3)[-1]
     assert last.trials.within == 11, "the uppermost decade"
 
 
 def test_only_independent_trials_of_a_log_uniform_beta_can_be_narrowed() -> None:
-    level = Level("", [2.0])
+    level = Target("", [2.0])
     assert narrowed(adaptive(search([1.0])), level, 1e-2) == []
     assert narrowed(random_search(search([1.0])), level, 1e-2) == []
     assert narrowed(random_search(search([1.0]), prior=(1e-4, 1)), level, None) == []

@@ -18,9 +18,9 @@ from statistics import median
 
 import numpy as np
 
-from study.analysis.answers.break_even import Level, trials_to
+from study.analysis.answers.break_even import Target, trials_to
 from study.analysis.answers.cost_curves import cost_curve
-from study.analysis.records.searches import ArmSearches, Search
+from study.analysis.records.searches import ArmSearches, SearchTrials
 from study.analysis.statistics import order_statistics as estimators
 from study.analysis.statistics.intervals import mean_interval, paired_difference, win_interval
 
@@ -85,11 +85,11 @@ class World:
         self.found = np.take_along_axis(test, place, axis=1)  # (draws, n): deployed after n trials
         self.one = test[:, 0]
 
-    def search(self, rng: np.random.Generator, count: int) -> Search:
+    def search(self, rng: np.random.Generator, count: int) -> SearchTrials:
         test = self.draw(rng, (count,))
         validation = test + self.spread * rng.normal(size=count)
         ones = np.ones(count)
-        return Search(validation, test, ones, ones, ones)
+        return SearchTrials(validation, test, ones, ones, ones)
 
     def trials_to(self, level: float) -> float:
         """The true break-even: the first n at which half of all searches are at the level."""
@@ -102,11 +102,11 @@ def world(name: str, noise: str, longest: int = 100) -> World:
     return World(name, noise, longest)
 
 
-def independent(searches: list[Search]) -> ArmSearches:
+def independent(searches: list[SearchTrials]) -> ArmSearches:
     return ArmSearches("random", False, True, True, "random", searches, len(searches[0]), None)
 
 
-def adaptive(searches: list[Search]) -> ArmSearches:
+def adaptive(searches: list[SearchTrials]) -> ArmSearches:
     return ArmSearches("adaptive", False, True, False, "tpe", searches, len(searches[0]), None)
 
 
@@ -211,8 +211,8 @@ def break_evens(
                     for _ in range(studies):
                         arm = independent([truth.search(rng, count)])
                         seeds = list(level + luck * rng.normal(size=5))
-                        held += _holds(trials_to(arm, Level("auto", seeds)), n)
-                        exact = trials_to(arm, Level("", [level]))
+                        held += _holds(trials_to(arm, Target("auto", seeds)), n)
+                        exact = trials_to(arm, Target("", [level]))
                         known += _holds(exact, n)
                         values.append(inf if exact.value is None else exact.value)
                     shape = f"{count} trials, n* = {n:g}"
@@ -252,7 +252,7 @@ def replicates(rng: np.random.Generator, studies: int) -> Iterator[Row]:
                 found = _adaptive(rng, R, length)
                 arm = adaptive([_monotone(row) for row in found])
                 seeds = list(level + 0.5 * rng.normal(size=5))
-                held += _holds(trials_to(arm, Level("auto", seeds)), n)
+                held += _holds(trials_to(arm, Target("auto", seeds)), n)
                 curve = cost_curve(arm)
                 band += (np.array(curve.lower) <= truth) & (truth <= np.array(curve.upper))
             shape = f"{R} replicates, n* = {n}"
@@ -275,9 +275,9 @@ def _adaptive(rng: np.random.Generator, searches: int, length: int) -> Floats:
     return np.stack(found, axis=1)
 
 
-def _monotone(found: Floats) -> Search:
+def _monotone(found: Floats) -> SearchTrials:
     ones = np.ones(len(found))
-    return Search(np.arange(len(found), 0, -1.0), found, ones, ones, ones)
+    return SearchTrials(np.arange(len(found), 0, -1.0), found, ones, ones, ones)
 
 
 def main() -> None:
