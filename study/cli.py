@@ -52,7 +52,7 @@ _data_root = click.option(
 )
 _address = click.option("--address", help="Ray cluster to run on, e.g. auto. [a local Ray]")
 _set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting."
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."
 )
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Print what would run, and its estimated cost."
@@ -185,7 +185,10 @@ def retry(name: str, trial: str, home: Path | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @_home
 def clean(name: str, dry_run: bool, home: Path | None) -> None:
-    """Free disk of study NAME, without files its report or resumption needs."""
+    """Delete files that study NAME does not need.
+
+    Its report and its resumption lose nothing.
+    """
     from study import api
 
     click.echo(str(api.clean(name, home=home, dry_run=dry_run)))
@@ -197,9 +200,10 @@ def clean(name: str, dry_run: bool, home: Path | None) -> None:
 @_format
 @_home
 def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
-    """Train a TRIAL of study NAME again, and compare the results bit by bit.
+    """Train TRIAL of study NAME again and compare.
 
-    Without TRIAL, the first confirm run whose weights are there.
+    To the last bit. By default the first confirm run whose weights are there, else the first
+    complete confirm run, else the first complete trial.
     """
     from study import api
 
@@ -217,7 +221,10 @@ def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @_home
 def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
-    """Write the best model of ARM of study NAME into DIR, for use elsewhere."""
+    """Export the best model of ARM of study NAME.
+
+    Into the folder DIR, for use elsewhere.
+    """
     from study import api
 
     click.echo(str(api.export(name, arm, folder, home=home)))
@@ -267,7 +274,10 @@ def report(
     price: str | None,
     home: Path | None,
 ) -> None:
-    """Answer the question of study NAME from its records; compare several studies."""
+    """Report study NAME from its records.
+
+    Several names: each study's answer, and the joint one.
+    """
     from study import api
     from study.analysis import render, several_summary, summary
 
@@ -295,15 +305,18 @@ def report(
 @main.command()
 @click.argument("name")
 @click.option("--sampler", required=True, help="As in a study file: a name, or {name: ..., ...}.")
-@click.option("--pruner", help="Likewise. [none]")
+@click.option("--pruner", help="Pruner, as in a study file. [none]")
 @click.option("--arm", help="Arm whose recorded search is used. [the only suitable hand-tuned one]")
-@click.option("--trials", type=int, help="Trials of a search. [a fourth of those recorded]")
+@click.option("--trials", type=int, help="Trials of a search. [a quarter of those recorded]")
 @click.option("--batch", type=int, help="Trials asked at a time. [as in a study file]")
 @click.option("--repeats", default=200, show_default=True, help="Number of searches.")
 @_format
 @_home
 def replay(name: str, form: str, **policy: Any) -> None:
-    """Run a sampler and a pruner on recorded trials of study NAME; trains nothing."""
+    """Replay a search on trials of study NAME.
+
+    A sampler and a pruner run on the recorded trials; nothing is trained.
+    """
     from study import api
 
     found = api.replay(name, **policy)
@@ -318,7 +331,7 @@ def data() -> None:
 @data.command("list")
 @_home
 def list_data(home: Path | None) -> None:
-    """List the known sources, and what is prepared in the studies' home."""
+    """List the known sources and prepared images."""
     from study.journal import studies_home
     from study.managing.status import data_text
 
@@ -333,7 +346,10 @@ def list_data(home: Path | None) -> None:
 def prepare_data(
     file: Path, overrides: tuple[str, ...], home: Path | None, data_root: Path | None
 ) -> None:
-    """Prepare the images of the study in FILE, unless they are prepared already."""
+    """Prepare the images of the study in FILE.
+
+    Images that are prepared already are found.
+    """
     from study.journal import studies_home
     from study.spec import load_spec
     from vae_core.data import prepare

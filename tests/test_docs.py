@@ -60,14 +60,14 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("modules")
 def test_the_guides_own_model_and_balancers_keep_their_contracts() -> None:
     check_model(MODELS.get("my_vae:Linear"), ImageShape(1, 8, 8), 3)
-    for path, name in (("my_balancer:HalfMse", "half_mse"), ("geco:Geco", "geco")):
+    for path, name in (("my_balancer:HalfMse", "half_mse"), ("target_mse:TargetMse", "target_mse")):
         assert BALANCERS.get(path).name == name  # the registry checks it
 
 
 def test_the_guides_metric_is_a_row_of_the_table() -> None:
     (row,) = (text for text in blocks("docs/changing.md", "") if text.startswith("Metric("))
     (found,) = eval(f"({row})", vars(metrics))
-    assert found.name == "psnr"
+    assert found.name == "rmse"
 
 
 def test_the_readmes_study_is_a_study(tmp_path: Path) -> None:

@@ -111,9 +111,9 @@ def laplace_elbo(S1_mean: Number, R_mean: Number, scale: Number, dims: int) -> N
 def bits_per_dim(neg_elbo: Number, dims: int) -> Number:
     """Bits per dimension, neg_elbo/(D ln 2) + 8, of bytes dequantised as x = (v + u)/256.
 
-    A density of x in [0, 1) is 256^D times that of v + u, whence the log2 256 = 8; by Jensen the
-    mean over u bounds the discrete code length of v from above (Theis et al. 2016), with equality
-    for a density constant on each unit cell (float or tensor).
+    A density of x in [0, 1) is 256^D times that of v + u, which gives the log2 256 = 8; by Jensen
+    the mean over u bounds the discrete code length of v from above (Theis et al. 2016), with
+    equality for a density constant on each unit cell (float or tensor).
     """
     return neg_elbo / (dims * math.log(2.0)) + math.log2(LEVELS)
 

@@ -120,12 +120,13 @@ def _test(record: Record, features: Mapping[str, Record]) -> Iterator[str]:
 
 
 def _unit(name: str) -> str:
-    """A metric's unit, or what it is if it has none, and its direction; "" for a user's own."""
+    """What a metric is, with its unit and direction; "" for a user's own."""
     metric = METRICS.get(name)
     if metric is None:
         return ""
     better = f", {metric.better} is better" if metric.better else ""
-    return f"{metric.unit or metric.label}{better}"
+    unit = f", {metric.unit}" if metric.unit not in ("", metric.label) else ""
+    return f"{metric.label}{unit}{better}"
 
 
 def _cost(record: Record, arm: CostToOneModel) -> Iterator[str]:
@@ -134,7 +135,7 @@ def _cost(record: Record, arm: CostToOneModel) -> Iterator[str]:
     run = record["cost"]
     amount = Amount(run["images"], run["device_seconds"], run["standard_seconds"])
     yield _amount("this run", amount)
-    if arm.search is not None:
+    if arm.search is not None and arm.search.images:
         yield _amount("one search of its arm", arm.search)
     if arm.total is None:
         yield f"| one model of its arm: {arm.why} | | | |"

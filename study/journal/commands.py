@@ -16,7 +16,7 @@ from pathlib import Path
 from vae_core.atomic import atomic_write
 
 COMMANDS = "orders"
-"""The folder of commands in a study's home."""
+"""The folder of commands in a study's home; it and the key ``order`` keep the first names."""
 
 Command = dict[str, str]
 """``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``)."""

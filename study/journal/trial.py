@@ -1,4 +1,4 @@
-"""A trial as its events make it, and which trials an arm stands by: each rule once."""
+"""A trial as the fold of its events, and which trials count for their arms."""
 
 from __future__ import annotations
 

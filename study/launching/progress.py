@@ -19,7 +19,7 @@ from study.spec import StudySpec
 
 if TYPE_CHECKING:
     from study.search import Conductor
-    from study.search.standings import Standing
+    from study.search.arm_progress import ArmProgress
 
 REFRESH = 1.0
 """Seconds between refreshes on a terminal."""
@@ -50,7 +50,7 @@ class Progress:
     def begin(self) -> None:
         """Training starts now; the time left is estimated from here."""
         self._start = time.monotonic()
-        self._work = sum(standing.work for standing in self._conductor.standings())
+        self._work = sum(arm.work for arm in self._conductor.arm_progress())
         self._thread.start()
 
     def __exit__(
@@ -74,12 +74,14 @@ class Progress:
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
-        standings = self._conductor.standings()
-        table = Table(title=f"{self._spec.name}: {self._summary(standings)}", title_justify="left")
+        arm_progress = self._conductor.arm_progress()
+        table = Table(
+            title=f"{self._spec.name}: {self._summary(arm_progress)}", title_justify="left"
+        )
         table.add_column("arm")
         for heading in ("ended", "running", "planned", "best on validation"):
             table.add_column(heading, justify="right")
-        for found in standings:
+        for found in arm_progress:
             table.add_row(
                 found.arm,
                 str(found.ended),
@@ -90,24 +92,24 @@ class Progress:
         return table
 
     def _line(self) -> str:
-        standings = self._conductor.standings()
-        best = [s for s in standings if s.best is not None]
+        arm_progress = self._conductor.arm_progress()
+        best = [s for s in arm_progress if s.best is not None]
         leader = min(best, key=lambda s: s.best or 0.0, default=None)
         ahead = f", best {leader.best:.2f} ({leader.arm})" if leader else ""
-        return f"{self._spec.name}: {self._summary(standings)}{ahead}"
+        return f"{self._spec.name}: {self._summary(arm_progress)}{ahead}"
 
-    def _summary(self, standings: list[Standing]) -> str:
-        ended = sum(s.ended for s in standings)
-        running = sum(s.running for s in standings)
-        planned = sum(s.planned for s in standings)
-        return f"{ended} of {planned} trials ended, {running} running{self._left(standings)}"
+    def _summary(self, arm_progress: list[ArmProgress]) -> str:
+        ended = sum(s.ended for s in arm_progress)
+        running = sum(s.running for s in arm_progress)
+        planned = sum(s.planned for s in arm_progress)
+        return f"{ended} of {planned} trials ended, {running} running{self._left(arm_progress)}"
 
-    def _left(self, standings: list[Standing]) -> str:
-        work = sum(s.work for s in standings)
+    def _left(self, arm_progress: list[ArmProgress]) -> str:
+        work = sum(s.work for s in arm_progress)
         done = work - self._work
         if done <= 0:
             return ""
-        left = sum(s.planned for s in standings) - work
+        left = sum(s.planned for s in arm_progress) - work
         return f", about {duration(left / done * (time.monotonic() - self._start))} left"
 
 

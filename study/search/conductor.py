@@ -31,12 +31,12 @@ from study.journal.events import (
     TrialSuspended,
 )
 from study.journal.trial import SUSPECT
+from study.search.arm_progress import ArmProgress, arm_progress
 from study.search.budget import Spending
 from study.search.phases import Chosen, Confirm, Phase, Search
 from study.search.queue import Queue, QueuedTrial
 from study.search.request import Request
 from study.search.samplers import StudyStorage
-from study.search.standings import Standing, standings
 from study.spec import StudySpec
 from vae_core.errors import UserError
 
@@ -254,10 +254,10 @@ class Conductor:
         with self._lock:
             self._queue.take_back(self._queue.trials[name])
 
-    def standings(self) -> list[Standing]:
+    def arm_progress(self) -> list[ArmProgress]:
         """Progress of every arm, in the spec's order."""
         with self._lock:
-            return standings(self.spec, self._queue.trials.values())
+            return arm_progress(self.spec, self._queue.trials.values())
 
     def interrupt(self) -> None:
         """Hand out nothing more, and release what runs."""

@@ -26,10 +26,10 @@ class SecondStageSpec(Section):
     recipe: Literal["asperti2020", "dai2019"] = Field(
         default="asperti2020", description="asperti2020 or dai2019"
     )
-    width: Whole = Field(default=1024, ge=1, description="units a layer, 1 or more")
+    width: Whole = Field(default=1024, ge=1, description="units per layer, 1 or more")
     depth: Whole = Field(default=3, ge=1, description="layers, 1 or more")
     epochs: Whole = Field(default=800, ge=1, description="passes over the latents, 1 or more")
-    batch_size: Whole = Field(default=100, ge=1, description="latents a step, 1 or more")
+    batch_size: Whole = Field(default=100, ge=1, description="latents per step, 1 or more")
     lr: Number = Field(default=1e-4, gt=0, description="Adam's learning rate, above 0")
     halve_every: Whole = Field(
         default=300, ge=1, description="epochs after which the learning rate is halved, 1 or more"
@@ -43,7 +43,7 @@ class EvaluationSpec(Section):
     the test images, in the features of each of ``features``.
     """
 
-    images: Whole = Field(default=2048, ge=2, description="images evaluated a split, 2 or more")
+    images: Whole = Field(default=2048, ge=2, description="images evaluated per split, 2 or more")
     pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
     trials: Literal["confirm", "all"] = Field(
         default="confirm", description="which trials get a final evaluation: confirm, or all"

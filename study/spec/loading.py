@@ -41,7 +41,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        files = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        files = (
+            [file.name for file in path.parent.glob("[!.]*.yaml")] if path.parent.is_dir() else []
+        )
         remedy = f"in {path.parent}: {nearest(path.name, files)}"
         raise SpecError("no such file", where=str(path), remedy=remedy) from None
     except UnicodeDecodeError as error:

@@ -57,12 +57,12 @@ class TrainingSpec(Section):
     """How long and how every trial trains; its ``reports`` are evenly spaced."""
 
     epochs: Number = Field(gt=0, description="passes over the training images, above 0")
-    batch_size: Whole = Field(default=128, ge=1, description="images a step, 1 or more")
+    batch_size: Whole = Field(default=128, ge=1, description="images per step, 1 or more")
     lr: Number = Field(default=1e-3, gt=0, description="Adam's learning rate, above 0")
     halve_every: Number | None = Field(
         default=None, gt=0, description="epochs after which lr is halved, above 0, or leave it out"
     )
-    reports: Whole = Field(default=10, ge=1, description="reports a trial makes, 1 or more")
+    reports: Whole = Field(default=10, ge=1, description="reports per trial, 1 or more")
     dequantize: bool = Field(
         default=False, description="true to add uniform noise to the bytes in training, or false"
     )
@@ -76,7 +76,7 @@ class EnginesSpec(Section):
         default="auto", description="auto, or how many engines, 1 or more"
     )
     slots: Annotated[Whole, Field(ge=1)] | Literal["auto"] = Field(
-        default="auto", description="auto, or slots an engine, 1 or more"
+        default="auto", description="auto, or slots per engine, 1 or more"
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="float32 or bfloat16: what training multiplies in"

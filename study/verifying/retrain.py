@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 Report = dict[str, Any]
 Values = Mapping[str, float | None]
-OUTLASTING = 10
+NEIGHBOUR_EPOCHS = 10
 """How many times as long as the trial its neighbours train: none ends before it."""
 WEIGHTS = "checkpoint"
 """The artifact of a trial that holds its weights."""
@@ -282,7 +282,7 @@ class _Verifier:
         count = self.width - 1 or min(1, len(others))
         turned = [others[(skip + i) % len(others)] for i in range(min(count, len(others)))]
         settings, seed = self._asked.settings, self._asked.seed
-        epochs = OUTLASTING * settings["training"]["epochs"]
+        epochs = NEIGHBOUR_EPOCHS * settings["training"]["epochs"]
         found = [_neighbour(other.trial, other.seed, other.settings, epochs) for other in turned]
         for extra in range(1, count - len(found) + 1):
             other_seed = (seed + extra) % 2**32

@@ -16,6 +16,7 @@ from PIL import Image
 
 from study.engine import checkpoints
 from study.engine.engine import Engine
+from study.metrics import METRICS
 from vae_core.data import Dataset
 from vae_core.evaluation import EvaluationSet
 from vae_core.evaluation.distances import Statistics, distances, frechet
@@ -64,6 +65,8 @@ def test_a_trial_gets_every_measure_it_asks_for(measured: Any) -> None:
         for metric in ("frechet", "kid", "precision", "recall", "density", "coverage"):
             assert f"{metric}_classifier_{what}" in found
     assert not [name for name in found if name.startswith("fid")], "that is Inception's name"
+    forgotten = sorted(name for name in found if name not in METRICS)
+    assert not forgotten, f"add a row to study/metrics.py: {forgotten}"
     assert end["metrics"]["test/iwae"] < end["metrics"]["test/calibrated_elbo"]
 
 

@@ -40,7 +40,7 @@ def test_a_terminal_has_a_live_table(conducting, told_spec):
     assert "told: 2 of 7 trials ended, 1 running" in text
     rows = [line.split("│") for line in text.splitlines() if line.startswith("│")]
     random = [cell.strip() for cell in rows[0][1:-1]]
-    best = min(s.best for s in conductor.standings() if s.best is not None)
+    best = min(s.best for s in conductor.arm_progress() if s.best is not None)
     assert random == ["random", "2", "1", "5", f"{best:.2f}"]
     assert "\x1b[" in text  # redrawn in place
 
@@ -52,7 +52,7 @@ def test_elsewhere_there_are_plain_lines(conducting, told_spec):
         shown.begin()
         screen.shows("\n")
     lines = screen.getvalue().splitlines()
-    best = min(s.best for s in conductor.standings() if s.best is not None)
+    best = min(s.best for s in conductor.arm_progress() if s.best is not None)
     assert set(lines) == {f"told: 2 of 7 trials ended, 1 running, best {best:.2f} (random)"}
 
 

@@ -95,7 +95,7 @@ def test_each_key_arrives(base: Any) -> None:
         ),
         (
             {"second_stage": {"batch_size": 0}},
-            *("second_stage.batch_size", "0 should be", "latents a step"),
+            *("second_stage.batch_size", "0 should be", "latents per step"),
         ),
     ],
 )

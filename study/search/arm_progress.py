@@ -11,7 +11,7 @@ from study.spec import StudySpec
 
 
 @dataclass(frozen=True)
-class Standing:
+class ArmProgress:
     """Progress of an arm."""
 
     arm: str
@@ -25,21 +25,21 @@ class Standing:
     """Lowest objective reported on validation so far."""
 
 
-def standings(spec: StudySpec, trials: Collection[QueuedTrial]) -> list[Standing]:
+def arm_progress(spec: StudySpec, trials: Collection[QueuedTrial]) -> list[ArmProgress]:
     """Progress of every arm of ``spec``, in its order."""
     by_arm: dict[str, list[QueuedTrial]] = {arm: [] for arm in spec.arms}
     for queued in trials:
         by_arm[queued.trial.asked.arm].append(queued)
-    return [_standing(spec, arm, found) for arm, found in by_arm.items()]
+    return [_progress(spec, arm, found) for arm, found in by_arm.items()]
 
 
-def _standing(spec: StudySpec, arm: str, trials: list[QueuedTrial]) -> Standing:
+def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial]) -> ArmProgress:
     search = spec.arms[arm].search
     replicates = search.replicates if search else 1
     searched = search.trials * replicates if search else 0
     objectives = (queued.objective for queued in trials)
     reports = spec.training.reports
-    return Standing(
+    return ArmProgress(
         arm=arm,
         ended=sum(queued.ended for queued in trials),
         running=sum(queued.running for queued in trials),
