@@ -111,7 +111,7 @@ def _setting(plan: Plan, record: Record) -> Iterator[str]:
 
 
 def _test(record: Record, features: Mapping[str, Record]) -> Iterator[str]:
-    yield from ("", "## On test", "", "| metric | value | unit or meaning |", "|---|---|---|")
+    yield from ("", "## On test", "", "| metric | value | meaning |", "|---|---|---|")
     for name, value in record["test"].items():
         yield f"| {name} | {value:.6g} | {_unit(name)} |"
     for name, network in features.items():

@@ -142,7 +142,7 @@ def test_the_card_says_what_it_is_made_of_and_what_it_cost(reference: Path, tmp_
     for sha256 in described.data["sha256"].values():
         assert sha256 in card
     assert f"| one search of its arm | {sum(searched):,} |" in card
-    assert f"| calibrated_elbo | {row['test_calibrated_elbo']:.6g} | nats per image" in card
+    assert f"| calibrated_elbo | {row['test_calibrated_elbo']:.6g} | calibrated -ELBO, nats" in card
     assert f'"beta": {json.loads(row["params"])["beta"]}' in card
     assert json.loads(row["numerics_key"])["torch"] in card
     assert str(tmp_path) not in card
