@@ -70,7 +70,7 @@ def test_the_trial_that_kills_engines_is_identified_and_its_neighbours_finish(
     assert deaths[killer["trial"]] == FATAL
     assert deaths[good["trial"]] < FATAL
     traceback = next(e.traceback for e in events(home, TrialEnded) if e.traceback)
-    assert f"died {FATAL} times running" in traceback
+    assert f"died {FATAL} times in a row" in traceback
     assert not harness.left_over(home)
 
 
