@@ -384,9 +384,11 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
 
     ``forked`` is the home of a study that ``verb`` cannot begin twice.
     """
+    from study import api
     from study.analysis import render
     from study.api import begun
     from study.launching.driver import StudyInterruptedError
+    from study.managing.status import first_failure
 
     at = f" --home {shlex.quote(str(home))}" if home else ""
     try:
@@ -399,6 +401,10 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
         sys.exit(INTERRUPTED)
     gc.freeze()  # at exit, collecting all that was loaded would take a second
     render(found, sys.stdout)
+    if found.finished and not any(arm.counts.get("complete") for arm in found.arms):
+        cause = first_failure(api.find(found.name, home))
+        click.echo(f"\nerror: no trial of {found.name} completed; {cause}", err=True)
+        sys.exit(FAILED)
     click.echo(
         f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
         f"`study ui{at}` for MLflow's pages"

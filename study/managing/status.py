@@ -83,6 +83,19 @@ def trial_text(home: StudyHome, trial: str) -> str:
     return "\n".join(lines)
 
 
+def first_failure(home: StudyHome) -> str:
+    """The first failed trial of a study, with its reason and the last line of its traceback."""
+    for entry in read_entries(home.path):
+        match entry.event:
+            case TrialEnded(state="failed") as end:
+                error = end.traceback.strip().rpartition("\n")[2]
+                reason = f"{end.reason}: {error}" if error else end.reason
+                return f"{end.trial} was the first to fail: {reason}"
+            case _:
+                pass
+    return "none failed"
+
+
 def data_text(home: Path) -> str:
     """The known sources, and the prepared images."""
     from vae_core.data import SOURCES, headers

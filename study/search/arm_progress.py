@@ -37,13 +37,13 @@ def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial]) -> ArmProgre
     search = spec.arms[arm].search
     replicates = search.replicates if search else 1
     searched = search.trials * replicates if search else 0
-    objectives = (queued.objective for queued in trials)
     reports = spec.training.reports
+    best = min((queued.best for queued in trials), default=math.inf)
     return ArmProgress(
         arm=arm,
         ended=sum(queued.ended for queued in trials),
         running=sum(queued.running for queued in trials),
         planned=max(searched + len(spec.seeds) * replicates, len(trials)),
         work=sum(1.0 if q.ended else q.trial.step / reports for q in trials),
-        best=min((v for v in objectives if v is not None and math.isfinite(v)), default=None),
+        best=None if math.isinf(best) else best,
     )

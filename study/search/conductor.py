@@ -308,7 +308,10 @@ class Conductor:
         if isinstance(event, Reported):
             queued.reported.add((event.engine, event.step))
             if not event.redone:
-                queued.objective = event.metrics.get(f"validation/{self.spec.objective}")
+                value = event.metrics.get(f"validation/{self.spec.objective}")
+                queued.objective = value
+                if value is not None and math.isfinite(value):
+                    queued.best = min(queued.best, value)
         if queued.ended and not over:
             self._queue.end(queued)
 

@@ -6,6 +6,7 @@ does at a report or an ask takes longer in a study of more trials.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ class QueuedTrial:
     """At a report where its whole batch is to be decided on."""
     objective: float | None = None
     """Of its last report, on validation."""
+    best: float = math.inf
+    """The lowest of its reports, on validation; infinite before the first finite one."""
     reported: set[tuple[str, int]] = field(default_factory=set)
     """(engine, step) of every report that is in the journal."""
 

@@ -33,6 +33,10 @@ def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> StudySpec:
     changed, given = apply_overrides(data, overrides)
     source = Source(file, lines, given)
     spec = StudySpec.from_dict(changed, source)
+    if spec.data.validation == 1:
+        what = "1 is one image, which then chooses every winner, or all of them as a share"
+        remedy = "give a share below 1, e.g. 0.1, or 2 images or more"
+        raise source.error(("data", "validation"), what, remedy)
     check_names(spec, source)
     return spec
 

@@ -11,6 +11,7 @@ import yaml
 from study.spec.errors import Path, SpecError
 
 _KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class _Loader(yaml.SafeLoader):
@@ -33,17 +34,17 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> tuple[Any, dic
         numbered: whether errors add the line to ``where``.
 
     Raises:
-        SpecError: it is not YAML, gives a key twice, or contains itself.
+        SpecError: it is not YAML, gives a key twice, contains itself, or has a number that can be
+            read in two ways.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
         lines = dict(_lines(node, (), ())) if node else {}
         return yaml.load(text, Loader=_Loader), lines  # a SafeLoader: builds plain values only
-    except _KeyTwiceError as error:
-        key, line = error.args
-        what = f"'{key}' is given twice"
+    except _RefusedError as error:
+        what, remedy, line = error.args
         place = f"{where}:{line}" if numbered else where
-        raise SpecError(what, where=place, remedy="leave out one of the two") from None
+        raise SpecError(what, where=place, remedy=remedy) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
@@ -54,8 +55,24 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> tuple[Any, dic
         ) from None
 
 
-class _KeyTwiceError(Exception):
-    pass
+class _RefusedError(Exception):
+    """What is wrong, the remedy, and the line."""
+
+
+def _refuse_ambiguous(node: yaml.ScalarNode) -> None:
+    """Refuse a number that YAML 1.1, read here, takes for another than a person would.
+
+    It counts in base 60 where there is a colon, and in base 8 after a leading zero.
+    """
+    text = node.value
+    digits = text.lstrip("+-")
+    octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
+    if node.tag not in _NUMBERS or not (":" in text or octal):
+        return
+    read = yaml.safe_load(text)
+    base, other = ("base 8", f"{digits.lstrip('0') or '0'}") if octal else ("base 60", "a time")
+    what = f"{text} could mean {read} ({base}, as YAML 1.1 has it) or {other}"
+    raise _RefusedError(what, "write the number that is meant", node.start_mark.line + 1)
 
 
 def _lines(node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Iterator[tuple[Path, int]]:
@@ -69,10 +86,13 @@ def _lines(node: yaml.Node, path: Path, above: tuple[yaml.Node, ...]) -> Iterato
                 problem = "a key is not text: put it in quotes, or rename it"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             if key.value in seen:
-                raise _KeyTwiceError(key.value, line)
+                what = f"'{key.value}' is given twice"
+                raise _RefusedError(what, "leave out one of the two", line)
             seen.add(key.value)
             yield (*path, key.value), line
             yield from _lines(value, (*path, key.value), (*above, node))
+    elif isinstance(node, yaml.ScalarNode):
+        _refuse_ambiguous(node)
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
             yield (*path, i), value.start_mark.line + 1

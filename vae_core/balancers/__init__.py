@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isinf
 from typing import Any
+
+import torch
 
 from vae_core.balancers.contract import (
     Balance,
@@ -86,8 +89,11 @@ def check_hyperparameters(family: type[Balancer], values: Mapping[str, float]) -
                 else nearest(key, family.hyperparameters),
             )
         spec = family.hyperparameters[key]
-        if not spec.low < value < spec.high:
+        # Balancers compute in float32, where 1e-50 is 0 and 1e50 infinite.
+        stored = float(torch.tensor(value, dtype=torch.float32))
+        if not spec.low < stored < spec.high or isinf(stored) or (value and not stored):
             raise ContractError(
                 f"{key} = {value} of balancer '{family.name}'",
-                remedy=f"{key} must be between {spec.low:g} and {spec.high:g}, both excluded",
+                remedy=f"{key} must be between {spec.low:g} and {spec.high:g}, both excluded, "
+                "and representable in float32",
             )

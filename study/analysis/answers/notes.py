@@ -105,6 +105,11 @@ def _missing(arms: Sequence[ArmResult]) -> list[str]:
         failed = arm.counts.get("failed", 0) - arm.failed_seeds
         if failed:
             found.append(f"{arm.arm}: {_trials(failed)} failed; the cost is counted.")
+        if arm.active_units is not None and arm.active_units < 1:
+            found.append(
+                f"{arm.arm}: {arm.active_units:.1f} latents in use on average over its confirm "
+                "runs: models without one ignore their latents (posterior collapse)."
+            )
         if arm.cost.why:
             found.append(f"{arm.arm}: no cost to one model, because {arm.cost.why}.")
     return found

@@ -8,8 +8,10 @@ import time
 import pytest
 from rich.console import Console
 
+from study.journal import Journal
 from study.launching import progress
 from study.launching.progress import Progress
+from study.search import Conductor
 
 
 class Screen(io.StringIO):
@@ -73,3 +75,16 @@ def test_nothing_is_said_before_training_begins(conducting, told_spec):
     with Progress(conductor, told_spec, Console(file=screen)):
         pass
     assert screen.getvalue() == ""
+
+
+def test_the_best_is_the_lowest_report_so_far_also_after_a_restart(conducting, told_spec):
+    conductor, home = conducting(0)
+    (name,) = conductor.running()
+    made = {"images": 1, "seconds": {"training": 1.0}, "engine": "e1"}
+    for step, value in ((1, 3.0), (2, 5.0)):
+        metrics = {"validation/calibrated_elbo": value}
+        conductor.report(name, {"step": step, "metrics": metrics, **made})
+    assert conductor.arm_progress()[0].best == 3.0
+    again = Conductor(told_spec, Journal(home.path, take_over=True), dims=64, slots=1)
+    assert again.arm_progress()[0].best == 3.0
+    again.journal.close()

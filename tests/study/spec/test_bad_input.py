@@ -52,6 +52,41 @@ class TestFiles:
         assert refused("[a, b]").what == "['a', 'b'] is not a study"
 
 
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("line", "read", "meant"),
+        [
+            ("max_hours: 1:30", "90 (base 60", "or a time"),
+            ("max_images: 0100", "64 (base 8", "or 100"),
+            ("seeds: [0, 1:00]", "60 (base 60", "or a time"),
+        ],
+    )
+    def test_one_that_can_be_read_in_two_ways(self, refused, line, read, meant):
+        error = refused(FILE + line)
+        assert read in error.what
+        assert meant in error.what
+        assert error.where.endswith(f":{1 + FILE.count(chr(10))}")
+        assert "write the number" in error.remedy
+
+    def test_text_that_looks_like_one_is_text(self, tmp_path):
+        file = tmp_path / "study.yaml"
+        file.write_text(FILE + "question: '1:30 or 0100?'\nmax_hours: 0.5\n")
+        assert load_spec(file).max_hours == 0.5
+
+    def test_one_validation_image_is_refused_and_two_are_not(self, refused, tmp_path):
+        error = refused(FILE.replace("data: digits", "data: {name: digits, validation: 1}"))
+        assert "one image, which then chooses every winner" in error.what
+        file = tmp_path / "study.yaml"
+        file.write_text(FILE.replace("data: digits", "data: {name: digits, validation: 2}"))
+        assert load_spec(file).data.validation == 2
+
+    @pytest.mark.parametrize("beta", ["1e-50", "1e50"])
+    def test_a_beta_that_float32_cannot_hold(self, refused, beta):
+        error = refused(FILE.replace("low: 1e-3", f"low: {beta}").replace("10, log", "1e60, log"))
+        assert error.where.endswith("arms.random.search.space.beta")
+        assert "float32" in error.remedy
+
+
 class TestYaml:
     @pytest.mark.parametrize(
         ("old", "new", "line"),
