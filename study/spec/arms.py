@@ -154,10 +154,6 @@ class SearchSpec(Section):
                 what = f"sampler '{name}' draws from ranges only, and this is a list"
                 others = [other for other, found in SAMPLERS.items() if found.choices]
                 raise fault(what, f"give a range, or use {_either(others)}", "space", key)
-        if len(self.space) < row.fewest_dimensions:
-            what = f"sampler '{name}' needs {row.fewest_dimensions} searched ranges or more"
-            others = [k for k, s in SAMPLERS.items() if s.adaptive and s.fewest_dimensions == 1]
-            raise fault(what, f"search another setting, or use {_either(others)}", "sampler")
         if self._population and self.batch not in {None, self._population}:
             what = f"batch {self.batch}, but '{name}' asks one population of {self._population}"
             raise fault(what, "leave out batch, or give the sampler's popsize", "batch")

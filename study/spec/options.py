@@ -75,7 +75,6 @@ class Sampler(Row):
             options; None: any number.
         seed_per: ``replicate`` where its points form one set, which another seed for each trial
             would make uneven.
-        fewest_dimensions: Settings that a search with it has at least.
         choices: Whether it draws from lists too.
         grid: Whether its trials are the points of a grid, in order, rather than drawn.
     """
@@ -84,7 +83,6 @@ class Sampler(Row):
     batch: int | None = None
     population: Callable[[int, Given], int] | None = None
     seed_per: Literal["trial", "replicate"] = "trial"
-    fewest_dimensions: int = 1
     choices: bool = True
     grid: bool = False
 
@@ -155,7 +153,6 @@ SAMPLERS: Mapping[str, Sampler] = {
         population=lambda dimensions, given: int(
             given.get("popsize", 4 + math.floor(3 * math.log(dimensions)))
         ),
-        fewest_dimensions=2,
         choices=False,
     ),
 }

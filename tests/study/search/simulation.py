@@ -31,6 +31,7 @@ ARMS = {
     "tpe": hand("tpe", pruner={"name": "median", "n_startup_trials": 2, "synchronous": True}),
     "gp": hand("gp", trials=6),
     "cmaes": hand("cmaes", trials=8, space=TWO),
+    "cmaes-beta": hand("cmaes", trials=8),
     "grid": hand("grid", trials=3, space={"beta": [0.1, 1.0, 5.0]}, replicates=2),
     "auto": {"balancer": "learned_sigma"},
     "auto-lr": {

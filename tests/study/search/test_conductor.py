@@ -211,3 +211,15 @@ def test_a_changed_numerics_key_is_recorded_once_a_trial_and_launch(tmp_path: Pa
     starts = of_kind(conductor.journal.entries, TrialPlaced)
     assert [start.key for start in starts] == [{"width": 8}, {"width": 4}]
     assert len({start.engine for start in starts}) == 1
+
+
+@pytest.mark.parametrize("arm", ["cmaes", "cmaes-beta"])
+def test_cmaes_chooses_all_but_its_first_trial_over_one_range_or_more(
+    tmp_path: Path, arm: str
+) -> None:
+    found = Simulation(tmp_path / "j", spec({arm: ARMS[arm], "auto": ARMS["auto"]}), slots=2)
+    found.run(order=1)
+    searched = [q for q in found.conductor.trials.values() if q.phase.phase == "search"]
+    attributes = [q.phase.trial(q.trial.asked.optuna).system_attrs for q in searched]
+    drawn = [any(key.startswith("cma:") for key in each) for each in attributes]
+    assert drawn == [False, *[True] * (len(drawn) - 1)]

@@ -374,7 +374,6 @@ WIDTH = {"low": 16, "high": 64}
             *("sampler.n_startup_trials", "'few' is not a whole number", "n_startup_trials"),
         ),
         ({"beta": BETA}, {"sampler": {"name": "random", "seed": 1}}, "sampler.seed", "'seed'", ""),
-        ({"beta": BETA}, {"sampler": "cmaes"}, "sampler", "needs 2 searched ranges", "tpe or gp"),
         (
             *({"beta": BETA, "training.lr": [0.1, 0.2]}, {"sampler": "cmaes"}),
             *("space.training.lr", "ranges only", "give a range"),
