@@ -18,9 +18,14 @@ from click.testing import CliRunner, Result
 from own_models import MODELS
 from PIL import Image
 
+from benchmarks.made_up import begin, follow
+from study import api
 from study.cli import main
+from study.journal import StudyHome
+from study.journal.events import EngineChanged, StudyFinished
 from study.launching.driver import StudyInterruptedError
 from study.managing.control import stop_study
+from study.search import Conductor
 
 STUDY = """\
 name: small
@@ -321,6 +326,34 @@ class TestRun:
         assert text.startswith(f"{place / 'home/told/spec.yaml'}: the study has run already")
         assert "training.epochs: 2.0 -> 1.0" in text
         assert made(place) == before
+
+
+class TestOutcome:
+    def test_a_study_of_which_no_trial_completed_fails_with_the_cause(
+        self, told_spec, place, monkeypatch
+    ):
+        home = StudyHome(place / "home", told_spec.name)
+        engine = EngineChanged("e1", "started", "cpu", 1)
+        journal = begin(told_spec, home, [engine])
+        conductor = Conductor(told_spec, journal, dims=64, slots=1)
+        traceback = "Traceback (most recent call last):\nRuntimeError: shapes do not match\n"
+        end = {"state": "failed", "reason": "crashed", "traceback": traceback}
+
+        def crash(request, step):
+            made = {"step": step, "images": 0, "metrics": {}, "seconds": {}, "engine": "e1"}
+            return {**made, "end": end}
+
+        follow(conductor, crash)
+        conductor.note(StudyFinished())
+        journal.close()
+        report = api.report(told_spec.name)
+        monkeypatch.setattr("study.launching.driver.run", lambda spec, options: report)
+        result = study("resume", told_spec.name)
+        assert result.exit_code == 1
+        assert _said(result)[-1] == (
+            "error: no trial of told completed; random.search.r0.0000 was the first to fail: "
+            "crashed: RuntimeError: shapes do not match"
+        )
 
 
 class TestFork:

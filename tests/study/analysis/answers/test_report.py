@@ -362,3 +362,16 @@ def test_reading_records_needs_neither_ray_nor_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_an_arm_whose_models_ignore_their_latents_is_noted(make_stream: Any) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0])
+    stream.confirm("tpe", {101: 9.0, 102: 9.2}, chosen_from=0)
+    collapsed = [{"active_units": 0.0}, {"active_units": 1.0}]
+    stream.confirm("sigma", {101: 9.4, 102: 9.5}, closely=collapsed)
+    found = [note for note in build_report(build_tables(stream.entries)).notes if "latents" in note]
+    assert found == [
+        "sigma: 0.5 latents in use on average over its confirm runs: models without one ignore "
+        "their latents (posterior collapse)."
+    ]
