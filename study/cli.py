@@ -282,7 +282,8 @@ def report(
     from study.analysis import render, several_summary, summary
 
     if len(names) == 1:
-        reports, joint = [api.report(names[0], home=home, target=target, price=price)], None
+        made = _shown(lambda: api.report(names[0], home=home, target=target, price=price))
+        reports, joint = [made], None
     else:
         reports, joint = api.compare(names, home=home, target=target, price=price)
     if form == "json" and joint is None:
@@ -379,6 +380,18 @@ def _warn(spec: StudySpec) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
+def _shown(make: Callable[[], Report]) -> Report:
+    """The report that ``make`` returns; one that could not be saved is printed at least."""
+    from study.analysis import render
+    from study.managing.report import ReportNotSavedError
+
+    try:
+        return make()
+    except ReportNotSavedError as error:
+        render(error.report, sys.stdout)
+        raise
+
+
 def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | None = None) -> None:
     """Run a study with ``verb``, and print its report or how to resume it.
 
@@ -392,7 +405,7 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
 
     at = f" --home {shlex.quote(str(home))}" if home else ""
     try:
-        found = verb()
+        found = _shown(verb)
     except (StudyInterruptedError, KeyboardInterrupt):
         again = shlex.join(["study", *(word for word in sys.argv[1:] if word != TAKE_OVER)])
         if forked is not None and begun(forked):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.analysis import write_records
+from study.analysis import build_tables, write_records
 from study.journal import StudyHome, read_entries
 
 GUIDE = Path(__file__).parents[2] / "docs" / "own_question.md"
@@ -19,7 +19,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "own_question.md"
 def answer(told: StudyHome, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """What the guide's script prints of the made-up study, as words a line."""
     home = tmp_path_factory.mktemp("tables")
-    write_records(read_entries(told.path), home)
+    write_records(build_tables(read_entries(told.path)), home)
     (script,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", script, str(home)], capture_output=True, text=True, check=False

@@ -84,13 +84,15 @@ _TRIAL_FIELDS = (
 )
 
 
-def write_records(entries: Iterable[Entry], home: Path) -> dict[str, pa.Table]:
-    """Write both tables of the study in ``home`` and return them."""
-    tables = build_tables(entries)
+def write_records(tables: Mapping[str, pa.Table], home: Path) -> None:
+    """Write both tables of the study in ``home``.
+
+    Raises:
+        OSError: one cannot be written.
+    """
     for name, file in TABLE_FILES.items():
         with atomic_write(home / file) as out:
             pq.write_table(tables[name], out, compression="zstd")
-    return tables
 
 
 def load(home: Path) -> dict[str, pa.Table]:

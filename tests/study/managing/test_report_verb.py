@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from study.api import frozen_spec
@@ -27,3 +29,27 @@ def test_a_picture_that_cannot_be_written_is_said_on_the_page_and_all_else_is_th
     tables = {path.stem for path in home.figures.glob("*.csv")}
     assert tables - pictures == {"search"}
     assert len(pictures) > 3
+
+
+def test_a_report_that_cannot_be_saved_is_printed_and_the_study_is_as_it_was(
+    told: StudyHome, tmp_path: Path
+) -> None:
+    home = StudyHome(tmp_path / "studies", told.name)
+    shutil.copytree(told.path, home.path)
+    before = {file: file.read_bytes() for file in home.path.rglob("*") if file.is_file()}
+    command = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); {REPORT}"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "report", told.name, "--home", str(home.studies)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "calibrated -ELBO (nats per image, lower is better) on test" in done.stdout
+    assert f"error: {home.path}: the report could not be saved: File too large" in done.stderr
+    assert "`study report told` then saves it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {f: f.read_bytes() for f in home.path.rglob("*") if f.is_file()} == before
+
+
+REPORT = "from study.cli import main; main()"

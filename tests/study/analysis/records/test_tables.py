@@ -79,8 +79,9 @@ def test_files_are_the_same_to_the_last_byte(whole: Any, tmp_path: Path) -> None
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     second.mkdir()
-    tables = write_records(whole.entries, first)
-    write_records(iter(whole.entries), second)
+    tables = build_tables(whole.entries)
+    write_records(tables, first)
+    write_records(build_tables(iter(whole.entries)), second)
     for file in ("records.parquet", "trials.parquet"):
         assert (first / file).read_bytes() == (second / file).read_bytes()
     assert sorted(path.name for path in first.iterdir()) == ["records.parquet", "trials.parquet"]

@@ -242,7 +242,7 @@ def test_parquet_has_a_column_for_every_final_metric(measured: Any, tmp_path: An
     seconds = {"training": 1.0, "evaluation": 0.25, "second_stage": 8.5}
     measured.emit(Reported(stage, 1, 500, {"validation/frechet": 2.0}, seconds, "e1.0"))
     measured.stop_engine(training=14.0, evaluation=7.0, second_stage=8.5)
-    write_records(measured.entries, tmp_path)
+    write_records(build_tables(measured.entries), tmp_path)
     trials = load(tmp_path)["trials"]
     assert pc.sum(trials["second_stage_seconds"]).as_py() == 8.5
     (row,) = [row for row in trials.to_pylist() if row["trial"] == stage]
