@@ -206,7 +206,7 @@ class Search(Phase):
         seed = derive(0, "sampler", self.spec.name, self.arm, self.replicate)
         if SAMPLERS[self.search.sampler.name].seed_per == "trial":
             seed = derive(seed, number)
-        return make_sampler(self.search.sampler, seed)
+        return make_sampler(self.search.sampler, seed, self._distributions)
 
     def repeat(self, params: dict[str, Any]) -> optuna.Trial:
         """Nothing is drawn: the sampler is one that leaves given values alone."""

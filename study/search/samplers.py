@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, QMCSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -67,11 +67,46 @@ class StudyStorage(JournalStorage):
         return [trial for trial in newest if trial.state is TrialState.WAITING]
 
 
-def make_sampler(spec: SamplerSpec, seed: int) -> BaseSampler:
-    """The sampler; what it draws depends on ``seed`` and the storage alone."""
+class WholeSpaceQMCSampler(QMCSampler):
+    """Optuna's quasi-random points, all of them of one sequence.
+
+    Optuna learns the space from a study's first trial, which it draws at random. Scrambled unless
+    told otherwise: without, ``seed`` changes nothing and the first point is every range's low end.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, BaseDistribution],
+        *,
+        seed: int,
+        qmc_type: str = "sobol",
+        scramble: bool = True,
+    ) -> None:
+        super().__init__(
+            qmc_type=qmc_type,
+            scramble=scramble,
+            seed=seed,
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=False,
+        )
+        self._space = dict(space)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The whole space, from the first trial on."""
+        return self._space
+
+
+def make_sampler(
+    spec: SamplerSpec, seed: int, space: Mapping[str, BaseDistribution]
+) -> BaseSampler:
+    """The sampler of ``space``; what it draws depends on ``seed`` and the storage alone."""
+    row = SAMPLERS[spec.name]
+    given = {"space": space} if row.whole_space else {}
     with warnings.catch_warnings():  # some warn that they are experimental, each time
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler: BaseSampler = _made(SAMPLERS[spec.name], {**spec.extras, "seed": seed % 2**32})
+        sampler: BaseSampler = _made(row, {**given, **spec.extras, "seed": seed % 2**32})
     return sampler
 
 

@@ -37,6 +37,12 @@ def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> StudySpec:
         what = "1 is one image, which then chooses every winner, or all of them as a share"
         remedy = "give a share below 1, e.g. 0.1, or 2 images or more"
         raise source.error(("data", "validation"), what, remedy)
+    for name, arm in spec.arms.items():
+        search = arm.search
+        if search and search.replicates > 1 and search.sampler.extras.get("scramble") is False:
+            what = f"without scrambling all {search.replicates} replicates search the same points"
+            key = ("arms", name, "search", "sampler", "scramble")
+            raise source.error(key, what, "leave scramble out, or set replicates: 1")
     check_names(spec, source)
     return spec
 

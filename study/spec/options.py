@@ -52,7 +52,7 @@ class Row:
     """What samplers and pruners have in common.
 
     Attributes:
-        factory: Optuna's class, as an import path.
+        factory: Optuna's class, or ours of one of Optuna's, as an import path.
         options: What a spec may give it.
         needed: Options of which a spec must give one at least.
         arguments: What it is constructed with beside its options.
@@ -76,6 +76,7 @@ class Sampler(Row):
         seed_per: ``replicate`` where its points form one set, which another seed for each trial
             would make uneven.
         choices: Whether it draws from lists too.
+        whole_space: Whether it is constructed with the space, as ``space``.
         grid: Whether its trials are the points of a grid, in order, rather than drawn.
     """
 
@@ -84,6 +85,7 @@ class Sampler(Row):
     population: Callable[[int, Given], int] | None = None
     seed_per: Literal["trial", "replicate"] = "trial"
     choices: bool = True
+    whole_space: bool = False
     grid: bool = False
 
 
@@ -112,11 +114,10 @@ SAMPLERS: Mapping[str, Sampler] = {
     # Its sampler only has to leave given values alone.
     "grid": Sampler("optuna.samplers:RandomSampler", grid=True),
     "qmc": Sampler(
-        "optuna.samplers:QMCSampler",
+        "study.search.samplers:WholeSpaceQMCSampler",
         options={"qmc_type": QMC_TYPE, "scramble": FLAG},
-        arguments={"warn_asynchronous_seeding": False, **_QUIET},
         seed_per="replicate",
-        choices=False,
+        whole_space=True,
     ),
     "tpe": Sampler(
         "optuna.samplers:TPESampler",

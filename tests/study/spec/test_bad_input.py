@@ -80,6 +80,16 @@ class TestNumbers:
         file.write_text(FILE.replace("data: digits", "data: {name: digits, validation: 2}"))
         assert load_spec(file).data.validation == 2
 
+    def test_unscrambled_replicates_are_one_search_repeated(self, refused, tmp_path):
+        search = "trials: 8\n      sampler: {name: qmc, scramble: false}\n"
+        plain = FILE.replace("trials: 8\n", search)
+        error = refused(plain + "      replicates: 2\n")
+        assert "all 2 replicates search the same points" in error.what
+        assert "scramble" in error.remedy
+        file = tmp_path / "once.yaml"
+        file.write_text(plain)
+        assert load_spec(file).arms["random"].search.replicates == 1
+
     @pytest.mark.parametrize("beta", ["1e-50", "1e50"])
     def test_a_beta_that_float32_cannot_hold(self, refused, beta):
         error = refused(FILE.replace("low: 1e-3", f"low: {beta}").replace("10, log", "1e60, log"))
@@ -382,7 +392,6 @@ WIDTH = {"low": 16, "high": 64}
             *({"beta": BETA, "model.width": WIDTH}, {"sampler": "cmaes", "batch": 4}),
             *("batch", "one population of 6", "popsize"),
         ),
-        ({"beta": [0.1, 1]}, {"sampler": "qmc"}, "space.beta", "ranges only", "give a range"),
         ({"beta": BETA}, {"pruner": "medium"}, "pruner.name", "unknown pruner", "'median'"),
         ({"beta": BETA}, {"pruner": "wilcoxon"}, "pruner.name", "unknown pruner", "known"),
         ({"beta": BETA}, {"pruner": "patient"}, "pruner", "needs patience", "patience"),
