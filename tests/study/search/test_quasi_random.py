@@ -1,4 +1,4 @@
-"""QMC searches: each replicate even by itself (Sobol's net property), none the repeat of another."""
+"""QMC searches: each replicate even by itself (a net), none the repeat of another."""
 
 from __future__ import annotations
 
