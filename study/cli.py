@@ -359,6 +359,7 @@ def prepare_data(
     found = prepare(spec.data.settings, studies_home(home) / "data", data_root)
     for split, path in found.files.items():
         click.echo(f"{found.name} {split}: {found.counts[split]:,} images in {path}")
+    click.echo(found.source)
 
 
 @main.command()

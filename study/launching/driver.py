@@ -95,6 +95,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
         check_images(spec, data)
+        print(f"data: {data}", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:

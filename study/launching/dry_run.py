@@ -13,7 +13,7 @@ from study.engine.timing import time_widths
 from study.formatting import duration, size
 from study.scheduling.sizing import best_width, widths_to_try
 from study.spec import SpecError, StudySpec, check_images, training_steps
-from vae_core.data import Dataset, prepare
+from vae_core.data import Dataset, PreparedData, prepare
 from vae_core.geometry import ImageShape
 from vae_core.models import build
 
@@ -39,6 +39,7 @@ class Estimate:
     """What a study would run, need and take."""
 
     spec: StudySpec
+    data: PreparedData
     arms: list[ArmPlan]
     device: str
     engines: int
@@ -59,6 +60,7 @@ class Estimate:
             for arm in self.arms
         ]
         lines += [
+            f"data: {self.data}",
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
@@ -116,6 +118,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     }[spec.checkpoints.keep]
     return Estimate(
         spec=spec,
+        data=data,
         arms=arms,
         device=device,
         engines=engines,

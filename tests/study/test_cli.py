@@ -546,6 +546,7 @@ class TestLooking:
         result = study("data", "prepare", "study.yaml")
         assert result.exit_code == 0
         assert result.stdout.startswith("digits train: 1,500 images in ")
+        assert result.stdout.splitlines()[-1].startswith("scikit-learn digits, ")
         assert "  digits train: 1,500 images, " in study("data", "list").stdout
 
     def test_version_and_help(self):

@@ -34,6 +34,11 @@ class PreparedData:
     counts: dict[str, int]
     source: str
 
+    def __str__(self) -> str:
+        """How many images of which shape, and where they come from."""
+        train, test = (f"{self.counts[split]:,} {split}" for split in SPLITS)
+        return f"{train} and {test} images of {ImageShape(*self.shape)}: {self.source}"
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-able values."""
         return {**asdict(self), "shape": list(self.shape)}

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vae_core.data.source import Chunk, Pixels
 from vae_core.errors import DataError
@@ -19,8 +19,9 @@ from vae_core.geometry import ImageShape
 T = TypeVar("T")
 CHUNK = 1024  # images held in memory at once
 _TASK = 64  # images a thread decodes at a time: small ones cost less than the hand-over
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _GREY = ("1", "L", "LA")
-_COLOUR = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+BACKGROUNDS = ("white", "black")
 
 
 def decode(
@@ -29,30 +30,69 @@ def decode(
     *,
     crop: Callable[[int, int], tuple[int, int, int, int]] | None = None,
     resize: int | None = None,
+    channels: int | None = None,
+    background: str | None = None,
 ) -> Pixels:
-    """Decode one image file to uint8 [C, H, W]: C is 1 for greyscale files, else 3 (RGB).
+    """Decode one image file to uint8 [C, H, W], turned upright as its EXIF data say.
 
-    ``crop`` gives the box (left, top, right, bottom) for a (width, height); ``resize`` makes the
-    result resize x resize (bilinear over the area a pixel covers). Transparency is dropped.
+    C is ``channels``: 1 (greyscale) or 3 (RGB); None: as in the file. ``crop`` gives the box (left,
+    top, right, bottom) for a (width, height); ``resize`` makes the result resize x resize
+    (bilinear over the area a pixel covers). Transparency is laid over ``background``.
 
     Raises:
-        DataError: the file at ``where`` is not an image of 8 bits a channel, or is damaged.
+        DataError: the file at ``where`` is not one image of 8 bits a channel, or is damaged, or is
+            transparent somewhere and there is no background.
     """
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            if image.mode not in _GREY + _COLOUR:
-                raise ValueError(f"pixels of mode {image.mode}, not 8 bits a channel")
-            picture = image.convert("L" if image.mode in _GREY else "RGB")
+            _check_kind(image)
+            grey = image.mode in _GREY
+            picture = ImageOps.exif_transpose(image)
     except Exception as error:  # damaged bytes may raise anything
         raise DataError(
             f"not a readable image: {error}", where=where, remedy="replace or remove it"
         ) from error
+    if picture.has_transparency_data:
+        picture = _over(picture.convert("RGBA"), background, where)
+    picture = picture.convert("L" if (grey if channels is None else channels == 1) else "RGB")
     if crop is not None:
         picture = picture.crop(crop(*picture.size))
     if resize is not None:
         picture = picture.resize((resize, resize), Image.Resampling.BILINEAR)
     array = np.asarray(picture, np.uint8)
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _check_kind(image: Image.Image) -> None:
+    """Refuse what would be read with a loss.
+
+    Pillow opens 16-bit colour as 8-bit RGB, so its mode does not tell; the raw pixels' layout does.
+    """
+    if image.mode not in _MODES:
+        raise ValueError(f"pixels of mode {image.mode}, not 8 bits a channel")
+    if any(_deep(tile) for tile in getattr(image, "tile", [])):
+        raise ValueError("16 bits a channel, not 8")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with previews after the picture
+        raise ValueError(f"{frames} images in one file")
+
+
+def _deep(tile: Any) -> bool:
+    codec, _, _, args = tile
+    return ";16" in str(args) or (codec == "ppm" and args[1] > 255)
+
+
+def _over(picture: Image.Image, background: str | None, where: str) -> Image.Image:
+    """An RGBA ``picture`` laid over ``background``."""
+    if picture.getchannel("A").getextrema()[0] == 255:
+        return picture
+    if background is None:
+        raise DataError(
+            "transparent in places, and what shows through is for you to say",
+            where=where,
+            remedy=f"set data.background to {' or '.join(BACKGROUNDS)}",
+        )
+    return Image.alpha_composite(Image.new("RGBA", picture.size, background), picture)
 
 
 def centre_square(width: int, height: int) -> tuple[int, int, int, int]:
@@ -86,10 +126,11 @@ def decoded(
             shape = shape or images[0].shape
             for (item, _), image in zip(block, images, strict=True):
                 if image.shape != shape:
+                    mixed = image.shape[1:] == shape[1:]
                     raise DataError(
                         f"its shape is {ImageShape(*image.shape)}, the first image's "
                         f"{ImageShape(*shape)}",
                         where=where(item),
-                        remedy=remedy,
+                        remedy="set data.channels to 1 (grey) or 3 (RGB)" if mixed else remedy,
                     )
             yield np.stack(images), np.array([label for _, label in block], np.int64)

@@ -49,6 +49,10 @@ def test_trials_and_images_of_every_arm(planned):
     ]
 
 
+def test_what_the_images_were_taken_from_is_said(planned):
+    assert "\ndata: 1,500 train and 297 test images of 1x8x8: scikit-learn" in str(planned())
+
+
 def test_memory_disk_and_time(planned):
     found = planned()
     model = build(SPEC["model"], ImageShape(1, 8, 8))

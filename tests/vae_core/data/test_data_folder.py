@@ -53,14 +53,140 @@ def test_colour_images_are_stored_channels_first(images, picture, store):
     np.testing.assert_array_equal(pixels(data, "train")[0], made[0].transpose(2, 0, 1).ravel())
 
 
-def test_palettes_and_transparency_become_rgb(images, picture, store):
-    made = picture(images / "train" / "1.png", mode="RGBA")
+def test_palettes_and_opaque_alpha_become_rgb(images, picture, store):
+    made = picture(images / "train" / "1.png", mode="RGB")
+    opaque = np.dstack([made, np.full(made.shape[:2], 255, np.uint8)])
+    Image.fromarray(opaque).save(images / "train" / "1.png")
     Image.new("P", (6, 6)).save(images / "train" / "2.png")
     picture(images / "test" / "1.png", mode="RGB")
     data = prepared(images, store)
+    np.testing.assert_array_equal(pixels(data, "train")[0], made.transpose(2, 0, 1).ravel())
+
+
+def ink(path, mode):
+    """A black triangle on transparency, whose colours are black everywhere."""
+    alpha = np.tril(np.full((6, 6), 255, np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if mode == "P":
+        Image.fromarray(alpha // 255, "P").save(path, transparency=0)
+    else:
+        Image.fromarray(np.dstack([0 * alpha] * (len(mode) - 1) + [alpha]), mode).save(path)
+    return 255 - alpha
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_laid_over_the_background_that_is_given(images, picture, store, mode):
+    drawn = ink(images / "train" / "1.png", mode)
+    other = "L" if mode == "LA" else "RGB"
+    picture(images / "train" / "2.png", mode=other)
+    picture(images / "test" / "1.png", mode=other)
+    with pytest.raises(DataError, match="transparent in places") as error:
+        prepared(images, store)
+    assert error.value.where == str(images / "train" / "1.png")
+    assert "data.background" in error.value.remedy
+    white, black = (prepared(images, store, background=b) for b in ("white", "black"))
+    channels = 1 if mode == "LA" else 3
+    np.testing.assert_array_equal(pixels(white, "train")[0], np.tile(drawn.ravel(), channels))
+    assert not pixels(black, "train")[0].any()
+    assert "over white" in white.source
+
+
+def test_pictures_are_turned_upright(images, picture, store):
+    picture(images / "test" / "1.png", 4, 5)
+    upright = picture(images / "train" / "1.png", 4, 5)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(np.rot90(upright)).save(images / "train" / "1.png", exif=exif)
+    np.testing.assert_array_equal(pixels(prepared(images, store), "train")[0], upright.ravel())
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(1, "L"), (3, "RGB")])
+def test_grey_and_colour_become_one_kind(images, picture, store, channels, kind):
+    for split in ("train", "test"):
+        grey = picture(images / split / "1.png")
+        colour = picture(images / split / "2.png", mode="RGB")
+    with pytest.raises(DataError, match="its shape is") as error:
+        prepared(images, store)
+    assert "data.channels to 1" in error.value.remedy
+    data = prepared(images, store, channels=channels)
+    wanted = [np.asarray(Image.fromarray(made).convert(kind)) for made in (grey, colour)]
+    wanted = [made[..., None] if made.ndim == 2 else made for made in wanted]
     np.testing.assert_array_equal(
-        pixels(data, "train")[0], made[..., :3].transpose(2, 0, 1).ravel()
+        pixels(data, "train"), [made.transpose(2, 0, 1).ravel() for made in wanted]
     )
+
+
+@pytest.mark.parametrize("setting", [{"channels": 2}, {"channels": True}, {"background": "grey"}])
+def test_a_setting_that_is_none_is_refused(images, store, setting):
+    (key,) = setting
+    with pytest.raises(DataError, match=f"{key} is"):
+        prepared(images, store, **setting)
+
+
+def test_images_that_are_all_the_same_are_refused(images, picture, store):
+    for name in ("train/1.png", "train/2.png", "test/3.png"):
+        path = images / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4)).save(path)
+    with pytest.raises(DataError, match="all 2 images are the same"):
+        prepared(images, store)
+    assert not list(store.glob("*.arrow"))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("training", "testing"), ("train_set", "TestSet"), ("train", "val")],
+)
+def test_splits_are_known_by_any_usual_name(images, picture, store, train, test):
+    made = [picture(images / train / "a" / f"{i}.png").ravel() for i in range(3)]
+    held = picture(images / test / "a" / "9.png").ravel()
+    data = prepared(images, store)
+    np.testing.assert_array_equal(pixels(data, "train"), made)
+    np.testing.assert_array_equal(pixels(data, "test"), [held])
+    assert f"train from {train}/" in data.source or train == "train"
+    assert f"test from {test}/" in data.source
+
+
+def test_what_is_left_out_is_said(images, picture, store):
+    for name in ("train/a/1.png", "test/a/2.png", "val/a/3.png", "more/4.png"):
+        picture(images / name)
+    (images / "train" / "a" / "5.heic").write_bytes(b"")
+    picture(images / "train" / ".hidden" / "6.png")
+    data = prepared(images, store)
+    assert data.counts == {"train": 1, "test": 1}
+    assert "left out: 1 (.heic), 2 (images outside them)" in data.source
+
+
+@pytest.mark.parametrize("name", ["test2", "train-clean", "Val_1"])
+def test_a_folder_that_may_be_a_split_is_not_taken_for_a_class(images, picture, store, name):
+    for child in ("cats", "dogs", "trainers", name):
+        picture(images / child / "1.png")
+    with pytest.raises(DataError, match="looks like a split") as error:
+        prepared(images, store)
+    assert error.value.what.startswith(f"{name}/")
+    (images / name).rename(images / "valleys")
+    for i in range(20):
+        picture(images / "cats" / f"{i}.png")
+    assert prepared(images, store).counts["test"] == 2
+
+
+def test_two_folders_for_one_split_are_refused(images, picture, store):
+    for child in ("Train", "training", "test"):
+        picture(images / child / "1.png")
+    with pytest.raises(DataError, match=r"training/ beside Train/ looks like a split"):
+        prepared(images, store)
+
+
+def test_links_are_followed_and_hidden_folders_are_not(images, picture, store, tmp_path):
+    for split in ("train", "test"):
+        picture(images / split / "a" / "1.png")
+    elsewhere = [picture(tmp_path / "elsewhere" / f"{i}.png").ravel() for i in range(2)]
+    (images / "train" / "b").symlink_to(tmp_path / "elsewhere")
+    (images / "train" / "a" / "up").symlink_to(images)
+    picture(images / "train" / ".thumbnails" / "1.png")
+    data = prepared(images, store)
+    np.testing.assert_array_equal(pixels(data, "train")[1:], elsewhere)
+    assert read(data.files["train"]).labels.tolist() == [0, 1, 1]
 
 
 def test_more_images_than_a_chunk_keep_their_order(images, store):
@@ -164,7 +290,7 @@ def test_a_missing_folder_is_named(tmp_path, store, name):
     assert not store.exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "deep"])
+@pytest.mark.parametrize("damage", ["truncated", "text", "deep", "deep colour", "frames"])
 def test_an_unreadable_image_is_named(images, picture, store, damage):
     for split in ("train", "test"):
         picture(images / split / "1.png", 40, 40)
@@ -173,8 +299,15 @@ def test_an_unreadable_image_is_named(images, picture, store, damage):
         bad.write_bytes((images / "train" / "1.png").read_bytes()[:700])
     elif damage == "text":
         bad.write_text("an image? no")
-    else:
+    elif damage == "deep":
         Image.fromarray(np.zeros((40, 40), np.uint16)).save(bad)
+    elif damage == "deep colour":  # Pillow opens it as RGB of 8 bits
+        bad = bad.with_suffix(".ppm")
+        bad.write_bytes(b"P6 40 40 65535\n" + bytes(40 * 40 * 6))
+    else:
+        bad = bad.with_suffix(".tif")
+        first, second = (Image.new("L", (40, 40), shade) for shade in (0, 9))
+        first.save(bad, save_all=True, append_images=[second])
     with pytest.raises(DataError, match="not a readable image") as error:
         prepared(images, store)
     assert error.value.where == str(bad)

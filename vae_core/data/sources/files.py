@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from vae_core.data.decode import BACKGROUNDS, centre_square, decode
+from vae_core.data.source import Pixels
 from vae_core.errors import DataError
 
 #: One image in ten is test where the files have no test split of their own.
@@ -42,18 +45,55 @@ def existing_folder(folder: Path, kind: str) -> Path:
     return folder
 
 
-def checked_resize(resize: int | None, kind: str) -> int | None:
-    """``resize``, if it is a number of pixels or None.
+@dataclass(frozen=True)
+class Conversion:
+    """What is done to each of a user's own image files, from the settings of dataset ``kind``.
+
+    Attributes:
+        resize: Side in pixels that the centred square gets; None: sizes stay.
+        channels: 1 makes all images grey, 3 RGB; None: as they are.
+        background: What transparent images are laid over; None: such images are refused.
 
     Raises:
-        DataError: it is neither.
+        DataError: a setting has a value that it cannot have.
     """
-    if resize is not None and (
-        isinstance(resize, bool) or not isinstance(resize, int) or resize < 1
-    ):
-        raise DataError(
-            f"resize is {resize!r}",
-            where=f"dataset '{kind}'",
-            remedy="give the side in pixels, a whole number above 0",
+
+    kind: str
+    resize: int | None
+    channels: int | None
+    background: str | None
+
+    def __post_init__(self) -> None:
+        for key, value, holds, remedy in (
+            ("resize", self.resize, _is_side, "give the side in pixels, a whole number above 0"),
+            ("channels", self.channels, (1, 3).__contains__, "give 1 (grey) or 3 (RGB)"),
+            ("background", self.background, BACKGROUNDS.__contains__, "give white or black"),
+        ):
+            if value is not None and (isinstance(value, bool) or not holds(value)):
+                raise DataError(
+                    f"{key} is {value!r}", where=f"dataset '{self.kind}'", remedy=remedy
+                )
+
+    def __str__(self) -> str:
+        """Each setting that was given, with a comma before it."""
+        parts = [
+            self.resize and f", centre square at {self.resize}x{self.resize}",
+            self.channels and f", {'grey' if self.channels == 1 else 'RGB'}",
+            self.background and f", over {self.background}",
+        ]
+        return "".join(part for part in parts if part)
+
+    def image(self, data: Path | bytes, where: str) -> Pixels:
+        """The image uint8 [C, H, W] of one file's path or content."""
+        return decode(
+            data,
+            where,
+            crop=centre_square if self.resize else None,
+            resize=self.resize,
+            channels=self.channels,
+            background=self.background,
         )
-    return resize
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and value >= 1

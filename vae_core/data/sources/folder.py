@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vae_core.data.decode import centre_square, decode, decoded
+from vae_core.data.decode import decoded
 from vae_core.data.source import SPLITS, Chunk, DataRoot, Pixels, Source
-from vae_core.data.sources.files import checked_resize, existing_folder, fingerprint, held_out_count
+from vae_core.data.sources.files import Conversion, existing_folder, fingerprint, held_out_count
 from vae_core.data.splits import hold_out
 from vae_core.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+_SPLIT = re.compile(
+    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)(?:[ _.-]*(?:set|data|images?|split))?",
+    re.IGNORECASE,
+)
+_LIKE_A_SPLIT = re.compile(r"(?:train|test|val|valid|validation|dev)[^a-z].*", re.IGNORECASE)
+_ROLES = {"tra": "train", "tes": "test", "val": "validation", "dev": "validation"}
 
 
 class Folder(Source):
     """Every image under ``path``/train and ``path``/test, at any depth, in order of name.
 
-    Without these two folders, every image under ``path``, of which one in ten, chosen by the
-    hash of its number, is test. The first folder below names the class: labels number these
-    names in order. ``resize`` cuts the centred square and makes it resize x resize (bilinear);
-    without it, all images must have one shape.
+    These two may be spelt in any usual way (Training, test_set); where there is no test but a
+    validation folder, that is the test split. Without such folders, every image under ``path``, of
+    which one in ten, chosen by the hash of its number, is test. The first folder below names the
+    class: labels number these names in order. Hidden files and folders are no images; links are
+    followed. ``resize`` cuts the centred square and makes it resize x resize (bilinear);
+    without it, all images must have one shape. ``channels`` 1 makes all images grey, 3 RGB;
+    ``background``, white or black, is what transparent ones are laid over.
     """
 
-    def __init__(self, path: str, resize: int | None = None) -> None:
-        self.path, self.resize = path, checked_resize(resize, "folder")
+    def __init__(
+        self,
+        path: str,
+        resize: int | None = None,
+        channels: int | None = None,
+        background: str | None = None,
+    ) -> None:
+        self.path = path
+        self.conversion = Conversion("folder", resize, channels, background)
 
     def describe(self, root: DataRoot) -> str:
         folder = existing_folder(root.resolve(self.path), "folder")
-        side = f", centre square at {self.resize}x{self.resize}" if self.resize else ""
-        return f"images in {folder}{side} (files {fingerprint(_images(folder), folder)})"
+        files = _files(folder)
+        images = [path for path in files if _is_image(path)]
+        splits = _splits(folder)
+        plain = all(name == path.name for name, path in splits.items())
+        named = [f"{name} from {path.name}/" for name, path in splits.items() if not plain]
+        used = [path for path in images if not splits or _under(path, splits.values())]
+        left = Counter(path.suffix or "no suffix" for path in files if not _is_image(path))
+        left["images outside them"] = len(images) - len(used)
+        missed = [f"{count} ({kind})" for kind, count in sorted(left.items()) if count]
+        return (
+            f"images in {folder}{self.conversion}"
+            + "".join(f", {text}" for text in named)
+            + (f", left out: {', '.join(missed)}" if missed else "")
+            + f" (files {fingerprint(images, folder)})"
+        )
 
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
         folder = existing_folder(root.resolve(self.path), "folder")
@@ -43,34 +75,83 @@ class Folder(Source):
         return decoded(files, self._image, str, remedy="remove it, or set data.resize")
 
     def _image(self, path: Path) -> Pixels:
-        crop = centre_square if self.resize else None
-        return decode(path, str(path), crop=crop, resize=self.resize)
+        return self.conversion.image(path, str(path))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file under ``folder``, in order of name, through links, hidden ones left out."""
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder, followlinks=True):
+        # A leading dot marks a system's own files, such as macOS's copies of the metadata.
+        # A link to a folder above would be walked for ever.
+        real = Path(at).resolve()
+        above = {real, *real.parents}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(at) / name).resolve() not in above
+        ]
+        found += [Path(at) / name for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    # A leading dot marks a system's own files, such as macOS's copies of the metadata.
-    return sorted(p for p in paths if not p.name.startswith("."))
+    return [path for path in _files(folder) if _is_image(path)]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _under(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The folder of each split; empty where ``folder`` has none.
+
+    Raises:
+        DataError: there is one without the other, or a name that does not say which it is.
+    """
+    found: dict[str, Path] = {}
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        match = _SPLIT.fullmatch(child.name)
+        role = _ROLES[match[1].lower()[:3]] if match else None
+        if role in found or (role is None and _LIKE_A_SPLIT.fullmatch(child.name)):
+            other = f" beside {found[role].name}/" if role in found else ""
+            raise DataError(
+                f"{child.name}/{other} looks like a split, and it is not clear which",
+                where=str(folder),
+                remedy="name the two splits train and test, and move the rest elsewhere",
+            )
+        if role is not None:
+            found[role] = child
+    if not found:
+        return {}
+    if "test" not in found and "validation" in found and "train" in found:
+        found["test"] = found["validation"]
+    for name, other in (SPLITS, SPLITS[::-1]):
+        if other not in found:
+            own = found.get(name) or found["validation"]
+            raise DataError(
+                f"there is {own.name}/ but no {other}/",
+                where=str(folder),
+                remedy=f"add {folder / other}, or name {own} itself to have one image in ten "
+                "held out as test",
+            )
+    return {name: found[name] for name in SPLITS}
 
 
 def _labelled(folder: Path, split: str) -> list[tuple[Path, int]]:
     """The files of ``split`` and the number of each one's class."""
-    own = [folder / name for name in SPLITS if (folder / name).is_dir()]
-    if len(own) == 1:
-        other = next(name for name in SPLITS if folder / name not in own)
-        raise DataError(
-            f"there is {own[0].name}/ but no {other}/",
-            where=str(folder),
-            remedy=f"add {folder / other}, or name {own[0]} itself to have one image in ten "
-            "held out as test",
-        )
-    bases = own or [folder]
-    files = [(base, path) for base in bases for path in _images(base)]
-    classes = sorted({_class(base, path) for base, path in files})
+    splits = _splits(folder)
+    bases = splits or {"": folder}
+    files = [(name, base, path) for name, base in bases.items() for path in _images(base)]
+    classes = sorted({_class(base, path) for _, base, path in files})
     number = {name: label for label, name in enumerate(classes)}
-    labelled = [(base, (path, number[_class(base, path)])) for base, path in files]
-    if own:
-        return [item for base, item in labelled if base.name == split]
+    labelled = [(name, (path, number[_class(base, path)])) for name, base, path in files]
+    if splits:
+        return [item for name, item in labelled if name == split]
     rows = hold_out(len(files), min(held_out_count(len(files)), len(files)))[split == "test"]
     return [labelled[row][1] for row in rows]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vae_core.data.decode import CHUNK, centre_square, decode, decoded
+from vae_core.data.decode import CHUNK, decoded
 from vae_core.data.source import Chunk, DataRoot, Pixels, Source
-from vae_core.data.sources.files import checked_resize, existing_folder, fingerprint, held_out_count
+from vae_core.data.sources.files import Conversion, existing_folder, fingerprint, held_out_count
 from vae_core.data.splits import hold_out
 from vae_core.errors import DataError, nearest
 
@@ -28,7 +28,8 @@ class Parquet(Source):
     Without test files, validation-*.parquet is the test split; without these too, one image of
     train in ten, chosen by the hash of its row, is. ``image`` names the column of images, which
     is found by its type if there is only one; ``label`` names a column of integers ("label", if
-    it is there), without one all labels are 0. ``resize`` as in :class:`Folder`.
+    it is there), without one all labels are 0. ``resize``, ``channels`` and ``background`` as in
+    :class:`Folder`.
     """
 
     def __init__(
@@ -37,15 +38,16 @@ class Parquet(Source):
         image: str | None = None,
         label: str | None = None,
         resize: int | None = None,
+        channels: int | None = None,
+        background: str | None = None,
     ) -> None:
         self.path, self.image, self.label = path, image, label
-        self.resize = checked_resize(resize, "parquet")
+        self.conversion = Conversion("parquet", resize, channels, background)
 
     def describe(self, root: DataRoot) -> str:
         folder = existing_folder(root.resolve(self.path), "parquet")
-        side = f", centre square at {self.resize}x{self.resize}" if self.resize else ""
         files = sorted(folder.glob("*.parquet"))
-        return f"Parquet images in {folder}{side} (files {fingerprint(files, folder)})"
+        return f"Parquet images in {folder}{self.conversion} (files {fingerprint(files, folder)})"
 
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
         folder = existing_folder(root.resolve(self.path), "parquet")
@@ -72,8 +74,7 @@ class Parquet(Source):
                 where=row.where,
                 remedy="write the dataset with its images embedded (struct field 'bytes')",
             )
-        crop = centre_square if self.resize else None
-        return decode(row.data, row.where, crop=crop, resize=self.resize)
+        return self.conversion.image(row.data, row.where)
 
     def _rows(self, files: list[Path]) -> Iterator[tuple[_Row, int]]:
         for path in files:
