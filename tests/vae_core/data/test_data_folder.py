@@ -163,7 +163,7 @@ def test_a_folder_that_may_be_a_split_is_not_taken_for_a_class(images, picture, 
         picture(images / child / "1.png")
     with pytest.raises(DataError, match="looks like a split") as error:
         prepared(images, store)
-    assert error.value.what.startswith(f"{name}/")
+    assert error.value.what.startswith(f"{name} ")
     (images / name).rename(images / "valleys")
     for i in range(20):
         picture(images / "cats" / f"{i}.png")
@@ -173,7 +173,7 @@ def test_a_folder_that_may_be_a_split_is_not_taken_for_a_class(images, picture, 
 def test_two_folders_for_one_split_are_refused(images, picture, store):
     for child in ("Train", "training", "test"):
         picture(images / child / "1.png")
-    with pytest.raises(DataError, match=r"training/ beside Train/ looks like a split"):
+    with pytest.raises(DataError, match="training beside Train looks like a split"):
         prepared(images, store)
 
 

@@ -100,6 +100,91 @@ def test_labels_that_are_missing_are_0_and_those_that_are_null_minus_1(folder, s
     assert read(data.files["test"]).labels.tolist() == [3, -1]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), None])
+@pytest.mark.parametrize("name", ["label", "labels", "class"])
+def test_labels_that_are_text_are_numbered_over_both_splits(folder, store, kind, name):
+    words = {"train": ["dog", "bird"], "test": ["cat", None]}
+    for split, start in (("train", 0), ("test", 2)):
+        images = pa.array([cell(start), cell(start + 1)], IMAGE)
+        labels = pa.array(words[split], kind or pa.string())
+        labels = labels if kind else labels.dictionary_encode()
+        write(folder / f"{split}-0.parquet", (), picture=images, **{name: labels})
+    data = prepared(folder, store)
+    assert read(data.files["train"]).labels.tolist() == [2, 0]
+    assert read(data.files["test"]).labels.tolist() == [1, -1]
+
+
+def test_labels_that_are_no_classes_are_refused(folder, store):
+    images = pa.array([cell(i) for i in range(2)], IMAGE)
+    for split in ("train", "test"):
+        write(folder / f"{split}-0.parquet", (), picture=images, label=[0.5, 1.5], kind=[1, 0])
+    with pytest.raises(DataError, match=r"column 'label' are double\n.*data.label"):
+        prepared(folder, store)
+    assert read(prepared(folder, store, label="kind").files["train"]).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary_view(),
+        pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())]),
+    ],
+)
+def test_images_of_every_binary_type_are_read(folder, store, kind):
+    for split, rows in (("train", range(3)), ("test", range(3, 5))):
+        images = [cell(i) if pa.types.is_struct(kind) else cell(i)["bytes"] for i in rows]
+        columns = {"pixels": pa.array(images, kind), "label": list(rows)}
+        write(folder / f"{split}-0.parquet", (), **columns)
+    check(prepared(folder, store), "train", range(3))
+
+
+def test_an_image_that_is_null_is_named(folder, store):
+    images = pa.array([cell(0), None], IMAGE)
+    for split in ("train", "test"):
+        write(folder / f"{split}-0.parquet", (), img=images)
+    with pytest.raises(DataError, match="the image is null") as error:
+        prepared(folder, store)
+    assert error.value.where == f"{folder / 'train-0.parquet'}, row 1"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train/0000.parquet", "test/0000.parquet"),
+        ("train.parquet", "valid-00000-of-00001.parquet"),
+        ("Train_0001.parquet", "dev.parquet"),
+        ("train-00000-of-00001-a09b74b3ef9c3b56.parquet", "validation-0.parquet"),
+    ],
+)
+def test_splits_are_known_by_any_usual_name(folder, store, train, test):
+    (folder / train).parent.mkdir(parents=True, exist_ok=True)
+    write(folder / train, range(10))
+    write(folder / test, range(30, 34))
+    data = prepared(folder, store)
+    check(data, "train", range(10))
+    check(data, "test", range(30, 34))
+
+
+def test_files_of_no_split_are_all_train(folder, store):
+    write(folder / "0000.parquet", range(15))
+    write(folder / "0001.parquet", range(15, 40))
+    kept, held = hold_out(40, 4)
+    data = prepared(folder, store)
+    check(data, "train", kept)
+    check(data, "test", held)
+
+
+@pytest.mark.parametrize("name", ["test2-0.parquet", "extra.parquet", "0000.parquet"])
+def test_a_file_that_may_be_of_either_split_is_refused(folder, store, name):
+    write(folder / "train-0.parquet", range(10))
+    write(folder / name, range(10, 20))
+    with pytest.raises(DataError, match="looks like a split") as error:
+        prepared(folder, store)
+    assert error.value.what.startswith(name)
+
+
 def test_resize_applies(folder, store):
     write(folder / "train-0.parquet", range(12))
     assert prepared(folder, store, resize=2).shape == (3, 2, 2)

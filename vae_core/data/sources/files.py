@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,13 @@ from vae_core.errors import DataError
 
 #: One image in ten is test where the files have no test split of their own.
 TEST_SHARE = 0.1
+
+_SPLIT = re.compile(
+    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)(?:[ _.-]*(?:set|data|images?|split))?",
+    re.IGNORECASE,
+)
+_LIKE_A_SPLIT = re.compile(r"(?:train|test|val|valid|validation|dev)[^a-z].*", re.IGNORECASE)
+_ROLES = {"tra": "train", "tes": "test", "val": "validation", "dev": "validation"}
 
 
 def fingerprint(files: Iterable[Path], folder: Path) -> str:
@@ -28,6 +36,31 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
 def held_out_count(n: int) -> int:
     """How many of ``n`` images without a test split of their own are held out as test."""
     return max(1, round(n * TEST_SHARE))
+
+
+def split_of(name: str, path: Path) -> str | None:
+    """The split that ``name``, of the file or folder ``path``, stands for in any usual spelling.
+
+    Returns:
+        ``train``, ``test`` or ``validation``; None: the name is no split's.
+
+    Raises:
+        DataError: it may be a split's, and is none that is known.
+    """
+    if match := _SPLIT.fullmatch(name):
+        return _ROLES[match[1].lower()[:3]]
+    if _LIKE_A_SPLIT.fullmatch(name):
+        raise unclear_split(path)
+    return None
+
+
+def unclear_split(path: Path, beside: str = "") -> DataError:
+    """The error of a file or folder of which it is not clear to which split it belongs."""
+    return DataError(
+        f"{path.name}{beside} looks like a split, and it is not clear which",
+        where=str(path.parent),
+        remedy="name the two splits train and test, and move the rest elsewhere",
+    )
 
 
 def existing_folder(folder: Path, kind: str) -> Path:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vae_core.data.decode import decoded
 from vae_core.data.source import SPLITS, Chunk, DataRoot, Pixels, Source
-from vae_core.data.sources.files import Conversion, existing_folder, fingerprint, held_out_count
+from vae_core.data.sources.files import (
+    Conversion,
+    existing_folder,
+    fingerprint,
+    held_out_count,
+    split_of,
+    unclear_split,
+)
 from vae_core.data.splits import hold_out
 from vae_core.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-_SPLIT = re.compile(
-    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)(?:[ _.-]*(?:set|data|images?|split))?",
-    re.IGNORECASE,
-)
-_LIKE_A_SPLIT = re.compile(r"(?:train|test|val|valid|validation|dev)[^a-z].*", re.IGNORECASE)
-_ROLES = {"tra": "train", "tes": "test", "val": "validation", "dev": "validation"}
 
 
 class Folder(Source):
@@ -115,15 +115,9 @@ def _splits(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        match = _SPLIT.fullmatch(child.name)
-        role = _ROLES[match[1].lower()[:3]] if match else None
-        if role in found or (role is None and _LIKE_A_SPLIT.fullmatch(child.name)):
-            other = f" beside {found[role].name}/" if role in found else ""
-            raise DataError(
-                f"{child.name}/{other} looks like a split, and it is not clear which",
-                where=str(folder),
-                remedy="name the two splits train and test, and move the rest elsewhere",
-            )
+        role = split_of(child.name, child)
+        if role in found:
+            raise unclear_split(child, f" beside {found[role].name}")
         if role is not None:
             found[role] = child
     if not found:
