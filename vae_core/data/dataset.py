@@ -19,6 +19,8 @@ from vae_core.data.splits import Rows, hold_out
 from vae_core.errors import DataError
 from vae_core.geometry import ImageShape
 
+_ROWS = 1024  # images compared at a time
+
 
 @dataclass(frozen=True)
 class PreparedData:
@@ -67,8 +69,8 @@ def prepare(
 
     Raises:
         ContractError: an unknown source or setting, or a source that breaks its contract.
-        DataError: the files are missing, damaged or not what they should be, or the store
-            cannot be written. No partial files remain.
+        DataError: the files are missing, damaged or not what they should be, all images of a
+            split are the same, or the store cannot be written. No partial files remain.
     """
     source = build_source(settings)
     name = str(settings["name"])
@@ -200,6 +202,12 @@ def _make(
                 request=request,
                 expected=source.sha256.get(split),
             )
+            if headers[split].count > 1 and _alike(arrow.read(path, verify=False).pixels):
+                raise DataError(
+                    f"all {headers[split].count:,} {split} images are the same",
+                    where=description,
+                    remedy="look at the files: nothing can be learned from one picture",
+                )
         if headers["train"].shape != headers["test"].shape:
             raise DataError(
                 f"test images of shape {ImageShape(*headers['test'].shape)} beside train images "
@@ -212,6 +220,12 @@ def _make(
             files[split].unlink()
         raise
     return headers
+
+
+def _alike(pixels: Pixels) -> bool:
+    """Whether all rows are equal; other ones are found in the first few as a rule."""
+    starts = range(0, len(pixels), _ROWS)
+    return all(bool((pixels[i : i + _ROWS] == pixels[0]).all()) for i in starts)
 
 
 def open_split(prepared: PreparedData, split: str, *, verify: bool = True) -> arrow.Stored:

@@ -67,14 +67,11 @@ def write(
 
     Raises:
         ContractError: the chunks are not what a source yields, or hold no image.
-        DataError: all images are the same, the content's SHA-256 is not ``expected``, or the disk
-            cannot be written.
+        DataError: the content's SHA-256 is not ``expected``, or the disk cannot be written.
     """
     where = f"dataset '{name}', {split} split"
     shape: ImageShape | None = None
     labels: list[Labels] = []
-    first: Pixels | None = None
-    alike = True
     content = hashlib.sha256()
     with disk(path.parent):
         raw = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (closed by the next line)
@@ -82,8 +79,6 @@ def write(
         for chunk in chunks:
             shape = _checked(chunk, shape, where)
             images, chunk_labels = chunk
-            first = images[:1].copy() if first is None else first
-            alike = alike and bool((images == first).all())
             flat = np.ascontiguousarray(images).reshape(-1)
             content.update(flat.data)
             labels.append(chunk_labels.astype("<i8"))
@@ -100,12 +95,6 @@ def write(
                 f"wrong checksum: the images' SHA-256 is {header.sha256}, not {expected}",
                 where=f"{where} ({source})",
                 remedy="the files are not the published dataset: delete them and fetch them again",
-            )
-        if alike and count > 1:
-            raise DataError(
-                f"all {count:,} images are the same",
-                where=f"{where} ({source})",
-                remedy="look at the files: nothing can be learned from one picture",
             )
         with disk(path.parent):
             raw.flush()

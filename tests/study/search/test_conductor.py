@@ -213,13 +213,13 @@ def test_a_changed_numerics_key_is_recorded_once_a_trial_and_launch(tmp_path: Pa
     assert len({start.engine for start in starts}) == 1
 
 
-@pytest.mark.parametrize("arm", ["cmaes", "cmaes-beta"])
-def test_cmaes_chooses_all_but_its_first_trial_over_one_range_or_more(
-    tmp_path: Path, arm: str
+@pytest.mark.parametrize(("arm", "population"), [("cmaes", 6), ("cmaes-beta", 4)])
+def test_cmaes_draws_all_but_its_first_population_over_one_range_or_more(
+    tmp_path: Path, arm: str, population: int
 ) -> None:
     found = Simulation(tmp_path / "j", spec({arm: ARMS[arm], "auto": ARMS["auto"]}), slots=2)
     found.run(order=1)
     searched = [q for q in found.conductor.trials.values() if q.phase.phase == "search"]
     attributes = [q.phase.trial(q.trial.asked.optuna).system_attrs for q in searched]
     drawn = [any(key.startswith("cma:") for key in each) for each in attributes]
-    assert drawn == [False, *[True] * (len(drawn) - 1)]
+    assert drawn == [False] * population + [True] * (8 - population)

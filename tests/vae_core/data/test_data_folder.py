@@ -128,7 +128,7 @@ def test_images_that_are_all_the_same_are_refused(images, picture, store):
         path = images / name
         path.parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4)).save(path)
-    with pytest.raises(DataError, match="all 2 images are the same"):
+    with pytest.raises(DataError, match="all 2 train images are the same"):
         prepared(images, store)
     assert not list(store.glob("*.arrow"))
 
