@@ -19,16 +19,23 @@ PAUSE = 1.0
 
 
 @dataclass
+class _Stay:
+    """A trial's stay in a slot of an engine."""
+
+    engine: str
+    handle: Any
+    taken: int | None = None
+    """Deliverables fetched; None: the engine has not admitted the trial yet."""
+
+
+@dataclass
 class _Delivery:
     """How far a trial's reports are delivered."""
 
     after: int
     """Its last report that was passed on."""
-    engine: str = ""
-    handle: Any = None
-    """Of the engine where it holds a slot; None: it holds none."""
-    taken: int | None = None
-    """Deliverables fetched from that engine; None: it has not admitted the trial yet."""
+    stay: _Stay | None = None
+    """None: the trial holds no slot."""
 
 
 class Relay(Pool):
@@ -52,19 +59,22 @@ class Relay(Pool):
         """
         trial = request["trial"]
         delivery = self._deliveries.setdefault(trial, _Delivery(request["after"]))
+        stay = await self._stay(trial, delivery)
+        if stay is None:
+            return {"trial": trial, "reports": [], "over": True, "died": ""}
         reports: list[dict[str, Any]] = []
         over, died = False, ""
         try:
-            if await self._admitted(request, delivery):
-                reports = await self._reports(trial, delivery)
-                over = _ends(reports, request["until"])
-            else:
-                over = True
+            await _admit(request, delivery, stay)
+            reports = await _reports(trial, delivery, stay)
+            over = _ends(reports, request["until"])
         except RayActorError:
-            died, delivery.handle = delivery.engine, None
+            died = stay.engine
+            if delivery.stay is stay:  # else a repeated call has found the death, and went on
+                delivery.stay = None
             await self.lost(died)
         except RayTaskError as error:
-            reports, over = [_crashed(delivery, str(error))], True
+            reports, over = [_crashed(delivery.after, stay.engine, str(error))], True
         if over:
             await self.release(trial)
         return {"trial": trial, "reports": reports, "over": over, "died": died}
@@ -74,27 +84,33 @@ class Relay(Pool):
         self._deliveries.pop(trial, None)
         await super().release(trial)
 
-    async def _admitted(self, request: dict[str, Any], delivery: _Delivery) -> bool:
-        """Have an engine admit the trial; False once the study ends."""
-        if delivery.handle is None:
-            found = await self.acquire(request["trial"])
+    async def _stay(self, trial: str, delivery: _Delivery) -> _Stay | None:
+        """The trial's stay, which begins now if it holds no slot; None once the study ends."""
+        if delivery.stay is None:
+            found = await self.acquire(trial)
             if found is None:
-                return False
-            (delivery.engine, delivery.handle), delivery.taken = found, None
-        if delivery.taken is None:
-            await _call(delivery.handle.admit, {**request, "after": delivery.after})
-            delivery.taken = 0
-        return True
+                return None
+            if delivery.stay is None:  # else a repeated call has got the same slot
+                delivery.stay = _Stay(*found)
+        return delivery.stay
 
-    async def _reports(self, trial: str, delivery: _Delivery) -> list[dict[str, Any]]:
-        assert delivery.taken is not None
-        reports: list[dict[str, Any]]
-        taken = delivery.taken
-        reports = await _call(delivery.handle.reports, trial, taken)
-        if delivery.taken == taken:  # else a repeated call fetched the same
-            delivery.taken += len(reports)
-        delivery.after = max([delivery.after, *(r["step"] for r in reports if "step" in r)])
-        return reports
+
+async def _admit(request: dict[str, Any], delivery: _Delivery, stay: _Stay) -> None:
+    """Have the engine admit the trial, unless it has."""
+    if stay.taken is None:
+        await _call(stay.handle.admit, {**request, "after": delivery.after})
+        stay.taken = stay.taken or 0
+
+
+async def _reports(trial: str, delivery: _Delivery, stay: _Stay) -> list[dict[str, Any]]:
+    """The next reports of the stay."""
+    assert stay.taken is not None
+    taken = stay.taken
+    reports: list[dict[str, Any]] = await _call(stay.handle.reports, trial, taken)
+    if stay.taken == taken:  # else a repeated call fetched the same
+        stay.taken += len(reports)
+    delivery.after = max([delivery.after, *(r["step"] for r in reports if "step" in r)])
+    return reports
 
 
 async def _call(method: Any, *arguments: Any) -> Any:
@@ -112,8 +128,8 @@ def _ends(reports: list[dict[str, Any]], until: int | None) -> bool:
     return "step" not in last or "end" in last or last["step"] == until
 
 
-def _crashed(delivery: _Delivery, traceback: str) -> dict[str, Any]:
-    """A report of a trial that an engine failed to admit."""
+def _crashed(after: int, engine: str, traceback: str) -> dict[str, Any]:
+    """The report next to ``after`` of a trial that ``engine`` failed to admit."""
     end = {"state": "failed", "reason": "crashed", "traceback": traceback}
     nothing = {"images": 0, "metrics": {}, "seconds": {"training": 0.0, "evaluation": 0.0}}
-    return {"step": delivery.after + 1, **nothing, "engine": delivery.engine, "end": end}
+    return {"step": after + 1, **nothing, "engine": engine, "end": end}

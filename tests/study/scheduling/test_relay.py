@@ -147,6 +147,37 @@ class Concurrent(Engine):
         return [report(3 + after)]
 
 
+def test_a_call_whose_twin_saw_the_engine_die_goes_by_what_it_sees_itself() -> None:
+    """One hears of the death at once, the other got the answer sent before it."""
+
+    async def play() -> None:
+        relay, alive = Relay(), Engine([report(3)], [report(3)])
+        await relay.add(Occupancy("dying", Dying(), 1))
+        calls = asyncio.gather(relay.follow(REQUEST), relay.follow(REQUEST))
+        await asyncio.sleep(0.005)
+        await relay.add(Occupancy("alive", alive, 1))
+        third = await relay.follow(REQUEST)
+        assert [found["died"] for found in await calls] == ["dying", "dying"]
+        assert (third["reports"], third["died"]) == ([report(3)], "")
+        assert (alive.admitted, await relay.holding()) == ([REQUEST], ["t"])
+
+    asyncio.run(play())
+
+
+class Dying(Engine):
+    """Dies with the answer to its second admission on the way."""
+
+    async def _admit(self, request: dict[str, Any]) -> None:
+        await super()._admit(request)
+        if len(self.admitted) == 1:
+            await asyncio.sleep(0)  # until the twin's call is on its way too
+            raise ActorDiedError
+        await asyncio.sleep(0.05)
+
+    async def _reports(self, trial: str, after: int) -> list[dict[str, Any]]:
+        raise ActorDiedError
+
+
 def test_a_study_that_ends_also_ends_waits_for_a_slot() -> None:
     async def play() -> None:
         relay = Relay()

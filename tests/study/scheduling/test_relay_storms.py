@@ -282,9 +282,9 @@ def world(seed: int) -> World:
         dice,
         width=dice.choice([1, 1, 2, 3]),
         count=dice.choice([1, 2, 3]),
-        twice=dice.choice([0, 0.1]),
+        twice=dice.choice([0, 0.4]),
         relay_dies=dice.choice([0.05, 0.2]),
-        engine_dies=dice.choice([0, 0.03]),
+        engine_dies=dice.choice([0, 0.08]),
     )
 
 
