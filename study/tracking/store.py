@@ -88,6 +88,14 @@ def prepare(uri: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            # Whole elsewhere, then moved: a process killed amid MLflow's migrations leaves a
+            # database that no later start can mend ("duplicate column name").
+            new = path.with_name(f".{path.name}.new")
+            for left in path.parent.glob(f"{new.name}*"):
+                left.unlink()
+            MlflowClient(f"{SQLITE}{new}").search_experiments(max_results=1)
+            new.replace(path)
         MlflowClient(uri).search_experiments(max_results=1)
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,22 @@ def test_a_server_decides_where_artifacts_go(tmp_path: Path) -> None:
 def test_the_embedded_store_can_be_checked_before_it_exists(tmp_path: Path) -> None:
     check(f"sqlite:///{tmp_path}/studies/mlflow.db")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_while_the_embedded_store_is_made_leaves_none_or_a_whole_one(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    code = f"from study.tracking import store; store.prepare({uri!r})"
+    making = subprocess.Popen([sys.executable, "-c", code])
+    new = tmp_path / ".mlflow.db.new"
+    while not (new.exists() and new.stat().st_size > 0):  # amid the migrations
+        assert making.poll() is None
+        time.sleep(0.001)
+    making.kill()
+    making.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    check(uri)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
 def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -> None:
