@@ -26,7 +26,7 @@ quickstart: $(STAMP)  ## Run a whole study on real 8x8 digits and print its verd
 test: $(STAMP)  ## Run the default tests, in two processes (under 6 min on 2 cores).
 	$(BIN)/python -m pytest -n 2
 
-test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (about 12 min on 2 cores).
+test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (about 13 min on 2 cores).
 	$(BIN)/python -m pytest -m 'studies and not slow'
 
 test-all: test test-studies  ## Run both.
