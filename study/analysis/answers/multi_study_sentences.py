@@ -7,7 +7,7 @@ from math import floor
 
 from study.analysis.answers.regrets import ArmOver, CommonArm, PairOver
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict import Outcome, compared
 from study.analysis.statistics.aggregates import Coverage
 from study.formatting import NONE
 from study.metrics import Metric
@@ -54,21 +54,7 @@ def _answer(pair: PairOver, score: Metric, over: str) -> str:
         Outcome.PAYS: f"Searching pays {over}"
         + (f" where the gain is worth {multiple}x the training" if ratio and ratio[1] > 1 else ""),
     }[pair.outcome]
-    signed = interval if interval.lower is None or interval.lower > 0 else -interval
-    if interval.mean is None:
-        finding = f"{hand} against {automatic} can't be compared: {interval.why}"
-    elif interval.lower is None or interval.upper is None:
-        found = score.difference(interval)
-        finding = f"{hand} minus {automatic} is {found}; {interval.why}"
-    elif interval.upper < 0:
-        by = score.difference(signed)
-        finding = f"hand-tuned {hand} found better models than {automatic}, by {by}"
-    elif interval.lower > 0:
-        by = score.difference(signed)
-        finding = f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
-    else:
-        by = score.difference(interval)
-        finding = f"no difference between {hand} and {automatic} could be shown: {by}"
+    finding = compared(hand, automatic, score, interval, "better models")
     if interval.lower is not None:
         finding += f" in the interquartile mean of {interval.n} paired runs"
         if pair.difference.coverage is not None:

@@ -111,22 +111,29 @@ def _outcome(difference: Interval, ratio: float | None) -> Outcome:
     return Outcome.NOT_SHOWN
 
 
-def _finding(hand: str, automatic: str, objective: Metric, difference: Interval) -> str:
+def compared(
+    hand: str, automatic: str, score: Metric, difference: Interval, found: str = "a better model"
+) -> str:
+    """Which of two arms is better, by the interval of ``hand`` minus ``automatic``."""
     if difference.mean is None:
         return f"{hand} against {automatic} can't be compared: {difference.why}"
     if difference.lower is None or difference.upper is None:
-        return f"{hand} minus {automatic} is {objective.difference(difference)}; {difference.why}"
+        return f"{hand} minus {automatic} is {score.difference(difference)}; {difference.why}"
+    if difference.upper < 0:
+        by = score.difference(-difference)
+        return f"hand-tuned {hand} found {found} than {automatic}, by {by}"
+    by = score.difference(difference)
+    if difference.lower > 0:
+        return f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
+    return f"no difference between {hand} and {automatic} could be shown: {by}"
+
+
+def _finding(hand: str, automatic: str, objective: Metric, difference: Interval) -> str:
     if difference.lower == difference.upper == 0:
         return f"{hand} and {automatic} are equal on all {difference.n} paired seeds"
-    if difference.upper < 0:
-        by = objective.difference(-difference)
-        finding = f"hand-tuned {hand} found a better model than {automatic}, by {by}"
-    elif difference.lower > 0:
-        by = objective.difference(difference)
-        finding = f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
-    else:
-        by = objective.difference(difference)
-        finding = f"no difference between {hand} and {automatic} could be shown: {by}"
+    finding = compared(hand, automatic, objective, difference)
+    if difference.lower is None or difference.upper is None:
+        return finding
     finding += f" over {difference.n} paired seeds"
     return f"{finding} ({difference.why})" if difference.why else finding
 
