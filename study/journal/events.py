@@ -12,7 +12,7 @@ function to :data:`_UPGRADES`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -137,6 +137,30 @@ class SlotsChosen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TrialsTold(Event):
+    """An arm's searches begin with trials of an earlier search, which are not trained again."""
+
+    kind = "told"
+    arm: str
+    source: str
+    """The earlier search, in words."""
+    trials: Sequence[Data]
+    """Of each trial its ``params`` and its ``value``, the objective on validation."""
+    left_out: int
+    """Trials of the earlier search that are not told: not complete, or outside the space."""
+    images: int
+    """Trained on by the whole earlier search, trials that are not told included."""
+    billed: float
+    """Device seconds that took."""
+    standard: float | None
+    """The same in standard device seconds; None: not known."""
+
+    def __str__(self) -> str:
+        others = f" ({self.left_out} others left out)" if self.left_out else ""
+        return f"{self.arm} is told {len(self.trials)} trials of {self.source}{others}"
+
+
+@dataclass(frozen=True, slots=True)
 class TrialAsked(Event):
     """A phase asked for a trial: who it is, and what it trains with."""
 
@@ -160,6 +184,10 @@ class TrialAsked(Event):
     """Of a confirm run: number of the search trial whose configuration it trains."""
     retry_of: str | None = None
     """The trial that it runs again."""
+    drawn_by: str = ""
+    """What chose a search trial: the sampler's name, ``random`` where an adaptive sampler had too
+    few results, ``enqueue`` where the spec gave it; "" of a confirm run, and in journals of earlier
+    versions."""
 
     @property
     def phase_name(self) -> str:
@@ -352,6 +380,7 @@ KINDS: Mapping[str, type[Event]] = {
         LaunchBegan,
         EngineChanged,
         SlotsChosen,
+        TrialsTold,
         TrialAsked,
         TrialPlaced,
         ShapeTimed,

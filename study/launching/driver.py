@@ -28,11 +28,13 @@ from study.journal.events import (
     StudyFinished,
     StudyInterrupted,
     TrialEnded,
+    TrialsTold,
 )
 from study.launching.progress import Progress
 from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
+from study.launching.warm_start import earlier_trials
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.spec.roles import arm_roles
 from study.tracking import MlflowWriter, check, tracking_uri
@@ -79,6 +81,8 @@ def run(spec: StudySpec, options: Options) -> Report:
     if not has_events(home.path):  # else what MLflow is to get can wait in the journal
         check(uri)
     _refuse_changes(spec, home)
+    told = earlier_trials(spec, home)
+    _rehearse(spec, home, told)
     if options.address is not None:
         check_address(options.address)
     with ExitStack() as stack:
@@ -99,7 +103,7 @@ def run(spec: StudySpec, options: Options) -> Report:
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:
-            _conduct(spec, data, weights, journal, home, signals)
+            _conduct(spec, data, weights, told, journal, home, signals)
             with ThreadPoolExecutor(1) as aside:
                 ending = aside.submit(started.close)
                 report = _conclude(spec, journal, home, writer)
@@ -163,6 +167,7 @@ def _conduct(
     spec: StudySpec,
     data: PreparedData,
     weights: Path | None,
+    told: Iterable[TrialsTold],
     journal: Journal,
     home: StudyHome,
     signals: Signals,
@@ -174,6 +179,8 @@ def _conduct(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _close_orphans(spec, journal, home)
+    for event in told:
+        journal.append(event)
     conductor = Conductor(spec, journal, _dims(data), slots=0)  # the engines bring the slots
     conductor.check_caps(time.time())
     if conductor.has_work and conductor.cap is None:
@@ -295,6 +302,22 @@ def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
             where=str(home.spec),
             remedy="give the study another name, or return to the settings it was begun with",
         )
+
+
+def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> None:
+    """Say what the searches begin with, and what their samplers and pruners can do.
+
+    Raises:
+        SpecError: a sampler could do nothing, in a study that has not begun.
+    """
+    from study.search.rehearsal import rehearse
+
+    for event in told:
+        print(event, file=sys.stderr)
+    for rehearsal in rehearse(spec, told, begun=has_events(home.path)):
+        for line in (str(rehearsal), rehearsal.warning and f"warning: {rehearsal.warning}"):
+            if line:
+                print(line, file=sys.stderr)
 
 
 def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:

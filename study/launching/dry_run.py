@@ -11,7 +11,11 @@ import torch
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
 from study.formatting import duration, size
+from study.journal import StudyHome
+from study.journal.events import TrialsTold
+from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
+from study.search.rehearsal import Rehearsal, rehearse
 from study.spec import SpecError, StudySpec, check_images, training_steps
 from vae_core.data import Dataset, PreparedData, prepare
 from vae_core.geometry import ImageShape
@@ -49,6 +53,10 @@ class Estimate:
     disk_bytes: int
     seconds: float
     """Of training, with every slot busy and nothing pruned."""
+    told: list[TrialsTold]
+    """The earlier searches that searches begin with."""
+    rehearsals: list[Rehearsal]
+    """What the searches' samplers and pruners can do."""
 
     def __str__(self) -> str:
         trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
@@ -60,6 +68,9 @@ class Estimate:
             for arm in self.arms
         ]
         lines += [
+            *map(str, self.told),
+            *filter(None, map(str, self.rehearsals)),
+            *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             f"data: {self.data}",
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
@@ -92,6 +103,8 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         UserError: the spec's data or model cannot be used, or there is no device to time it on.
     """
     device, available = _devices(spec.engines.device)
+    told = earlier_trials(spec, StudyHome(home, spec.name))
+    rehearsals = rehearse(spec, told)
     data = prepare(spec.data.settings, home / "data", data_root)
     check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
@@ -128,6 +141,8 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         + confirmed * parameters * FLOAT_BYTES
         + trials * spec.training.reports * REPORT_BYTES,
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
+        told=told,
+        rehearsals=rehearsals,
     )
 
 

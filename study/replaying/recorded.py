@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from study.analysis.records.tables import recorded_roles
+from study.search.phases import ENQUEUED
 from study.spec import Choice, Distribution, StudySpec
 from study.spec.options import SAMPLERS
 from vae_core.errors import UserError, nearest
@@ -140,7 +141,8 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
             remedy="use an arm that was searched by random, qmc or grid",
         )
     test = f"test_{spec.objective}"
-    rows = _search_trials(tables["trials"], arm)
+    drawn = (row for row in _search_trials(tables["trials"], arm) if not _enqueued(row))
+    rows = list(drawn)
     pruned = [row["trial"] for row in rows if row["state"] == "pruned"]
     if pruned:
         raise ReplayError(
@@ -180,6 +182,11 @@ def _recorded(tables: Mapping[str, pa.Table], spec: StudySpec, arm: str) -> list
         for row in rows
         if row["state"] in ("complete", "failed")
     ]
+
+
+def _enqueued(row: Mapping[str, Any]) -> bool:
+    """Whether the spec gave the trial's settings: it is no draw of the sampler."""
+    return bool(row["drawn_by"] == ENQUEUED)
 
 
 def _search_trials(trials: pa.Table, arm: str) -> list[dict[str, Any]]:

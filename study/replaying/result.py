@@ -70,6 +70,8 @@ class Replay:
         pool: Recorded trials, failed ones included.
         repeats: Searches that were replayed for the mean.
         halves: Further searches on halves of the pool, for the pool interval.
+        chosen: How many trials of a search an adaptive sampler chose by earlier results, on
+            average; the rest are random draws. None of another sampler.
         curve: The policy after each number of trials.
         levels: The scores it is compared with.
         pruned: Share of its trials that were pruned.
@@ -90,6 +92,7 @@ class Replay:
     pool: int
     repeats: int
     halves: int
+    chosen: float | None
     curve: Sequence[Point]
     levels: Sequence[ReferenceScore]
     pruned: float
@@ -146,7 +149,7 @@ def _lines(replay: Replay) -> Iterator[str]:
     yield _filled(
         f"{replay.study}: {replay.arm} searched by {_policy(replay.sampler)} with {pruner}, asked "
         f"{replay.batch} at a time, replayed {replay.repeats} times on {replay.pool} recorded "
-        "trials. Nothing is trained"
+        f"trials. Nothing is trained{_chosen(replay)}"
     )
     yield ""
     yield _filled(
@@ -180,6 +183,15 @@ def _lines(replay: Replay) -> Iterator[str]:
     yield "\nNotes"
     for note in replay.notes:
         yield _filled(note, "- ")
+
+
+def _chosen(replay: Replay) -> str:
+    if replay.chosen is None:
+        return ""
+    return (
+        f". {replay.sampler['name']} chose {replay.chosen:.1f} of a search's {len(replay.curve)} "
+        "trials by earlier results, and the rest are random draws"
+    )
 
 
 def _reached(level: ReferenceScore, curve: Sequence[Point]) -> str:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import optuna
 import pyarrow as pa
 from pydantic import ValidationError
 
@@ -33,7 +32,9 @@ from study.replaying.result import (
     sampling_interval,
 )
 from study.replaying.search import Played, ReplayedSearch
-from study.spec import Choice, Distribution, SearchSpec, StudySpec
+from study.search.played import with_search
+from study.search.rehearsal import rehearse
+from study.spec import SAMPLERS, Choice, Distribution, SearchSpec, StudySpec
 from study.spec.errors import Source, spec_error
 from study.spec.reading import read_yaml
 from vae_core.randomness import derive
@@ -71,21 +72,21 @@ def replay(
 
     Raises:
         ReplayError: the records cannot answer that.
-        SpecError: there is no such sampler, pruner or option.
+        SpecError: there is no such sampler, pruner or option, or the sampler would draw every trial
+            at random.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if repeats < 2:
         raise ReplayError(f"{repeats} repeats give no interval", remedy="give 2 or more")
     tables = build_tables(read_entries(home.path))
     arm, recorded = recorded_trials(tables, spec, arm)
     trials = _length(len(recorded), trials, arm)
     search = _search(spec, arm, _read(sampler, "sampler"), _read(pruner, "pruner"), trials, batch)
+    idle = [found.warning for found in rehearse(with_search(spec, arm, search)) if found.idle]
     found = _Replayer(spec, arm, search, recorded)
     searches = [found.play(found.pool, trials, repeat) for repeat in range(repeats)]
     halves = found.halves(repeats)
     curve = found.curve(searches, halves, _random_baseline(recorded, trials))
     every = [played for one in searches for played in one]
-    keys = every[0].moved
     answer = Replay(
         study=home.name,
         arm=arm,
@@ -97,15 +98,15 @@ def replay(
         pool=len(recorded),
         repeats=repeats,
         halves=halves.shape[0] * halves.shape[1] * halves.shape[2],
+        chosen=_chosen(search, every, repeats),
         curve=curve,
         levels=list(_levels(tables, spec, arm, [point.score.mean for point in curve])),
         pruned=sum(played.state == "pruned" for played in every) / len(every),
-        moved={key: sum(played.moved[key] for played in every) / len(every) for key in keys},
+        moved=_moved(every),
         collisions=sum(played.collision for played in every) / len(every),
         notes=[],
     )
-    failed = sum(not trial.complete for trial in recorded)
-    return replace(answer, notes=list(_notes(answer, spec, failed)))
+    return replace(answer, notes=[*idle, *_notes(answer, spec, recorded)])
 
 
 class _Replayer:
@@ -129,9 +130,10 @@ class _Replayer:
     def play(self, pool: Pool, trials: int, repeat: int) -> list[Played]:
         """One search of ``trials`` trials on a pool."""
         search = self._search.model_copy(update={"trials": trials})
-        arm = self._spec.arms[self._arm].model_copy(update={"search": search})
-        spec = self._spec.model_copy(update={"arms": {**self._spec.arms, self._arm: arm}})
-        return ReplayedSearch(spec, self._arm, repeat, pool, exchangeable=self._exchangeable).play()
+        spec = with_search(self._spec, self._arm, search)
+        return ReplayedSearch(
+            spec, self._arm, repeat, pool, exchangeable=self._exchangeable
+        ).replay()
 
     def halves(self, repeats: int) -> Floats:
         """Scores of searches on halves of the pool: (ways, 2, searches, n)."""
@@ -205,6 +207,19 @@ def _scores(played: Sequence[Played]) -> list[float]:
 
 def _value(trial: Recorded) -> float:
     return math.inf if trial.value is None else trial.value
+
+
+def _chosen(search: SearchSpec, played: Sequence[Played], repeats: int) -> float | None:
+    """How many trials of a search an adaptive sampler chose, on average."""
+    sampler = search.sampler.name
+    if not SAMPLERS[sampler].adaptive:
+        return None
+    return sum(one.drawn_by == sampler for one in played) / repeats
+
+
+def _moved(played: Sequence[Played]) -> dict[str, float]:
+    """By searched key, how far proposals were moved on average; empty if none was."""
+    return {key: sum(one.moved[key] for one in played) / len(played) for key in played[0].moved}
 
 
 def _seconds(played: Played) -> float:
@@ -306,7 +321,7 @@ def _level(
     return ReferenceScore(arm, what, score, n)
 
 
-def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
+def _notes(answer: Replay, spec: StudySpec, recorded: Sequence[Recorded]) -> Iterator[str]:
     count = answer.pool
     yield (
         f"+-: the sampling error of the mean over {answer.repeats} searches of these {count} "
@@ -324,7 +339,7 @@ def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
             "random sample, and the records do not show the variation over seeds."
         )
     search = _recorded_search(spec, answer.arm)
-    planned = search.trials * search.replicates
+    planned = (search.trials - len(search.enqueue)) * search.replicates
     if count < planned:
         yield (
             f"{planned - count} of the search's {planned} trials have not ended; if trials differ "
@@ -345,12 +360,8 @@ def _notes(answer: Replay, spec: StudySpec, failed: int) -> Iterator[str]:
             "find better. More recorded trials or fewer --trials help."
         )
     if answer.pruner is not None:
-        yield f"Pruned were {100 * answer.pruned:.0f} % of the trials." + (
-            ""
-            if answer.pruned
-            else " Most pruners wait for complete trials, and see those of a batch together: try a "
-            "smaller --batch."
-        )
+        yield f"Pruned were {100 * answer.pruned:.0f} % of the trials."
+    failed = sum(not trial.complete for trial in recorded)
     if failed:
         yield (
             f"{failed} of the {count} recorded trials failed: they fail again, at the same cost. A "

@@ -8,7 +8,7 @@ draws: one of them is drawn, and nothing is moved.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial
 
 from study.journal.events import TrialAsked
 from study.replaying.recorded import Params, Pool, Recorded
-from study.search.phases import Search
+from study.search.played import PlayedSearch, Trajectory
+from study.search.samplers import Draw
 from study.spec import StudySpec
 from vae_core.randomness import derive
 
@@ -34,6 +35,7 @@ class Played:
         moved: By searched key, how far that is from the proposal: in decades of a log range, as
             a share of a linear one, 0 or 1 for choices; empty if nothing was moved.
         collision: Whether the nearest recorded trial had been used already.
+        drawn_by: What made the proposal: the sampler, or ``random`` while it had no results.
         state: complete, failed or pruned, once it has ended.
         images: Images trained on by then.
     """
@@ -41,11 +43,12 @@ class Played:
     recorded: Recorded
     moved: Mapping[str, float] = field(default_factory=dict)
     collision: bool = False
+    drawn_by: str = ""
     state: str = ""
     images: int = 0
 
 
-class ReplayedSearch(Search):
+class ReplayedSearch(PlayedSearch):
     """An arm's search whose trials come from a pool, and that is otherwise unchanged.
 
     Args:
@@ -70,22 +73,24 @@ class ReplayedSearch(Search):
         self._exchangeable = exchangeable
         self._played: list[Played] = []
 
-    def sampler(self, number: int) -> BaseSampler:
+    def draw(self, number: int) -> Draw:
         """The search's own, moved to recorded trials."""
-        return NearestRecordedSampler(super().sampler(number), self._distributions, self._take)
+        draw = super().draw(number)
+        moved = NearestRecordedSampler(draw.sampler, self._distributions, self._take)
+        return replace(draw, sampler=moved)
 
-    def play(self) -> list[Played]:
-        """The whole search, in the order of its trials.
+    def trajectory(self, asked: TrialAsked) -> Trajectory:
+        """What the recorded trial reported."""
+        played = self._played[asked.optuna]
+        played.drawn_by = asked.drawn_by
+        recorded = played.recorded
+        return Trajectory(recorded.curve, recorded.value, recorded.complete)
 
-        A batch trains side by side, report by report, where pruning is synchronous; else one
-        trial after another, as in a study with one slot.
-        """
-        while batch := self.ask_batch():
-            for group in [batch] if self.synchronous else [[ask] for ask in batch]:
-                self._train(group)
-            for ask in batch:
-                played = self._played[ask.optuna]
-                self.tell(ask.optuna, played.state, played.recorded.value)
+    def replay(self) -> list[Played]:
+        """The whole search."""
+        for played, outcome in zip(self._played, self.play(), strict=True):
+            played.state = outcome.state
+            played.images = played.recorded.images[outcome.reports - 1] if outcome.reports else 0
         return self._played
 
     def _take(self, proposed: Params) -> Params:
@@ -102,31 +107,6 @@ class ReplayedSearch(Search):
         self._unused[number] = False
         self._played.append(played)
         return played.recorded.params
-
-    def _train(self, group: Sequence[TrialAsked]) -> None:
-        training = [ask.optuna for ask in group]
-        step = 0
-        while training:
-            step += 1
-            continuing = [number for number in training if self._reach(number, step)]
-            pruned = [number for number in continuing if self.should_prune(number)]
-            for number in pruned:
-                self._played[number].state = "pruned"
-            training = [number for number in continuing if number not in pruned]
-
-    def _reach(self, number: int, step: int) -> bool:
-        """Replay a trial's report ``step``; return whether it continues after it."""
-        played = self._played[number]
-        recorded = played.recorded
-        ended = step >= len(recorded.curve)
-        if step <= len(recorded.curve):
-            played.images = recorded.images[step - 1]
-            value = recorded.curve[step - 1]
-            if value is not None and not (ended and self.synchronous):
-                self.report(number, step, value)
-        if ended:
-            played.state = "complete" if recorded.complete else "failed"
-        return not ended
 
 
 class NearestRecordedSampler(BaseSampler):

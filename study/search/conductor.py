@@ -28,6 +28,7 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
     TrialPlaced,
+    TrialsTold,
     TrialSuspended,
 )
 from study.journal.trial import SUSPECT
@@ -390,13 +391,12 @@ class Conductor:
         return confirm
 
     def _restore(self) -> None:
+        events = (entry.event for entry in self.journal.entries)
+        told = {event.arm: event for event in events if isinstance(event, TrialsTold)}
         for arm, spec in self.spec.arms.items():
             for replicate in range(spec.search.replicates if spec.search else 1):
-                phase: Phase
-                if spec.search:
-                    phase = Search(self._storage, self.spec, self._dims, arm, replicate)
-                else:
-                    phase = Confirm(self._storage, self.spec, self._dims, arm, replicate, None)
+                of = self._storage, self.spec, self._dims, arm, replicate
+                phase: Phase = Search(*of, told.get(arm)) if spec.search else Confirm(*of, None)
                 self._phases[phase.name] = phase
         for entry in self.journal.entries:
             self._replay(entry.event)

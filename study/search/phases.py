@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from study.journal.events import TrialAsked
-from study.search.samplers import distributions, grid, make_pruner, make_sampler
+from study.journal.events import TrialAsked, TrialsTold
+from study.search.samplers import Draw, distributions, grid, make_pruner, make_sampler
 from study.spec import SAMPLERS, StudySpec, resolve
 from vae_core.randomness import derive
 
@@ -29,6 +28,12 @@ STATES = {
 }
 _RETRY = "retry_of"
 """Attribute of an Optuna trial that runs another one again: the number of both."""
+_TOLD = "told"
+"""Attribute of an Optuna trial of an earlier search, which this one never trains or chooses."""
+_NO_NUMBER = -1
+"""The number of such a trial."""
+ENQUEUED = "enqueue"
+"""What draws a trial whose settings the spec gives."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,7 @@ class Phase:
         self._ids = [trial._trial_id for trial in known]
         first = itertools.count()
         self._numbers: list[int] = [
-            trial.user_attrs[_RETRY] if _RETRY in trial.user_attrs else next(first)
-            for trial in known
+            next(first) if number is None else number for number in map(_number, known)
         ]
         self._asked = next(first)
 
@@ -88,8 +92,8 @@ class Phase:
         """Seed of trial ``number``."""
         raise NotImplementedError
 
-    def ask(self, number: int) -> optuna.Trial:
-        """Create Optuna's trial ``number``."""
+    def ask(self, number: int) -> tuple[optuna.Trial, str]:
+        """Create Optuna's trial ``number``; also return what drew it, "" if nothing did."""
         raise NotImplementedError
 
     def repeat(self, params: dict[str, Any]) -> optuna.Trial:
@@ -145,7 +149,8 @@ class Phase:
     def best(self) -> Chosen | None:
         """The configuration of the complete trial of lowest objective, the earliest of equals."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        best = min(complete, key=lambda t: (t.value, t.number), default=None)
+        own = (trial for trial in complete if _TOLD not in trial.user_attrs)
+        best = min(own, key=lambda t: (t.value, t.number), default=None)
         if best is None:
             return None
         return Chosen(self._numbers[best.number], dict(best.params), best.value)
@@ -155,7 +160,7 @@ class Phase:
         return self._storage.get_trial(self._ids[optuna])
 
     def _ask(self, number: int) -> TrialAsked:
-        trial = self.ask(number)
+        trial, drawn_by = self.ask(number)
         self._ids.append(trial._trial_id)
         self._numbers.append(number)
         params = self.params(trial)
@@ -170,16 +175,35 @@ class Phase:
             settings=resolve(self.spec, self.arm, params, self._dims),
             optuna=trial.number,
             chosen_from=self.chosen_from,
+            drawn_by=drawn_by,
         )
 
 
+def _number(trial: FrozenTrial) -> int | None:
+    """The number in its phase that an Optuna trial has; None: the next."""
+    if _TOLD in trial.user_attrs:
+        return _NO_NUMBER
+    number: int | None = trial.user_attrs.get(_RETRY)
+    return number
+
+
 class Search(Phase):
-    """Finding a configuration with the arm's sampler."""
+    """Finding a configuration with the arm's sampler.
+
+    Args:
+        told: trials of an earlier search, which a new search begins with.
+    """
 
     phase = "search"
 
     def __init__(
-        self, storage: BaseStorage, spec: StudySpec, dims: int, arm: str, replicate: int
+        self,
+        storage: BaseStorage,
+        spec: StudySpec,
+        dims: int,
+        arm: str,
+        replicate: int,
+        told: TrialsTold | None = None,
     ) -> None:
         super().__init__(storage, spec, dims, arm, replicate, f"{arm}.search.r{replicate}")
         search = spec.arms[arm].search
@@ -188,20 +212,39 @@ class Search(Phase):
         self.synchronous = search.pruner is not None and search.pruner.synchronous
         self._study.pruner = make_pruner(search.pruner)
         self._distributions = distributions(search.space)
-        self._grid = grid(search) if SAMPLERS[search.sampler.name].grid else None
+        self._given = grid(search) if SAMPLERS[search.sampler.name].grid else search.enqueue
+        if told is not None and not self._ids:
+            self._tell_earlier(told)
 
     def seed(self, number: int) -> int:
         """Derived from (replicate, number) alone: trials of equal number pair across arms."""
         return derive(self.replicate, "search", number)
 
-    def ask(self, number: int) -> optuna.Trial:
+    def ask(self, number: int) -> tuple[optuna.Trial, str]:
         """Draw with a sampler of the trial's own, so that a resumed search repeats its draws."""
-        self._study.sampler = self.sampler(number)
-        if self._grid is not None:
-            self._study.enqueue_trial(self._grid[number])
-        return self._study.ask(self._distributions)
+        draw = self.draw(number)
+        self._study.sampler = draw.sampler
+        given = number < len(self._given)
+        if given:
+            self._study.enqueue_trial(self._given[number])
+        trial = self._study.ask(self._distributions)
+        return trial, ENQUEUED if given and self.search.enqueue else draw.by
 
-    def sampler(self, number: int) -> BaseSampler:
+    def _tell_earlier(self, told: TrialsTold) -> None:
+        """Add an earlier search's trials: parameters and values, and nothing else of them."""
+        for known in told.trials:
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    params=dict(known["params"]),
+                    distributions=self._distributions,
+                    value=known["value"],
+                    user_attrs={_TOLD: True},
+                )
+            )
+        self._ids = [trial._trial_id for trial in self._study.get_trials(deepcopy=False)]
+        self._numbers = [_NO_NUMBER] * len(self._ids)
+
+    def draw(self, number: int) -> Draw:
         """The sampler that draws trial ``number``, under a seed that depends on nothing else."""
         seed = derive(0, "sampler", self.spec.name, self.arm, self.replicate)
         if SAMPLERS[self.search.sampler.name].seed_per == "trial":
@@ -242,9 +285,9 @@ class Confirm(Phase):
         """The study's seed of that position."""
         return self.spec.seeds[number]
 
-    def ask(self, number: int) -> optuna.Trial:
+    def ask(self, number: int) -> tuple[optuna.Trial, str]:
         """A trial that draws nothing."""
-        return self._study.ask()
+        return self._study.ask(), ""
 
     def repeat(self, params: dict[str, Any]) -> optuna.Trial:
         """Likewise."""

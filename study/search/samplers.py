@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +18,7 @@ from optuna.distributions import (
 )
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, QMCSampler
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -98,16 +99,56 @@ class WholeSpaceQMCSampler(QMCSampler):
         return self._space
 
 
-def make_sampler(
-    spec: SamplerSpec, seed: int, space: Mapping[str, BaseDistribution]
-) -> BaseSampler:
+class StartUp(RandomSampler):
+    """What an adaptive sampler asks for random values while it has too few results.
+
+    Attributes:
+        asked: whether it was, for any value.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.asked = False
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        """A random value."""
+        self.asked = True
+        return super().sample_independent(study, trial, name, distribution)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A sampler for one trial.
+
+    Attributes:
+        sampler: Optuna's.
+        name: as in a spec.
+        start_up: what an adaptive one falls back on.
+    """
+
+    sampler: BaseSampler
+    name: str
+    start_up: StartUp | None = None
+
+    @property
+    def by(self) -> str:
+        """What drew the trial: the sampler's name, or ``random`` where it fell back on that."""
+        return "random" if self.start_up is not None and self.start_up.asked else self.name
+
+
+def make_sampler(spec: SamplerSpec, seed: int, space: Mapping[str, BaseDistribution]) -> Draw:
     """The sampler of ``space``; what it draws depends on ``seed`` and the storage alone."""
-    row = SAMPLERS[spec.name]
+    row, seed = SAMPLERS[spec.name], seed % 2**32
     given = {"space": space} if row.whole_space else {}
-    with warnings.catch_warnings():  # some warn that they are experimental, each time
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler: BaseSampler = _made(row, {**given, **spec.extras, "seed": seed % 2**32})
-    return sampler
+    sampler: BaseSampler = _made(row, {**given, **spec.extras, "seed": seed})
+    if not row.start_up:
+        return Draw(sampler, spec.name)
+    start_up = StartUp(seed)  # draws what the one that it replaces would
+    assert isinstance(getattr(sampler, row.start_up), RandomSampler)
+    setattr(sampler, row.start_up, start_up)
+    return Draw(sampler, spec.name, start_up)
 
 
 def make_pruner(spec: PrunerSpec | None) -> BasePruner:
@@ -120,7 +161,9 @@ def make_pruner(spec: PrunerSpec | None) -> BasePruner:
 
 def _made(row: Row, given: Mapping[str, Any]) -> Any:
     module, _, name = row.factory.partition(":")
-    return getattr(import_module(module), name)(**row.arguments, **given)
+    with warnings.catch_warnings():  # some warn that they are experimental, each time
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return getattr(import_module(module), name)(**{**row.arguments, **given})
 
 
 def distributions(space: dict[str, Distribution]) -> dict[str, BaseDistribution]:

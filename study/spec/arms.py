@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -15,10 +16,18 @@ from pydantic import (
     model_validator,
 )
 
-from study.spec.base import Named, Section, Whole
-from study.spec.distributions import Choice, Distribution, number, read_distribution, whole
+from study.spec.base import Named, Number, Section, Whole
+from study.spec.distributions import (
+    Choice,
+    Distribution,
+    number,
+    read_distribution,
+    read_value,
+    whole,
+)
 from study.spec.errors import fault, shown
 from study.spec.options import PRUNERS, SAMPLERS, Sampler, check_options
+from vae_core.errors import nearest
 
 Kind = Literal["hand_tuned", "automatic"]
 Reduction = Literal["half_sum", "sum", "mean"]
@@ -90,6 +99,43 @@ class PrunerSpec(Named):
         return self
 
 
+class WarmStartSpec(Section):
+    """An earlier search whose trials the sampler is told before it draws.
+
+    They are not trained again and never chosen. What they cost where they were trained is part of
+    what a model of the arm costs.
+    """
+
+    study: str = Field(description="a study of this home, or of the storage")
+    arm: str | None = Field(default=None, description="its arm, where several fit the space")
+    storage: str | None = Field(
+        default=None, description="an Optuna storage: its URL, or the path of its journal file"
+    )
+    images: Whole | None = Field(
+        default=None, ge=0, description="images a storage's trials were trained on, all together"
+    )
+    device_seconds: Number | None = Field(
+        default=None, ge=0, description="device seconds that took"
+    )
+
+    @model_validator(mode="after")
+    def _charged(self) -> Self:
+        for key in ("images", "device_seconds"):
+            given = getattr(self, key) is not None
+            if self.storage is None and given:
+                what = f"{key} is for trials of a storage: the studies of this home record theirs"
+                raise fault(what, "leave it out", key)
+            if self.storage is not None and not given:
+                what = f"an Optuna storage does not record {key.replace('_', ' ')}"
+                raise fault(what, f"give {key}: what all its trials took, to be charged", key)
+        if self.storage is not None and self.arm is not None:
+            raise fault("a study in a storage has no arms", "leave it out", "arm")
+        if self.storage is not None and re.search(r"://[^/@]*:[^/@]*@", self.storage):
+            what = "the storage's URL holds a password, which every record of the study would show"
+            raise fault(what, "copy the storage to a file: optuna.copy_study", "storage")
+        return self
+
+
 class SearchSpec(Section):
     """What an arm searches, how, and for how many trials; ``replicates`` repeat the whole search.
 
@@ -115,6 +161,18 @@ class SearchSpec(Section):
     replicates: Whole = Field(
         default=1, ge=1, description="how often the search is repeated, 1 or more"
     )
+    enqueue: list[dict[str, Any]] = Field(
+        default=[], description="settings that every search tries first, e.g. [{beta: 1}]"
+    )
+    warm_start: WarmStartSpec | None = Field(
+        default=None, description="an earlier search whose trials the sampler is told"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not given: specs that older versions froze keep their hash."""
+        written: dict[str, Any] = write(self)
+        return {k: v for k, v in written.items() if v or k not in {"enqueue", "warm_start"}}
 
     @field_validator("space", mode="before")
     @classmethod
@@ -164,6 +222,29 @@ class SearchSpec(Section):
                 raise fault(what, "leave out points, or use grid", "space", key, "points")
         return self
 
+    @model_validator(mode="after")
+    def _knowledge(self) -> Self:
+        row = self._row
+        if self.enqueue and row.grid:
+            what = "a grid visits its own points, in order"
+            raise fault(what, "leave out enqueue, or use another sampler", "enqueue")
+        if len(self.enqueue) > self.trials:
+            what = f"{len(self.enqueue)} settings are to be tried first, and a search makes "
+            raise fault(f"{what}{self.trials} trials", "give more trials", "enqueue")
+        for i, given in enumerate(self.enqueue):
+            if not given:
+                raise fault("no setting is given", "give a value of a searched one", "enqueue", i)
+            for key, raw in given.items():
+                if key not in self.space:
+                    what = f"'{key}' is not searched"
+                    raise fault(what, nearest(key, self.space), "enqueue", i, key)
+                given[key] = read_value(key, self.space[key], raw, "enqueue", i)
+        if self.warm_start is not None and not row.told:
+            others = _either([name for name, found in SAMPLERS.items() if found.told])
+            what = f"sampler '{self.sampler.name}' learns nothing from trials it did not ask for"
+            raise fault(what, f"leave out warm_start, or use {others}", "warm_start")
+        return self
+
     @field_serializer("space")
     def _write_space(self, space: dict[str, Distribution]) -> dict[str, Any]:
         return {key: distribution.to_json() for key, distribution in space.items()}
@@ -182,10 +263,12 @@ class SearchSpec(Section):
         """How many trials are asked together, before the sampler gets a result of any of them.
 
         By default all of them where no trial is chosen by another's result (random, qmc, grid),
-        a population for cmaes, and 4 for tpe and gp: a number of the machine's would make the
-        outcome depend on it, and one that grew with ``trials`` would change on extension.
+        a population for cmaes, and 4 for tpe and gp, fewer where that would be more than a third
+        of the search, whose first batch is drawn at random. A number of the machine's would make
+        the outcome depend on it.
         """
-        wanted = self.batch or self._population or self._row.batch or self.trials
+        most = self._row.batch and max(1, min(self._row.batch, self.trials // 3))
+        wanted = self.batch or self._population or most or self.trials
         return min(wanted, self.trials)
 
 

@@ -125,6 +125,36 @@ def read_distribution(key: str, raw: Any) -> Distribution:
     return _range(key, values)
 
 
+def read_value(key: str, distribution: Distribution, raw: Any, *path: str | int) -> Scalar:
+    """``raw`` as a value of ``key`` that ``distribution`` could draw; ``path`` leads to it.
+
+    Raises:
+        PydanticCustomError: it could not.
+    """
+    if isinstance(distribution, Choice):
+        value = number(raw) if _is_float_setting(key) else raw
+    else:
+        value = whole(raw) if isinstance(distribution, IntRange) else number(raw)
+    if not contains(distribution, value):
+        raise fault(
+            f"{shown(raw)} is not in the space of '{key}'", "give a value that is", *path, key
+        )
+    checked: Scalar = value
+    return checked
+
+
+def contains(distribution: Distribution, value: Any) -> bool:
+    """Whether ``distribution`` could draw ``value``."""
+    if isinstance(distribution, Choice):
+        return any(value == known and type(value) is type(known) for known in distribution.values)
+    kind = int if isinstance(distribution, IntRange) else float
+    if type(value) is not kind or not distribution.low <= value <= distribution.high:
+        return False
+    steps = (value - distribution.low) / (distribution.step or 1)
+    continuous = kind is float and distribution.step is None
+    return continuous or abs(steps - round(steps)) <= 1e-6 * max(1.0, steps)
+
+
 def section_of(key: str) -> tuple[str, str]:
     """The section and the setting that a space's key names: without a dot, the balancer's."""
     section, _, name = key.rpartition(".")

@@ -9,7 +9,7 @@ from typing import Any
 from study.spec.arms import ArmSpec, SearchSpec
 from study.spec.distributions import Choice, Distribution
 from study.spec.models import StudySpec
-from study.spec.options import PRUNERS, SAMPLERS
+from study.spec.options import SAMPLERS
 
 Roles = Mapping[str, Mapping[str, Any]]
 
@@ -35,7 +35,7 @@ def warnings(spec: StudySpec, roles: Roles) -> list[str]:
         *_seeds(spec),
         *_replicates(spec),
         *_narrow_beta(hand_tuned),
-        *_idle_pruners(spec),
+        *_enqueued(spec),
         *_rows(spec),
     ]
 
@@ -108,17 +108,12 @@ def _narrow_beta(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
             )
 
 
-def _idle_pruners(spec: StudySpec) -> Iterator[str]:
+def _enqueued(spec: StudySpec) -> Iterator[str]:
     for name, arm in spec.arms.items():
-        search = arm.search
-        if search is None or search.pruner is None or search.pruner.synchronous:
-            continue
-        learns = PRUNERS[search.pruner.name].learns(search.pruner.extras)
-        if learns and search.batch_size == search.trials:
+        if arm.search and arm.search.enqueue:
             yield (
-                f"arm '{name}' asks all its trials in one batch, whose results count once all have "
-                f"ended: pruner '{search.pruner.name}', which compares with trials that have "
-                "ended, prunes none. Give a batch, e.g. batch: 4."
+                f"arm '{name}' tries {len(arm.search.enqueue)} given settings first: what finding "
+                "them took is not counted. warm_start counts what an earlier search took."
             )
 
 

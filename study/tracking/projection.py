@@ -24,6 +24,7 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
     TrialPlaced,
+    TrialsTold,
     TrialSuspended,
 )
 from study.journal.trial import Trial
@@ -83,6 +84,7 @@ class Projection:
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
         self._choices: dict[tuple[str, int], int | None] = {}  # likewise
+        self._told: dict[str, str] = {}  # arm -> the earlier search its searches began with
         self._reasoned: set[str] = set()  # keys of runs that hold a reason for their end
         self._ends: list[Entry] = []  # of the study: one for each time that it ended
 
@@ -106,6 +108,8 @@ class Projection:
             case TrialAsked() as event:
                 # The run is created at the first start: a batch is asked for long before that.
                 self._trials[event.trial] = TrackedTrial(Trial(event))
+            case TrialsTold() as event:
+                self._told[event.arm] = event.source
             case TrialPlaced() as event:
                 self._on_placed(entry, event)
             case Reported() as event:
@@ -180,6 +184,8 @@ class Projection:
         tags["study.kind"] = kind
         if kind == "arm":
             tags["study.arm"] = name
+            if name in self._told:
+                tags["study.warm_start"] = self._told[name]
             run_name = arm_name(name, hand_tuned=study.roles[name]["hand_tuned"])
             return Run(run_name, STUDY, tags, milliseconds(self._arms[name]))
         run = self._trials[name]
@@ -189,6 +195,8 @@ class Projection:
         for field_name in ("chosen_from", "retry_of"):
             if (value := getattr(asked, field_name)) is not None:
                 tags[f"study.{field_name}"] = str(value)
+        if asked.drawn_by:
+            tags["study.drawn_by"] = asked.drawn_by
         if run.trial.key:
             tags["study.numerics"] = _numerics(run.trial)
         started = self.created if run.started is None else run.started

@@ -104,11 +104,21 @@ def search_history(runs: Sequence[TrackedTrial]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
-        ["number", *names, "value", "state", "replicate", "images", "device_seconds", "seed"]
+        [
+            "number",
+            *names,
+            "value",
+            "state",
+            "replicate",
+            "images",
+            "device_seconds",
+            "seed",
+            "drawn_by",
+        ]
     )
     for run in searched:
         trial, asked = run.trial, run.trial.asked
         row = [asked.number, *(asked.params.get(name) for name in names), trial.value]
         row += [trial.state if trial.ended else "running", asked.replicate, trial.images]
-        table.writerow([*row, run.device_seconds, asked.seed])
+        table.writerow([*row, run.device_seconds, asked.seed, asked.drawn_by])
     return text.getvalue()

@@ -16,6 +16,30 @@ from study.analysis.records.convergence import images_to_final
 from study.analysis.records.tables import Role, recorded_roles
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.formatting import setting
+from study.spec import SAMPLERS
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What drew the search trials of an arm.
+
+    Attributes:
+        sampler: Its sampler, as in a spec.
+        pruner: Likewise; None if it has none.
+        recorded: Search trials of which the journal says what drew them, without retries.
+        chosen: How many of them an adaptive sampler chose by earlier results; the others are
+            random draws, or enqueued. None of another sampler.
+    """
+
+    sampler: str
+    pruner: str | None
+    recorded: int
+    chosen: int | None
+
+    @property
+    def known(self) -> bool:
+        """Whether the sampler is adaptive, and the journal says what it chose."""
+        return self.chosen is not None and self.recorded > 0
 
 
 @dataclass(frozen=True)
@@ -28,6 +52,7 @@ class ArmResult:
             with them the retries and the confirm runs of superseded choices.
         failed_seeds: Confirm runs that failed and have no complete retry: they are missing from
             every mean.
+        draws: What drew its search trials; None if it searches nothing.
         settings: The chosen setting, one per replicate, as "beta=0.3 training.lr=0.001".
         effective_beta: Mean of k sigma^2 at the end of the confirm runs.
         validation: Objective of the chosen search trial, the mean over replicates.
@@ -50,6 +75,7 @@ class ArmResult:
     planned: int
     replicates: int
     failed_seeds: int
+    draws: Draws | None
     settings: Sequence[str]
     effective_beta: float | None
     validation: float | None
@@ -137,6 +163,7 @@ def _arm(
         replicates=replicates,
         planned=replicates * (search.get("trials", 0) + seeds) + retried + beside,
         failed_seeds=sum(row["state"] == "failed" for row in standing),
+        draws=_draws(search, rows) if search else None,
         settings=_settings(balancer, chosen or ([] if search else standing[:1])),
         effective_beta=_mean(row["beta"] for row in confirmed),
         validation=validation,
@@ -159,6 +186,13 @@ def _arm(
         means=_means(confirmed),
         images_to_final=_mean(arrived.get(row["trial"]) for row in confirmed),
     )
+
+
+def _draws(search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Draws:
+    sampler = search["sampler"]["name"]
+    drawn = [row["drawn_by"] for row in rows if row["drawn_by"] and row["retry_of"] is None]
+    chosen = drawn.count(sampler) if SAMPLERS[sampler].adaptive else None
+    return Draws(sampler, (search.get("pruner") or {}).get("name"), len(drawn), chosen)
 
 
 def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[str]:

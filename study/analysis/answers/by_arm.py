@@ -57,6 +57,8 @@ def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> ArmAnswe
         "study.balancer": arm.balancer,
         "study.against": rival.arm if rival else "",
     }
+    if arm.draws is not None and arm.draws.known:
+        tags["study.chosen_by_sampler"] = f"{arm.draws.chosen} of {arm.draws.recorded} trials"
     said = list(_sentences(report, arm))
     against = rival.arm if rival else ""
     for found in report.break_even:
@@ -93,6 +95,9 @@ def _sentences(report: Report, arm: ArmResult) -> Iterator[str]:
     settings = "; ".join(filter(None, arm.settings))
     kind = "**Automatic**" if arm.automatic else f"**Hand-tuned** ({arm.why})"
     yield f"{kind}: {arm.balancer}{f' with {settings}' if settings else ''}."
+    if arm.draws is not None and arm.draws.known:
+        of = f"{arm.draws.chosen} of its {arm.draws.recorded} trials"
+        yield f"{arm.draws.sampler} chose {of} by earlier results."
     if arm.test.mean is None:
         yield f"There is no result: {arm.test.why}."
     else:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from study.analysis.records.engine_time import PURPOSES, USE_OF_STATE, USES, EngineTime
+from study.analysis.records.tables import study_facts
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class CostToOneModel:
 
     Attributes:
         search: One search, pruned and failed trials included: the mean over finished replicates.
+            With the whole earlier search that it began with, if it did, which cost ``told``.
         final: One confirm run: the mean over the complete ones.
         measurement: All else the arm was charged (further seeds, replicates, superseded
             choices): not part of the cost to one model.
@@ -48,6 +50,7 @@ class CostToOneModel:
     final: Amount | None
     measurement: Amount
     why: str
+    told: Amount = NOTHING
 
     @property
     def total(self) -> Amount | None:
@@ -120,9 +123,9 @@ def cost_to_one_model(
     one_final = _mean([_amount(row) for row in finals])
     if not why and one_final is None:
         why = "none of its confirm runs is complete"
-    spent = _sum(rows)
+    spent, told = _sum(rows), _told(trials, arm)
     if one_search is None or one_final is None:
-        return CostToOneModel(one_search, one_final, NOTHING, why)
+        return CostToOneModel(one_search, one_final, NOTHING, why, told)
     total = one_search + one_final
     measurement = Amount(
         spent.images - total.images,
@@ -131,7 +134,7 @@ def cost_to_one_model(
         if spent.standard is None or total.standard is None
         else spent.standard - total.standard,
     )
-    return CostToOneModel(one_search, one_final, measurement, why)
+    return CostToOneModel(one_search + told, one_final, measurement, why, told)
 
 
 def ratio(cost: CostToOneModel, other: CostToOneModel, unit: str = "images") -> float | None:
@@ -192,6 +195,12 @@ def _arm_paid(arm: str, rows: Sequence[Mapping[str, Any]]) -> ArmPaid:
         standard=spent.standard,
         by_state=by_state,
     )
+
+
+def _told(trials: pa.Table, arm: str) -> Amount:
+    """What the earlier search that an arm's searches began with cost, where it ran."""
+    told = (study_facts(trials).get("told") or {}).get(arm)
+    return Amount(told["images"], told["billed"], told["standard"]) if told else NOTHING
 
 
 def _amount(row: Mapping[str, Any]) -> Amount:

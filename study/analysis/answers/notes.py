@@ -51,6 +51,8 @@ def notes(
     """
     found = [
         *_capped(facts, arms),
+        *_random_searches(arms),
+        *_told(facts),
         *_missing(arms),
         *_commands(trials, facts),
         *_numerics(facts),
@@ -91,6 +93,34 @@ def _capped(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> list[str]:
     ]
 
 
+def _random_searches(arms: Sequence[ArmResult]) -> list[str]:
+    found = []
+    for arm in arms:
+        draws = arm.draws
+        if draws is None or draws.chosen is None:
+            continue
+        if not draws.recorded:
+            found.append(
+                f"{arm.arm}: not recorded is which trials {draws.sampler} chose. The version that "
+                "ran them drew at random until 10 trials had ended, so all of a search of 12."
+            )
+        elif not draws.chosen:
+            found.append(
+                f"{arm.arm}: a random search. {draws.sampler} had no results to choose by, and all "
+                f"of its {_trials(draws.recorded)} were drawn at random or enqueued."
+            )
+    return found
+
+
+def _told(facts: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{arm}: its searches began with {_trials(told['trials'])} of {told['source']}, which were "
+        f"not trained again. That search took {told['images']:,} images, and the cost to one model "
+        "includes them."
+        for arm, told in (facts.get("told") or {}).items()
+    ]
+
+
 def _missing(arms: Sequence[ArmResult]) -> list[str]:
     found = []
     for arm in arms:
@@ -105,6 +135,9 @@ def _missing(arms: Sequence[ArmResult]) -> list[str]:
         failed = arm.counts.get("failed", 0) - arm.failed_seeds
         if failed:
             found.append(f"{arm.arm}: {_trials(failed)} failed; the cost is counted.")
+        pruner = arm.draws.pruner if arm.draws is not None and not arm.unfinished else None
+        if pruner is not None and not arm.counts.get("pruned"):
+            found.append(f"{arm.arm}: its pruner {pruner} pruned none of its trials.")
         if arm.active_units is not None and arm.active_units < 1:
             found.append(
                 f"{arm.arm}: {arm.active_units:.1f} latents in use on average over its confirm "

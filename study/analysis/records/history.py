@@ -27,6 +27,7 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
     TrialPlaced,
+    TrialsTold,
     TrialSuspended,
 )
 from study.journal.trial import Trial, standing
@@ -119,6 +120,7 @@ class History:
         rates: seconds per image by bank shape.
         capped: the last cap that was reached, if that is how the study ended.
         stopped: what was stopped by command, arms as "arm NAME" and trials by their names.
+        told: by arm, the earlier search that its searches began with.
         isolated: trials that were trained alone because engines had died while they trained them.
         features: networks that distances were measured with, by name: every different
             description that an engine gave of one.
@@ -136,6 +138,7 @@ class History:
         self.capped: CapReached | None = None
         self.stopped: list[str] = []
         self.isolated: list[str] = []
+        self.told: dict[str, TrialsTold] = {}
         self.features: dict[str, list[Mapping[str, Any]]] = {}
         self.numerics_keys: list[Mapping[str, Any]] = []
         for entry in entries:
@@ -178,6 +181,8 @@ class History:
                 what = event.trial if event.arm is None else f"arm {event.arm}"
                 if what is not None and what not in self.stopped:
                     self.stopped.append(what)
+            case TrialsTold() as event:
+                self.told[event.arm] = event
             case StudyDescribed() as event:
                 self.study = event
             case StudyFinished():

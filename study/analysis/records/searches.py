@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.analysis.records.tables import recorded_roles
+from study.analysis.records.tables import recorded_roles, study_facts
 from study.analysis.statistics.order_statistics import Floats
 
 _ENDED = ("complete", "pruned", "failed")
@@ -26,7 +26,8 @@ class SearchTrials:
 
     ``validation`` is the objective they are chosen by and ``test`` what they score, both infinite
     of a trial that was pruned, failed, or was not measured; ``images`` and standard device
-    ``seconds`` (nan: rate not known) are what each took, retries included.
+    ``seconds`` (nan: rate not known) are what each took, retries included, and the first also what
+    the earlier search took that it was told of.
     """
 
     validation: Floats
@@ -72,7 +73,8 @@ class ArmSearches:
         automatic: Whether its balancer sets beta itself.
         searched: Whether it searches anything; if not, its one "search" are its runs of other
             seeds.
-        independent: Whether its trials are: of random search without a pruner, or seeds.
+        independent: Whether its trials are: of random search without a pruner or enqueued
+            settings, or seeds.
         how: Its sampler and pruner, as in "tpe with hyperband".
         searches: One a replicate, those whose first trial has ended.
         budget: How many trials the spec gives one search.
@@ -101,6 +103,7 @@ def arm_searches(
     measured = [f"{split}_{objective}" for split in ("validation", "test")]
     known = [name for name in measured if name in trials.column_names]
     table, roles = trials.select([*_COLUMNS, *known]), recorded_roles(trials)
+    told = study_facts(trials).get("told") or {}
     found = {}
     for name, arm in spec["arms"].items():
         rows = table.filter(pc.equal(table["arm"], name)).to_pylist()
@@ -117,13 +120,14 @@ def arm_searches(
         searches = [
             made
             for replicate in sorted(by_replicate)
-            if len(made := _search(by_replicate[replicate], *measured))
+            if len(made := _search(by_replicate[replicate], told.get(name), *measured))
         ]
         found[name] = ArmSearches(
             arm=name,
             automatic=not roles[name].hand_tuned,
             searched=bool(search),
-            independent=not search or (sampler == "random" and pruner is None),
+            independent=not search
+            or (sampler == "random" and pruner is None and not search.get("enqueue")),
             how=f"{sampler} with {pruner}" if pruner else sampler,
             searches=searches,
             budget=search.get("trials", len(spec["seeds"])),
@@ -132,7 +136,9 @@ def arm_searches(
     return found
 
 
-def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> SearchTrials:
+def _search(
+    rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None, validation: str, test: str
+) -> SearchTrials:
     """One search: its trials up to the first that has not ended, retries in their place."""
     attempts: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -154,7 +160,10 @@ def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> Se
                 json.loads(last["settings"]).get("balancer", {}).get("beta", nan),
             )
         )
-    return SearchTrials(*np.array(columns, np.float64).reshape(-1, 5).T)
+    found = np.array(columns, np.float64).reshape(-1, 5).T
+    if told and columns:
+        found[2:4, 0] += told["images"], nan if told["standard"] is None else told["standard"]
+    return SearchTrials(*found)
 
 
 def _prior(

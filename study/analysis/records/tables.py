@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from study.analysis.records.engine_time import PURPOSES
 from study.analysis.records.history import History, Reports, TrialHistory
-from study.journal.events import Entry
+from study.journal.events import Entry, TrialsTold
 from study.metrics import recorded
 from vae_core.atomic import atomic_write
 from vae_core.errors import UserError
@@ -64,6 +64,7 @@ _TRIAL_FIELDS = (
     ("settings", pa.string()),  # JSON, keys sorted; resolved, beta = k sigma^2
     ("chosen_from", pa.int64()),  # confirm: number of the search trial it trains again
     ("retry_of", pa.string()),  # the trial it runs again
+    ("drawn_by", pa.string()),  # search: the sampler, or random; null: not recorded
     ("state", pa.string()),  # waiting, running, interrupted, complete, pruned, failed
     ("reason", pa.string()),
     ("chosen", pa.bool_()),  # see study.journal.trial.standing
@@ -119,7 +120,8 @@ def study_facts(trials: pa.Table) -> dict[str, Any]:
     """What the table's metadata says of its study.
 
     Keys: name, spec, spec_hash, code_version, roles, finished; capped, stopped, isolated, features
-    and numerics_keys (see :class:`study.analysis.records.history.History`); engines (a list of the
+    and numerics_keys (see :class:`study.analysis.records.history.History`); told (by arm, the
+    source, the number of trials, and what the whole earlier search cost); engines (a list of the
     fields of :class:`study.analysis.records.engine_time.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
@@ -168,6 +170,7 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "capped": history.capped.to_data() if history.capped else None,
         "stopped": history.stopped,
         "isolated": history.isolated,
+        "told": {arm: _told(event) for arm, event in history.told.items()},
         "features": history.features,
         "numerics_keys": history.numerics_keys,
         "engines": [asdict(time) for time in history.engine_times],
@@ -177,6 +180,11 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "records": _records(study.name, history.reports, trials).replace_schema_metadata(metadata),
         "trials": _trials(study.name, history, trials).replace_schema_metadata(metadata),
     }
+
+
+def _told(event: TrialsTold) -> dict[str, Any]:
+    costs = {key: getattr(event, key) for key in ("images", "billed", "standard")}
+    return {"source": event.source, "trials": len(event.trials), **costs}
 
 
 def _order(history: TrialHistory, arms: Sequence[str]) -> tuple[Any, ...]:
@@ -221,6 +229,7 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "settings": [_json(t.asked.settings) for t in of],
         "chosen_from": [t.asked.chosen_from for t in of],
         "retry_of": [t.asked.retry_of for t in of],
+        "drawn_by": [t.asked.drawn_by or None for t in of],
         "state": [t.state for t in of],
         "reason": [t.reason for t in trials],
         "chosen": [history.chosen(t.name) for t in of],

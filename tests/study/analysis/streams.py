@@ -114,6 +114,7 @@ class Stream:
     def ask(
         self, arm: str, phase: str, number: int, seed: int, params: Mapping[str, Any],
         replicate: int = 0, chosen_from: int | None = None, retry_of: str | None = None,
+        drawn_by: str = "",
     ) -> str:  # fmt: skip
         origin = "fixed" if chosen_from is None else f"from{chosen_from}"
         suffix = "" if phase == "search" else f".{origin}"
@@ -123,7 +124,7 @@ class Stream:
         self.emit(TrialAsked(
             trial, arm, phase, replicate, number, seed, params=dict(params),
             settings={"model": {"z": 1}, "balancer": dict(params)},
-            chosen_from=chosen_from, retry_of=retry_of,
+            chosen_from=chosen_from, retry_of=retry_of, drawn_by=drawn_by,
         ))  # fmt: skip
         return trial
 
@@ -166,14 +167,17 @@ class Stream:
     def search(
         self, arm: str, values: Sequence[float | None], replicate: int = 0,
         tests: Sequence[float] | None = None, betas: Sequence[float] | None = None,
+        drawn_by: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         """A whole search: a value per trial, None for one that failed, 1e6 more for a pruned.
 
-        ``tests`` are what the trials score on test, ``betas`` what they tried.
+        ``tests`` are what the trials score on test, ``betas`` what they tried, ``drawn_by`` what
+        drew them.
         """
         for number, value in enumerate(values):
             beta = 0.5 + number if betas is None else betas[number]
-            trial = self.ask(arm, "search", number, 7000 + number, {"beta": beta}, replicate)
+            trial = self.ask(arm, "search", number, 7000 + number, {"beta": beta}, replicate,
+                             drawn_by=drawn_by[number] if drawn_by else "")  # fmt: skip
             if value is None:
                 self.train(trial, "failed", None)
             elif value >= 1e6:

@@ -55,6 +55,9 @@ def same(old: Any, new: Any, where: str = "report") -> None:
 @pytest.mark.parametrize("name", ["records", "trials"])
 def test_tables_are_equal_to_the_last_bit(tables: dict[str, pa.Table], name: str) -> None:
     old, new = pq.read_table(FIXTURE / f"{name}.parquet"), tables[name]
+    if name == "trials":  # in later formats: what drew a trial
+        assert new["drawn_by"].null_count == len(new)
+        new = new.drop_columns(["drawn_by"])
     assert new.schema.equals(old.schema)  # names, order and types of the columns
     for column in old.column_names:
         assert new[column].equals(old[column]), column

@@ -58,7 +58,7 @@ def bowl(count: int = 40) -> Pool:
 
 def play(pool: Pool, repeat: int = 0, *, exchangeable: bool = False, **search: Any) -> list[Played]:
     found = ReplayedSearch(spec(**search), "hand", repeat, pool, exchangeable=exchangeable)
-    return found.play()
+    return found.replay()
 
 
 def images(played: list[Played]) -> int:
@@ -82,7 +82,7 @@ class TestNearestRecorded:
     def test_no_trial_twice_and_the_sampler_is_told_where_it_was(self):
         pool = bowl(20)
         search = ReplayedSearch(spec(sampler="tpe", trials=20), "hand", 0, pool, exchangeable=False)
-        played = search.play()
+        played = search.replay()
         assert {id(one.recorded) for one in played} == {id(one) for one in pool.trials}
         for number, one in enumerate(played):
             assert search.trial(number).params == one.recorded.params
@@ -121,7 +121,9 @@ class TestNearestRecorded:
             )
         ]
         found = spec(space, sampler="cmaes", trials=24)
-        played = ReplayedSearch(found, "hand", 0, pool_of(trials, space), exchangeable=False).play()
+        played = ReplayedSearch(
+            found, "hand", 0, pool_of(trials, space), exchangeable=False
+        ).replay()
         early, late = (np.mean([math.log(p.recorded.value or 1) for p in part])
                        for part in (played[:6], played[-6:]))  # fmt: skip
         assert late < early
@@ -165,7 +167,7 @@ class TestPruning:
             )
             trials = [trial(b, 1.0, [1.0] * 3) for b in (0.01, 1.0)]
             pruner = {"name": "threshold", "upper": 2.0, "synchronous": synchronous}
-            play(pool_of(trials), sampler="tpe", pruner=pruner, trials=2)
+            play(pool_of(trials), sampler="tpe", pruner=pruner, trials=2, batch=2)
             return heard
 
         assert reports(synchronous=False) == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]

@@ -94,21 +94,6 @@ class TestStrength:
         assert "give log: true" in warning
 
 
-class TestPruners:
-    @pytest.mark.parametrize("pruner", ["median", {"name": "percentile", "percentile": 25.0}])
-    def test_one_batch_leaves_a_pruner_nothing_to_learn_from(self, warned, pruner):
-        (warning,) = warned(arms={"tuned": hand(pruner=pruner), "auto": automatic()})
-        assert "asks all its trials in one batch" in warning
-        assert "batch: 4" in warning
-
-    @pytest.mark.parametrize(
-        "search",
-        [
-            {"pruner": "median", "batch": 4},
-            {"pruner": {"name": "median", "synchronous": True}},
-            {"pruner": "successive_halving"},
-            {"pruner": {"name": "hyperband", "max_resource": 10}},
-        ],
-    )
-    def test_others_can_prune(self, warned, search):
-        assert warned(arms={"tuned": hand(**search), "auto": automatic()}) == []
+def test_settings_that_are_given_first_are_prior_knowledge(warned):
+    (warning,) = warned(arms={"tuned": hand(enqueue=[{"beta": 1}]), "auto": automatic()})
+    assert warning.startswith("arm 'tuned' tries 1 given settings first")

@@ -52,7 +52,7 @@ def test_each_option_is_a_parameter(name):
 def test_each_is_made_from_its_row(name):
     given = {"name": name, **NEEDED.get(name, {})}
     if name in SAMPLERS:
-        made = make_sampler(SamplerSpec.model_validate(given), 2**32 + 1, {})
+        made = make_sampler(SamplerSpec.model_validate(given), 2**32 + 1, {}).sampler
     else:
         made = make_pruner(PrunerSpec.model_validate(given))
     assert type(made) is class_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.report import Report
 from study.analysis.rendering.tables.table import (
     TextTable,
@@ -22,12 +23,14 @@ def arms(report: Report) -> TextTable:
         if report.ratio_to
         else ""
     )
+    adaptive = any(arm.draws is not None and arm.draws.known for arm in report.arms)
+    about = "; chosen: search trials that the sampler chose by earlier results" if adaptive else ""
     return TextTable(
         f"{report.objective.heading} on test, mean over n seeds with its 95 % interval; kind: "
-        f"{kinds(report.arms)}. Cost to one model, one search and one final run, in images and in "
-        f"standard device seconds{priced(report)}{multiples}",
-        ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials", "images", "x", "std s",
-         "x", *money_columns(report)],
+        f"{kinds(report.arms)}{about}. Cost to one model, one search and one final run, in images "
+        f"and in standard device seconds{priced(report)}{multiples}",
+        ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials",
+         *(["chosen"] if adaptive else []), "images", "x", "std s", "x", *money_columns(report)],
         [
             [
                 arm.arm,
@@ -35,6 +38,7 @@ def arms(report: Report) -> TextTable:
                 mean(report.objective, arm.test),
                 str(arm.test.n),
                 f"{sum(arm.counts.values())}/{arm.planned}",
+                *([_chosen(arm)] if adaptive else []),
                 images(arm.cost.total.images if arm.cost.total else None),
                 multiple(report.ratios[arm.arm]),
                 seconds(arm.cost.total.standard if arm.cost.total else None),
@@ -45,6 +49,11 @@ def arms(report: Report) -> TextTable:
         ],
         left=2,
     )  # fmt: skip
+
+
+def _chosen(arm: ArmResult) -> str:
+    draws = arm.draws
+    return NONE if draws is None or not draws.known else f"{draws.chosen}/{draws.recorded}"
 
 
 def settings(report: Report) -> TextTable:

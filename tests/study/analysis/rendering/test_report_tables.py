@@ -9,6 +9,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import pytest
+
 import study.analysis.rendering.tables as topics
 from study.analysis import Report, as_text, build_report, build_tables
 from study.analysis.rendering.tables import catalogue
@@ -49,6 +51,31 @@ def test_without_hand_tuned_arms_no_reason_is_given(make_stream: Any, arms: Any)
     stream.confirm("sigma", {101: 9.0})
     first, *_ = tables(build_report(build_tables(stream.entries)))
     assert "; kind: auto. Cost to one model" in first.title
+
+
+def test_the_arms_table_counts_what_the_sampler_chose(make_stream: Any) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0, 9.0, 8.5], drawn_by=["random", "tpe", "tpe"])
+    stream.confirm("tpe", {101: 9.0}, chosen_from=0)
+    stream.confirm("sigma", {101: 9.0})
+    report = build_report(build_tables(stream.entries))
+    first, *_ = tables(report)
+    assert "chosen: search trials that the sampler chose by earlier results" in first.title
+    column = first.columns.index("chosen")
+    assert [row[column] for row in first.rows] == ["2/3", "-"]
+    assert max(map(len, as_text(report).splitlines())) <= WIDTH
+    assert not any("random search" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("draws", [["random"] * 3, ["enqueue", "random", "random"]])
+def test_a_search_that_never_searched_is_the_first_note(make_stream: Any, draws: Any) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0, 9.0, 8.5], drawn_by=draws)
+    report = build_report(build_tables(stream.entries))
+    assert report.notes[0] == (
+        "tpe: a random search. tpe had no results to choose by, and all of its 3 trials were drawn "
+        "at random or enqueued."
+    )
 
 
 def test_text_fits_a_terminal(whole: Any) -> None:

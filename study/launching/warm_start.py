@@ -1,0 +1,213 @@
+"""Trials of an earlier search, read for a search that begins with them.
+
+Of a trial its parameters and its value are taken, and nothing else: Optuna keeps pickled objects in
+the attributes of some.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import fsum, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from study.journal import StudyHome, has_events, read_entries
+from study.journal.events import TrialsTold
+from study.spec import SearchSpec, SpecError, StudySpec
+from study.spec.arms import WarmStartSpec
+from study.spec.distributions import contains
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+SQLITE = "sqlite:///"
+
+
+def earlier_trials(spec: StudySpec, home: StudyHome) -> list[TrialsTold]:
+    """What the arms of ``spec`` that have not begun are to be told.
+
+    Raises:
+        SpecError: an earlier search cannot be read, or has no trial of the arm's space.
+    """
+    asked = {name: arm.search for name, arm in spec.arms.items() if arm.search is not None}
+    wanted = {name: search for name, search in asked.items() if search.warm_start is not None}
+    if wanted and has_events(home.path):
+        entries = read_entries(home.path)
+        begun = {e.event.arm for e in entries if isinstance(e.event, TrialsTold)}
+        wanted = {name: search for name, search in wanted.items() if name not in begun}
+    return [_told(spec, name, search, home) for name, search in wanted.items()]
+
+
+def _told(spec: StudySpec, arm: str, search: SearchSpec, home: StudyHome) -> TrialsTold:
+    given = search.warm_start
+    assert given is not None
+    where = f"arms.{arm}.search.warm_start"
+    read = _from_study if given.storage is None else _from_storage
+    told = read(spec, arm, given, home, where)
+    if not told.trials:
+        raise SpecError(
+            f"no trial of {told.source} is complete and has {' and '.join(search.space)} in the "
+            "ranges that are searched here",
+            where=where,
+            remedy="widen the space, or leave warm_start out",
+        )
+    return told
+
+
+def _from_study(
+    spec: StudySpec, arm: str, given: WarmStartSpec, home: StudyHome, where: str
+) -> TrialsTold:
+    from study.analysis import build_tables
+
+    source = StudyHome(home.studies, given.study)
+    if source == home or not has_events(source.path):
+        raise SpecError(
+            f"there is no earlier study '{given.study}' in {home.studies}",
+            where=where,
+            remedy="name another study of this home, or give the Optuna storage it is in",
+        )
+    earlier = StudySpec.from_dict(yaml.safe_load(source.spec.read_text()))
+    if earlier.objective != spec.objective:
+        raise SpecError(
+            f"study '{given.study}' minimised {earlier.objective}, and this one minimises "
+            f"{spec.objective}",
+            where=where,
+            remedy=f"give objective: {earlier.objective}, or another study",
+        )
+    search = spec.arms[arm].search
+    assert search is not None
+    chosen = _arm(earlier, given, set(search.space), where)
+    mine, theirs = (study.arms[name].balancer for study, name in ((spec, arm), (earlier, chosen)))
+    if "beta" in search.space and mine.reduction != theirs.reduction:
+        raise SpecError(
+            f"its beta is for another loss: reduction {theirs.reduction}, here {mine.reduction}",
+            where=where,
+            remedy=f"give balancer.reduction: {theirs.reduction}, and the space in its units",
+        )
+    trials = build_tables(read_entries(source.path))["trials"].to_pylist()
+    rows = [row for row in trials if row["arm"] == chosen and row["phase"] == "search"]
+    attempts = {(row["replicate"], row["number"]): row for row in rows}  # of retries the last
+    known = [
+        (json.loads(row["params"]), row["objective"] if row["state"] == "complete" else None)
+        for row in attempts.values()
+    ]
+    standard = [row["standard_seconds"] for row in rows]
+    usable = list(_usable(known, search))
+    return TrialsTold(
+        arm=arm,
+        source=f"study '{given.study}', arm '{chosen}'",
+        trials=usable,
+        left_out=len(known) - len(usable),
+        images=sum(row["images"] for row in rows),
+        billed=fsum(row["billed_seconds"] for row in rows),
+        standard=None if None in standard else fsum(standard),
+    )
+
+
+def _arm(earlier: StudySpec, given: WarmStartSpec, space: set[str], where: str) -> str:
+    """The arm of the earlier study whose trials are meant."""
+    fitting = [
+        name
+        for name, arm in earlier.arms.items()
+        if arm.search is not None and set(arm.search.space) == space
+    ]
+    chosen = [name for name in fitting if given.arm in (None, name)]
+    if len(chosen) == 1:
+        return chosen[0]
+    keys = " and ".join(sorted(space))
+    what = f"{len(chosen)} arms of study '{given.study}' search {keys} and nothing else"
+    if given.arm is not None:
+        what = f"study '{given.study}' has no arm '{given.arm}' that searches just {keys}"
+    raise SpecError(
+        what,
+        where=where,
+        remedy=f"give arm: {' or '.join(fitting)}" if fitting else "name another study",
+    )
+
+
+def _from_storage(
+    spec: StudySpec, arm: str, given: WarmStartSpec, home: StudyHome, where: str
+) -> TrialsTold:
+    import optuna
+
+    search = spec.arms[arm].search
+    assert search is not None
+    assert given.storage is not None
+    assert given.images is not None
+    assert given.device_seconds is not None
+    try:
+        study = optuna.load_study(study_name=given.study, storage=_storage(given.storage, where))
+        directions = study.directions
+        trials = study.get_trials(deepcopy=False)
+    except SpecError:
+        raise
+    except Exception as error:  # a storage's driver raises anything
+        raise SpecError(
+            f"study '{given.study}' cannot be read there: {type(error).__name__}: {error}",
+            where=where,
+            remedy="correct the storage or the study's name",
+        ) from error
+    if directions != [optuna.study.StudyDirection.MINIMIZE]:
+        raise SpecError(
+            f"study '{given.study}' does not minimise one value, as this search does",
+            where=where,
+            remedy="name a study that does",
+        )
+    complete = optuna.trial.TrialState.COMPLETE
+    known = [
+        (dict(trial.params), trial.value if trial.state is complete else None) for trial in trials
+    ]
+    usable = list(_usable(known, search))
+    return TrialsTold(
+        arm=arm,
+        source=f"study '{given.study}' in {given.storage}",
+        trials=usable,
+        left_out=len(known) - len(usable),
+        images=given.images,
+        billed=given.device_seconds,
+        standard=given.device_seconds,
+    )
+
+
+def _storage(given: str, where: str) -> str | BaseStorage:
+    """The storage, if it is there: Optuna would make a database that is not."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if "://" in given and not given.startswith(SQLITE):
+        return given
+    file = Path(given.removeprefix(SQLITE)).expanduser()
+    if not file.is_file():
+        raise SpecError(f"there is no file {file}", where=where, remedy="correct the path")
+    with file.open("rb") as content:
+        database = content.read(16) == b"SQLite format 3\0"
+    if not database:
+        return JournalStorage(JournalFileBackend(str(file)))
+    _refuse_other_databases(file, where)
+    return f"{SQLITE}{file}"
+
+
+def _refuse_other_databases(file: Path, where: str) -> None:
+    """Refuse a database that is not Optuna's: Optuna would add its tables to it."""
+    import sqlite3
+    from contextlib import closing
+
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'trial_values'"
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        found = database.execute(query).fetchone()
+    if found is None:
+        raise SpecError(f"{file} is no storage of Optuna", where=where, remedy="correct the path")
+
+
+def _usable(
+    known: Sequence[tuple[Mapping[str, Any], float | None]], search: SearchSpec
+) -> Iterator[dict[str, Any]]:
+    """The complete trials whose parameters are a point of the space."""
+    for params, value in known:
+        if value is None or not isfinite(value) or set(params) != set(search.space):
+            continue
+        if all(contains(search.space[key], params[key]) for key in params):
+            yield {"params": dict(params), "value": value}
