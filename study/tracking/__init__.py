@@ -5,7 +5,8 @@
 the writer's thread does.
 """
 
-from study.tracking.store import TrackingError, check, tracking_uri
+from study.tracking.database import TrackingError
+from study.tracking.store import check, tracking_uri
 from study.tracking.ui import run_links, serve_ui
 from study.tracking.writer import MlflowWriter
 
