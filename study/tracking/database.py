@@ -66,6 +66,7 @@ def make(path: Path) -> None:
     Raises:
         TrackingError: MLflow cannot migrate the file, which is as it was.
     """
+    path = path.resolve()  # a link stays one
     there = not is_empty(path)
     revision = _revision(path) if there else None
     for left in path.parent.glob(f".{path.name}.new*"):
@@ -83,12 +84,16 @@ def make(path: Path) -> None:
             left.unlink()
         raise _not_made(path, revision, error) from error
     if there:
-        kept = _keep(path, revision or "unfinished")
+        known_as = revision or "unfinished"
+        kept = _keep(path, known_as)
         print(
-            f"{path}: MLflow's database had the schema of an older MLflow (revision {revision}): "
+            f"{path}: MLflow's database had the schema of an older MLflow (revision {known_as}): "
             f"it is migrated to {_newest()}, and the file as it was is kept as {kept.name}",
             file=sys.stderr,
         )
+    if not path.exists():
+        # SQLite would roll the journal of a database that was moved away back into this one.
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
     new.replace(path)
 
 
@@ -113,6 +118,7 @@ def _keep(path: Path, revision: str) -> Path:
 
 
 def _not_made(path: Path, revision: str | None, error: Exception) -> TrackingError:
+    there = path.exists()
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     moved = f"mv {quote(str(path))} {quote(f'{path}.broken')}"
     again = (
@@ -129,7 +135,7 @@ def _not_made(path: Path, revision: str | None, error: Exception) -> TrackingErr
     return TrackingError(
         f"MLflow cannot give its database the schema {_newest()} ({cause})",
         where=str(path),
-        remedy=f"the file is as it was: remove the cause, or {again}",
+        remedy=f"the file is as it was: remove the cause, or {again}" if there else "",
     )
 
 

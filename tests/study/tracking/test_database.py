@@ -73,11 +73,15 @@ def test_a_half_made_one_is_named_and_left_alone(half_made: Path, home: Path) ->
         serve_ui(home)
 
 
-def test_one_whose_making_had_hardly_begun_is_completed(home: Path) -> None:
-    file = home / "mlflow.db"
+def test_one_whose_making_had_hardly_begun_is_completed_where_a_link_leads(home: Path) -> None:
+    file = home / "elsewhere.db"
     change(file, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-    check(f"sqlite:///{file}")
+    link = home / "mlflow.db"
+    link.symlink_to(file)
+    check(f"sqlite:///{link}")
+    assert link.is_symlink()
     assert experiments(file) == {"Default"}
+    assert (home / "elsewhere.unfinished.db").exists()
 
 
 def test_one_of_a_newer_mlflow_is_refused_untouched(database: Path, home: Path) -> None:

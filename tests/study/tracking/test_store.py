@@ -46,6 +46,7 @@ def test_a_kill_while_the_embedded_store_is_made_leaves_none_or_a_whole_one(tmp_
     making.kill()
     making.wait()
     assert not (tmp_path / "mlflow.db").exists()
+    (tmp_path / "mlflow.db-journal").write_bytes(b"of one that was moved away")
     subprocess.run([sys.executable, "-c", code], check=True)
     check(uri)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
