@@ -37,7 +37,7 @@ from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.spec.roles import arm_roles
-from study.tracking import MlflowWriter, check, tracking_uri
+from study.tracking import MlflowWriter, probe_store, tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData, prepare
 from vae_core.errors import UserError
@@ -78,13 +78,12 @@ def run(spec: StudySpec, options: Options) -> Report:
     """
     home = options.home
     uri = tracking_uri(home.studies)
-    if not has_events(home.path):  # else what MLflow is to get can wait in the journal
-        check(uri)
     _refuse_changes(spec, home)
     told = earlier_trials(spec, home)
     _rehearse(spec, home, told)
     if options.address is not None:
         check_address(options.address)
+    probe_store(uri, home.studies, spec.name, spec.question, begun=has_events(home.path))
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         journal = stack.enter_context(_opened(home, take_over=options.take_over))

@@ -15,6 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from study.tracking.changes import ANSWERED, Change, Model, NotHeldError, Pack, Point, Run
+from study.tracking.experiment import restore
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +100,7 @@ class Sink:
                 return
         else:
             self._experiment = experiment.experiment_id
-            if experiment.lifecycle_stage == "deleted":
-                self._writable.restore_experiment(self._experiment)
+            restore(lambda: self._writable, experiment, created)
         self._created = created
         self._find()
 

@@ -13,19 +13,19 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vae_core.errors import UserError
+from study.tracking import database
+from study.tracking.database import SQLITE, TrackingError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
 _PATIENCE = 4.0  # seconds a server has to answer at start
-SQLITE = "sqlite:///"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REMEDY = "start it, correct MLFLOW_TRACKING_URI, or unset that to use the embedded store"
 
 
-class TrackingError(UserError):
-    """An MLflow store that cannot be reached or used."""
+class StoreAwayError(TrackingError):
+    """A store that does not answer, though it may later."""
 
 
 def tracking_uri(studies_home: Path) -> str:
@@ -41,16 +41,20 @@ def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:
 
 
 def check(uri: str) -> None:
-    """Check that ``uri`` can be used: within seconds, without importing MLflow or writing.
+    """Check that ``uri`` can be used, within seconds.
+
+    A database file of an older MLflow is migrated, with a copy kept; nothing else is written.
 
     Raises:
-        TrackingError: an unreachable server, a file that is no database, an unknown kind of store.
+        StoreAwayError: an unreachable server, a database that another process holds.
+        TrackingError: a file that is no database, is half made or of a newer MLflow, an unknown
+            kind of store.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme in {"http", "https"}:
         _check_server(uri)
     elif scheme == "sqlite":
-        _check_sqlite(sqlite_path(uri))
+        _check_sqlite(uri)
     elif scheme in _PORTS:
         _check_port(uri, _PORTS[scheme])
     elif scheme != "databricks":
@@ -67,10 +71,13 @@ def sqlite_path(uri: str) -> Path:
 
 
 def prepare(uri: str) -> None:
-    """Configure MLflow in this process, and create the embedded database if there is none.
+    """Configure MLflow in this process, and make or migrate the embedded database if needed.
 
-    Takes seconds: call it off the main thread. Two processes that create one database would race
-    in MLflow's schema migrations, so a lock file admits one at a time.
+    Takes seconds. Two processes that make one database would race in MLflow's schema migrations,
+    so a lock file admits one at a time.
+
+    Raises:
+        TrackingError: MLflow cannot migrate the database.
     """
     # A retry inside MLflow would repeat a create_run whose response was lost: the writer retries,
     # and looks for the run first. Telemetry and printed addresses are switched off.
@@ -88,14 +95,8 @@ def prepare(uri: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            # Whole elsewhere, then moved: a process killed amid MLflow's migrations leaves a
-            # database that no later start can mend ("duplicate column name").
-            new = path.with_name(f".{path.name}.new")
-            for left in path.parent.glob(f"{new.name}*"):
-                left.unlink()
-            MlflowClient(f"{SQLITE}{new}").search_experiments(max_results=1)
-            new.replace(path)
+        if not database.is_current(path):
+            database.make(path)
         MlflowClient(uri).search_experiments(max_results=1)
 
 
@@ -136,29 +137,28 @@ def _check_port(uri: str, default: int) -> None:
         raise _unreachable(f"{parts.scheme}://{parts.hostname}", error) from error
 
 
-def _check_sqlite(path: Path) -> None:
+def _check_sqlite(uri: str) -> None:
+    path = sqlite_path(uri)
     try:
-        if path.exists():
-            connection = sqlite3.connect(path, timeout=_PATIENCE)
-            try:
-                connection.execute("PRAGMA schema_version").fetchone()
-            finally:
-                connection.close()
+        ready = database.is_empty(path) or database.is_current(path)
         there = next(place for place in (path, *path.parents) if place.exists())
         if there != path and not there.is_dir():
             raise NotADirectoryError(f"'{there}' is a file")
         if not os.access(there, os.W_OK):
             raise PermissionError(f"'{there}' cannot be written")
     except (OSError, sqlite3.Error) as error:
-        raise TrackingError(
+        busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+        raise (StoreAwayError if busy else TrackingError)(
             f"'{path}' cannot be used as MLflow's database: {error}",
             where=str(path.parent),
             remedy="move the file away, make its folder writable, or use another home with --home",
         ) from error
+    if not ready:
+        prepare(uri)
 
 
-def _unreachable(address: str, why: object) -> TrackingError:
-    return TrackingError(
+def _unreachable(address: str, why: object) -> StoreAwayError:
+    return StoreAwayError(
         f"no MLflow server answers at '{address}': {why}",
         where="MLFLOW_TRACKING_URI",
         remedy=_REMEDY,

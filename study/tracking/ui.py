@@ -19,13 +19,14 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from study.journal import StudyHome, read_entries
 from study.journal.events import StudyDescribed
+from study.tracking import database
+from study.tracking.database import SQLITE, TrackingError
 from study.tracking.projection import created_tag
 from study.tracking.store import (
     ARTIFACTS,
-    SQLITE,
-    TrackingError,
     check,
     credentials,
+    prepare,
     sqlite_path,
     tracking_uri,
 )
@@ -78,12 +79,15 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
         print(f"MLflow's pages: {uri}")
         return 0
     check(uri)
-    if uri.startswith(SQLITE) and not sqlite_path(uri).exists():
-        raise TrackingError(
-            "there is nothing to show",
-            where=str(sqlite_path(uri)),
-            remedy="launch a study first, or name its folder with --home",
-        )
+    if uri.startswith(SQLITE):
+        if not sqlite_path(uri).exists():
+            raise TrackingError(
+                "there is nothing to show",
+                where=str(sqlite_path(uri)),
+                remedy="launch a study first, or resume one, or name its folder with --home",
+            )
+        if database.is_empty(sqlite_path(uri)):
+            prepare(uri)  # a server would make it in place, where a kill or a client breaks it
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from study.journal.events import Entry, StudyDescribed
 from study.tracking.changes import NotHeldError, Pack
+from study.tracking.probe import refusal
 from study.tracking.projection import Findings, Projection, created_tag, question
 from study.tracking.store import artifact_location, prepare
 
@@ -36,9 +37,9 @@ class MlflowWriter:
     The journal is the record: on resume all of it is sent again, from its first event on, and
     what MLflow already holds is skipped. While the store is unavailable, events stay in the
     journal and this holds references to them, except for a few thousand that are pending changes
-    already; it retries with a backoff of up to 30 seconds. What the store rejects for good is
-    logged as a warning and skipped. Once another driver has taken the study over, nothing more is
-    written.
+    already; it retries with a backoff of up to 30 seconds, and the same while it refuses: the
+    credentials or the server may be set right. A value that the store rejects for good is logged
+    as a warning and skipped. Once another driver has taken the study over, nothing more is written.
 
     Args:
         uri: the store, from ``tracking_uri``.
@@ -58,6 +59,7 @@ class MlflowWriter:
         self._deadline: float | None = None  # set by close: when to give up
         self._grace = 0.0  # likewise: seconds from each write that arrives until then
         self._problem: str | None = None
+        self._told: set[str] = set()  # kinds of problems, since it last worked
         # A daemon: a store that hangs must not keep a finished driver from exiting.
         self._thread = threading.Thread(target=self._serve, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -188,7 +190,7 @@ class MlflowWriter:
             except NotHeldError:
                 raise
             except Exception as error:
-                if sink.refused(error):
+                if sink.refused(error) and refusal(self._uri, error) is None:
                     log.warning("MLflow rejected changes of run '%s': %s", key, error)
                     continue
                 projection.pending[key] = change  # last: one bad run must not delay the others
@@ -200,6 +202,7 @@ class MlflowWriter:
                     self._deadline = time.monotonic() + self._grace
         if not failures and self._problem is not None:
             self._problem = None
+            self._told.clear()
             log.warning("MLflow is available again")
         return failures > 0
 
@@ -233,6 +236,11 @@ class MlflowWriter:
         return self._deadline is not None and time.monotonic() > self._deadline
 
     def _record_problem(self, error: Exception) -> None:
-        if self._problem is None:
-            log.warning("MLflow is unavailable, its events are kept and sent again: %s", error)
-        self._problem = str(error)
+        refused = refusal(self._uri, error)
+        trouble = "is unavailable" if refused is None else "refuses this study"
+        if trouble not in self._told:
+            self._told.add(trouble)
+            log.warning(
+                "MLflow %s, its events are kept and sent again: %s", trouble, refused or error
+            )
+        self._problem = str(error) if refused is None else f"{refused.what}: {refused.remedy}"

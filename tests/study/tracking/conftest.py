@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -223,10 +223,16 @@ sys.exit(serve_ui(Path(sys.argv[1]), port=int(sys.argv[2])))
 
 
 class Server:
-    """``study ui`` on the studies' home, on a port of its own."""
+    """``study ui`` on the studies' home, on a port of its own.
 
-    def __init__(self, studies: Path) -> None:
-        self.studies = studies
+    Args:
+        studies: the home.
+        options: of ``mlflow server``, which then runs instead, as elsewhere without this platform.
+        environment: its variables.
+    """
+
+    def __init__(self, studies: Path, options: Sequence[str] = (), **environment: str) -> None:
+        self.studies, self.options, self.environment = studies, options, environment
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
@@ -234,9 +240,18 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-c", _UI, str(self.studies), str(self.port)]
+        if self.options:
+            store = ["--backend-store-uri", tracking_uri(self.studies)]
+            store += ["--artifacts-destination", str(self.studies / "artifacts")]
+            command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port)]
+            command += [*store, "--workers", "1", *self.options]
         # A session of its own, so that all of its processes can be killed by its id.
         self.process = subprocess.Popen(
-            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            env=os.environ | self.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def wait(self) -> None:
@@ -289,6 +304,26 @@ def shared_server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     server.wait()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def start(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Starts ``mlflow server`` with options and variables, on a database of its own."""
+    servers = []
+
+    def start(*options: str, **environment: str) -> Server:
+        home = tmp_path_factory.mktemp("server")
+        shutil.copy(database, home / "mlflow.db")
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        servers.append(Server(home, options, **quiet, **environment))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
 
 
 @pytest.fixture
