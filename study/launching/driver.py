@@ -33,7 +33,7 @@ from study.launching.progress import Progress
 from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
-from study.spec import SpecError, StudySpec, check_images, difference
+from study.spec import SpecError, StudySpec, check_images, converted, difference
 from study.spec.roles import arm_roles
 from study.tracking import MlflowWriter, check, tracking_uri
 from vae_core.atomic import atomic_write
@@ -95,7 +95,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
         check_images(spec, data)
-        print(f"data: {data}", file=sys.stderr)
+        print(f"data: {data}", *converted(spec, _dims(data)), sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:

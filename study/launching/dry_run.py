@@ -12,7 +12,7 @@ from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
 from study.formatting import duration, size
 from study.scheduling.sizing import best_width, widths_to_try
-from study.spec import SpecError, StudySpec, check_images, training_steps
+from study.spec import SpecError, StudySpec, check_images, converted, training_steps
 from vae_core.data import Dataset, PreparedData, prepare
 from vae_core.geometry import ImageShape
 from vae_core.models import build
@@ -60,6 +60,7 @@ class Estimate:
             for arm in self.arms
         ]
         lines += [
+            *converted(self.spec, ImageShape(*self.data.shape).dims),
             f"data: {self.data}",
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
