@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from study.analysis import build_report, build_tables
-from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.records.searches import arm_searches
+from study.analysis.rendering.figures.catalogue import figures
 from study.journal.events import TrialAsked
 from study.spec import StudySpec, resolve
 
