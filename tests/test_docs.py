@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 
 import click
@@ -14,7 +15,17 @@ import pytest
 
 from study import metrics
 from study.cli import main
-from study.spec import PRUNERS, SAMPLERS, arm_roles, load_spec, warnings
+from study.spec import (
+    LIBRARIES,
+    NO_EQUIVALENT,
+    PRUNERS,
+    SAMPLERS,
+    Convention,
+    Geometry,
+    arm_roles,
+    load_spec,
+    warnings,
+)
 from vae_core.balancers import BALANCERS
 from vae_core.data import SOURCES
 from vae_core.geometry import ImageShape
@@ -214,3 +225,30 @@ def test_the_table_of_balancers_is_true() -> None:
             assert {*hyperparameters} == declared.keys(), f"docs/studies.md: {name}"
             found = [key for key, value in declared.items() if value.trade_off]
             assert trade_off == found, f"docs/studies.md: what sets the trade-off of {name}"
+
+
+def test_the_table_of_conventions_is_what_is_computed() -> None:
+    text = read("docs/conventions.md")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\S+) \| ([^|]+) \| (\S+) \|$", text, re.MULTILINE)
+    assert [name for name, *_ in rows] == [*LIBRARIES]
+    for name, weight, place, beta in rows:
+        library = LIBRARIES[name]
+        numerator, _, denominator = weight.partition("/")
+        assert float(numerator) / float(denominator or 1) == library.weight, name
+        at = library.at
+        if shape := re.match(r"(\d+)x(\d+)x(\d+)", place):
+            assert at.dims == prod(map(int, shape.groups())), name
+        for letter, value in re.findall(r"([LB]) = (\d+)", place):
+            assert {"L": at.latent, "B": at.batch}[letter] == int(value), name
+        if place == "any":
+            assert library.convention.half_sum_beta(library.weight, Geometry(7, 5, 3)) == (
+                library.beta
+            ), name
+        digits = len(beta.partition("e")[0].replace(".", "").lstrip("0"))
+        assert float(f"{library.beta:.{digits - 1}e}") == float(beta), name
+
+
+def test_what_a_convention_consists_of_is_explained() -> None:
+    missing = {*Convention.model_fields, *NO_EQUIVALENT} - {"name"} - spans("docs/conventions.md")
+    # other names of the losses that are explained
+    assert missing <= {"binary_cross_entropy", "laplace", "perceptual"}

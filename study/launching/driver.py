@@ -35,7 +35,7 @@ from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
-from study.spec import SpecError, StudySpec, check_images, difference
+from study.spec import SpecError, StudySpec, check_images, converted, difference
 from study.spec.roles import arm_roles
 from study.tracking import MlflowWriter, probe_store, tracking_uri
 from vae_core.atomic import atomic_write
@@ -98,7 +98,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
         check_images(spec, data)
-        print(f"data: {data}", file=sys.stderr)
+        print(f"data: {data}", *converted(spec, _dims(data)), sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:

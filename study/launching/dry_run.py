@@ -16,7 +16,7 @@ from study.journal.events import TrialsTold
 from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
-from study.spec import SpecError, StudySpec, check_images, training_steps
+from study.spec import SpecError, StudySpec, check_images, converted, training_steps
 from vae_core.data import Dataset, PreparedData, prepare
 from vae_core.geometry import ImageShape
 from vae_core.models import build
@@ -71,6 +71,7 @@ class Estimate:
             *map(str, self.told),
             *filter(None, map(str, self.rehearsals)),
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
+            *converted(self.spec, ImageShape(*self.data.shape).dims),
             f"data: {self.data}",
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",

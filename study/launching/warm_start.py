@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 SQLITE = "sqlite:///"
+HALF_SUM = "S/2 + beta R"
 
 
 def earlier_trials(spec: StudySpec, home: StudyHome) -> list[TrialsTold]:
@@ -81,11 +82,12 @@ def _from_study(
     assert search is not None
     chosen = _arm(earlier, given, set(search.space), where)
     mine, theirs = (study.arms[name].balancer for study, name in ((spec, arm), (earlier, chosen)))
-    if "beta" in search.space and mine.reduction != theirs.reduction:
+    if "beta" in search.space and mine.loss != theirs.loss:
+        here, there = (str(found or HALF_SUM) for found in (mine.loss, theirs.loss))
         raise SpecError(
-            f"its beta is for another loss: reduction {theirs.reduction}, here {mine.reduction}",
+            f"its beta is for another loss: {there}, here {here}",
             where=where,
-            remedy=f"give balancer.reduction: {theirs.reduction}, and the space in its units",
+            remedy="give beta and its space for the same loss, by balancer.convention",
         )
     trials = build_tables(read_entries(source.path))["trials"].to_pylist()
     rows = [row for row in trials if row["arm"] == chosen and row["phase"] == "search"]

@@ -5,15 +5,8 @@ Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`
 the core.
 """
 
-from study.spec.arms import (
-    REDUCTIONS,
-    ArmSpec,
-    BalancerSpec,
-    PrunerSpec,
-    SamplerSpec,
-    SearchSpec,
-    half_sum_beta,
-)
+from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
+from study.spec.conventions import LIBRARIES, NO_EQUIVALENT, Convention, Geometry
 from study.spec.difference import SpecChanges, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
@@ -31,22 +24,25 @@ from study.spec.models import (
 )
 from study.spec.names import check_names
 from study.spec.options import PRUNERS, SAMPLERS
-from study.spec.resolving import resolve
+from study.spec.resolving import converted, resolve
 from study.spec.roles import arm_roles
 
 __all__ = [
+    "LIBRARIES",
+    "NO_EQUIVALENT",
     "PRUNERS",
-    "REDUCTIONS",
     "SAMPLERS",
     "ArmSpec",
     "BalancerSpec",
     "CheckpointsSpec",
     "Choice",
+    "Convention",
     "DataSpec",
     "Distribution",
     "EnginesSpec",
     "EvaluationSpec",
     "FloatRange",
+    "Geometry",
     "IntRange",
     "ModelSpec",
     "PrunerSpec",
@@ -60,8 +56,8 @@ __all__ = [
     "arm_roles",
     "check_images",
     "check_names",
+    "converted",
     "difference",
-    "half_sum_beta",
     "load_spec",
     "resolve",
     "training_steps",

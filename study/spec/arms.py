@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from study.spec.base import Named, Number, Section, Whole
+from study.spec.conventions import REDUCTION_WORDS, Convention, Reduction
 from study.spec.distributions import (
     Choice,
     Distribution,
@@ -30,24 +31,6 @@ from study.spec.options import PRUNERS, SAMPLERS, Sampler, check_options
 from vae_core.errors import nearest
 
 Kind = Literal["hand_tuned", "automatic"]
-Reduction = Literal["half_sum", "sum", "mean"]
-REDUCTIONS: tuple[Reduction, ...] = ("half_sum", "sum", "mean")
-
-
-def half_sum_beta(beta: float, reduction: Reduction, dims: int) -> float:
-    """The beta of the loss ``S/2 + beta R`` that balances as ``c S + beta' R`` does.
-
-    Args:
-        beta: the weight beta' of R (KL, nats per image) in the loss as given.
-        reduction: how that loss reduces the squared error S: ``half_sum`` is S/2, ``sum`` is S,
-            ``mean`` is S/D.
-        dims: D, observed dimensions of an image.
-
-    Returns:
-        beta' / (2c): the same, half, or D/2 times as much.
-    """
-    factors: dict[Reduction, float] = {"half_sum": 1.0, "sum": 0.5, "mean": dims / 2}
-    return beta * factors[reduction]
 
 
 class BalancerSpec(Named):
@@ -57,8 +40,20 @@ class BalancerSpec(Named):
     reduction: Reduction = Field(
         default="half_sum",
         description="how the loss that beta is given for reduces the squared error: "
-        "half_sum (S/2), sum (S) or mean (S/D)",
+        f"{REDUCTION_WORDS}",
     )
+    convention: Convention | None = Field(
+        default=None,
+        description="the loss that beta is given for: a library's name, or its parts, e.g. "
+        "{reconstruction: mean, range: [-1, 1]}",
+    )
+
+    @model_serializer(mode="wrap")
+    def _said_once(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a convention that is not given: older specs keep their hash."""
+        written: dict[str, Any] = write(self)
+        del written["convention" if self.convention is None else "reduction"]
+        return written
 
     @model_validator(mode="before")
     @classmethod
@@ -68,11 +63,25 @@ class BalancerSpec(Named):
         return {k: v if k in cls.model_fields else number(v) for k, v in value.items()}
 
     @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if self.convention is not None and "reduction" in self.model_fields_set:
+            remedy = "leave out reduction: convention.reconstruction says it"
+            raise fault("reduction and convention are both given", remedy, "reduction")
+        return self
+
+    @model_validator(mode="after")
     def _hyperparameters(self) -> Self:
         for key, value in self.extras.items():
             if not isinstance(value, float):
                 raise fault(f"{shown(value)} is not a number", f"give a number as {key}", key)
         return self
+
+    @property
+    def loss(self) -> Convention | None:
+        """The loss that beta is given for; None where no other than S/2 + beta R is named."""
+        if self.convention is None and self.reduction != "half_sum":
+            return Convention(reconstruction=self.reduction)
+        return self.convention
 
 
 class SamplerSpec(Named):

@@ -66,10 +66,12 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
     for key, value in arm.balancer.extras.items():
         with source.at(*at, key):
             check_hyperparameters(family, {key: value})
-    if arm.balancer.reduction != "half_sum" and "beta" not in family.hyperparameters:
-        what = f"balancer '{arm.balancer.name}' takes no beta, so no reduction of its loss either"
-        remedy = "leave out reduction; it belongs to a balancer with a beta"
-        raise source.error((*at, "reduction"), what, remedy)
+    if arm.balancer.loss is not None and "beta" not in family.hyperparameters:
+        key = "reduction" if arm.balancer.convention is None else "convention"
+        what = f"balancer '{arm.balancer.name}' takes no beta, so no {key} of its loss either"
+        raise source.error(
+            (*at, key), what, f"leave out {key}; it belongs to a balancer with a beta"
+        )
     known = [*family.hyperparameters, *(f"model.{key}" for key in settings or {})]
     known += [f"training.{key}" for key in TrainingSpec.model_fields if key != "reports"]
     for key, distribution in arm.search.space.items() if arm.search else ():

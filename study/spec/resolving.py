@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
-from study.spec.arms import half_sum_beta
+from study.spec.conventions import Geometry
 from study.spec.distributions import section_of
 from study.spec.models import StudySpec
 
@@ -19,11 +20,12 @@ def resolve(
         spec: the study.
         arm: name of one of its arms.
         params: searched settings by the keys of the space, in the units of the spec.
-        dims: D, observed dimensions of an image, which the ``mean`` reduction needs.
+        dims: D, observed dimensions of an image, by which losses that average are converted.
 
     Returns:
         ``model`` (name, latent, settings), ``training`` and ``balancer`` (name, hyperparameters),
-        with beta as k sigma^2: the weight in ``S/2 + beta R``.
+        with beta as k sigma^2: the weight in ``S/2 + beta R``. Where beta is given for another
+        loss, ``given`` has it as it was given (beta, convention).
     """
     balancer = spec.arms[arm].balancer
     settings: dict[str, dict[str, Any]] = {
@@ -34,7 +36,35 @@ def resolve(
     for key, value in params.items():
         section, name = section_of(key)
         settings[section][name] = value
-    given = settings["balancer"].get("beta")
-    if given is not None:
-        settings["balancer"]["beta"] = half_sum_beta(given, balancer.reduction, dims)
+    given, loss = settings["balancer"].get("beta"), balancer.loss
+    if given is not None and loss is not None:
+        at = Geometry(dims, settings["model"]["latent"], settings["training"]["batch_size"])
+        settings["balancer"]["beta"] = loss.half_sum_beta(given, at)
+        settings["given"] = {"beta": given, "convention": str(loss)}
     return settings
+
+
+def converted(spec: StudySpec, dims: int) -> Iterator[str]:
+    """A line for each arm whose beta is given for another loss: as given, and in S/2 + beta R."""
+    for name, arm in spec.arms.items():
+        loss, space = arm.balancer.loss, arm.search.space if arm.search else {}
+        if loss is None:
+            continue
+        keys = [key for key in ("beta", *loss.depends_on) if key in space]
+        drawn = [
+            resolve(spec, name, dict(zip(keys, values, strict=True)), dims)
+            for values in product(*(space[key].ends() for key in keys))
+        ]
+        found = [settings for settings in drawn if "given" in settings]  # else beta has its default
+        if found:
+            by = " and ".join(key for key in keys if key != "beta")
+            yield (
+                f"arm '{name}': beta {_span(s['given']['beta'] for s in found)} for the loss "
+                f"{loss} is {_span(s['balancer']['beta'] for s in found)} in S/2 + beta R"
+                + (f", by each trial's {by}" if by else "")
+            )
+
+
+def _span(values: Iterable[float]) -> str:
+    known = sorted(set(values))
+    return " to ".join(f"{value:.4g}" for value in dict.fromkeys((known[0], known[-1])))

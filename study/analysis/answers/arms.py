@@ -17,6 +17,7 @@ from study.analysis.records.tables import Role, recorded_roles
 from study.analysis.statistics.intervals import Interval, mean_interval
 from study.formatting import setting
 from study.spec import SAMPLERS
+from study.spec.arms import BalancerSpec
 
 
 @dataclass(frozen=True)
@@ -196,13 +197,18 @@ def _draws(search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Draw
 
 
 def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    given = {key: value for key, value in balancer.items() if key not in ("name", "reduction")}
-    if balancer.get("reduction", "half_sum") != "half_sum":
-        given["reduction"] = balancer["reduction"]
-    return [
-        ", ".join(f"{key}={setting(value)}" for key, value in (given | params).items())
-        for params in (json.loads(trial["params"]) for trial in trials)
-    ]
+    """What was set, a text a trial; beta that is given for another loss in S/2 + beta R too."""
+    loss = BalancerSpec.model_validate(balancer).loss
+    fixed = {k: v for k, v in balancer.items() if k not in ("name", "reduction", "convention")}
+    texts = []
+    for trial in trials:
+        given = fixed | json.loads(trial["params"])
+        text = ", ".join(f"{key}={setting(value)}" for key, value in given.items())
+        if loss is not None and "beta" in given:
+            own = json.loads(trial["settings"])["balancer"]["beta"]
+            text += f" (beta of {loss}: {setting(own)} in S/2 + beta R)"
+        texts.append(text)
+    return texts
 
 
 def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:

@@ -169,13 +169,15 @@ def _search(
 def _prior(
     search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> tuple[float, float] | None:
-    """The searched range of beta as k sigma^2, whatever reduction the file gives it in."""
+    """The searched range of beta as k sigma^2, whatever loss the file gives it for."""
     space = search.get("space", {}).get("beta")
     if not isinstance(space, Mapping) or not space.get("log") or not rows:
         return None
-    settings, params = (json.loads(rows[0][name]) for name in ("settings", "params"))
-    factor = settings["balancer"]["beta"] / params["beta"]
-    return factor * space["low"], factor * space["high"]
+    drawn = [[json.loads(row[name]) for name in ("settings", "params")] for row in rows]
+    factors = [settings["balancer"]["beta"] / params["beta"] for settings, params in drawn]
+    if not np.allclose(factors, factors[0], rtol=1e-9):
+        return None  # converted by each trial's own latent or batch size
+    return factors[0] * space["low"], factors[0] * space["high"]
 
 
 def _number(value: float | None) -> float:

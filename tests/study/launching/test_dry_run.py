@@ -78,6 +78,12 @@ def test_the_text_says_all_of_it(planned):
     assert "\ntime about " in text
 
 
+def test_beta_of_another_loss_is_said_in_this_one_too(planned):
+    balancer = {"name": "fixed_beta", "beta": 0.01, "convention": "pytorch_vae"}
+    text = str(planned(arms={"fixed": {"balancer": balancer}}))
+    assert "\narm 'fixed': beta 0.01 for the loss pytorch_vae (mean) is 0.32 in S/2" in text
+
+
 def test_a_cap_that_will_be_hit_is_said(planned):
     text = str(planned(max_images=8_160, max_hours=1e-9, max_device_hours=1e6))
     assert "\nmax_images: 8,160 would end it early, at about 25% of it" in text

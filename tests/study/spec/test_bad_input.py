@@ -322,7 +322,11 @@ def test_a_wrong_study(base, refused, changes, key, what, remedy):
         ),
         (
             {"balancer": {"name": "fixed_beta", "beta": 1, "reduction": "average"}},
-            *("balancer.reduction", "'average' should be", "half_sum (S/2), sum (S) or mean (S/D)"),
+            *(
+                "balancer.reduction",
+                "'average' should be",
+                "half_sum (S/2), sum (S), mean (S/D) or",
+            ),
         ),
     ],
 )

@@ -23,6 +23,7 @@ from study.journal.events import (
     TrialPlaced,
     TrialSuspended,
 )
+from study.spec import StudySpec, resolve
 from study.tracking import MlflowWriter
 from study.tracking.projection import Projection
 from study.tracking.sink import Sink
@@ -95,6 +96,27 @@ def test_params_are_resolved_settings_and_what_was_searched(journal: Journal, st
         "balancer.beta": "0.5",
         "beta": "4.0",
     }
+
+
+def test_beta_as_given_for_another_loss_is_a_param_too(journal: Journal, store: Store) -> None:
+    """A fixed one as well, which no search has among its own."""
+    balancer = {"name": "fixed_beta", "beta": 0.01, "convention": "pytorch_vae"}
+    spec = StudySpec.from_dict(
+        {
+            **{"name": "small", "data": "digits", "model": {"name": "mlp", "latent": 8}},
+            **{"training": {"epochs": 1}, "arms": {"a": {"balancer": balancer}}},
+        }
+    )
+    journal.begin()
+    trial = journal.ask(0, params={}, settings=resolve(spec, "a", {}, 64))
+    journal.train(trial)
+    store.write(journal.home, journal.entries)
+    params = store.runs()[f"trial/{trial}"].data.params
+    assert {key: value for key, value in params.items() if key.partition(".")[0] == "given"} == {
+        "given.beta": "0.01",
+        "given.convention": "pytorch_vae (mean)",
+    }
+    assert params["balancer.beta"] == "0.32"
 
 
 def test_metrics_carry_the_events_time_and_running_costs(journal: Journal, store: Store) -> None:

@@ -67,10 +67,11 @@ def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: 
 
 
 def _searched(trials: pa.Table) -> tuple[str, list[Row]]:
-    """The parameter shown, and the trials that have a number for it."""
-    columns = ["trial", "arm", "phase", "replicate", "number", "state", "params", "objective"]
+    """The parameter shown, and the trials that have a number for it; beta is k sigma^2."""
+    columns = ["trial", "arm", "phase", "replicate", "number", "state", "params", "settings",
+               "objective"]  # fmt: skip
     searched = [
-        row | {"params": json.loads(row["params"])}
+        row | {"params": _comparable(json.loads(row["params"]), json.loads(row["settings"]))}
         for row in trials.select(columns).to_pylist()
         if row["phase"] == "search" and row["objective"] is not None
     ]
@@ -84,6 +85,11 @@ def _searched(trials: pa.Table) -> tuple[str, list[Row]]:
         if _numeric(row["params"].get(parameter))
     ]  # fmt: skip
     return parameter, rows
+
+
+def _comparable(params: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` with beta as k sigma^2: arms may give it for different losses."""
+    return params | {"beta": settings["balancer"]["beta"]} if "beta" in params else params
 
 
 def _parameter(params: Iterable[Mapping[str, Any]]) -> str:

@@ -1,0 +1,134 @@
+"""What the verbs that show a study print, and a dry run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from commands import VERBS, made, refusal, study
+
+
+class TestLooking:
+    def test_status(self, told):
+        result = study("status", "told", "--home", told.studies)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("told: finished; ")
+
+    def test_show(self, told):
+        result = study("show", "told", "random.search.r0.0001", "--home", told.studies)
+        assert result.exit_code == 0
+        for part in ("searched: ", "calibrated -ELBO", "Traceback (most recent", "trains on e1"):
+            assert part in result.stdout
+
+    def test_show_without_such_a_trial(self, told):
+        text = refusal("show", "told", "random.search.r0.1", "--home", told.studies)
+        assert text.startswith(
+            "told: no trial 'random.search.r0.1'\n  the nearest: random.search.r0."
+        )
+
+    def test_report(self, told):
+        result = study("report", "told", "--home", told.studies)
+        assert result.exit_code == 0
+        assert "What does a reader see?" in result.stdout
+        assert "\x1b" not in result.stdout
+
+    def test_report_as_json(self, told):
+        def no_constant(name):
+            raise AssertionError(f"{name} is no JSON")
+
+        result = study("report", "told", "--format", "json", "--home", told.studies)
+        assert result.exit_code == 0
+        found = json.loads(result.stdout, parse_constant=no_constant)
+        assert (found["name"], found["finished"]) == ("told", True)
+        assert [arm["arm"] for arm in found["arms"]] == ["random", "optimal"]
+
+    def test_report_as_html_is_a_file(self, told):
+        result = study("report", "told", "--format", "html", "--home", told.studies)
+        assert (result.exit_code, result.stdout) == (0, f"{told.page}\n")
+        assert "What does a reader see?" in told.page.read_text(encoding="utf-8")
+
+    def test_a_link_among_the_figures_is_refused(self, told, tmp_path):
+        study("report", "told", "--home", told.studies)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.write_text("not to be written to")
+        picture = told.figures / "search.png"
+        picture.unlink(missing_ok=True)
+        picture.symlink_to(elsewhere)
+        try:
+            assert "this is a link" in refusal("report", "told", "--home", told.studies)
+        finally:
+            picture.unlink()
+        assert elsewhere.read_text() == "not to be written to"
+
+    def test_data(self, place):
+        sources = "sources: celeba, cifar10, digits, fashion_mnist, folder, mnist, parquet"
+        result = study("data", "list")
+        assert (result.exit_code, result.stdout) == (0, f"{sources}\n")
+        assert not (place / "home").exists()
+        result = study("data", "prepare", "study.yaml")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("digits train: 1,500 images in ")
+        assert result.stdout.splitlines()[-1].startswith("scikit-learn digits, ")
+        assert "  digits train: 1,500 images, " in study("data", "list").stdout
+
+    def test_version_and_help(self):
+        assert "0.1.0" in study("--version").stdout
+        text = study("--help").stdout
+        for verb in ("launch", *VERBS, "data", "ui"):
+            assert f"  {verb} " in text
+
+
+def test_a_dry_run_says_what_would_run_and_starts_nothing(place):
+    result = study("launch", "study.yaml", "--dry-run")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("small would run 18 trials on ")
+    for part in ("8 to search", "5 to confirm", "engine(s) on ", "memory", "disk", "time about"):
+        assert part in result.stdout
+    assert {name.partition("/")[0] for name in made(place)} == {"data"}
+    assert not ray.is_initialized()
+
+
+def test_warnings_go_to_stderr_as_lines(place):
+    result = study("launch", "study.yaml", "--dry-run", "--set", "seeds=[1]")
+    assert result.stderr.splitlines() == [
+        "warning: one seed gives no interval, so arms cannot be distinguished: give 5 seeds."
+    ]
+
+
+@pytest.mark.studies
+def test_sigterm_ends_the_ui_and_its_server(place):
+    (place / "home").mkdir()
+    (place / "home" / "mlflow.db").touch()
+    command = [sys.executable, "-m", "study", "ui", "--port", "0"]
+    shown = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = None
+    try:
+        deadline = time.monotonic() + 60
+        while (server := _server(shown.pid)) is None:
+            assert shown.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)  # the command has to see that its child has begun
+        shown.terminate()
+        assert shown.wait(60) == 0
+        assert not server.exists()
+    finally:
+        shown.kill()
+        shown.wait()
+        if server is not None and server.exists():
+            os.kill(int(server.name), signal.SIGKILL)
+
+
+def _server(parent: int) -> Path | None:
+    """The process folder of the MLflow server that ``parent`` has started."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if b"mlflow" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return Path(f"/proc/{child}")
+    return None
