@@ -94,8 +94,8 @@ def run(spec: StudySpec, options: Options) -> Report:
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
-        check_images(spec, data)
-        print(f"data: {data}", file=sys.stderr)
+        starts = check_images(spec, data)
+        print(f"data: {data}", *starts, sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:

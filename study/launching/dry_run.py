@@ -40,6 +40,8 @@ class Estimate:
 
     spec: StudySpec
     data: PreparedData
+    starts: list[str]
+    """How a user's own model starts, in a line each."""
     arms: list[ArmPlan]
     device: str
     engines: int
@@ -61,6 +63,7 @@ class Estimate:
         ]
         lines += [
             f"data: {self.data}",
+            *self.starts,
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
@@ -93,7 +96,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     """
     device, available = _devices(spec.engines.device)
     data = prepare(spec.data.settings, home / "data", data_root)
-    check_images(spec, data)
+    starts = check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
     threads = torch.get_num_threads()
@@ -119,6 +122,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     return Estimate(
         spec=spec,
         data=data,
+        starts=starts,
         arms=arms,
         device=device,
         engines=engines,
