@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> list[str]:
     """Check that the models of ``spec`` take the images of ``data``, and that these are enough.
 
-    A user's own model has to pass the contract suite (seconds, on the CPU); built-in ones are only
-    built.
+    A user's own model has to pass the contract suite and a trial in small (seconds, on the CPU);
+    built-in ones are only built.
 
     Returns:
         How a user's own model starts, in a line each.
@@ -93,6 +93,7 @@ def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
 def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> list[str]:
     from vae_core.geometry import ImageShape
     from vae_core.models import MODELS, Start, build, check_model
+    from vae_core.rehearsal import rehearse
 
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
@@ -106,6 +107,7 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> list[s
             if not kind.__module__.startswith("vae_core."):
                 own = {key: value for key, value in settings.items() if key != "name"}
                 check_model(kind, shape, **own)
+                rehearse(settings, shape, head, spec.engines.precision)
                 with_head = f" with a head for each {head}" if head else ""
                 start = Start(partial(build, settings, shape), head)
                 starts.append(f"model {spec.model.name}{with_head}: {start}")

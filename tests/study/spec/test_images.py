@@ -98,6 +98,16 @@ class Loaded(Plain):
         super().__init__(shape, latent)
         nn.init.eye_(self.inner.weight)
         nn.init.kaiming_normal_(self.outer.weight)
+
+class Viewing(Plain):
+    channels_last = True
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.filters = nn.Conv2d(1, 2, 3, padding=1)
+        self.inner = nn.Linear(2 * shape.dims, 2 * latent)
+    def encode(self, x):
+        mu, logvar = self.inner(self.filters(x).view(len(x), -1)).chunk(2, dim=1)
+        return mu, logvar
 """
 )
 
@@ -125,6 +135,11 @@ class TestOwnModels:
             "1 as __init__ sets them, equal for all seeds (inner.weight); "
             "1 as __init__ draws them, under the trial's seed (outer.weight)"
         ]
+
+    def test_one_that_a_bank_of_one_cannot_train(self, misfit):
+        error = misfit(model={"name": "spec_image_models:Viewing", "latent": 4})
+        assert error.where == "model"
+        assert error.what.startswith("Viewing cannot train in a bank of one row")
 
     def test_one_that_does_not(self, misfit):
         error = misfit(model={"name": "spec_image_models:Dropping", "latent": 4})
