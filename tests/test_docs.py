@@ -30,6 +30,7 @@ from vae_core.balancers import BALANCERS
 from vae_core.data import SOURCES
 from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, check_model
+from vae_core.rehearsal import rehearse
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -70,7 +71,9 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("modules")
 def test_the_guides_own_model_and_balancers_keep_their_contracts() -> None:
-    check_model(MODELS.get("my_vae:Linear"), ImageShape(1, 8, 8), 3)
+    shape = ImageShape(1, 8, 8)
+    check_model(MODELS.get("my_vae:Linear"), shape, 3)
+    rehearse({"name": "my_vae:Linear", "latent": 3}, shape)
     for path, name in (("my_balancer:HalfMse", "half_mse"), ("target_mse:TargetMse", "target_mse")):
         assert BALANCERS.get(path).name == name  # the registry checks it
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -27,7 +28,7 @@ from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
 from vae_core.members import Held, Member, Segment
-from vae_core.models import VAE, Head, Reconstruction, build, initialise
+from vae_core.models import VAE, Head, Reconstruction, Start, build, named_tensors
 from vae_core.optim import RowAdam
 from vae_core.precision import Precision
 
@@ -83,12 +84,13 @@ class Bank:
         self._multiplying = _multiplying(self.device, precision)
         self._module = build(model, shape, head).to(self.device).train()
         self._evaluated = build(model, shape, head).to(self.device).eval()
-        self._fresh = build(model, shape, head)  # stays on the CPU: one start for every device
+        self._start = Start(partial(build, model, shape), head)
         self.latent = self._module.latent
         self._params = {
             n: _stack(p, width, self._layout(p)) for n, p in self._module.named_parameters()
         }
         self._buffers = {n: _stack(b, width) for n, b in self._module.named_buffers()}
+        self._stacks = {**self._params, **self._buffers}
         self._leaves = self._make_leaves()
         self._replayed = replayed_on(self.device)
         self._adam = RowAdam(self._params, replayed=self._replayed)
@@ -135,8 +137,7 @@ class Bank:
         self._adam.reset(row, step)
         history = []
         if checkpoint is None:
-            initialise(self._fresh, member.seed)
-            self._load_row(row, self._fresh)
+            self._load_row(row, self._start.model(member.seed))
         else:
             tensors = self._member_tensors(family)
             shapes = {name: stack[row].shape for name, stack in tensors.items()}
@@ -175,9 +176,8 @@ class Bank:
         and with it the kernels chosen, does not depend on the row.
         """
         with torch.no_grad():
-            for name, value in self._evaluated.state_dict(keep_vars=True).items():
-                stack = self._params[name] if name in self._params else self._buffers[name]
-                value.copy_(stack[row])
+            for name, value in named_tensors(self._evaluated).items():
+                value.copy_(self._stacks[name][row])
         return self._evaluated
 
     # -- training -----------------------------------------------------------------------------
@@ -320,15 +320,14 @@ class Bank:
         """The tensors gradients are taken for: the stacks, or with K = 1 the module's own."""
         if self.width > 1:
             return {n: stack.requires_grad_() for n, stack in self._params.items()}
-        leaves: dict[str, Tensor] = {}
-        for name, stack in self._params.items():
-            owner, leaf = _owner(self._module, name)
-            parameter = nn.Parameter(stack[0])
-            owner.register_parameter(leaf, parameter)
-            leaves[name] = parameter
-        for name, stack in self._buffers.items():
-            owner, leaf = _owner(self._module, name)
-            owner.register_buffer(leaf, stack[0])
+        leaves: dict[str, Tensor] = {n: nn.Parameter(s[0]) for n, s in self._params.items()}
+        rows = {**leaves, **{n: s[0] for n, s in self._buffers.items()}}
+        row_of = {id(tensor): rows[n] for n, tensor in named_tensors(self._module).items()}
+        parameters = self._module.named_parameters(remove_duplicate=False)
+        buffers = self._module.named_buffers(remove_duplicate=False)
+        for name, tensor in [*parameters, *buffers]:
+            path, _, leaf = name.rpartition(".")
+            setattr(self._module.get_submodule(path), leaf, row_of[id(tensor)])
         return leaves
 
     def _layout(self, parameter: Tensor) -> torch.memory_format:
@@ -344,10 +343,8 @@ class Bank:
 
     def _load_row(self, row: int, source: VAE) -> None:
         with torch.no_grad():
-            for name, parameter in source.named_parameters():
-                self._params[name][row].copy_(parameter)
-            for name, buffer in source.named_buffers():
-                self._buffers[name][row].copy_(buffer)
+            for name, value in named_tensors(source).items():
+                self._stacks[name][row].copy_(value)
 
     def _member_tensors(self, family: Family) -> dict[str, Tensor]:
         """Every stack that holds a part of a member of ``family``, by checkpoint name."""
@@ -396,11 +393,6 @@ def _stack(
     if width == 1:
         return torch.zeros_like(value, memory_format=layout).unsqueeze(0)
     return torch.zeros(width, *value.shape, dtype=value.dtype, device=value.device)
-
-
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, leaf = name.rpartition(".")
-    return module.get_submodule(path), leaf
 
 
 def _multiplying(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

@@ -232,7 +232,7 @@ def write(
     Args:
         folder: is not there yet.
         plan: what the model is built from.
-        weights: its state dict.
+        weights: its :func:`state`.
         second: that of its second stage; None where it has none.
         record: JSON-able values to keep beside, which loading does not look at.
 
@@ -253,6 +253,14 @@ def write(
         "record": record,
     }
     (folder / SETTINGS).write_text(json.dumps(described, indent=2) + "\n")
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of ``module``, and the buffers that are not persistent."""
+    found = module.state_dict()
+    for name, buffer in module.named_buffers():
+        found.setdefault(name, buffer.detach())
+    return found
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -341,8 +349,12 @@ def _sha256(file: Path) -> str:
 
 
 def _fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    buffers = dict(module.named_buffers())
+    passing = (buffers.keys() - module.state_dict().keys()) & weights.keys()
     try:
-        module.load_state_dict(dict(weights))
+        module.load_state_dict({n: t for n, t in weights.items() if n not in passing})
+        for name in passing:
+            buffers[name].copy_(weights[name])
     except RuntimeError as error:
         raise ExportError(
             f"the weights are not those of its settings: {error}",

@@ -32,6 +32,7 @@ from vae_core.evaluation import (
     variance_maps,
 )
 from vae_core.evaluation.distances import distances
+from vae_core.export import state
 from vae_core.generation import (
     Posteriors,
     SecondStageSettings,
@@ -87,7 +88,7 @@ class FinalEvaluation:
     def result(self) -> FinalMetrics:
         """Measure."""
         weights = io.BytesIO()
-        torch.save(self._model.state_dict(), weights)
+        torch.save(state(self._model), weights)
         self._files["checkpoint"] = ("model.pt", weights.getvalue())
         for step in (self._likelihoods, self._uncertainty, self._manifold, self._samples):
             self._check()

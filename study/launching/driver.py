@@ -97,8 +97,9 @@ def run(spec: StudySpec, options: Options) -> Report:
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
-        check_images(spec, data)
-        print(f"data: {data}", *converted(spec, _dims(data)), sep="\n", file=sys.stderr)
+        starts = check_images(spec, data)
+        said = (f"data: {data}", *starts, *converted(spec, _dims(data)))
+        print(*said, sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:

@@ -44,6 +44,8 @@ class Estimate:
 
     spec: StudySpec
     data: PreparedData
+    starts: list[str]
+    """How a user's own model starts, in a line each."""
     arms: list[ArmPlan]
     device: str
     engines: int
@@ -73,6 +75,7 @@ class Estimate:
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             *converted(self.spec, ImageShape(*self.data.shape).dims),
             f"data: {self.data}",
+            *self.starts,
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
@@ -107,7 +110,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     told = earlier_trials(spec, StudyHome(home, spec.name))
     rehearsals = rehearse(spec, told)
     data = prepare(spec.data.settings, home / "data", data_root)
-    check_images(spec, data)
+    starts = check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
     threads = torch.get_num_threads()
@@ -133,6 +136,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     return Estimate(
         spec=spec,
         data=data,
+        starts=starts,
         arms=arms,
         device=device,
         engines=engines,

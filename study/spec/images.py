@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from vae_core.models import Head
 
 
-def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> None:
+def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> list[str]:
     """Check that the models of ``spec`` take the images of ``data``, and that these are enough.
 
-    A user's own model has to pass the contract suite (seconds, on the CPU); built-in ones are only
-    built.
+    A user's own model has to pass the contract suite and a trial in small (seconds, on the CPU);
+    built-in ones are only built.
+
+    Returns:
+        How a user's own model starts, in a line each.
 
     Raises:
         SpecError: a model does not take them, or they are too few.
@@ -34,7 +38,7 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
     for arm in spec.arms:
         _check_training(spec, arm, images, source)
     _check_generators(spec, images, source)
-    _check_models(spec, data, source)
+    return _check_models(spec, data, source)
 
 
 def training_steps(epochs: float, batch_size: int, images: int) -> int:
@@ -86,13 +90,14 @@ def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
     return [getattr(spec.training, name)], ("training", name)
 
 
-def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
+def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> list[str]:
     from vae_core.geometry import ImageShape
-    from vae_core.models import MODELS, build, check_model
+    from vae_core.models import MODELS, Start, build, check_model
+    from vae_core.rehearsal import rehearse
 
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
-    checked = set()
+    checked, starts = set[str](), list[str]()
     for settings, head, path in _models(spec, shape.dims):
         if (known := json.dumps([settings, head], sort_keys=True)) in checked:
             continue
@@ -102,6 +107,11 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
             if not kind.__module__.startswith("vae_core."):
                 own = {key: value for key, value in settings.items() if key != "name"}
                 check_model(kind, shape, **own)
+                rehearse(settings, shape, head, spec.engines.precision)
+                with_head = f" with a head for each {head}" if head else ""
+                start = Start(partial(build, settings, shape), head)
+                starts.append(f"model {spec.model.name}{with_head}: {start}")
+    return list(dict.fromkeys(starts))
 
 
 def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head | None, Path]]:

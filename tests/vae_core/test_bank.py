@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from vae_core.bank import Bank, Member
 from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
-from vae_core.models import VAE, build, initialise
+from vae_core.models import VAE, Start, build
 from vae_core.precision import Precision
 
 DIGITS = ImageShape(1, 8, 8)
@@ -47,6 +48,7 @@ KINDS: dict[str, tuple[dict[str, object], Callable[[], TrainingImages], ImageSha
     "mlp": (MLP, digits, DIGITS),
     "conv": (CONV, pictures, CONV_SHAPE),
     "norm": ({"name": f"{__name__}:Normalised", "latent": 3}, digits, DIGITS),
+    "tied": ({"name": f"{__name__}:Tied", "latent": 3}, digits, DIGITS),
     "wae": ({"name": "wae", "latent": 3, "width": 2}, pictures, CONV_SHAPE),
     "residual": ({"name": "residual", "latent": 3, "width": 4, "dense": 8}, digits, DIGITS),
 }
@@ -75,6 +77,21 @@ class Normalised(VAE):
     def decode(self, z: Tensor) -> Tensor:
         found: Tensor = self.decoder(z)
         return found
+
+
+class Tied(Normalised):
+    """One parameter under two names, one module under two, and a start of its own."""
+
+    def __init__(self, shape: ImageShape, latent: int) -> None:
+        super().__init__(shape, latent)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(shape.dims, 2 * latent))
+        self.narrow, self.wide = nn.Linear(latent, latent), nn.Linear(latent, latent)
+        self.wide.weight = self.narrow.weight
+        self.again = self.wide
+        nn.init.orthogonal_(self.narrow.weight)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(self.again(torch.tanh(self.wide(torch.tanh(self.narrow(z))))))
 
 
 ONE = Member(seed=11, lr=3e-3, balancer="learned_sigma", hyper={})
@@ -250,7 +267,7 @@ def test_a_checkpoint_is_a_copy() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-@pytest.mark.parametrize("kind", ["mlp", "conv", "norm"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "norm", "tied"])
 def test_a_row_trains_like_a_plain_loop_with_torchs_adam(width: int, kind: str) -> None:
     """The whole step, written out by hand: model, order, noise, loss, optimiser."""
     member = replace(NEIGHBOURS[0], hyper={"beta": 0.02})
@@ -259,8 +276,7 @@ def test_a_row_trains_like_a_plain_loop_with_torchs_adam(width: int, kind: str) 
     found.train(8)
     settings, make_images, shape = KINDS[kind]
     for seed, row in enumerate(rows):
-        model, images = build(settings, shape), make_images()
-        initialise(model, seed)
+        images, model = make_images(), Start(partial(build, settings, shape), None).model(seed)
         order, noise = BatchOrder(images, seed, BATCH), StepNoise()
         adam = torch.optim.Adam(model.parameters(), lr=member.lr)
         for step in range(8):

@@ -53,12 +53,15 @@ def check_model_settings(name: str, kind: type[VAE], settings: Mapping[str, Any]
     check_settings("model", name, kind, settings, skip=2)
 
 
-def build(settings: Mapping[str, Any], shape: ImageShape, head: Head | None = None) -> VAE:
+def build(
+    settings: Mapping[str, Any], shape: ImageShape, head: Head | None = None, seed: int = 0
+) -> VAE:
     """A new model for images of ``shape`` from ``{"name": ..., "latent": ..., ...settings}``.
 
-    Its parameters are still to be set (:func:`vae_core.models.initialise`); building consumes none
-    of torch's global randomness, and equal settings give equal buffers. A ``head`` adds parameters
-    and leaves the names of the others, and so their start, as they are.
+    It starts as ``__init__`` leaves it under ``seed``; :class:`vae_core.models.Start` gives its
+    members their own start. Building consumes none of torch's global randomness, and equal
+    settings and seeds give equal models. A ``head`` adds parameters and leaves the names of the
+    others, and so their start, as they are.
 
     Raises:
         ContractError: an unknown model, setting or value, images it does not take, or a head it
@@ -85,7 +88,7 @@ def build(settings: Mapping[str, Any], shape: ImageShape, head: Head | None = No
             )
         options["head"] = head
     with private_randomness():
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(seed)
         try:
             return kind(shape, latent, **options)
         except UserError:

@@ -47,7 +47,8 @@ class VAE(nn.Module, ABC):
     the keyword ``head``, passes it on to ``super().__init__`` and defines :meth:`decode_spread`;
     :mod:`vae_core.models.heads` has the layers. Decoder means need not be in [0, 1] (a
     Gaussian's mean may be anywhere; the built-in models' do, by a sigmoid), but must be finite.
-    :func:`vae_core.models.check_model` states the rest of the contract.
+    :func:`vae_core.models.check_model` and :func:`vae_core.rehearsal.rehearse` state the rest of
+    the contract, :class:`vae_core.models.Start` how a model starts.
 
     Attributes:
         heads: the heads it can be built with.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,20 +16,26 @@ from vae_core.randomness import derive
 _GLOBAL_GENERATOR = threading.RLock()
 
 
-def initialise(model: nn.Module, seed: int) -> None:
-    """Set every parameter of ``model``, on the CPU, from (seed, its name, its shape) alone.
+def initialise(model: nn.Module, seed: int, names: Collection[str] | None = None) -> None:
+    """Set parameters of ``model`` on the CPU, each from (seed, its name, its shape) alone.
 
     Models of other sizes therefore share the start of every parameter they have in common, which
     pairs trials of equal seed. The owning module's ``reset_parameters()`` draws the values (the
     convention of torch's meta-device initialisation), once per parameter, from a generator seeded
     for that parameter. Torch's global generator is left unchanged.
 
+    Args:
+        model: the model.
+        seed: of the values.
+        names: the parameters to set; None: all.
+
     Raises:
         ContractError: a module owns parameters and has no ``reset_parameters()``.
     """
     values: dict[str, Tensor] = {}
     with private_randomness(), torch.no_grad():
-        for name, parameter in model.named_parameters():
+        chosen = [(n, p) for n, p in model.named_parameters() if names is None or n in names]
+        for name, parameter in chosen:
             path, _, attribute = name.rpartition(".")
             owner = model.get_submodule(path)
             reset = getattr(owner, "reset_parameters", None)
@@ -46,7 +52,7 @@ def initialise(model: nn.Module, seed: int) -> None:
             reset()
             values[name] = parameter.clone()
         # Only now: a later reset of the same module has overwritten the earlier values.
-        for name, parameter in model.named_parameters():
+        for name, parameter in chosen:
             parameter.copy_(values[name])
 
 

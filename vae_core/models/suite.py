@@ -5,6 +5,7 @@ own at launch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,8 @@ from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import squared_error
 from vae_core.models.contract import VAE, Head, Reconstruction, evaluating
-from vae_core.models.initialise import initialise, private_randomness
+from vae_core.models.initialise import private_randomness
+from vae_core.models.start import Start, named_tensors
 from vae_core.randomness import derive
 
 T = TypeVar("T")
@@ -26,8 +28,9 @@ def check_model(model_class: type[VAE], shape: ImageShape, latent: int, **settin
     The clauses, in the order they are checked:
 
     1. It can be built, and keeps the shape and latent size it was given.
-    2. All parameters are float32 and trainable (constants belong in buffers), and
-       ``reset_parameters()`` of the owning modules sets every one from torch's generator alone.
+    2. All parameters are float32 and trainable (constants belong in buffers). No two share memory,
+       unless they are one parameter under two names, nor do those of two models. Each is set by
+       ``reset_parameters()`` of its module or by ``__init__``, from torch's generator alone.
     3. ``encode`` and ``decode`` return finite float32 tensors of the declared shapes for any batch
        size; in evaluation mode an image's results do not depend on the others of its batch.
        The arguments are left as they were.
@@ -59,9 +62,10 @@ class _Checks:
         self, kind: type[VAE], shape: ImageShape, latent: int, settings: dict[str, Any]
     ) -> None:
         self._kind, self._name = kind, kind.__name__
-        self._shape, self._latent, self._settings = shape, latent, settings
+        self._shape, self._latent = shape, latent
+        self._settings = {name: value for name, value in settings.items() if name != "head"}
         self._head: Head | None = settings.get("head")
-        self._model = self._built()
+        self._model = self._built(self._head)
         if self._model.head != self._head:
             raise self._broken(
                 f"has head {self._model.head!r}, but was given {self._head!r}",
@@ -98,23 +102,48 @@ class _Checks:
                     f"requires_grad={parameter.requires_grad}",
                     "make it a trainable float32 parameter, or a buffer if it is a constant",
                 )
+        self.memory()
         starts = []
         for _ in range(2):
+            start = self._attempt("be initialised", lambda: Start(self._built, self._head))
             with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.fill_(torch.nan)
-            self._attempt("be initialised", lambda: initialise(model, 0))
-            starts.append({name: p.detach().clone() for name, p in model.named_parameters()})
-        for name, start in starts[0].items():
-            if not start.isfinite().all():
+                for parameter in start.model(0).parameters():
+                    parameter.fill_(torch.nan)  # what is not set again stays so
+            self._attempt("be initialised", partial(start.model, 0))
+            starts.append(start)
+        self._start, again = starts
+        self._model = self._start.model(0)
+        there = named_tensors(again.model(0))
+        for name, value in named_tensors(self._model).items():
+            if isinstance(value, nn.Parameter) and not value.isfinite().all():
                 raise self._broken(
                     f"leaves parameter '{name}' unset or not finite when initialised",
                     "let reset_parameters() of the module that owns it set all its values",
                 )
-            if not torch.equal(start, starts[1][name]):
+            if not torch.equal(value, there[name]):
+                kind = "parameter" if isinstance(value, nn.Parameter) else "buffer"
                 raise self._broken(
-                    f"starts parameter '{name}' at different values for one seed",
-                    "let reset_parameters() draw from torch's default generator only",
+                    f"starts {kind} '{name}' at different values for one seed",
+                    "let reset_parameters() and __init__ draw from torch's default generator only",
+                )
+
+    def memory(self) -> None:
+        """Each parameter has memory of its own: a bank keeps a copy of each in every row."""
+        tensors = named_tensors(self._model)
+        found: dict[int, str] = {}
+        for name, tensor in tensors.items():  # parameters, then buffers
+            first = found.setdefault(tensor.untyped_storage().data_ptr(), name)
+            if first != name and tensor.numel() and isinstance(tensors[first], nn.Parameter):
+                raise self._broken(
+                    f"has '{first}' and '{name}' in one memory, and they are not one parameter",
+                    "assign the nn.Parameter itself to both modules: a.weight = b.weight",
+                )
+        for name, parameter in self._built(self._head).named_parameters():
+            if parameter.numel() and parameter.untyped_storage().data_ptr() in found:
+                raise self._broken(
+                    f"has parameter '{name}' in common with other models of its class",
+                    "copy in __init__ what every model is to have: copy.deepcopy(module), "
+                    "nn.Parameter(tensor.clone())",
                 )
 
     def shapes(self) -> None:
@@ -213,9 +242,12 @@ class _Checks:
                 )
 
     def stacking(self) -> None:
-        members = [self._built().train() for _ in range(2)]
-        for seed, member in enumerate(members):
-            initialise(member, seed)
+        members = [self._built(self._head).train() for _ in range(2)]
+        with torch.no_grad():
+            for seed, member in enumerate(members):
+                start = named_tensors(self._start.model(seed))
+                for name, tensor in named_tensors(member).items():
+                    tensor.copy_(start[name])
         parameters, buffers = torch.func.stack_module_state(list[nn.Module](members))
 
         def one(parameters: Any, buffers: Any, x: Tensor, noise: Tensor) -> Any:
@@ -258,10 +290,12 @@ class _Checks:
         """Something of each image [B] that every parameter has a part in."""
         return squared_error(x, found.xhat) if self._head is None else found.nll(x)
 
-    def _built(self) -> VAE:
+    def _built(self, head: Head | None, seed: int = 0) -> VAE:
+        settings = self._settings if head is None else {**self._settings, "head": head}
         with private_randomness():
+            torch.default_generator.manual_seed(seed)
             return self._attempt(
-                "be built", lambda: self._kind(self._shape, self._latent, **self._settings)
+                "be built", lambda: self._kind(self._shape, self._latent, **settings)
             )
 
     def _encoded(self, x: Tensor) -> tuple[Any, Any]:

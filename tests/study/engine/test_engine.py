@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from engine_bench import Bench, config, follow, numbers, request
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from study.engine import checkpoints
@@ -27,6 +28,21 @@ class Explodes(MLP):
         if self.training:
             raise ValueError("no decoding today")
         return super().decode(z)
+
+
+class Unusual(MLP):
+    """A user's model: a module under two names, and state beside its state dict."""
+
+    def __init__(self, shape: ImageShape, latent: int, width: int) -> None:
+        super().__init__(shape, latent, width)
+        self.twin = self.encoder
+        self.register_buffer("mean", torch.zeros(shape.chw), persistent=False)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        mu, logvar = self.twin(x if self.training else x - self.mean).chunk(2, dim=1)
+        return mu, logvar
 
 
 def test_reports_divide_a_trial_evenly_and_the_last_one_ends_it(bench: Bench) -> None:
@@ -120,6 +136,17 @@ def test_trials_of_another_shape_get_a_bank_of_their_own(bench: Bench) -> None:
     assert reports[-1]["end"]["state"] == wide[-1]["end"]["state"] == "complete"
     assert reports[0]["start"]["shape"] != wide[0]["start"]["shape"]
     assert reports[0]["start"]["key"]["width"] == 2
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_all_that_a_users_model_holds_is_evaluated_and_kept(bench: Bench, width: int) -> None:
+    own = request("own", phase="confirm", model={"name": f"{__name__}:Unusual"})
+    end = follow(bench.engine(width), own)[-1]["end"]
+    assert end["state"] == "complete"
+    weights = torch.load(bench.home / end["artifacts"]["checkpoint"], weights_only=True)
+    assert torch.equal(weights["twin.1.weight"], weights["encoder.1.weight"])
+    pixels = load_digits().data.mean() / 16
+    assert weights["mean"].mean().item() == pytest.approx(pixels, rel=0.1)
 
 
 def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:

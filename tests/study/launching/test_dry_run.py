@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import ray
+from own_models import MODELS
 
 from study.launching import dry_run as module
 from study.launching.dry_run import estimate
@@ -51,6 +52,13 @@ def test_trials_and_images_of_every_arm(planned):
 
 def test_what_the_images_were_taken_from_is_said(planned):
     assert "\ndata: 1,500 train and 297 test images of 1x8x8: scikit-learn" in str(planned())
+
+
+def test_how_a_users_model_starts_is_said(planned, tmp_path, monkeypatch):
+    (tmp_path / "planned_models.py").write_text(MODELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = str(planned(model={"name": "planned_models:Plain", "latent": 2}))
+    assert "\nmodel planned_models:Plain: parameters start: 4 as their layers do\n" in text
 
 
 def test_memory_disk_and_time(planned):

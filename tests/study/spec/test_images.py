@@ -25,7 +25,9 @@ def misfit(base):
 
 
 def test_what_fits_passes(base, searching):
-    check_images(StudySpec.from_dict(base()), DIGITS)
+    assert (
+        check_images(StudySpec.from_dict(base()), DIGITS) == []
+    )  # nothing is said of built-in ones
     conv = base(model={"name": "conv", "latent": 4, "width": 4})
     check_images(StudySpec.from_dict(conv), MNIST)
     space = {"beta": [0.1, 1.0], "model.latent": {"low": 2, "high": 9}}
@@ -90,6 +92,22 @@ class Odd(Plain):
     def encode(self, x):
         mu, logvar = super().encode(x)
         return (mu, logvar) if self.latent < 9 else (mu[:, :3], logvar)
+
+class Loaded(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        nn.init.eye_(self.inner.weight)
+        nn.init.kaiming_normal_(self.outer.weight)
+
+class Viewing(Plain):
+    channels_last = True
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.filters = nn.Conv2d(1, 2, 3, padding=1)
+        self.inner = nn.Linear(2 * shape.dims, 2 * latent)
+    def encode(self, x):
+        mu, logvar = self.inner(self.filters(x).view(len(x), -1)).chunk(2, dim=1)
+        return mu, logvar
 """
 )
 
@@ -104,7 +122,24 @@ def _own_models(tmp_path, monkeypatch):
 class TestOwnModels:
     def test_one_that_keeps_the_contract(self, base):
         spec = base(model={"name": "spec_image_models:Plain", "latent": 4})
-        check_images(StudySpec.from_dict(spec), DIGITS)
+        assert check_images(StudySpec.from_dict(spec), DIGITS) == [
+            "model spec_image_models:Plain: parameters start: 4 as their layers do"
+        ]
+
+    def test_one_that_starts_otherwise_than_its_layers(self, searching):
+        """It is said once, wherever the model is searched."""
+        spec = searching({"beta": [0.1, 1.0], "model.latent": [2, 5]})
+        spec["model"] = {"name": "spec_image_models:Loaded", "latent": 4}
+        assert check_images(StudySpec.from_dict(spec), DIGITS) == [
+            "model spec_image_models:Loaded: parameters start: 2 as their layers do; "
+            "1 as __init__ sets them, equal for all seeds (inner.weight); "
+            "1 as __init__ draws them, under the trial's seed (outer.weight)"
+        ]
+
+    def test_one_that_a_bank_of_one_cannot_train(self, misfit):
+        error = misfit(model={"name": "spec_image_models:Viewing", "latent": 4})
+        assert error.where == "model"
+        assert error.what.startswith("Viewing cannot train in a bank of one row")
 
     def test_one_that_does_not(self, misfit):
         error = misfit(model={"name": "spec_image_models:Dropping", "latent": 4})

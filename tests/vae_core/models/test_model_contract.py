@@ -39,6 +39,20 @@ class WithBatchNorm(Plain):
         return super().encode(self.norm(x.flatten(1)))
 
 
+class Tied(Plain):
+    """One parameter under two names, and one module under two."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.narrow = Linear(latent, latent)
+        self.wide = Linear(latent, latent)
+        self.wide.weight = self.narrow.weight
+        self.again = self.wide
+
+    def decode(self, z):
+        return super().decode(self.again(torch.tanh(self.wide(torch.tanh(self.narrow(z))))))
+
+
 class RaisesInInit(Plain):
     def __init__(self, shape, latent):
         raise KeyError("surprise")
@@ -80,17 +94,62 @@ class BareParameter(Plain):
 
 
 class HalfReset(BareParameter):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.reset_parameters()
+
     def reset_parameters(self):
         with torch.no_grad():
             self.shift.mul_(0.5)
 
 
-class ForeignRandomness(BareParameter):
+class NumpyStart(BareParameter):
     numbers = np.random.default_rng(0)
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.reset_parameters()
 
     def reset_parameters(self):
         with torch.no_grad():
             self.shift.copy_(torch.from_numpy(self.numbers.normal(size=self.latent)))
+
+
+class NumpyBuffer(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.register_buffer("projection", torch.from_numpy(NumpyStart.numbers.normal(size=3)))
+
+
+class UncalledReset(BareParameter):
+    def reset_parameters(self):
+        nn.init.ones_(self.shift)
+
+
+class OneMemory(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.other = nn.Parameter(self.up.bias.detach())
+
+    def decode(self, z):
+        return super().decode(z) + self.other.view(self.shape.chw)
+
+
+class BufferOfAParameter(Plain):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.register_buffer("bias", self.up.bias.detach())
+
+
+class CommonParameter(Plain):
+    common = nn.Parameter(torch.zeros(2))
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.shift = self.common
+
+    def decode(self, z):
+        return super().decode(z + self.shift)
 
 
 class RaisesInEncode(Plain):
@@ -272,7 +331,7 @@ def test_conv_keeps_the_contract(side, channels):
     check_model(MODELS.get("conv"), ImageShape(channels, side, side), 3, width=4)
 
 
-@pytest.mark.parametrize("kind", [Plain, WithBatchNorm, WithHeads])
+@pytest.mark.parametrize("kind", [Plain, WithBatchNorm, WithHeads, BareParameter, Tied])
 def test_a_users_model_that_keeps_the_contract_passes(kind):
     check_model(kind, SMALL, 2)
 
@@ -285,9 +344,13 @@ def test_a_users_model_that_keeps_the_contract_passes(kind):
         (NoParameters, "no parameters"),
         (Frozen, "'up.bias' that is torch.float32 with requires_grad=False"),
         (DoublePrecision, "torch.float64"),
-        (BareParameter, "parameter 'shift' of its module '(the model itself)'"),
         (HalfReset, "leaves parameter 'shift' unset"),
-        (ForeignRandomness, "starts parameter 'shift' at different values for one seed"),
+        (NumpyStart, "starts parameter 'shift' at different values for one seed"),
+        (NumpyBuffer, "starts buffer 'projection' at different values for one seed"),
+        (UncalledReset, "the start of parameter 'shift' is ambiguous"),
+        (OneMemory, "has 'other' and 'up.bias' in one memory"),
+        (BufferOfAParameter, "has 'up.bias' and 'bias' in one memory"),
+        (CommonParameter, "parameter 'shift' in common with other models"),
         (RaisesInEncode, "cannot encode 4 images: RuntimeError"),
         (OnlyTheMean, "does not return a pair from encode"),
         (LatentTooWide, "[4, 4] as encode's mu"),
