@@ -29,6 +29,7 @@ from study.journal.events import (
     StudyInterrupted,
     TrialEnded,
 )
+from study.launching.preparing import prepare_images
 from study.launching.progress import Progress
 from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
@@ -37,7 +38,7 @@ from study.spec import SpecError, StudySpec, check_images, difference
 from study.spec.roles import arm_roles
 from study.tracking import MlflowWriter, check, tracking_uri
 from vae_core.atomic import atomic_write
-from vae_core.data import PreparedData, prepare
+from vae_core.data import VALIDATION, PreparedData
 from vae_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def run(spec: StudySpec, options: Options) -> Report:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
         with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
-            preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
+            preparing = aside.submit(prepare_images, spec, home.data, options.data_root)
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
-        data = preparing.result()
+        data = _as_begun(preparing.result(), journal)
         check_images(spec, data)
         print(f"data: {data}", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
@@ -295,6 +296,15 @@ def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
             where=str(home.spec),
             remedy="give the study another name, or return to the settings it was begun with",
         )
+
+
+def _as_begun(data: PreparedData, journal: Journal) -> PreparedData:
+    """``data``; without the validation images it brings, if the study was begun without them."""
+    for entry in journal.entries:
+        if isinstance(entry.event, StudyDescribed):
+            used = VALIDATION in entry.event.data["sha256"]
+            return data if used else data.without_validation()
+    return data
 
 
 def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:

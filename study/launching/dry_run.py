@@ -11,9 +11,10 @@ import torch
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
 from study.formatting import duration, size
+from study.launching.preparing import prepare_images
 from study.scheduling.sizing import best_width, widths_to_try
 from study.spec import SpecError, StudySpec, check_images, training_steps
-from vae_core.data import Dataset, PreparedData, prepare
+from vae_core.data import Dataset, PreparedData
 from vae_core.geometry import ImageShape
 from vae_core.models import build
 
@@ -92,7 +93,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         UserError: the spec's data or model cannot be used, or there is no device to time it on.
     """
     device, available = _devices(spec.engines.device)
-    data = prepare(spec.data.settings, home / "data", data_root)
+    data = prepare_images(spec, home / "data", data_root)
     check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
