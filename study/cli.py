@@ -357,12 +357,12 @@ def prepare_data(
 
     spec = load_spec(file, overrides)
     found = prepare_images(spec, studies_home(home) / "data", data_root)
+    check_splits(spec, found)
     for split, path in found.files.items():
         click.echo(f"{found.name} {split}: {found.counts[split]:,} images in {path}")
         if notes := found.noted(split):
             click.echo(f"  {notes}")
     click.echo(found.source)
-    check_splits(spec, found)
 
 
 @main.command()

@@ -94,7 +94,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
-        data = _as_begun(preparing.result(), journal)
+        data = as_begun(preparing.result(), journal.entries)
         check_images(spec, data)
         print(f"data: {data}", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
@@ -298,9 +298,9 @@ def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
         )
 
 
-def _as_begun(data: PreparedData, journal: Journal) -> PreparedData:
+def as_begun(data: PreparedData, entries: Iterable[Entry]) -> PreparedData:
     """``data``; without the validation images it brings, if the study was begun without them."""
-    for entry in journal.entries:
+    for entry in entries:
         if isinstance(entry.event, StudyDescribed):
             used = VALIDATION in entry.event.data["sha256"]
             return data if used else data.without_validation()

@@ -275,6 +275,23 @@ class TestData:
         assert text.startswith(f"{place / 'pictures/13.png'}: ")
         assert "remove it, or set data.resize" in text
 
+    @pytest.mark.parametrize("kind", ["alike", "shades"])
+    def test_pictures_with_nothing_in_them(self, place, verb, kind):
+        (place / "pictures").mkdir()
+        for number in range(20):
+            shade = np.full((8, 8), number * 9 * (kind == "shades"), np.uint8)
+            Image.fromarray(shade).save(place / f"pictures/{number}.png")
+        text = self.refused(place, verb, "{name: folder, path: pictures}")
+        reason = {"alike": "are the same", "shades": "are of a single colour each"}[kind]
+        assert f"all 18 train images {reason}\n" in text
+
+    def test_a_classifier_without_labels(self, place, verb, own):
+        features = ["--set", "evaluation.features=[classifier]"]
+        text = refusal(*verb, "study.yaml", "--set", f"data={own}:Noise", *features)
+        assert not (place / "home" / "small").exists()
+        what = "200 training images of 1 class teach a classifier nothing"
+        assert text.startswith(f"evaluation.features: {what}\n")
+
     def test_an_empty_folder(self, place, verb):
         (place / "pictures").mkdir()
         text = self.refused(place, verb, "{name: folder, path: pictures}")
@@ -549,6 +566,29 @@ class TestLooking:
         assert result.stdout.startswith("digits train: 1,500 images in ")
         assert result.stdout.splitlines()[-1].startswith("scikit-learn digits, ")
         assert "  digits train: 1,500 images, " in study("data", "list").stdout
+
+    def test_what_was_done_to_the_images_is_said(self, place):
+        for split in ("train", "valid", "test"):
+            (place / "pictures" / split).mkdir(parents=True)
+            for number in range(3):
+                pixels = np.random.default_rng([len(split), ord(split[1]), number])
+                colours = pixels.integers(0, 256, (4, 4, 3), np.uint8)
+                Image.fromarray(colours).save(place / f"pictures/{split}/{number}.png")
+        (place / "pictures" / "test" / "about.txt").write_text("")
+        change = "data={name: folder, path: pictures, channels: 1}"
+        result = study("data", "prepare", "study.yaml", "--set", change)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert [line.partition(" in ")[0] for line in lines[:-1]] == [
+            "folder train: 3 images",
+            "  3 made grey",
+            "folder validation: 3 images",
+            "  3 made grey",
+            "folder test: 3 images",
+            "  3 made grey",
+        ]
+        assert "grey, train from train/, validation from valid/, test from test/" in lines[-1]
+        assert "left out: 1 (.txt)" in lines[-1]
 
     def test_version_and_help(self):
         assert "0.1.0" in study("--version").stdout

@@ -91,7 +91,7 @@ def unclear_split(path: Path, beside: str = "") -> DataError:
         f"{path.name}{beside} looks like a split, and it is not clear which",
         where=str(path.parent),
         remedy="name the splits train, validation and test, and move the rest elsewhere; "
-        "if it is a class, give it another name",
+        "if it is a class, give it another name; to use it alone, set data.path to it",
     )
 
 
