@@ -352,13 +352,16 @@ def prepare_data(
     Images that are prepared already are found.
     """
     from study.journal import studies_home
-    from study.spec import load_spec
-    from vae_core.data import prepare
+    from study.launching.preparing import prepare_images
+    from study.spec import check_splits, load_spec
 
     spec = load_spec(file, overrides)
-    found = prepare(spec.data.settings, studies_home(home) / "data", data_root)
+    found = prepare_images(spec, studies_home(home) / "data", data_root)
+    check_splits(spec, found)
     for split, path in found.files.items():
         click.echo(f"{found.name} {split}: {found.counts[split]:,} images in {path}")
+        if notes := found.noted(split):
+            click.echo(f"  {notes}")
     click.echo(found.source)
 
 

@@ -93,7 +93,8 @@ def _data(plan: Plan, record: Record, spec: Record) -> Iterator[str]:
         sha256 = data["sha256"].get(split, "not recorded")
         yield f"| {split} | {count:,} | `{sha256}` |"
     yield ""
-    yield f"Held out of train for validation: {spec['data'].get('validation', 'not recorded')}."
+    if "validation" not in data["counts"]:
+        yield f"Held out of train for validation: {spec['data'].get('validation', 'not recorded')}."
 
 
 def _setting(plan: Plan, record: Record) -> Iterator[str]:

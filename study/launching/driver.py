@@ -30,6 +30,7 @@ from study.journal.events import (
     TrialEnded,
     TrialsTold,
 )
+from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress
 from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
@@ -39,7 +40,7 @@ from study.spec import SpecError, StudySpec, check_images, converted, difference
 from study.spec.roles import arm_roles
 from study.tracking import MlflowWriter, probe_store, tracking_uri
 from vae_core.atomic import atomic_write
-from vae_core.data import PreparedData, prepare
+from vae_core.data import PreparedData
 from vae_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,11 +93,11 @@ def run(spec: StudySpec, options: Options) -> Report:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
         with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
-            preparing = aside.submit(prepare, spec.data.settings, home.data, options.data_root)
+            preparing = aside.submit(prepare_images, spec, home.data, options.data_root)
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
-        data = preparing.result()
+        data = as_begun(preparing.result(), journal.entries)
         starts = check_images(spec, data)
         said = (f"data: {data}", *starts, *converted(spec, _dims(data)))
         print(*said, sep="\n", file=sys.stderr)

@@ -13,11 +13,12 @@ from study.engine.timing import time_widths
 from study.formatting import duration, size
 from study.journal import StudyHome
 from study.journal.events import TrialsTold
+from study.launching.preparing import prepare_images
 from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
 from study.spec import SpecError, StudySpec, check_images, converted, training_steps
-from vae_core.data import Dataset, PreparedData, prepare
+from vae_core.data import Dataset, PreparedData
 from vae_core.geometry import ImageShape
 from vae_core.models import build
 
@@ -109,7 +110,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     device, available = _devices(spec.engines.device)
     told = earlier_trials(spec, StudyHome(home, spec.name))
     rehearsals = rehearse(spec, told)
-    data = prepare(spec.data.settings, home / "data", data_root)
+    data = prepare_images(spec, home / "data", data_root)
     starts = check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count

@@ -1,8 +1,8 @@
 """A study's YAML file as checked, frozen models, with errors that name file, key and remedy.
 
 Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`check_names`,
-:func:`check_images` and :func:`arm_roles`, which look up models, balancers and datasets, import
-the core.
+:func:`check_images`, :func:`check_splits` and :func:`arm_roles`, which look up models, balancers
+and datasets, import the core.
 """
 
 from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
@@ -12,7 +12,7 @@ from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
 from study.spec.errors import SpecError
 from study.spec.evaluation import EvaluationSpec, SecondStageSpec
 from study.spec.fairness import warnings
-from study.spec.images import check_images, training_steps
+from study.spec.images import check_images, check_splits, training_steps
 from study.spec.loading import load_spec
 from study.spec.models import (
     CheckpointsSpec,
@@ -56,6 +56,7 @@ __all__ = [
     "arm_roles",
     "check_images",
     "check_names",
+    "check_splits",
     "converted",
     "difference",
     "load_spec",

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from study.spec.errors import Path, Source
-from study.spec.models import StudySpec
+from study.spec.models import DataSpec, StudySpec
 from study.spec.resolving import resolve
 
 if TYPE_CHECKING:
@@ -27,18 +27,44 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
         How a user's own model starts, in a line each.
 
     Raises:
-        SpecError: a model does not take them, or they are too few.
+        SpecError: a model does not take them, they are too few, or as in :func:`check_splits`.
     """
-    from vae_core.data import validation_count
-
     source = source or Source()
-    count = data.counts["train"]
-    with source.at("data", "validation"):
-        images = count - validation_count(count, spec.data.validation)
+    images = check_splits(spec, data, source)
     for arm in spec.arms:
         _check_training(spec, arm, images, source)
     _check_generators(spec, images, source)
     return _check_models(spec, data, source)
+
+
+def check_splits(spec: StudySpec, data: PreparedData, source: Source | None = None) -> int:
+    """Check that ``data`` can be split and labelled as ``spec`` has it.
+
+    Returns:
+        How many images there are to train on.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    from vae_core.data import VALIDATION, check_classes, open_split, validation_count
+
+    source = source or Source()
+    if "classifier" in spec.evaluation.features:
+        with source.at("evaluation", "features"):
+            check_classes(open_split(data, "train", verify=False).labels)
+    count, path = data.counts["train"], ("data", "validation")
+    if VALIDATION not in data.counts:
+        with source.at(*path):
+            return count - validation_count(count, spec.data.validation)
+    own = data.counts[VALIDATION]
+    if spec.data.validation != DataSpec.model_fields["validation"].default:
+        what = f"{spec.data.validation}, and the data bring {own:,} validation images of their own"
+        remedy = "leave validation out to use those, or move them elsewhere and prepare again"
+        raise source.error(path, what, remedy)
+    if own == 1:
+        what = "the one validation image that the data bring would choose every winner"
+        raise source.error(path, what, "add some, or move it elsewhere to have some held out")
+    return count
 
 
 def training_steps(epochs: float, batch_size: int, images: int) -> int:

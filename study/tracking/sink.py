@@ -291,7 +291,8 @@ def _metrics(change: Change) -> list[Metric]:
 def _dataset(data: Mapping[str, Any]) -> list[DatasetInput]:
     """The prepared files as MLflow datasets; the whole SHA-256 is in the profile."""
     inputs = []
-    for split, context in (("train", "training"), ("test", "testing")):
+    contexts = {"train": "training", "validation": "validation", "test": "testing"}
+    for split in data["files"]:
         sha256 = str(data["sha256"][split])
         profile = {
             "sha256": sha256,
@@ -305,5 +306,5 @@ def _dataset(data: Mapping[str, Any]) -> list[DatasetInput]:
             source=json.dumps({"uri": str(data["files"][split])}),
             profile=json.dumps(profile),
         )
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", contexts[split])]))
     return inputs

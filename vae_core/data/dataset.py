@@ -5,28 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from vae_core.data import store as arrow
+from vae_core.data.content import fault_of
 from vae_core.data.files import locked
-from vae_core.data.source import SPLITS, DataRoot, Labels, Pixels, Source, build_source
+from vae_core.data.source import (
+    SPLITS,
+    VALIDATION,
+    Chunk,
+    DataRoot,
+    Labels,
+    Pixels,
+    Source,
+    build_source,
+)
 from vae_core.data.splits import Rows, hold_out
-from vae_core.errors import DataError
+from vae_core.errors import ContractError, DataError
 from vae_core.geometry import ImageShape
 
-_ROWS = 1024  # images compared at a time
+Watch: TypeAlias = Callable[[str, int, int | None], None]
+"""Is told of a split, its images that are prepared, and of how many, if that is known."""
 
 
 @dataclass(frozen=True)
 class PreparedData:
     """A dataset in the store: what an engine needs to open it.
 
-    ``sha256`` (per split) identifies the content on any machine and path.
+    ``sha256`` (per split) identifies the content on any machine and path. The splits are train and
+    test, and validation where the data bring it. ``notes`` are the source's, per split.
     """
 
     name: str
@@ -35,11 +48,27 @@ class PreparedData:
     sha256: dict[str, str]
     counts: dict[str, int]
     source: str
+    notes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """How many images of which shape, and where they come from."""
-        train, test = (f"{self.counts[split]:,} {split}" for split in SPLITS)
-        return f"{train} and {test} images of {ImageShape(*self.shape)}: {self.source}"
+        """How many images of which shape, where they come from, and what was done to them."""
+        *most, last = (f"{count:,} {split}" for split, count in self.counts.items())
+        noted = (f"; {split}: {notes}" for split in self.counts if (notes := self.noted(split)))
+        counts = f"{', '.join(most)} and {last} images of {ImageShape(*self.shape)}"
+        return f"{counts}: {self.source}{''.join(noted)}"
+
+    def noted(self, split: str) -> str:
+        """The notes on a split in words; empty: there are none."""
+        return ", ".join(f"{count:,} {what}" for what, count in self.notes.get(split, {}).items())
+
+    def without_validation(self) -> PreparedData:
+        """The same, without the validation images that the data bring."""
+        return replace(
+            self,
+            files={split: self.files[split] for split in SPLITS},
+            sha256={split: self.sha256[split] for split in SPLITS},
+            counts={split: self.counts[split] for split in SPLITS},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-able values."""
@@ -53,7 +82,10 @@ class PreparedData:
 
 
 def prepare(
-    settings: Mapping[str, Any], store: Path, data_root: Path | None = None
+    settings: Mapping[str, Any],
+    store: Path,
+    data_root: Path | None = None,
+    watch: Watch | None = None,
 ) -> PreparedData:
     """Prepare the dataset of ``settings`` in the folder ``store``, unless it is there already.
 
@@ -62,6 +94,7 @@ def prepare(
         store: the folder of prepared images; made if absent.
         data_root: a folder of files already there, never downloaded into. None: files are
             downloaded to ``store/downloads`` if they are not there.
+        watch: follows the progress.
 
     Prepared files are used again when settings and source are the same and their content has
     the SHA-256 of its header (all of it is read once); otherwise they are made again. Processes
@@ -69,8 +102,8 @@ def prepare(
 
     Raises:
         ContractError: an unknown source or setting, or a source that breaks its contract.
-        DataError: the files are missing, damaged or not what they should be, all images of a
-            split are the same, or the store cannot be written. No partial files remain.
+        DataError: the files are missing, damaged or not what they should be, there is nothing in
+            the images of a split, or the store cannot be written. No partial files remain.
     """
     source = build_source(settings)
     name = str(settings["name"])
@@ -83,7 +116,8 @@ def prepare(
         json.dumps([dict(settings), description], sort_keys=True, default=str).encode()
     ).hexdigest()
     label = re.sub(r"[^A-Za-z0-9_-]", "-", name)
-    files = {s: store.resolve() / f"{label}-{request[:12]}-{s}.arrow" for s in SPLITS}
+    splits = _splits(source, name, root)
+    files = {s: store.resolve() / f"{label}-{request[:12]}-{s}.arrow" for s in splits}
     if not (root.download or root.path.is_dir() or all(f.is_file() for f in files.values())):
         raise DataError(
             "no such folder",
@@ -93,7 +127,9 @@ def prepare(
     with locked(store, label):
         headers = _ready(files, request)
         if headers is None:
-            headers = _make(source, name, files, root, description, request)
+            headers = _make(source, name, files, root, description, request, watch)
+        else:
+            _check_splits(headers, files)
     return PreparedData(
         name=name,
         shape=headers["train"].shape,
@@ -101,6 +137,7 @@ def prepare(
         sha256={split: header.sha256 for split, header in headers.items()},
         counts={split: header.count for split, header in headers.items()},
         source=description,
+        notes={split: header.notes for split, header in headers.items()},
     )
 
 
@@ -122,7 +159,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An opened dataset: train and validation share one file, test has its own."""
+    """An opened dataset. Validation images are the data's own, or held out of train's file."""
 
     shape: ImageShape
     train: Images
@@ -133,27 +170,32 @@ class Dataset:
     def open(
         cls, prepared: PreparedData, validation: int | float, *, verify: bool = True
     ) -> Dataset:
-        """Memory-map ``prepared`` and hold ``validation`` images out of train.
+        """Memory-map ``prepared``; hold ``validation`` images out of train if it brings none.
 
         Args:
             prepared: what :func:`prepare` returned.
             validation: how many images (int), or what share of train (float in (0, 1)). Which
-                ones is a function of these two numbers only.
+                ones is a function of these two numbers only. Validation images that
+                ``prepared`` brings are used instead.
             verify: also read all of it and check its SHA-256, as :func:`prepare` has just done.
 
         Raises:
             DataError: a file is missing, damaged or another one, or ``validation`` leaves one
                 of the two parts empty.
         """
-        train, test = (open_split(prepared, split, verify=verify) for split in SPLITS)
-        n = len(train.labels)
-        kept, held = hold_out(n, validation_count(n, validation))
-        return cls(
-            shape=ImageShape(*prepared.shape),
-            train=Images(train.pixels, kept, train.labels[kept]),
-            validation=Images(train.pixels, held, train.labels[held]),
-            test=Images(test.pixels, np.arange(len(test.labels)), test.labels),
-        )
+        parts = {
+            split: Images(stored.pixels, np.arange(len(stored.labels)), stored.labels)
+            for split in prepared.files
+            for stored in [open_split(prepared, split, verify=verify)]
+        }
+        if VALIDATION not in parts:
+            train = parts["train"]
+            n = len(train)
+            rows = hold_out(n, validation_count(n, validation))
+            parts["train"], parts[VALIDATION] = (
+                Images(train.pixels, part, train.labels[part]) for part in rows
+            )
+        return cls(shape=ImageShape(*prepared.shape), **parts)
 
 
 def validation_count(n: int, validation: int | float) -> int:
@@ -172,6 +214,18 @@ def validation_count(n: int, validation: int | float) -> int:
     return count
 
 
+def _splits(source: Source, name: str, root: DataRoot) -> tuple[str, ...]:
+    """The splits of ``source``, those it must have and those it may have."""
+    splits = tuple(source.split_names(root))
+    if sorted(splits) not in (sorted(SPLITS), sorted((*SPLITS, VALIDATION))):
+        raise ContractError(
+            f"splits are {', '.join(map(str, splits))}",
+            where=f"dataset '{name}'",
+            remedy="return train and test, and validation if there is one",
+        )
+    return splits
+
+
 def _ready(files: Mapping[str, Path], request: str) -> dict[str, arrow.Header] | None:
     """The headers of ``files`` if all of them are sound and answer ``request``."""
     try:
@@ -188,33 +242,26 @@ def _make(
     root: DataRoot,
     description: str,
     request: str,
+    watch: Watch | None,
 ) -> dict[str, arrow.Header]:
     """Write every split of ``source``; after a failure none of what was written remains."""
     headers: dict[str, arrow.Header] = {}
     try:
         for split, path in files.items():
+            chunks = source.read(split, root)
+            if watch is not None:
+                chunks = _watched(chunks, split, source.image_count(split, root), watch)
             headers[split] = arrow.write(
                 path,
-                source.read(split, root),
+                chunks,
                 name=name,
                 split=split,
                 source=description,
                 request=request,
                 expected=source.sha256.get(split),
+                notes=source.reading_notes,
             )
-            if headers[split].count > 1 and _alike(arrow.read(path, verify=False).pixels):
-                raise DataError(
-                    f"all {headers[split].count:,} {split} images are the same",
-                    where=description,
-                    remedy="look at the files: nothing can be learned from one picture",
-                )
-        if headers["train"].shape != headers["test"].shape:
-            raise DataError(
-                f"test images of shape {ImageShape(*headers['test'].shape)} beside train images "
-                f"of shape {ImageShape(*headers['train'].shape)}",
-                where=description,
-                remedy="both splits must have one shape",
-            )
+        _check_splits(headers, files)
     except BaseException:
         for split in headers:
             files[split].unlink()
@@ -222,14 +269,45 @@ def _make(
     return headers
 
 
-def _alike(pixels: Pixels) -> bool:
-    """Whether all rows are equal; other ones are found in the first few as a rule."""
-    starts = range(0, len(pixels), _ROWS)
-    return all(bool((pixels[i : i + _ROWS] == pixels[0]).all()) for i in starts)
+def _watched(
+    chunks: Iterator[Chunk], split: str, count: int | None, watch: Watch
+) -> Iterator[Chunk]:
+    done = 0
+    watch(split, done, count)
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk[1])
+        watch(split, done, count)
+
+
+def _check_splits(headers: Mapping[str, arrow.Header], files: Mapping[str, Path]) -> None:
+    """Refuse splits that no study can be made of."""
+    for split, header in headers.items():
+        shape = ImageShape(*header.shape)
+        if fault := fault_of(arrow.read(files[split], verify=False).pixels, shape):
+            what, remedy = fault
+            raise DataError(
+                f"all {header.count:,} {split} images {what}", where=header.source, remedy=remedy
+            )
+    for (split, header), (other, its) in combinations(headers.items(), 2):
+        if header.shape != its.shape:
+            raise DataError(
+                f"{other} images of shape {ImageShape(*its.shape)} beside {split} images of shape "
+                f"{ImageShape(*header.shape)}",
+                where=header.source,
+                remedy="all splits must have one shape: folder and parquet take data.channels "
+                "(1 or 3) and data.resize",
+            )
+        if header.sha256 == its.sha256 and header.count > 1:
+            raise DataError(
+                f"the {other} images are the {split} images",
+                where=header.source,
+                remedy="give each split images of its own",
+            )
 
 
 def open_split(prepared: PreparedData, split: str, *, verify: bool = True) -> arrow.Stored:
-    """Memory-map all of "train" (validation included) or "test".
+    """Memory-map all of a split; images held out of train for validation are in "train".
 
     Raises:
         DataError: the file is missing, damaged or another one.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from vae_core.data.source import Chunk, Pixels
 from vae_core.errors import DataError
@@ -22,20 +23,30 @@ _TASK = 64  # images a thread decodes at a time: small ones cost less than the h
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _GREY = ("1", "L", "LA")
 BACKGROUNDS = ("white", "black")
+_TIFF_SAMPLES, _TIFF_FORMAT, _UNSIGNED = 277, 339, 1
+
+
+class Decoded(NamedTuple):
+    """An image, and what was done to it beyond reading it."""
+
+    pixels: Pixels
+    """uint8 [C, H, W]."""
+    converted: tuple[str, ...] = ()
 
 
 def decode(
-    data: Path | bytes,
+    data: Path | bytes | Pixels,
     where: str,
     *,
     crop: Callable[[int, int], tuple[int, int, int, int]] | None = None,
     resize: int | None = None,
     channels: int | None = None,
     background: str | None = None,
-) -> Pixels:
-    """Decode one image file to uint8 [C, H, W], turned upright as its EXIF data say.
+) -> Decoded:
+    """Decode one image to uint8 [C, H, W], turned upright as its EXIF data say.
 
-    C is ``channels``: 1 (greyscale) or 3 (RGB); None: as in the file. ``crop`` gives the box (left,
+    ``data`` is a file, its content, or pixels [H, W] (grey) or [H, W, 3 or 4] (RGB, RGBA). C is
+    ``channels``: 1 (greyscale) or 3 (RGB); None: as in the file. ``crop`` gives the box (left,
     top, right, bottom) for a (width, height); ``resize`` makes the result resize x resize
     (bilinear over the area a pixel covers). Transparency is laid over ``background``.
 
@@ -43,24 +54,46 @@ def decode(
         DataError: the file at ``where`` is not one image of 8 bits a channel, or is damaged, or is
             transparent somewhere and there is no background.
     """
-    try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            _check_kind(image)
-            grey = image.mode in _GREY
-            picture = ImageOps.exif_transpose(image)
-    except Exception as error:  # damaged bytes may raise anything
-        raise DataError(
-            f"not a readable image: {error}", where=where, remedy="replace or remove it"
-        ) from error
+    converted: list[str] = []
+    if isinstance(data, np.ndarray):
+        picture = Image.fromarray(data)
+    else:
+        picture = _upright(data, where, converted)
+    grey = picture.mode in _GREY
+    if picture.mode == "CMYK":
+        converted.append("CMYK made RGB")
     if picture.has_transparency_data:
-        picture = _over(picture.convert("RGBA"), background, where)
-    picture = picture.convert("L" if (grey if channels is None else channels == 1) else "RGB")
+        picture = picture.convert("RGBA")
+        if picture.getchannel("A").getextrema()[0] != 255:
+            picture = _over(picture, background, where)
+            converted.append(f"laid over {background}")
+    to_grey = grey if channels is None else channels == 1
+    if to_grey != grey:
+        converted.append("made grey" if to_grey else "made RGB")
+    picture = picture.convert("L" if to_grey else "RGB")
     if crop is not None:
         picture = picture.crop(crop(*picture.size))
     if resize is not None:
         picture = picture.resize((resize, resize), Image.Resampling.BILINEAR)
     array = np.asarray(picture, np.uint8)
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+    pixels = array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+    return Decoded(pixels, tuple(converted))
+
+
+def _upright(data: Path | bytes, where: str, converted: list[str]) -> Image.Image:
+    """The picture in a file, upright; says in ``converted`` whether it had to be turned."""
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            _check_kind(image)
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+            picture = ImageOps.exif_transpose(image)
+    except Exception as error:  # damaged bytes may raise anything
+        raise DataError(
+            f"not a readable image: {error}", where=where, remedy="replace or remove it"
+        ) from error
+    if turned:
+        converted.append("turned upright")
+    return picture
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -75,17 +108,23 @@ def _check_kind(image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with previews after the picture
         raise ValueError(f"{frames} images in one file")
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # a TIFF's
+    if tags.get(_TIFF_SAMPLES, 1) > len(image.getbands()):
+        raise ValueError(f"{tags[_TIFF_SAMPLES]} channels, of which {image.mode} is a part")
+    if set(tags.get(_TIFF_FORMAT, ())) - {_UNSIGNED}:
+        raise ValueError("numbers with a sign, not bytes from 0 to 255")
 
 
 def _deep(tile: Any) -> bool:
+    """Whether raw pixels have 16 bits a channel; BMP's ``BGR;16`` are 5 and 6 bits."""
     codec, _, _, args = tile
-    return ";16" in str(args) or (codec == "ppm" and args[1] > 255)
+    if codec.startswith("ppm") and isinstance(args, tuple):
+        return bool(args[1] > 255)
+    return ";16" in str(args) and "BGR;16" not in str(args)
 
 
 def _over(picture: Image.Image, background: str | None, where: str) -> Image.Image:
     """An RGBA ``picture`` laid over ``background``."""
-    if picture.getchannel("A").getextrema()[0] == 255:
-        return picture
     if background is None:
         raise DataError(
             "transparent in places, and what shows through is for you to say",
@@ -104,11 +143,14 @@ def centre_square(width: int, height: int) -> tuple[int, int, int, int]:
 
 def decoded(
     items: Iterable[tuple[T, int]],
-    read: Callable[[T], Pixels],
+    read: Callable[[T], Decoded],
     where: Callable[[T], str],
     remedy: str,
+    notes: Counter[str] | None = None,
 ) -> Iterator[Chunk]:
     """Decode (item, label) pairs in order, on all cores, and stack them into chunks.
+
+    What was done to the images is counted in ``notes``.
 
     Raises:
         DataError: an image whose shape is not that of the first; names it by ``where``.
@@ -116,13 +158,14 @@ def decoded(
     rows = iter(items)
     shape: tuple[int, ...] | None = None
 
-    def read_all(part: list[tuple[T, int]]) -> list[Pixels]:
+    def read_all(part: list[tuple[T, int]]) -> list[Decoded]:
         return [read(item) for item, _ in part]
 
     with ThreadPoolExecutor() as pool:
         while block := list(islice(rows, CHUNK)):
             parts = [block[i : i + _TASK] for i in range(0, len(block), _TASK)]
-            images = [image for part in pool.map(read_all, parts) for image in part]
+            found = [image for part in pool.map(read_all, parts) for image in part]
+            images = [image.pixels for image in found]
             shape = shape or images[0].shape
             for (item, _), image in zip(block, images, strict=True):
                 if image.shape != shape:
@@ -133,4 +176,6 @@ def decoded(
                         where=where(item),
                         remedy="set data.channels to 1 (grey) or 3 (RGB)" if mixed else remedy,
                     )
+            if notes is not None:
+                notes.update(done for image in found for done in image.converted)
             yield np.stack(images), np.array([label for _, label in block], np.int64)

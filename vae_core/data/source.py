@@ -16,6 +16,7 @@ from vae_core.errors import ContractError
 from vae_core.registry import Registry, check_settings
 
 SPLITS = ("train", "test")
+VALIDATION = "validation"
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]
@@ -65,9 +66,21 @@ class Source(ABC):
         must differ where the images would.
         """
 
+    def split_names(self, root: DataRoot) -> tuple[str, ...]:
+        """The names train and test, and validation where the data bring validation images."""
+        return SPLITS
+
+    def image_count(self, split: str, root: DataRoot) -> int | None:
+        """How many images ``split`` has, for showing progress; None: not known beforehand."""
+        return None
+
+    def reading_notes(self) -> Mapping[str, int]:
+        """What a person should know of the split read last, and of how many images it is true."""
+        return {}
+
     @abstractmethod
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
-        """The images of ``split`` ("train" or "test") in order, in chunks that fit in memory.
+        """The images of ``split``, of :meth:`split_names`, in order, in chunks that fit in memory.
 
         Yields:
             uint8 images [n, C, H, W], the same C, H, W throughout, and int64 labels [n].

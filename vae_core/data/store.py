@@ -6,8 +6,8 @@ import hashlib
 import json
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Header:
     """A file's description, in its schema metadata.
 
     ``request`` is the key of the settings it was made from; ``sha256`` is of the image bytes
-    (row by row, CHW) followed by the labels (little-endian int64).
+    (row by row, CHW) followed by the labels (little-endian int64); ``notes`` are the source's.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Header:
     source: str
     request: str
     sha256: str
+    notes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ def write(
     source: str,
     request: str,
     expected: str | None = None,
+    notes: Callable[[], Mapping[str, int]] = dict,
 ) -> Header:
     """Write ``chunks`` of (images uint8 [n, C, H, W], labels int64 [n]) to ``path``.
+
+    ``notes`` is asked for the header's after the last chunk.
 
     The images pass through an unnamed file beside ``path``, so that memory holds one chunk. The
     final name appears only once the whole file is on disk.
@@ -89,7 +93,8 @@ def write(
             raise ContractError("no images", where=where, remedy="a split needs at least one image")
         all_labels = np.concatenate(labels)
         content.update(all_labels.data)
-        header = Header(name, split, shape.chw, count, source, request, content.hexdigest())
+        sha256 = content.hexdigest()
+        header = Header(name, split, shape.chw, count, source, request, sha256, dict(notes()))
         if expected is not None and header.sha256 != expected:
             raise DataError(
                 f"wrong checksum: the images' SHA-256 is {header.sha256}, not {expected}",

@@ -54,8 +54,9 @@ class References:
         """
         count = min(n, len(images))
         rows = images.index[np.arange(count) * len(images) // max(count, 1)]
+        sha256 = self._prepared.sha256
         made_of = {
-            "images": self._prepared.sha256["test" if split == "test" else "train"],
+            "images": sha256.get(split, sha256["train"]),  # validation may be held out of train
             "rows": hashlib.sha256(np.ascontiguousarray(rows, "<i8").data).hexdigest(),
             "features": features.describe(),
         }

@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 from commands import VERBS, made, refusal, study
+from PIL import Image
 
 
 class TestLooking:
@@ -77,6 +79,29 @@ class TestLooking:
         assert result.stdout.startswith("digits train: 1,500 images in ")
         assert result.stdout.splitlines()[-1].startswith("scikit-learn digits, ")
         assert "  digits train: 1,500 images, " in study("data", "list").stdout
+
+    def test_what_was_done_to_the_images_is_said(self, place):
+        for split in ("train", "valid", "test"):
+            (place / "pictures" / split).mkdir(parents=True)
+            for number in range(3):
+                pixels = np.random.default_rng([len(split), ord(split[1]), number])
+                colours = pixels.integers(0, 256, (4, 4, 3), np.uint8)
+                Image.fromarray(colours).save(place / f"pictures/{split}/{number}.png")
+        (place / "pictures" / "test" / "about.txt").write_text("")
+        change = "data={name: folder, path: pictures, channels: 1}"
+        result = study("data", "prepare", "study.yaml", "--set", change)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert [line.partition(" in ")[0] for line in lines[:-1]] == [
+            "folder train: 3 images",
+            "  3 made grey",
+            "folder validation: 3 images",
+            "  3 made grey",
+            "folder test: 3 images",
+            "  3 made grey",
+        ]
+        assert "grey, train from train/, validation from valid/, test from test/" in lines[-1]
+        assert "left out: 1 (.txt)" in lines[-1]
 
     def test_version_and_help(self):
         assert "0.1.0" in study("--version").stdout

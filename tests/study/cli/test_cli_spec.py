@@ -130,6 +130,23 @@ class TestData:
         assert text.startswith(f"{place / 'pictures/13.png'}: ")
         assert "remove it, or set data.resize" in text
 
+    @pytest.mark.parametrize("kind", ["alike", "shades"])
+    def test_pictures_with_nothing_in_them(self, place, verb, kind):
+        (place / "pictures").mkdir()
+        for number in range(20):
+            shade = np.full((8, 8), number * 9 * (kind == "shades"), np.uint8)
+            Image.fromarray(shade).save(place / f"pictures/{number}.png")
+        text = self.refused(place, verb, "{name: folder, path: pictures}")
+        reason = {"alike": "are the same", "shades": "are of a single colour each"}[kind]
+        assert f"all 18 train images {reason}\n" in text
+
+    def test_a_classifier_without_labels(self, place, verb, own):
+        features = ["--set", "evaluation.features=[classifier]"]
+        text = refusal(*verb, "study.yaml", "--set", f"data={own}:Noise", *features)
+        assert not (place / "home" / "small").exists()
+        what = "200 training images of 1 class teach a classifier nothing"
+        assert text.startswith(f"evaluation.features: {what}\n")
+
     def test_an_empty_folder(self, place, verb):
         (place / "pictures").mkdir()
         text = self.refused(place, verb, "{name: folder, path: pictures}")

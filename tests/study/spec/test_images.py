@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from own_models import MODELS
 
 from study.spec import SpecError, StudySpec, check_images, training_steps
 from vae_core.data import PreparedData
+from vae_core.data.store import write
 
 DIGITS = PreparedData("digits", (1, 8, 8), {}, {}, {"train": 1500, "test": 297}, "")
 MNIST = PreparedData("mnist", (1, 28, 28), {}, {}, {"train": 60_000, "test": 10_000}, "")
@@ -46,6 +50,66 @@ def test_more_validation_than_images(misfit):
     error = misfit(data={"name": "digits", "validation": 1500})
     assert error.where == "data.validation"
     assert error.what == "validation 1500 takes 1,500 of the 1,500 training images"
+
+
+OWN_VALIDATION = replace(DIGITS, counts={"train": 1500, "validation": 200, "test": 297})
+
+
+def test_validation_images_that_the_data_bring_leave_all_of_train(base):
+    training = {"epochs": 1, "batch_size": 1500, "reports": 1}
+    check_images(StudySpec.from_dict(base(training=training)), OWN_VALIDATION)
+    with pytest.raises(SpecError, match="of 1,350 training images"):
+        check_images(StudySpec.from_dict(base(training=training)), DIGITS)
+
+
+@pytest.mark.parametrize("validation", [200, 0.2])
+def test_validation_beside_images_that_the_data_bring(base, validation):
+    spec = StudySpec.from_dict(base(data={"name": "digits", "validation": validation}))
+    with pytest.raises(SpecError) as caught:
+        check_images(spec, OWN_VALIDATION)
+    assert caught.value.where == "data.validation"
+    assert caught.value.what == (
+        f"{validation}, and the data bring 200 validation images of their own"
+    )
+    assert "leave validation out" in caught.value.remedy
+
+
+def test_a_single_validation_image_that_the_data_bring(base):
+    data = replace(DIGITS, counts={"train": 1500, "validation": 1, "test": 297})
+    with pytest.raises(SpecError, match="would choose every winner"):
+        check_images(StudySpec.from_dict(base()), data)
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        (np.zeros(100, np.int64), "100 training images of 1 class teach a classifier nothing"),
+        (np.arange(100) // 5, "100 training images of 20 classes teach a classifier nothing"),
+        (np.arange(100) // 25, None),
+    ],
+)
+def test_a_classifier_needs_labels(base, tmp_path, labels, what):
+    images = np.random.default_rng(0).integers(0, 256, (100, 1, 8, 8), np.uint8)
+    about = {"name": "mine", "split": "train", "source": "", "request": ""}
+    header = write(tmp_path / "train.arrow", [(images, labels)], **about)
+    data = PreparedData(
+        "mine",
+        (1, 8, 8),
+        files={"train": str(tmp_path / "train.arrow")},
+        sha256={"train": header.sha256},
+        counts={"train": 100, "test": 10},
+        source="",
+    )
+    small = base(training={"epochs": 2, "batch_size": 10, "reports": 1})
+    check_images(StudySpec.from_dict(small), data)
+    spec = StudySpec.from_dict({**small, "evaluation": {"features": ["classifier"]}})
+    if what is None:
+        check_images(spec, data)
+        return
+    with pytest.raises(SpecError) as caught:
+        check_images(spec, data)
+    assert (caught.value.where, caught.value.what) == ("evaluation.features", what)
+    assert "data.label" in caught.value.remedy
 
 
 def test_a_batch_larger_than_the_training_images(misfit):

@@ -69,9 +69,9 @@ class Journal:
                 data={
                     "name": "digits",
                     "shape": [1, 8, 8],
-                    "files": {"train": "/d/train.arrow", "test": "/d/test.arrow"},
-                    "sha256": {"train": "a" * 64, "test": "b" * 64},
-                    "counts": {"train": 1500, "test": 297},
+                    "files": {s: f"/d/{s}.arrow" for s in ("train", "validation", "test")},
+                    "sha256": {"train": "a" * 64, "validation": "c" * 64, "test": "b" * 64},
+                    "counts": {"train": 1500, "validation": 200, "test": 297},
                 },
                 roles=_ROLES,
             )

@@ -233,6 +233,7 @@ def test_artifacts_history_and_dataset(journal: Journal, store: Store, tmp_path:
         inputs = found[key].inputs.dataset_inputs
         assert {(i.dataset.name, i.dataset.digest) for i in inputs} == {
             ("digits-train", "a" * 36),
+            ("digits-validation", "c" * 36),
             ("digits-test", "b" * 36),
         }
 

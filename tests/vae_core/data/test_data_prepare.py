@@ -138,6 +138,46 @@ def test_a_source_that_breaks_the_contract_leaves_nothing(store, own, fault, mes
     assert left_in(store) == []
 
 
+def test_a_source_may_bring_validation_images(store, own):
+    prepared = prepare({"name": own("Three")}, store)
+    assert prepared.counts == {"train": 20, "validation": 20, "test": 20}
+    assert str(prepared).startswith("20 train, 20 validation and 20 test images of 1x3x3: noise")
+    data = Dataset.open(prepared, 0.5)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [20, 20, 20]
+    first = np.random.default_rng(1).integers(0, 256, (7, 9), np.uint8)
+    np.testing.assert_array_equal(data.validation.pixels[data.validation.index[:7]], first)
+    less = prepared.without_validation()
+    assert set(less.files) == set(less.sha256) == set(less.counts) == {"train", "test"}
+    assert len(Dataset.open(less, 0.5).validation) == 10
+
+
+def test_other_splits_are_refused(store, own):
+    with pytest.raises(ContractError, match="splits are train, rest"):
+        prepare({"name": own("Halves")}, store)
+
+
+def test_the_progress_can_be_watched(store, own):
+    seen = []
+    prepare({"name": own("Three")}, store, watch=lambda *state: seen.append(state))
+    assert [done for split, done, _ in seen if split == "train"] == [0, 7, 14, 20]
+    assert {count for *_, count in seen} == {None}
+    prepare({"name": own("Three")}, store, watch=lambda *state: seen.append(state))
+    assert len(seen) == 12  # nothing was prepared
+
+
+def test_prepared_images_with_nothing_in_them_are_not_used(store, own, monkeypatch):
+    from vae_core.data import dataset
+
+    with monkeypatch.context() as before:  # as by a version that did not look
+        before.setattr(dataset, "fault_of", lambda pixels, shape: None)
+        prepare({"name": own("Blank")}, store)
+    files = left_in(store)
+    assert len(files) == 2
+    with pytest.raises(DataError, match="all 9 train images are the same"):
+        prepare({"name": own("Blank")}, store)
+    assert left_in(store) == files
+
+
 def test_an_interrupt_between_the_splits_leaves_nothing(store, own):
     with pytest.raises(KeyboardInterrupt):
         prepare({"name": own("Raising")}, store)

@@ -1,6 +1,7 @@
 """References: the right images, made once, checked when read, made anew when damaged."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -76,6 +77,16 @@ def test_it_is_computed_once_for_images_and_network(prepared, data, tmp_path):
         References(prepared, tmp_path).of(features, *what)
         assert features.seen == what[2]
     assert len(list(tmp_path.glob("*.kept"))) == 1 + len(others)
+
+
+def test_validation_images_that_the_data_bring_are_told_from_those_held_out(
+    prepared, data, tmp_path
+):
+    References(prepared, tmp_path).of(Halves(), data.validation, "validation", 50)
+    own = replace(prepared, sha256={**prepared.sha256, "validation": "of its own"})
+    network = Halves()
+    References(own, tmp_path).of(network, data.validation, "validation", 50)
+    assert network.seen == 50
 
 
 def test_the_same_images_prepared_elsewhere_have_the_same_reference(prepared, data, tmp_path):

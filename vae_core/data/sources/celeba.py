@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from vae_core.data.decode import decode, decoded
-from vae_core.data.source import Chunk, DataRoot, Pixels, Source
+from vae_core.data.decode import Decoded, decode, decoded
+from vae_core.data.source import Chunk, DataRoot, Source
 from vae_core.data.sources.published import load
 from vae_core.errors import DataError
 
@@ -51,9 +51,9 @@ class CelebA(Source):
         folder = root.path / "celeba" / "img_align_celeba"
         labels = data.identity[:, 0].tolist()
         items = ((folder / name, label) for name, label in zip(data.filename, labels, strict=True))
-        return decoded(items, self._face, str, remedy="fetch the images again")
+        return decoded(items, self._face, str, "fetch the images again")
 
-    def _face(self, path: Path) -> Pixels:
+    def _face(self, path: Path) -> Decoded:
         return decode(path, str(path), crop=partial(self._box, path), resize=SIDE)
 
     def _box(self, path: Path, width: int, height: int) -> tuple[int, int, int, int]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from vae_core.data.decode import BACKGROUNDS, centre_square, decode
-from vae_core.data.source import Pixels
+from vae_core.data.decode import BACKGROUNDS, Decoded, centre_square, decode
+from vae_core.data.source import VALIDATION, Pixels
 from vae_core.errors import DataError
 
 #: One image in ten is test where the files have no test split of their own.
 TEST_SHARE = 0.1
 
 _SPLIT = re.compile(
-    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)(?:[ _.-]*(?:set|data|images?|split))?",
-    re.IGNORECASE,
+    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)(?:set|data|images?|split)?"
 )
-_LIKE_A_SPLIT = re.compile(r"(?:train|test|val|valid|validation|dev)[^a-z].*", re.IGNORECASE)
-_ROLES = {"tra": "train", "tes": "test", "val": "validation", "dev": "validation"}
+_MAYBE = re.compile(r"trainval|trainvaltest|eval|evaluation|holdout|heldout")
+_BESIDE = {"set", "data", "dataset", "image", "images", "split"}
+_ROLES = {"tra": "train", "tes": "test", "val": VALIDATION, "dev": VALIDATION}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 
 def fingerprint(files: Iterable[Path], folder: Path) -> str:
@@ -38,20 +41,48 @@ def held_out_count(n: int) -> int:
     return max(1, round(n * TEST_SHARE))
 
 
-def split_of(name: str, path: Path) -> str | None:
-    """The split that ``name``, of the file or folder ``path``, stands for in any usual spelling.
+class SplitName(NamedTuple):
+    """What the name of a file or folder says of its split."""
 
-    Returns:
-        ``train``, ``test`` or ``validation``; None: the name is no split's.
+    role: str
+    """``train``, ``test`` or ``validation``; empty: two of them, or none that is known."""
+    rest: tuple[str, ...]
+    """The other words, such as ("seg",) of seg_train."""
+
+
+def split_name(name: str) -> SplitName | None:
+    """The split that ``name`` stands for in any usual spelling; None: it is no split's."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    roles = [_ROLES[match[1][:3]] for word in words if (match := _SPLIT.fullmatch(word))]
+    maybe = any(_MAYBE.fullmatch(word) for word in words)
+    if not roles and not maybe:
+        return None
+    rest = (word for word in words if word not in _BESIDE and not _SPLIT.fullmatch(word))
+    return SplitName(roles[0] if len(roles) == 1 and not maybe else "", tuple(rest))
+
+
+def by_split(named: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
+    """The paths of each split, as their names say, and under "" those whose names say none.
+
+    Names may say more than the split (seg_train, train2017) where there are two splits at least and
+    all of them say the same more.
 
     Raises:
-        DataError: it may be a split's, and is none that is known.
+        DataError: a name may be a split's, and it is not clear which.
     """
-    if match := _SPLIT.fullmatch(name):
-        return _ROLES[match[1].lower()[:3]]
-    if _LIKE_A_SPLIT.fullmatch(name):
-        raise unclear_split(path)
-    return None
+    found: dict[str, list[Path]] = {}
+    rests: dict[tuple[str, ...], Path] = {}
+    for name, path in named:
+        split = split_name(name)
+        if split is not None and not split.role:
+            raise unclear_split(path)
+        found.setdefault(split.role if split else "", []).append(path)
+        if split is not None:
+            rests.setdefault(split.rest, path)
+    more = [path for rest, path in rests.items() if rest]
+    if more and (len(rests) > 1 or len(found.keys() - {""}) < 2):
+        raise unclear_split(more[0])
+    return found
 
 
 def unclear_split(path: Path, beside: str = "") -> DataError:
@@ -59,8 +90,38 @@ def unclear_split(path: Path, beside: str = "") -> DataError:
     return DataError(
         f"{path.name}{beside} looks like a split, and it is not clear which",
         where=str(path.parent),
-        remedy="name the two splits train and test, and move the rest elsewhere",
+        remedy="name the splits train, validation and test, and move the rest elsewhere; "
+        "if it is a class, give it another name; to use it alone, set data.path to it",
     )
+
+
+def files_under(folder: Path) -> list[Path]:
+    """Every file under ``folder``, in order of name, through links, hidden ones left out.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"cannot be read: {error.strerror}",
+            where=str(error.filename),
+            remedy="correct its permissions, or move it elsewhere",
+        ) from error
+
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        # A leading dot marks a system's own files, such as macOS's copies of the metadata.
+        # A link to a folder above would be walked for ever.
+        real = Path(at).resolve()
+        above = {real, *real.parents}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(at) / name).resolve() not in above
+        ]
+        found += [Path(at) / name for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file() or not path.exists())
 
 
 def existing_folder(folder: Path, kind: str) -> Path:
@@ -71,9 +132,9 @@ def existing_folder(folder: Path, kind: str) -> Path:
     """
     if not folder.is_dir():
         raise DataError(
-            "no such folder",
+            "a file, not a folder" if folder.exists() else "no such folder",
             where=str(folder),
-            remedy=f"set data.path to the folder of the {kind} dataset",
+            remedy=f"set data.path to the folder of the {kind} dataset, unpacked",
         )
     return folder
 
@@ -116,8 +177,8 @@ class Conversion:
         ]
         return "".join(part for part in parts if part)
 
-    def image(self, data: Path | bytes, where: str) -> Pixels:
-        """The image uint8 [C, H, W] of one file's path or content."""
+    def image(self, data: Path | bytes | Pixels, where: str) -> Decoded:
+        """The image of one file, of its content, or of pixels as :func:`decode` takes them."""
         return decode(
             data,
             where,

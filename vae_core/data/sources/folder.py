@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from vae_core.data.decode import decoded
-from vae_core.data.source import SPLITS, Chunk, DataRoot, Pixels, Source
+from vae_core.data.decode import Decoded, decoded
+from vae_core.data.source import SPLITS, VALIDATION, Chunk, DataRoot, Source
 from vae_core.data.sources.files import (
     Conversion,
+    by_split,
     existing_folder,
+    files_under,
     fingerprint,
     held_out_count,
-    split_of,
+    split_name,
     unclear_split,
 )
 from vae_core.data.splits import hold_out
 from vae_core.errors import DataError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+}
 
 
 class Folder(Source):
     """Every image under ``path``/train and ``path``/test, at any depth, in order of name.
 
-    These two may be spelt in any usual way (Training, test_set); where there is no test but a
-    validation folder, that is the test split. Without such folders, every image under ``path``, of
-    which one in ten, chosen by the hash of its number, is test. The first folder below names the
-    class: labels number these names in order. Hidden files and folders are no images; links are
-    followed. ``resize`` cuts the centred square and makes it resize x resize (bilinear);
-    without it, all images must have one shape. ``channels`` 1 makes all images grey, 3 RGB;
-    ``background``, white or black, is what transparent ones are laid over.
+    A ``path``/validation is the study's validation split, or its test split where there is no test.
+    All may be spelt in any usual way (Training, test_set, seg_val). Without such folders, every
+    image under ``path``, of which one in ten, chosen by the hash of its number, is test. The first
+    folder below names the class: labels number these names in order, those of train and test first.
+    Hidden files and folders are no images; links are followed. ``resize`` cuts the centred square
+    and makes it resize x resize (bilinear); without it, all images must have one shape.
+    ``channels`` 1 makes all images grey, 3 RGB; ``background``, white or black, is what transparent
+    ones are laid over. The files are looked for once.
     """
 
     def __init__(
@@ -44,113 +51,157 @@ class Folder(Source):
     ) -> None:
         self.path = path
         self.conversion = Conversion("folder", resize, channels, background)
+        self._tree = cache(_Tree.of)
+        self._notes: Counter[str] = Counter()
 
     def describe(self, root: DataRoot) -> str:
-        folder = existing_folder(root.resolve(self.path), "folder")
-        files = _files(folder)
-        images = [path for path in files if _is_image(path)]
-        splits = _splits(folder)
-        plain = all(name == path.name for name, path in splits.items())
-        named = [f"{name} from {path.name}/" for name, path in splits.items() if not plain]
-        used = [path for path in images if not splits or _under(path, splits.values())]
-        left = Counter(path.suffix or "no suffix" for path in files if not _is_image(path))
-        left["images outside them"] = len(images) - len(used)
-        missed = [f"{count} ({kind})" for kind, count in sorted(left.items()) if count]
+        tree = self._tree(root.resolve(self.path))
+        plain = all(name == path.name for name, path in tree.splits.items())
+        named = [f", {name} from {path.name}/" for name, path in tree.splits.items() if not plain]
+        left = tree.left_out()
         return (
-            f"images in {folder}{self.conversion}"
-            + "".join(f", {text}" for text in named)
-            + (f", left out: {', '.join(missed)}" if missed else "")
-            + f" (files {fingerprint(images, folder)})"
+            f"images in {tree.folder}{self.conversion}"
+            + "".join(named)
+            + (f", left out: {left}" if left else "")
+            + f" (files {fingerprint(tree.images, tree.folder)})"
         )
 
+    def split_names(self, root: DataRoot) -> tuple[str, ...]:
+        return tuple(self._tree(root.resolve(self.path)).splits) or SPLITS
+
+    def image_count(self, split: str, root: DataRoot) -> int:
+        return len(self._tree(root.resolve(self.path)).labelled(split))
+
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
-        folder = existing_folder(root.resolve(self.path), "folder")
-        files = _labelled(folder, split)
+        tree = self._tree(root.resolve(self.path))
+        files = tree.labelled(split)
         if not files:
+            left = tree.left_out()
             raise DataError(
-                f"no images for the {split} split",
-                where=str(folder),
+                f"no images for the {split} split" + (f", only {left}" if left else ""),
+                where=str(tree.folder),
                 remedy=f"put images there ({', '.join(sorted(SUFFIXES))}), or correct data.path",
             )
-        return decoded(files, self._image, str, remedy="remove it, or set data.resize")
+        self._notes = Counter()
+        return decoded(files, self._image, str, "remove it, or set data.resize", self._notes)
 
-    def _image(self, path: Path) -> Pixels:
+    def reading_notes(self) -> Mapping[str, int]:
+        return self._notes
+
+    def _image(self, path: Path) -> Decoded:
         return self.conversion.image(path, str(path))
 
 
-def _files(folder: Path) -> list[Path]:
-    """Every file under ``folder``, in order of name, through links, hidden ones left out."""
-    found: list[Path] = []
-    for at, folders, names in os.walk(folder, followlinks=True):
-        # A leading dot marks a system's own files, such as macOS's copies of the metadata.
-        # A link to a folder above would be walked for ever.
-        real = Path(at).resolve()
-        above = {real, *real.parents}
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and (Path(at) / name).resolve() not in above
+@dataclass(frozen=True)
+class _Tree:
+    """What there is under ``folder``: image files in order of name, how many others by suffix."""
+
+    folder: Path
+    images: list[Path]
+    others: Counter[str]
+    splits: dict[str, Path]
+    """The folder of each split, train first; empty where ``folder`` has none."""
+
+    @classmethod
+    def of(cls, folder: Path) -> _Tree:
+        files = files_under(existing_folder(folder, "folder"))
+        images = [path for path in files if path.suffix.lower() in SUFFIXES]
+        if gone := next((path for path in images if not path.exists()), None):
+            raise DataError(
+                "a link to nothing", where=str(gone), remedy="fetch what it links to, or remove it"
+            )
+        others = Counter(f.suffix or "no suffix" for f in files if f.suffix.lower() not in SUFFIXES)
+        splits = _splits(folder)
+        if not splits:
+            _refuse_hidden_splits(folder, images)
+        return cls(folder, images, others, splits)
+
+    def left_out(self) -> str:
+        """How many files of which kind are in no split."""
+        used = sum(_under(path, self.splits.values()) for path in self.images)
+        left = Counter(self.others)
+        left["images outside them"] = len(self.images) - used if self.splits else 0
+        return ", ".join(f"{count} ({kind})" for kind, count in sorted(left.items()) if count)
+
+    def labelled(self, split: str) -> list[tuple[Path, int]]:
+        """The files of ``split`` and the number of each one's class."""
+        bases = self.splits or {"": self.folder}
+        files = [
+            (name, _class(base, path), path)
+            for name, base in bases.items()
+            for path in self.images
+            if path.is_relative_to(base)
         ]
-        found += [Path(at) / name for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
-
-
-def _images(folder: Path) -> list[Path]:
-    return [path for path in _files(folder) if _is_image(path)]
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+        # Classes of validation come last, so that it changes no number of the others'.
+        classes = sorted({(name == VALIDATION, label) for name, label, _ in files})
+        number = {label: i for i, label in enumerate(dict.fromkeys(label for _, label in classes))}
+        if self.splits:
+            return [(path, number[label]) for name, label, path in files if name == split]
+        n = len(files)
+        rows = hold_out(n, min(held_out_count(n), n))[split == "test"]
+        return [(files[row][2], number[files[row][1]]) for row in rows]
 
 
 def _under(path: Path, folders: Iterable[Path]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _splits(folder: Path) -> dict[str, Path]:
-    """The folder of each split; empty where ``folder`` has none.
-
-    Raises:
-        DataError: there is one without the other, or a name that does not say which it is.
-    """
-    found: dict[str, Path] = {}
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        role = split_of(child.name, child)
-        if role in found:
-            raise unclear_split(child, f" beside {found[role].name}")
-        if role is not None:
-            found[role] = child
-    if not found:
-        return {}
-    if "test" not in found and "validation" in found and "train" in found:
-        found["test"] = found["validation"]
-    for name, other in (SPLITS, SPLITS[::-1]):
-        if other not in found:
-            own = found.get(name) or found["validation"]
-            raise DataError(
-                f"there is {own.name}/ but no {other}/",
-                where=str(folder),
-                remedy=f"add {folder / other}, or name {own} itself to have one image in ten "
-                "held out as test",
-            )
-    return {name: found[name] for name in SPLITS}
-
-
-def _labelled(folder: Path, split: str) -> list[tuple[Path, int]]:
-    """The files of ``split`` and the number of each one's class."""
-    splits = _splits(folder)
-    bases = splits or {"": folder}
-    files = [(name, base, path) for name, base in bases.items() for path in _images(base)]
-    classes = sorted({_class(base, path) for _, base, path in files})
-    number = {name: label for label, name in enumerate(classes)}
-    labelled = [(name, (path, number[_class(base, path)])) for name, base, path in files]
-    if splits:
-        return [item for name, item in labelled if name == split]
-    rows = hold_out(len(files), min(held_out_count(len(files)), len(files)))[split == "test"]
-    return [labelled[row][1] for row in rows]
-
-
 def _class(base: Path, path: Path) -> str:
     """The name of the first folder below ``base`` on the way to ``path``, if there is one."""
     parts = path.relative_to(base).parts
     return parts[0] if len(parts) > 1 else ""
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The folder of each split; empty where ``folder`` has none.
+
+    Raises:
+        DataError: there is one without the other, two for one split, or a name that does not say
+            which it is.
+    """
+    children = sorted(path for path in folder.iterdir() if path.is_dir())
+    named = by_split((path.name, path) for path in children if not path.name.startswith("."))
+    named.pop("", None)
+    for first, *more in named.values():
+        if more:
+            raise unclear_split(more[0], f" beside {first.name}")
+    found = {split: paths[0] for split, paths in named.items()}
+    if not found:
+        return {}
+    if "test" not in found and VALIDATION in found and "train" in found:
+        found["test"] = found.pop(VALIDATION)
+    for name, other in (SPLITS, SPLITS[::-1]):
+        if other not in found:
+            own = found.get(name) or found[VALIDATION]
+            raise DataError(
+                f"there is {own.name}/ but no {other}/",
+                where=str(folder),
+                remedy=f"add {folder / other}, or name {own} itself to have one image in ten "
+                f"held out as test; if {own.name} is a class, give it another name",
+            )
+    return {name: found[name] for name in ("train", VALIDATION, "test") if name in found}
+
+
+def _refuse_hidden_splits(folder: Path, images: list[Path]) -> None:
+    """Refuse splits that would be pooled: deeper folders of their names, and names of files."""
+    for at in sorted({path.parent for path in images}):
+        for above in reversed([at, *at.parents]):
+            if above != folder and above.is_relative_to(folder) and split_name(above.name):
+                raise DataError(
+                    f"{above.relative_to(folder)} looks like a split, and data.path is above it",
+                    where=str(folder),
+                    remedy=f"set data.path to {above.parent}, or to a folder that holds train "
+                    "and test",
+                )
+    roles: dict[tuple[str, ...], set[str]] = {}
+    for path in images:
+        if (split := split_name(path.stem)) is not None:
+            rest = tuple(word for word in split.rest if not word.isdigit())
+            roles.setdefault(rest, set()).add(split.role)
+            if len(roles[rest]) > 1:
+                raise DataError(
+                    f"{' and '.join(sorted(roles[rest]))} in the names of images, which a folder "
+                    "does not split",
+                    where=str(folder),
+                    remedy="move the images of each split into a folder of its name",
+                )

@@ -22,10 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vae_core.batches import LEVELS, byte_tensor
-from vae_core.data import PreparedData
-from vae_core.data.dataset import open_split
+from vae_core.data import PreparedData, check_classes, open_split
 from vae_core.data.store import Stored
-from vae_core.errors import DataError
 from vae_core.evaluation.features.contract import in_blocks
 from vae_core.evaluation.kept import kept
 from vae_core.geometry import ImageShape
@@ -40,10 +38,6 @@ BLOCK = 500
 
 SCALED = 10_000
 """Training images, at most, that the features' scale is taken from."""
-
-LEAST_PER_CLASS = 25
-"""Training images a class has on average where labels can teach anything (not the identities of
-thousands of persons)."""
 
 
 @dataclass(frozen=True)
@@ -176,13 +170,7 @@ def _trained(prepared: PreparedData, shape: ImageShape) -> bytes:
     """The file of a classifier trained on ``prepared``."""
     train, test = (open_split(prepared, split, verify=False) for split in ("train", "test"))
     known, labels = np.unique(train.labels, return_inverse=True)
-    if len(known) < 2 or len(labels) < LEAST_PER_CLASS * len(known):
-        raise DataError(
-            f"{len(labels):,} training images of {len(known):,} "
-            f"{'class' if len(known) == 1 else 'classes'} teach a classifier nothing",
-            where=f"dataset '{prepared.name}'",
-            remedy="use the features of inception, which need no labels",
-        )
+    check_classes(train.labels)
     with private_randomness():
         network = Network(shape, len(known), RECIPE.channels)
     initialise(network, RECIPE.seed)
