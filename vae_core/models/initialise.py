@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vae_core.errors import ContractError
+from vae_core.models.contract import evaluating
+from vae_core.models.drawing import draw
+from vae_core.models.dropout import restart
 from vae_core.randomness import derive
 
 # `reset_parameters` draws from torch's one global generator: no two threads may use it at once.
@@ -22,32 +24,25 @@ def initialise(model: nn.Module, seed: int) -> None:
     Models of other sizes therefore share the start of every parameter they have in common, which
     pairs trials of equal seed. The owning module's ``reset_parameters()`` draws the values (the
     convention of torch's meta-device initialisation), once per parameter, from a generator seeded
-    for that parameter. Torch's global generator is left unchanged.
+    for that parameter (:mod:`vae_core.models.drawing`). Dropout layers begin the seed's streams.
+    Torch's global generator is left unchanged.
 
     Raises:
         ContractError: a module owns parameters and has no ``reset_parameters()``.
     """
     values: dict[str, Tensor] = {}
-    with private_randomness(), torch.no_grad():
+
+    def seeded(name: str, shape: torch.Size) -> None:
+        torch.default_generator.manual_seed(derive(seed, "init", name, *shape))
+
+    with private_randomness(), evaluating(model):
         for name, parameter in model.named_parameters():
-            path, _, attribute = name.rpartition(".")
-            owner = model.get_submodule(path)
-            reset = getattr(owner, "reset_parameters", None)
-            if not callable(reset):
-                raise ContractError(
-                    f"parameter '{attribute}' of its module "
-                    f"'{path or '(the model itself)'}' ({type(owner).__name__}) cannot be "
-                    "initialised: the module has no reset_parameters()",
-                    where=f"model {type(model).__name__}",
-                    remedy="give that module a method reset_parameters() that draws new values "
-                    "for the parameters it owns, as torch's layers have",
-                )
-            torch.default_generator.manual_seed(derive(seed, "init", name, *parameter.shape))
-            reset()
+            draw(model, name, seeded)
             values[name] = parameter.clone()
         # Only now: a later reset of the same module has overwritten the earlier values.
         for name, parameter in model.named_parameters():
             parameter.copy_(values[name])
+        restart(model, seed)
 
 
 @contextmanager
