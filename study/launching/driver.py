@@ -94,12 +94,14 @@ def run(spec: StudySpec, options: Options) -> Report:
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
-        check_images(spec, data)
+        one_row = check_images(spec, data)
         print(f"data: {data}", file=sys.stderr)
+        if one_row is not None:
+            print(f"model: an engine trains one trial at a time: {one_row}", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:
-            _conduct(spec, data, weights, journal, home, signals)
+            _conduct(spec, data, weights, journal, home, signals, one_row=one_row is not None)
             with ThreadPoolExecutor(1) as aside:
                 ending = aside.submit(started.close)
                 report = _conclude(spec, journal, home, writer)
@@ -166,6 +168,8 @@ def _conduct(
     journal: Journal,
     home: StudyHome,
     signals: Signals,
+    *,
+    one_row: bool,
 ) -> None:
     """Run what is left to run, and record how that ended."""
     import optuna
@@ -178,7 +182,7 @@ def _conduct(
     conductor.check_caps(time.time())
     if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt)
-        _run_trials(spec, data, weights, conductor, home, signals)
+        _run_trials(spec, data, weights, conductor, home, signals, one_row=one_row)
     if conductor.all_ended:
         conductor.note(StudyFinished())
     else:
@@ -194,6 +198,8 @@ def _run_trials(
     conductor: Conductor,
     home: StudyHome,
     signals: Signals,
+    *,
+    one_row: bool,
 ) -> None:
     """Run trials to the last, or to a cap; any other early end is journalled."""
     from study.scheduling.engines import running_engines
@@ -211,7 +217,9 @@ def _run_trials(
         with Progress(conductor, spec) as progress:
             journal.observe(progress.show)
             journal.observe(lambda entry: _retire(spec, [entry], home))
-            with running_engines(spec, data, weights, home.path, conductor, note) as fleet:
+            with running_engines(
+                spec, data, weights, home.path, conductor, note, one_row=one_row
+            ) as fleet:
                 progress.begin()
                 with Supervisor(conductor, fleet, home.path, signals), signals.abandonable():
                     tune_trials(conductor, fleet)

@@ -49,6 +49,8 @@ class Estimate:
     disk_bytes: int
     seconds: float
     """Of training, with every slot busy and nothing pruned."""
+    one_row: str | None
+    """Why an engine can train one trial at a time only; None: it can train several together."""
 
     def __str__(self) -> str:
         trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
@@ -61,7 +63,8 @@ class Estimate:
         ]
         lines += [
             f"data: {self.data}",
-            f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
+            f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each"
+            + (f": the model trains one trial at a time, {self.one_row}" if self.one_row else ""),
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy, nothing pruned and without evaluation",
@@ -93,12 +96,12 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     """
     device, available = _devices(spec.engines.device)
     data = prepare(spec.data.settings, home / "data", data_root)
-    check_images(spec, data)
+    one_row = check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as an engine would
-    widths = widths_to_try(spec, device, engines, ())
+    widths = widths_to_try(spec, device, engines, (), one_row=one_row is not None)
     seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
     torch.set_num_threads(threads)
     slots = best_width(spec, engines, seconds_per_image)
@@ -128,6 +131,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
         + confirmed * parameters * FLOAT_BYTES
         + trials * spec.training.reports * REPORT_BYTES,
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
+        one_row=one_row,
     )
 
 

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from vae_core.models import Head
 
 
-def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> None:
+def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> str | None:
     """Check that the models of ``spec`` take the images of ``data``, and that these are enough.
 
     A user's own model has to pass the contract suite (seconds, on the CPU); built-in ones are only
     built.
 
+    Returns:
+        Why an engine can train one trial at a time only; None: it can train several together.
+
     Raises:
-        SpecError: a model does not take them, or they are too few.
+        SpecError: a model does not take them, they are too few, or an engine cannot have the slots
+            that ``spec`` asks for.
     """
     from vae_core.data import validation_count
 
@@ -34,7 +38,12 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
     for arm in spec.arms:
         _check_training(spec, arm, images, source)
     _check_generators(spec, images, source)
-    _check_models(spec, data, source)
+    one_row = _check_models(spec, data, source)
+    slots = spec.engines.slots
+    if one_row is not None and slots not in ("auto", 1):
+        what = f"{slots} slots, but an engine trains one trial of this model at a time: {one_row}"
+        raise source.error(("engines", "slots"), what, "give auto or 1")
+    return one_row
 
 
 def training_steps(epochs: float, batch_size: int, images: int) -> int:
@@ -86,13 +95,14 @@ def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
     return [getattr(spec.training, name)], ("training", name)
 
 
-def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
+def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> str | None:
+    """Check every model; return why one can have banks of one row only, or None."""
     from vae_core.geometry import ImageShape
     from vae_core.models import MODELS, build, check_model
 
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
-    checked = set()
+    checked, one_row = set(), None
     for settings, head, path in _models(spec, shape.dims):
         if (known := json.dumps([settings, head], sort_keys=True)) in checked:
             continue
@@ -101,7 +111,8 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> None:
             build(settings, shape, head)
             if not kind.__module__.startswith("vae_core."):
                 own = {key: value for key, value in settings.items() if key != "name"}
-                check_model(kind, shape, **own)
+                one_row = check_model(kind, shape, **own).one_row or one_row
+    return one_row
 
 
 def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head | None, Path]]:

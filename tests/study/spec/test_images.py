@@ -109,8 +109,8 @@ class TestOwnModels:
     def test_one_that_does_not(self, misfit):
         error = misfit(model={"name": "spec_image_models:Dropping", "latent": 4})
         assert error.where == "model"
-        assert error.what == "Dropping draws random numbers of its own"
-        assert "remove dropout" in error.remedy
+        assert error.what.startswith("Dropping draws random numbers of its own, in the model")
+        assert "nn.Dropout" in error.remedy
 
     def test_one_that_does_not_where_it_is_searched(self, searching):
         spec = searching({"beta": [0.1, 1.0], "model.latent": {"low": 2, "high": 9}})
