@@ -90,6 +90,15 @@ class Odd(Plain):
     def encode(self, x):
         mu, logvar = super().encode(x)
         return (mu, logvar) if self.latent < 9 else (mu[:, :3], logvar)
+
+class Cells(Plain):
+    def __init__(self, shape, latent, kind):
+        super().__init__(shape, latent)
+        self.layer = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}[kind](latent, 2 * latent)
+    def decode(self, z):
+        found = self.layer(z)
+        state = found[0] if isinstance(found, tuple) else found
+        return super().decode(z + state[:, : self.latent] + state[:, self.latent :])
 """
 )
 
@@ -105,6 +114,27 @@ class TestOwnModels:
     def test_one_that_keeps_the_contract(self, base):
         spec = base(model={"name": "spec_image_models:Plain", "latent": 4})
         check_images(StudySpec.from_dict(spec), DIGITS)
+
+    def test_one_that_shares_a_bank_and_one_that_cannot(self, base, misfit):
+        def reason(name, **changes):
+            model = {"name": f"own_layers:{name}", "latent": 4}
+            return check_images(StudySpec.from_dict(base(model=model, **changes)), DIGITS)
+
+        assert reason("Dropping", engines={"slots": 4}) is None
+        why = "torch.func.vmap cannot run 'layer' (LSTM): Batching rule not implemented"
+        assert reason("Recurrent").startswith(why)
+        assert reason("Recurrent", engines={"slots": 1}).startswith(why)
+        model = {"name": "own_layers:Recurrent", "latent": 4}
+        error = misfit(model=model, engines={"slots": 4})
+        assert (error.where, error.remedy) == ("engines.slots", "give auto or 1")
+        said = "4 slots, but an engine trains one trial of this model at a time"
+        assert error.what.startswith(f"{said}: {why}")
+
+    def test_one_searched_layer_that_cannot_share_a_bank_is_enough(self, searching):
+        spec = searching({"beta": [0.1, 1.0], "model.kind": ["gru", "lstm"]})
+        spec["model"] = {"name": "spec_image_models:Cells", "latent": 4, "kind": "gru"}
+        found = check_images(StudySpec.from_dict(spec), DIGITS)
+        assert "'layer' (LSTMCell)" in found
 
     def test_one_that_does_not(self, misfit):
         error = misfit(model={"name": "spec_image_models:Dropping", "latent": 4})
