@@ -162,9 +162,9 @@ class Branching(Layered):
         return rows if rows.mean() > 100 else 2 * rows
 
 
-TOGETHER = (Transformer, Decoder, Attention, Dropping, WeightNorm, OldWeightNorm, Gated)
+SEVERAL_ROWS = (Transformer, Decoder, Attention, Dropping, WeightNorm, OldWeightNorm, Gated)
 """What a bank trains several rows of at once."""
-ALONE = {
+ONE_ROW = {
     SpectralNorm: "'layer.parametrizations.weight.0' (_SpectralNorm): Batching rule not",
     OldSpectralNorm: "'layer' (Linear): Batching rule not implemented for aten::div.out",
     Recurrent: "'layer' (LSTM): Batching rule not implemented for aten::lstm.input",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from own_layers import ALONE, SHAPE, TOGETHER, Dropping, Layered, Transformer
+from own_layers import ONE_ROW, SEVERAL_ROWS, SHAPE, Dropping, Layered, Transformer
 from torch import Tensor
 
 from vae_core.bank import Bank, Checkpoint, Member
@@ -65,7 +65,8 @@ def by_hand(kind: type[Layered], steps: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "width"), [*((kind, 1) for kind in (*TOGETHER, *ALONE)), *((k, 3) for k in TOGETHER)]
+    ("kind", "width"),
+    [*((kind, 1) for kind in (*SEVERAL_ROWS, *ONE_ROW)), *((k, 3) for k in SEVERAL_ROWS)],
 )
 def test_a_row_trains_like_a_loop_written_by_hand(kind: type[Layered], width: int) -> None:
     found = bank(kind, width)
@@ -83,7 +84,7 @@ def test_a_row_trains_like_a_loop_written_by_hand(kind: type[Layered], width: in
         assert torch.allclose(got, expected, rtol=1e-4, atol=5e-5), name
 
 
-@pytest.mark.parametrize("kind", TOGETHER)
+@pytest.mark.parametrize("kind", SEVERAL_ROWS)
 def test_a_member_trains_to_the_same_bits_alone_and_beside_others(kind: type[Layered]) -> None:
     """One of them diverges."""
     alone, full = bank(kind, 4), bank(kind, 4)
@@ -98,7 +99,7 @@ def test_a_member_trains_to_the_same_bits_alone_and_beside_others(kind: type[Lay
 
 
 @pytest.mark.parametrize(
-    ("kind", "width"), [(Dropping, 1), (Dropping, 3), (Transformer, 3), *((k, 1) for k in ALONE)]
+    ("kind", "width"), [(Dropping, 1), (Dropping, 3), (Transformer, 3), *((k, 1) for k in ONE_ROW)]
 )
 def test_a_member_that_resumes_ends_as_if_it_had_never_left(
     kind: type[Layered], width: int

@@ -12,9 +12,19 @@ from typing import Any
 
 import pytest
 import torch
+from own_layers import ONE_ROW, SEVERAL_ROWS, SHAPE, Layered
 
 from vae_core.errors import UserError
-from vae_core.export import SECOND_STAGE, SETTINGS, WEIGHTS, Plan, load, read_tensors, write
+from vae_core.export import (
+    SECOND_STAGE,
+    SETTINGS,
+    WEIGHTS,
+    Plan,
+    load,
+    picklable,
+    read_tensors,
+    write,
+)
 from vae_core.generation import SecondStage, SecondStageSettings, decode_all, sample_prior
 from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, VAE, Head, build, initialise
@@ -260,3 +270,19 @@ def test_loading_needs_none_of_the_orchestrations_libraries(folder: Path) -> Non
     command = [sys.executable, "-c", ALONE, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", [*SEVERAL_ROWS, *ONE_ROW])
+def test_a_model_of_layers_people_use_is_loaded_and_pickled_as_it_was(
+    kind: type[Layered], tmp_path: Path
+) -> None:
+    settings = {"name": f"{kind.__module__}:{kind.__name__}", "latent": 3}
+    model = trained(settings, SHAPE)
+    write(tmp_path / "model", Plan(settings, SHAPE), model.state_dict(), None, {})
+    assert not any("calls" in name for name in read_tensors(tmp_path / "model" / WEIGHTS))
+    loaded = load(tmp_path / "model", trust=True)
+    with evaluating(model):
+        expected = model.decode(model.encode(images(SHAPE))[0])
+    assert torch.equal(loaded.reconstruct(images(SHAPE)), expected)
+    again = pickle.loads(pickle.dumps(picklable(loaded)))
+    assert torch.equal(again.reconstruct(images(SHAPE)), expected)

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from own_layers import ALONE, SHAPE, TOGETHER, Layered
+from own_layers import ONE_ROW, SEVERAL_ROWS, SHAPE, Layered
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -15,12 +15,12 @@ from vae_core.errors import ContractError
 from vae_core.models import check_model
 
 
-@pytest.mark.parametrize("kind", TOGETHER)
+@pytest.mark.parametrize("kind", SEVERAL_ROWS)
 def test_what_vmap_can_run_trains_together(kind: type[Layered]) -> None:
     assert check_model(kind, SHAPE, 2).one_row is None
 
 
-@pytest.mark.parametrize(("kind", "reason"), ALONE.items())
+@pytest.mark.parametrize(("kind", "reason"), ONE_ROW.items())
 def test_what_only_vmap_cannot_run_gets_one_row_and_the_reason(
     kind: type[Layered], reason: str
 ) -> None:
