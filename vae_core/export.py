@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from vae_core.batches import to_unit
 from vae_core.errors import UserError, nearest
@@ -218,6 +219,15 @@ def load(folder: Path | str, *, trust: bool = False) -> TrainedModel:
         return plan.build(*found)
     except ExportError as error:
         raise ExportError(error.what, where=str(folder), remedy=error.remedy) from error
+
+
+def picklable(model: TrainedModel) -> TrainedModel:
+    """``model``, weights that a parametrization computes made plain: torch pickles no others."""
+    for module in [*model.modules()]:
+        for name in [*getattr(module, "parametrizations", {})]:
+            parametrize.remove_parametrizations(module, name)
+            module._load_state_dict_pre_hooks.clear()  # weight_norm's, which cannot be pickled
+    return model
 
 
 def write(

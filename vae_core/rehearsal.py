@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ def rehearse(
     shape: ImageShape,
     head: Head | None = None,
     precision: Precision = "float32",
+    widths: Sequence[int] = WIDTHS,
 ) -> None:
     """Take a model that passes :func:`vae_core.models.check_model` through a trial, on the CPU.
 
@@ -66,13 +67,14 @@ def rehearse(
         shape: of the study's images.
         head: of the decoder.
         precision: of the study's training.
+        widths: of the banks it is tried in.
 
     Raises:
         ContractError: names the first clause that is broken and what to do about it.
     """
     rehearsal = _Rehearsal(settings, shape, head, precision)
     rehearsal.state()
-    for width in WIDTHS:
+    for width in widths:
         rehearsal.trial(width)
 
 

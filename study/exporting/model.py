@@ -22,7 +22,7 @@ from study.exporting.card import model_card, usage
 from study.journal import StudyHome, read_entries
 from vae_core.atomic import atomic_write, sync_folder
 from vae_core.errors import nearest
-from vae_core.export import ExportError, Plan, load, read_tensors, write
+from vae_core.export import ExportError, Plan, load, picklable, read_tensors, write
 from vae_core.geometry import ImageShape
 
 CARD = "README.md"
@@ -112,7 +112,7 @@ def pack(home: StudyHome, trial: str, folder: Path) -> None:
         found = records.trial(trial)
         records.write(found, exported)
         mlflow.pytorch.save_model(
-            load(exported, trust=True),
+            picklable(load(exported, trust=True)),
             folder,
             serialization_format="pickle",
             # Without names MLflow would load the model in another process to find them.

@@ -70,6 +70,18 @@ class Options:
     """Take the study over from the driver that runs it, which then changes nothing more."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A study and what its engines need of it."""
+
+    spec: StudySpec
+    data: PreparedData
+    weights: Path | None
+    """The file of the network that distances are measured with."""
+    one_row: bool
+    """Whether an engine can train one trial at a time only."""
+
+
 def run(spec: StudySpec, options: Options) -> Report:
     """Run ``spec`` to its end, from the state its journal holds, and report.
 
@@ -98,13 +110,14 @@ def run(spec: StudySpec, options: Options) -> Report:
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = as_begun(preparing.result(), journal.entries)
-        starts = check_images(spec, data)
-        said = (f"data: {data}", *starts, *converted(spec, _dims(data)))
+        models = check_images(spec, data)
+        said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
         print(*said, sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
+        prepared = Prepared(spec, data, weights, one_row=models.one_row is not None)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:
-            _conduct(spec, data, weights, told, journal, home, signals)
+            _conduct(prepared, told, journal, home, signals)
             with ThreadPoolExecutor(1) as aside:
                 ending = aside.submit(started.close)
                 report = _conclude(spec, journal, home, writer)
@@ -165,9 +178,7 @@ def _nothing_left(spec: StudySpec, journal: Journal, home: StudyHome) -> bool:
 
 
 def _conduct(
-    spec: StudySpec,
-    data: PreparedData,
-    weights: Path | None,
+    prepared: Prepared,
     told: Iterable[TrialsTold],
     journal: Journal,
     home: StudyHome,
@@ -179,14 +190,17 @@ def _conduct(
     from study.search import Conductor
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    spec = prepared.spec
     _close_orphans(spec, journal, home)
     for event in told:
         journal.append(event)
-    conductor = Conductor(spec, journal, _dims(data), slots=0)  # the engines bring the slots
+    conductor = Conductor(
+        spec, journal, _dims(prepared.data), slots=0
+    )  # the engines bring the slots
     conductor.check_caps(time.time())
     if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt)
-        _run_trials(spec, data, weights, conductor, home, signals)
+        _run_trials(prepared, conductor, home, signals)
     if conductor.all_ended:
         conductor.note(StudyFinished())
     else:
@@ -196,12 +210,7 @@ def _conduct(
 
 
 def _run_trials(
-    spec: StudySpec,
-    data: PreparedData,
-    weights: Path | None,
-    conductor: Conductor,
-    home: StudyHome,
-    signals: Signals,
+    prepared: Prepared, conductor: Conductor, home: StudyHome, signals: Signals
 ) -> None:
     """Run trials to the last, or to a cap; any other early end is journalled."""
     from study.scheduling.engines import running_engines
@@ -213,13 +222,21 @@ def _run_trials(
         except UserError as error:  # raised in another thread, to be raised in this one
             conductor.fail(error)
 
-    journal = conductor.journal
+    spec, journal = prepared.spec, conductor.journal
     early: StudyInterrupted | None = StudyInterrupted()
     try:
         with Progress(conductor, spec) as progress:
             journal.observe(progress.show)
             journal.observe(lambda entry: _retire(spec, [entry], home))
-            with running_engines(spec, data, weights, home.path, conductor, note) as fleet:
+            with running_engines(
+                spec,
+                prepared.data,
+                prepared.weights,
+                home.path,
+                conductor,
+                note,
+                one_row=prepared.one_row,
+            ) as fleet:
                 progress.begin()
                 with Supervisor(conductor, fleet, home.path, signals), signals.abandonable():
                     tune_trials(conductor, fleet)

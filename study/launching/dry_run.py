@@ -18,6 +18,7 @@ from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
 from study.spec import SpecError, StudySpec, check_images, converted, training_steps
+from study.spec.images import Models
 from vae_core.data import Dataset, PreparedData
 from vae_core.geometry import ImageShape
 from vae_core.models import build
@@ -45,8 +46,8 @@ class Estimate:
 
     spec: StudySpec
     data: PreparedData
-    starts: list[str]
-    """How a user's own model starts, in a line each."""
+    models: Models
+    """What was found of a user's own models."""
     arms: list[ArmPlan]
     device: str
     engines: int
@@ -76,7 +77,7 @@ class Estimate:
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             *converted(self.spec, ImageShape(*self.data.shape).dims),
             f"data: {self.data}",
-            *self.starts,
+            *self.models.said,
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             f"time about {duration(self.seconds)}, from a few timed steps, "
@@ -111,12 +112,12 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     told = earlier_trials(spec, StudyHome(home, spec.name))
     rehearsals = rehearse(spec, told)
     data = prepare_images(spec, home / "data", data_root)
-    starts = check_images(spec, data)
+    models = check_images(spec, data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as an engine would
-    widths = widths_to_try(spec, device, engines, ())
+    widths = widths_to_try(spec, device, engines, (), one_row=models.one_row is not None)
     seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
     torch.set_num_threads(threads)
     slots = best_width(spec, engines, seconds_per_image)
@@ -137,7 +138,7 @@ def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
     return Estimate(
         spec=spec,
         data=data,
-        starts=starts,
+        models=models,
         arms=arms,
         device=device,
         engines=engines,

@@ -23,6 +23,8 @@ def running_engines(
     home: Path,
     conductor: Conductor,
     note: Note,
+    *,
+    one_row: bool = False,
 ) -> Iterator[Fleet]:
     """Start engines for ``conductor``, and set how many slots it may use.
 
@@ -35,6 +37,7 @@ def running_engines(
         home: the study's folder.
         conductor: the study.
         note: records events of the engines; also called from another thread.
+        one_row: whether an engine can train one trial at a time only.
 
     Raises:
         ResourceError: the cluster lacks what the spec requires.
@@ -42,10 +45,10 @@ def running_engines(
     """
     journal = conductor.journal
     plan = engine_plan(spec.engines)
-    widths = widths_to_try(spec, plan.device, plan.count, journal.entries)
+    widths = widths_to_try(spec, plan.device, plan.count, journal.entries, one_row=one_row)
     fleet = Fleet(plan.config(spec, home, journal.epoch, weights), plan.count, widths[-1])
     try:
-        width = frozen_width(spec, plan, fleet, data, journal)
+        width = frozen_width(spec, plan, fleet, data, journal, widths)
         conductor.slots = plan.count * width
         fleet.open(data.to_dict(), spec.data.validation, width, note, conductor.running)
         yield fleet
@@ -54,15 +57,19 @@ def running_engines(
 
 
 def frozen_width(
-    spec: StudySpec, plan: EnginePlan, fleet: Fleet, data: PreparedData, journal: Journal
+    spec: StudySpec,
+    plan: EnginePlan,
+    fleet: Fleet,
+    data: PreparedData,
+    journal: Journal,
+    widths: tuple[int, ...],
 ) -> int:
-    """K, the slots of an engine: as the spec says, or as this study's first launch chose.
+    """K, the slots of an engine: the only one of ``widths``, else the best, from now on.
 
     It is timed on one of the ``fleet``'s engines, and journalled, because it is part of the
     numerics key. Where the model cannot be trained it is 1 and not journalled: the trials' own
     failures will show why.
     """
-    widths = widths_to_try(spec, plan.device, plan.count, journal.entries)
     if len(widths) == 1:
         return widths[0]
     seconds = fleet.time_widths(spec.to_dict(), data.to_dict(), widths)

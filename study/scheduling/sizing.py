@@ -72,13 +72,16 @@ def engine_plan(spec: EnginesSpec) -> EnginePlan:
 
 
 def widths_to_try(
-    spec: StudySpec, device: str, engines: int, entries: Iterable[Entry]
+    spec: StudySpec, device: str, engines: int, entries: Iterable[Entry], *, one_row: bool = False
 ) -> tuple[int, ...]:
     """Slots an engine may have, fewest first: one number if the spec or the journal fixes it.
 
     Else 1, and the width that lets all simultaneous trials run, halved repeatedly: so few rows
-    stay empty. Only 1 on a CPU where batches could change the last bits in a wider bank.
+    stay empty. Only 1 for a model whose banks can have ``one_row`` only, and on a CPU where batches
+    could change the last bits in a wider bank.
     """
+    if one_row:
+        return (1,)
     if spec.engines.slots != "auto":
         return (spec.engines.slots,)
     for entry in entries:

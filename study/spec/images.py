@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -17,24 +18,47 @@ if TYPE_CHECKING:
     from vae_core.models import Head
 
 
-def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Models:
+    """What was found of a user's own models.
+
+    Attributes:
+        starts: How each starts, in a line each.
+        one_row: Why an engine can train one trial at a time only; None: it can train several.
+    """
+
+    starts: list[str]
+    one_row: str | None
+
+    @property
+    def said(self) -> list[str]:
+        """What a launch says of them, a line each."""
+        if self.one_row is None:
+            return self.starts
+        return [*self.starts, f"model: an engine trains one trial at a time: {self.one_row}"]
+
+
+def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> Models:
     """Check that the models of ``spec`` take the images of ``data``, and that these are enough.
 
     A user's own model has to pass the contract suite and a trial in small (seconds, on the CPU);
     built-in ones are only built.
 
-    Returns:
-        How a user's own model starts, in a line each.
-
     Raises:
-        SpecError: a model does not take them, they are too few, or as in :func:`check_splits`.
+        SpecError: a model does not take them, they are too few, an engine cannot have the slots
+            that ``spec`` asks for, or as in :func:`check_splits`.
     """
     source = source or Source()
     images = check_splits(spec, data, source)
     for arm in spec.arms:
         _check_training(spec, arm, images, source)
     _check_generators(spec, images, source)
-    return _check_models(spec, data, source)
+    models = _check_models(spec, data, source)
+    slots = spec.engines.slots
+    if models.one_row is not None and slots not in ("auto", 1):
+        what = f"{slots} slots, but an engine trains one trial of this model at a time: "
+        raise source.error(("engines", "slots"), f"{what}{models.one_row}", "give auto or 1")
+    return models
 
 
 def check_splits(spec: StudySpec, data: PreparedData, source: Source | None = None) -> int:
@@ -116,14 +140,14 @@ def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
     return [getattr(spec.training, name)], ("training", name)
 
 
-def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> list[str]:
+def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models:
     from vae_core.geometry import ImageShape
     from vae_core.models import MODELS, Start, build, check_model
-    from vae_core.rehearsal import rehearse
+    from vae_core.rehearsal import WIDTHS, rehearse
 
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
-    checked, starts = set[str](), list[str]()
+    checked, starts, one_row = set[str](), list[str](), None
     for settings, head, path in _models(spec, shape.dims):
         if (known := json.dumps([settings, head], sort_keys=True)) in checked:
             continue
@@ -132,12 +156,13 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> list[s
             build(settings, shape, head)
             if not kind.__module__.startswith("vae_core."):
                 own = {key: value for key, value in settings.items() if key != "name"}
-                check_model(kind, shape, **own)
-                rehearse(settings, shape, head, spec.engines.precision)
+                one_row = check_model(kind, shape, **own).one_row or one_row
+                precision, widths = spec.engines.precision, (1,) if one_row else WIDTHS
+                rehearse(settings, shape, head, precision, widths)
                 with_head = f" with a head for each {head}" if head else ""
                 start = Start(partial(build, settings, shape), head)
                 starts.append(f"model {spec.model.name}{with_head}: {start}")
-    return list(dict.fromkeys(starts))
+    return Models(list(dict.fromkeys(starts)), one_row)
 
 
 def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head | None, Path]]:

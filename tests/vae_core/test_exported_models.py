@@ -7,17 +7,28 @@ import pickle
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from own_layers import ONE_ROW, SEVERAL_ROWS, SHAPE, Layered
 
 from vae_core.errors import UserError
-from vae_core.export import SECOND_STAGE, SETTINGS, WEIGHTS, Plan, load, read_tensors, write
+from vae_core.export import (
+    SECOND_STAGE,
+    SETTINGS,
+    WEIGHTS,
+    Plan,
+    load,
+    picklable,
+    read_tensors,
+    write,
+)
 from vae_core.generation import SecondStage, SecondStageSettings, decode_all, sample_prior
 from vae_core.geometry import ImageShape
-from vae_core.models import MODELS, VAE, Head, build, initialise
+from vae_core.models import MODELS, VAE, Head, Start, build, initialise
 from vae_core.models.contract import evaluating
 
 GREY, COLOUR = ImageShape(1, 28, 28), ImageShape(3, 32, 32)
@@ -43,8 +54,7 @@ class Own(MLP): pass
 
 def trained(settings: dict[str, Any], shape: ImageShape, head: Head | None = None) -> VAE:
     """A model that has seen images: its running statistics are not those it began with."""
-    model = build(settings, shape, head)
-    initialise(model, 1)
+    model = Start(partial(build, settings, shape), head).model(1)
     model.train()
     with torch.no_grad():
         model(torch.rand(8, *shape.chw), torch.randn(8, model.latent))
@@ -260,3 +270,19 @@ def test_loading_needs_none_of_the_orchestrations_libraries(folder: Path) -> Non
     command = [sys.executable, "-c", ALONE, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", [*SEVERAL_ROWS, *ONE_ROW])
+def test_a_model_of_layers_people_use_is_loaded_and_pickled_as_it_was(
+    kind: type[Layered], tmp_path: Path
+) -> None:
+    settings = {"name": f"{kind.__module__}:{kind.__name__}", "latent": 3}
+    model = trained(settings, SHAPE)
+    write(tmp_path / "model", Plan(settings, SHAPE), model.state_dict(), None, {})
+    assert not any("calls" in name for name in read_tensors(tmp_path / "model" / WEIGHTS))
+    loaded = load(tmp_path / "model", trust=True)
+    with evaluating(model):
+        expected = model.decode(model.encode(images(SHAPE))[0])
+    assert torch.equal(loaded.reconstruct(images(SHAPE)), expected)
+    again = pickle.loads(pickle.dumps(picklable(loaded)))
+    assert torch.equal(again.reconstruct(images(SHAPE)), expected)

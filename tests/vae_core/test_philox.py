@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_core.philox import normals, philox, uniforms
+from vae_core.philox import halves, normals, philox, uniforms
 from vae_core.randomness import derive
 
 N = 200_000
@@ -50,6 +50,15 @@ def test_uniforms_are_uniform_and_below_one() -> None:
     share = torch.histc(drawn, bins=50, min=0, max=1) / N
     # Pearson's chi squared with 49 degrees of freedom: 1e-4 above 94.
     assert float(((share - 0.02) ** 2 / 0.02).sum() * N) < 94
+
+
+def test_halves_of_words_are_uniform() -> None:
+    drawn = halves(torch.tensor([derive(1, "h")]), torch.tensor([5]), N + 3)[0]
+    assert drawn.shape == (N + 3,)
+    assert 0 <= int(drawn.min()) < int(drawn.max()) < 2**16
+    for byte in (drawn >> 8, drawn & 0xFF):  # chi squared, 255 degrees of freedom: 1e-4 above 346
+        expected = len(drawn) / 256
+        assert float(((byte.bincount() - expected) ** 2 / expected).sum()) < 346
 
 
 def test_normals_have_the_moments_and_tails_of_the_normal_distribution() -> None:

@@ -10,6 +10,7 @@ import torch
 from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
 from vae_core.models.contract import VAE, Head
+from vae_core.models.finishing import finish
 from vae_core.models.initialise import private_randomness
 from vae_core.registry import Registry, check_settings
 
@@ -90,7 +91,7 @@ def build(
     with private_randomness():
         torch.default_generator.manual_seed(seed)
         try:
-            return kind(shape, latent, **options)
+            return finish(kind(shape, latent, **options))
         except UserError:
             raise
         except Exception as error:

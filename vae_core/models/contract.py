@@ -42,9 +42,10 @@ class VAE(nn.Module, ABC):
 
     A subclass takes (shape, latent) and its own settings as keywords, calls
     ``super().__init__(shape, latent)`` and defines :meth:`encode` and :meth:`decode`. It draws no
-    random numbers (noise is passed in) and holds no noise variance: that is the balancer's, unless
-    the balancer needs a decoder that predicts it. A model that can declares ``heads``, takes
-    the keyword ``head``, passes it on to ``super().__init__`` and defines :meth:`decode_spread`;
+    random numbers (noise is passed in, and :mod:`vae_core.models.dropout` makes torch's dropout
+    layers stateless) and holds no noise variance: that is the balancer's, unless the balancer needs
+    a decoder that predicts it. A model that can declares ``heads``, takes the keyword ``head``,
+    passes it on to ``super().__init__`` and defines :meth:`decode_spread`;
     :mod:`vae_core.models.heads` has the layers. Decoder means need not be in [0, 1] (a
     Gaussian's mean may be anywhere; the built-in models' do, by a sigmoid), but must be finite.
     :func:`vae_core.models.check_model` and :func:`vae_core.rehearsal.rehearse` state the rest of

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_core.errors import ContractError
+from vae_core.models.dropout import restart
 from vae_core.randomness import derive
 
 # `reset_parameters` draws from torch's one global generator: no two threads may use it at once.
@@ -22,7 +23,8 @@ def initialise(model: nn.Module, seed: int, names: Collection[str] | None = None
     Models of other sizes therefore share the start of every parameter they have in common, which
     pairs trials of equal seed. The owning module's ``reset_parameters()`` draws the values (the
     convention of torch's meta-device initialisation), once per parameter, from a generator seeded
-    for that parameter. Torch's global generator is left unchanged.
+    for that parameter. Dropout layers begin the seed's streams. Torch's global generator is left
+    unchanged.
 
     Args:
         model: the model.
@@ -54,6 +56,7 @@ def initialise(model: nn.Module, seed: int, names: Collection[str] | None = None
         # Only now: a later reset of the same module has overwritten the earlier values.
         for name, parameter in chosen:
             parameter.copy_(values[name])
+        restart(model, seed)
 
 
 @contextmanager

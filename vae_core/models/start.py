@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vae_core.errors import ContractError
 from vae_core.models.contract import VAE, Head
+from vae_core.models.dropout import restart
 from vae_core.models.initialise import initialise, private_randomness
 from vae_core.randomness import derive
 
@@ -83,6 +84,7 @@ class Start:
             for name, tensor in named_tensors(self._model).items():
                 if name in values:
                     tensor.copy_(values[name])
+        restart(self._model, seed)
         return self._model
 
     def _authors_values(self, seed: int) -> dict[str, Tensor]:

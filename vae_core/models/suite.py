@@ -5,7 +5,9 @@ own at launch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import torch
@@ -14,15 +16,28 @@ from torch import Tensor, nn
 from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import squared_error
+from vae_core.models.blame import layer_of, mixing_layer
 from vae_core.models.contract import VAE, Head, Reconstruction, evaluating
+from vae_core.models.finishing import finish
 from vae_core.models.initialise import private_randomness
+from vae_core.models.repeating import not_repeated, plain_numbers, private_generators
 from vae_core.models.start import Start, named_tensors
 from vae_core.randomness import derive
 
 T = TypeVar("T")
 
 
-def check_model(model_class: type[VAE], shape: ImageShape, latent: int, **settings: Any) -> None:
+@dataclass(frozen=True)
+class Findings:
+    """What :func:`check_model` found of a model that keeps the contract."""
+
+    one_row: str | None = None
+    """Why its banks can have one row only; None: they can have any number."""
+
+
+def check_model(
+    model_class: type[VAE], shape: ImageShape, latent: int, **settings: Any
+) -> Findings:
     """Check that a model keeps the contract, on small random batches on the CPU.
 
     The clauses, in the order they are checked:
@@ -35,11 +50,14 @@ def check_model(model_class: type[VAE], shape: ImageShape, latent: int, **settin
        size; in evaluation mode an image's results do not depend on the others of its batch.
        The arguments are left as they were.
     4. ``forward`` decodes mu + exp(logvar/2) * noise.
-    5. It draws no random numbers: equal inputs give equal outputs in training mode.
+    5. In both modes, equal inputs, parameters and buffers give equal outputs: it draws no random
+       numbers, except in torch's dropout layers (:mod:`vae_core.models.dropout`), and keeps no
+       state outside its buffers.
     6. The gradient of the reconstruction error, or with a head of -ln p(x | z), reaches every
-       parameter and is finite.
+       parameter and is finite. The backward pass leaves buffers as they are.
     7. ``torch.func.vmap(randomness="error")`` of ``functional_call`` over stacked parameters and
        buffers gives, in training mode, the outputs, gradients and updated buffers of plain calls.
+       Where ``vmap`` cannot run the model, its banks can have one row only.
     8. All this holds too with each head the model declares. ``decode_spread`` then gives the means
        of ``decode`` and a finite ln variance of the declared shape, and a head leaves the names
        and shapes of the other parameters as they are.
@@ -47,12 +65,14 @@ def check_model(model_class: type[VAE], shape: ImageShape, latent: int, **settin
     Raises:
         ContractError: names the first clause that is broken and what to do about it.
     """
-    plain = _Checks(model_class, shape, latent, settings)
-    plain.run()
-    for head in sorted(model_class.heads):
-        headed = _Checks(model_class, shape, latent, {**settings, "head": head})
-        headed.run()
-        headed.keeps_the_parameters_of(plain)
+    with private_generators():
+        plain = _Checks(model_class, shape, latent, settings)
+        one_row = plain.run()
+        for head in sorted(model_class.heads):
+            headed = _Checks(model_class, shape, latent, {**settings, "head": head})
+            one_row = headed.run() or one_row
+            headed.keeps_the_parameters_of(plain)
+    return Findings(one_row)
 
 
 class _Checks:
@@ -81,15 +101,17 @@ class _Checks:
         self._x = torch.rand(4, *shape.chw, generator=generator)
         self._noise = torch.randn(4, latent, generator=generator)
 
-    def run(self) -> None:
+    def run(self) -> str | None:
+        """Check all clauses; return why banks can have one row only, or None."""
         self.initialisation()
         self.shapes()
         if self._head is not None:
             self.spread()
         self.sampling()
-        self.no_randomness()
+        model = self._model.train()
+        self.repeats(lambda: _tensors(model(self._x, self._noise)))
         self.gradients()
-        self.stacking()
+        return self.stacking()
 
     def initialisation(self) -> None:
         model = self._model
@@ -113,6 +135,7 @@ class _Checks:
             starts.append(start)
         self._start, again = starts
         self._model = self._start.model(0)
+        self._numbers = plain_numbers(self._model)
         there = named_tensors(again.model(0))
         for name, value in named_tensors(self._model).items():
             if isinstance(value, nn.Parameter) and not value.isfinite().all():
@@ -160,11 +183,19 @@ class _Checks:
             raise self._broken(
                 "changes the images it is given", "do not write into the arguments in place"
             )
+        with evaluating(model):
+            self.repeats(lambda: (*model.encode(x), model.decode(z)))
         for few, all_ in ((few_mu, mu), (few_logvar, logvar), (few_xhat, xhat)):
             if not _close(few, all_[:3]):
+                with evaluating(model):
+                    layer = mixing_layer(
+                        model, lambda n: (model.encode(x[:n]), model.decode(z[:n])), _close
+                    )
                 raise self._broken(
-                    "gives an image other results beside other images, in evaluation mode",
-                    "compute each row of a batch from that row alone when self.training is False",
+                    f"gives an image other results beside other images, in evaluation mode: "
+                    f"{layer} mixes them",
+                    "compute each row of a batch from that row alone when self.training is False; "
+                    "batch normalisation needs track_running_stats=True",
                 )
 
     def spread(self) -> None:
@@ -213,65 +244,92 @@ class _Checks:
                 "do not override forward; define encode and decode, and decode_spread for a head",
             )
 
-    def no_randomness(self) -> None:
-        model = self._model.train()
-        before = torch.get_rng_state()
-        first, second = (
-            self._attempt("run forward in training mode", lambda: model(self._x, self._noise))
-            for _ in range(2)
+    def repeats(self, call: Callable[[], tuple[Tensor, ...]]) -> None:
+        mode = "training" if self._model.training else "evaluation"
+        fault = self._attempt(
+            f"run twice in {mode} mode",
+            lambda: not_repeated(self._model, self._numbers, call, _close),
         )
-        if not torch.equal(before, torch.get_rng_state()) or not all(
-            _close(a, b) for a, b in zip(_tensors(first), _tensors(second), strict=True)
-        ):
-            raise self._broken(
-                "draws random numbers of its own",
-                "remove dropout and sampling: all noise comes in through `noise`, so that a trial "
-                "depends on its seed alone",
-            )
+        if fault is not None:
+            raise self._broken(f"{fault.what}, in {mode} mode", fault.remedy)
 
     def gradients(self) -> None:
         model = self._model.train()
-        model.zero_grad()
-        self._backward(lambda: self._loss(self._x, model(self._x, self._noise)))
-        for name, parameter in model.named_parameters():
-            if parameter.grad is None or not parameter.grad.isfinite().all():
-                state = "no" if parameter.grad is None else "a non-finite"
+        parameters = dict(model.named_parameters())
+        loss = self._loss(self._x, model(self._x, self._noise)).sum()
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        found = self._attempt(
+            "be differentiated",
+            lambda: torch.autograd.grad(loss, list(parameters.values()), allow_unused=True),
+            "correct the model; torch.utils.checkpoint needs use_reentrant=False",
+        )
+        for name, gradient in zip(parameters, found, strict=True):
+            if gradient is None or not gradient.isfinite().all():
+                state = "no" if gradient is None else "a non-finite"
                 raise self._broken(
                     f"passes {state} gradient to parameter '{name}'",
-                    "use it in encode or decode without detaching, or remove it",
+                    "use it in encode or decode without detaching, or remove it; "
+                    "torch.utils.checkpoint needs use_reentrant=False",
+                )
+        for name, buffer in model.named_buffers():
+            if not torch.equal(buffer, before[name]):
+                raise self._broken(
+                    f"changes buffer '{name}' in the backward pass too",
+                    "keep dropout and normalisation layers out of torch.utils.checkpoint, which "
+                    "runs them twice a step",
                 )
 
-    def stacking(self) -> None:
+    def stacking(self) -> str | None:
         members = [self._built(self._head).train() for _ in range(2)]
         with torch.no_grad():
             for seed, member in enumerate(members):
                 start = named_tensors(self._start.model(seed))
                 for name, tensor in named_tensors(member).items():
                     tensor.copy_(start[name])
-        parameters, buffers = torch.func.stack_module_state(list[nn.Module](members))
+        x, noise = torch.stack([self._x, 1 - self._x]), torch.stack([self._noise, -self._noise])
 
         def one(parameters: Any, buffers: Any, x: Tensor, noise: Tensor) -> Any:
             inputs = (x, noise)
             return _tensors(torch.func.functional_call(self._model, (parameters, buffers), inputs))
 
-        x, noise = torch.stack([self._x, 1 - self._x]), torch.stack([self._noise, -self._noise])
-        rows = self._attempt(
-            "run as rows of stacked parameters (torch.func.vmap)",
-            lambda: torch.func.vmap(one, randomness="error")(parameters, buffers, x, noise),
-            remedy="avoid branches on tensor values, .item(), and writing into tensors made inside",
-        )
-        self._backward(
-            lambda: torch.cat(
-                [self._loss(x[k], Reconstruction(*(row[k] for row in rows))) for k in range(2)]
+        def together(*stacked: Any) -> Any:
+            return torch.func.vmap(one, randomness="error")(*stacked)
+
+        def one_by_one(*stacked: Any) -> Any:
+            rows = [one(*(_row(part, k) for part in stacked)) for k in range(2)]
+            return tuple(map(torch.stack, zip(*rows, strict=True)))
+
+        one_row = None
+        try:
+            self._stacked_like_plain(members, x, noise, together)
+        except UserError:
+            raise
+        except Exception as error:
+            sentence = str(error).partition("\n")[0].partition(". ")[0]
+            reason = shorten(sentence or type(error).__name__, 120, placeholder=" ...")
+            one_row = f"torch.func.vmap cannot run {layer_of(self._model, error)}: {reason}"
+            self._attempt(
+                "run by functional_call",
+                lambda: self._stacked_like_plain(members, x, noise, one_by_one),
             )
-        )
+        return one_row
+
+    def _stacked_like_plain(
+        self, members: list[VAE], x: Tensor, noise: Tensor, run: Callable[..., Any]
+    ) -> None:
+        """Check that ``run`` on stacked parameters does what plain calls of ``members`` do."""
+        parameters, buffers = torch.func.stack_module_state(list[nn.Module](members))
+        rows = run(parameters, buffers, x, noise)
+        losses = [self._loss(x[k], Reconstruction(*(row[k] for row in rows))) for k in range(2)]
+        torch.autograd.backward(torch.cat(losses).sum())
         for k, member in enumerate(members):
             plain = member(x[k], noise[k])
-            torch.autograd.backward(self._loss(x[k], plain).sum())
+            loss = self._loss(x[k], plain).sum()
+            found = torch.autograd.grad(loss, list(member.parameters()))
             pairs = [(f"output {i}", rows[i][k], out) for i, out in enumerate(_tensors(plain))]
             pairs += [(f"buffer '{n}'", buffers[n][k], b) for n, b in member.named_buffers()]
             alike = [(what, _close(stacked, alone)) for what, stacked, alone in pairs]
-            gradients = {n: _required(p.grad) for n, p in member.named_parameters()}
+            gradients = dict(zip(dict(member.named_parameters()), found, strict=True))
             # A bias before a normalisation has gradient 0, up to the rounding of larger ones.
             rounding = 1e-5 * max(float(gradient.abs().max()) for gradient in gradients.values())
             for name, gradient in gradients.items():
@@ -295,7 +353,7 @@ class _Checks:
         with private_randomness():
             torch.default_generator.manual_seed(seed)
             return self._attempt(
-                "be built", lambda: self._kind(self._shape, self._latent, **settings)
+                "be built", lambda: finish(self._kind(self._shape, self._latent, **settings))
             )
 
     def _encoded(self, x: Tensor) -> tuple[Any, Any]:
@@ -318,9 +376,6 @@ class _Checks:
                 f"returns values that are not finite as {what}", "check its starting weights"
             )
 
-    def _backward(self, loss: Callable[[], Tensor]) -> None:
-        self._attempt("be differentiated", lambda: torch.autograd.backward(loss().sum()))
-
     def _attempt(self, what: str, action: Callable[[], T], remedy: str = "") -> T:
         try:
             return action()
@@ -341,9 +396,11 @@ def _tensors(found: Any) -> tuple[Tensor, ...]:
     return tuple(value for value in found if value is not None)
 
 
-def _required(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None  # `gradients` has checked it
-    return gradient
+def _row(stacked: Any, k: int) -> Any:
+    """Row ``k`` of a stack, or of each stack of a dictionary."""
+    if isinstance(stacked, Tensor):
+        return stacked[k]
+    return {name: stack[k] for name, stack in stacked.items()}
 
 
 def _close(a: Tensor, b: Tensor, rounding: float = 0.0) -> bool:

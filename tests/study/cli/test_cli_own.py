@@ -25,7 +25,7 @@ class TestOwn:
     def test_a_model_that_breaks_its_contract(self, place, own, dry):
         change = f"model={{name: '{own}:Dropping', latent: 4}}"
         text = refusal("launch", "study.yaml", "--set", change, *dry)
-        assert text.startswith("model: Dropping draws random numbers of its own\n")
+        assert text.startswith("model: Dropping draws random numbers of its own, in the model")
         assert not (place / "home" / "small").exists()
 
     def test_a_balancer_that_breaks_its_contract(self, place, own):

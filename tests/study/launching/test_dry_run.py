@@ -105,6 +105,15 @@ def test_slots_left_open_are_those_a_launch_would_time(planned):
     assert 0 < found.seconds < 3600
 
 
+def test_a_model_that_an_engine_trains_one_of_is_said_with_the_reason(planned):
+    found = planned(
+        model={"name": "own_layers:Recurrent", "latent": 3}, engines={"device": "cpu", "count": 1}
+    )
+    assert found.slots == 1
+    line = "model: an engine trains one trial at a time: torch.func.vmap cannot run 'layer'"
+    assert line in str(found)
+
+
 def test_only_data_are_made(planned, tmp_path):
     planned()
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["data"]

@@ -74,24 +74,34 @@ def test_batches_that_cost_a_wide_bank_its_last_bits_get_one_row_on_a_cpu() -> N
     assert not warned(study(4))
 
 
+def test_a_model_that_cannot_share_a_bank_gets_one_row() -> None:
+    assert widths_to_try(study(), "cuda", 2, (), one_row=True) == (1,)
+    assert widths_to_try(study(), "cpu", 2, (), one_row=True) == (1,)
+
+
 def test_what_the_spec_or_a_launch_before_says_is_not_timed_again(
     tmp_path: Path, digits: PreparedData
 ) -> None:
     fleet: Any = OneEngine({1: 1e-5, 9: 4e-6})
-    with_journal = (fleet, digits, Journal(tmp_path / "j"))
-    assert frozen_width(study(slots=3), PLAN, *with_journal) == 3
+    journal = Journal(tmp_path / "j")
+
+    def frozen(spec: StudySpec, plan: EnginePlan = PLAN) -> int:
+        widths = widths_to_try(spec, plan.device, plan.count, journal.entries)
+        return frozen_width(spec, plan, fleet, digits, journal, widths)
+
+    assert frozen(study(slots=3)) == 3
     assert fleet.asked == []
-    assert frozen_width(study(), PLAN, *with_journal) == 9
+    assert frozen(study()) == 9
     fleet.seconds = {1: 1e-5}
-    assert frozen_width(study(), PLAN, *with_journal) == 9
+    assert frozen(study()) == 9
     assert fleet.asked == [(1, 5, 9, 18)]
-    assert frozen_width(study(), EnginePlan("cuda", 2), *with_journal) == 1, "another device"
+    assert frozen(study(), EnginePlan("cuda", 2)) == 1, "another device"
 
 
 def test_a_model_that_cannot_be_timed_freezes_nothing(tmp_path: Path, digits: PreparedData) -> None:
     fleet: Any = OneEngine({})
     journal = Journal(tmp_path / "j")
-    assert frozen_width(study(), PLAN, fleet, digits, journal) == 1
+    assert frozen_width(study(), PLAN, fleet, digits, journal, (1, 5)) == 1
     assert not [entry for entry in journal.entries if isinstance(entry.event, SlotsChosen)]
 
 
@@ -181,6 +191,6 @@ def test_banks_are_really_timed(digits: PreparedData) -> None:
 def test_the_frozen_width_says_what_was_timed(tmp_path: Path, digits: PreparedData) -> None:
     fleet: Any = OneEngine({1: 1e-5, 5: 4e-6})
     journal = Journal(tmp_path / "j")
-    frozen_width(study(), PLAN, fleet, digits, journal)
+    frozen_width(study(), PLAN, fleet, digits, journal, (1, 5))
     (event,) = (e.event for e in journal.entries if isinstance(e.event, SlotsChosen))
     assert event == SlotsChosen("cpu", 5, {"1": 1e-5, "5": 4e-6})

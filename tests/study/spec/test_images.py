@@ -30,7 +30,7 @@ def misfit(base):
 
 def test_what_fits_passes(base, searching):
     assert (
-        check_images(StudySpec.from_dict(base()), DIGITS) == []
+        check_images(StudySpec.from_dict(base()), DIGITS).said == []
     )  # nothing is said of built-in ones
     conv = base(model={"name": "conv", "latent": 4, "width": 4})
     check_images(StudySpec.from_dict(conv), MNIST)
@@ -172,6 +172,15 @@ class Viewing(Plain):
     def encode(self, x):
         mu, logvar = self.inner(self.filters(x).view(len(x), -1)).chunk(2, dim=1)
         return mu, logvar
+
+class Cells(Plain):
+    def __init__(self, shape, latent, kind):
+        super().__init__(shape, latent)
+        self.layer = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}[kind](latent, 2 * latent)
+    def decode(self, z):
+        found = self.layer(z)
+        state = found[0] if isinstance(found, tuple) else found
+        return super().decode(z + state[:, : self.latent] + state[:, self.latent :])
 """
 )
 
@@ -186,7 +195,7 @@ def _own_models(tmp_path, monkeypatch):
 class TestOwnModels:
     def test_one_that_keeps_the_contract(self, base):
         spec = base(model={"name": "spec_image_models:Plain", "latent": 4})
-        assert check_images(StudySpec.from_dict(spec), DIGITS) == [
+        assert check_images(StudySpec.from_dict(spec), DIGITS).said == [
             "model spec_image_models:Plain: parameters start: 4 as their layers do"
         ]
 
@@ -194,7 +203,7 @@ class TestOwnModels:
         """It is said once, wherever the model is searched."""
         spec = searching({"beta": [0.1, 1.0], "model.latent": [2, 5]})
         spec["model"] = {"name": "spec_image_models:Loaded", "latent": 4}
-        assert check_images(StudySpec.from_dict(spec), DIGITS) == [
+        assert check_images(StudySpec.from_dict(spec), DIGITS).said == [
             "model spec_image_models:Loaded: parameters start: 2 as their layers do; "
             "1 as __init__ sets them, equal for all seeds (inner.weight); "
             "1 as __init__ draws them, under the trial's seed (outer.weight)"
@@ -205,11 +214,32 @@ class TestOwnModels:
         assert error.where == "model"
         assert error.what.startswith("Viewing cannot train in a bank of one row")
 
+    def test_one_that_shares_a_bank_and_one_that_cannot(self, base, misfit):
+        def reason(name, **changes):
+            model = {"name": f"own_layers:{name}", "latent": 4}
+            return check_images(StudySpec.from_dict(base(model=model, **changes)), DIGITS).one_row
+
+        assert reason("Dropping", engines={"slots": 4}) is None
+        why = "torch.func.vmap cannot run 'layer' (LSTM): Batching rule not implemented"
+        assert reason("Recurrent").startswith(why)
+        assert reason("Recurrent", engines={"slots": 1}).startswith(why)
+        model = {"name": "own_layers:Recurrent", "latent": 4}
+        error = misfit(model=model, engines={"slots": 4})
+        assert (error.where, error.remedy) == ("engines.slots", "give auto or 1")
+        said = "4 slots, but an engine trains one trial of this model at a time"
+        assert error.what.startswith(f"{said}: {why}")
+
+    def test_one_searched_layer_that_cannot_share_a_bank_is_enough(self, searching):
+        spec = searching({"beta": [0.1, 1.0], "model.kind": ["gru", "lstm"]})
+        spec["model"] = {"name": "spec_image_models:Cells", "latent": 4, "kind": "gru"}
+        found = check_images(StudySpec.from_dict(spec), DIGITS).one_row
+        assert "'layer' (LSTMCell)" in found
+
     def test_one_that_does_not(self, misfit):
         error = misfit(model={"name": "spec_image_models:Dropping", "latent": 4})
         assert error.where == "model"
-        assert error.what == "Dropping draws random numbers of its own"
-        assert "remove dropout" in error.remedy
+        assert error.what.startswith("Dropping draws random numbers of its own, in the model")
+        assert "nn.Dropout" in error.remedy
 
     def test_one_that_does_not_where_it_is_searched(self, searching):
         spec = searching({"beta": [0.1, 1.0], "model.latent": {"low": 2, "high": 9}})

@@ -63,6 +63,22 @@ def test_slots_left_open_are_timed_once_and_every_trial_has_them(tmp_path: Path)
     harness.end_all(home)
 
 
+def test_a_model_that_vmap_cannot_run_trains_one_trial_at_a_time(tmp_path: Path) -> None:
+    spec = {**SPEC, "engines": {"device": "cpu", "count": 1}, "seeds": [0, 1]}
+    spec["model"] = {"name": "own_layers:Recurrent", "latent": 3}
+    spec["training"] = {**SPEC["training"], "epochs": 3}
+    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    home, tests = tmp_path / "studies", Path(__file__).parents[2]
+    run = harness.finish(home, spec=spec, environment={"PYTHONPATH": str(tests)})
+    reason = "torch.func.vmap cannot run 'layer' (LSTM)"
+    assert f"model: an engine trains one trial at a time: {reason}" in run.text()
+    assert [placed.key["width"] for placed in events(home, TrialPlaced)] == [1, 1]
+    assert {row["state"] for row in table(home)} == {"complete"}
+    assert not events(home, EngineDied)
+    assert not events(home, SlotsChosen), "there was nothing to choose"
+    harness.end_all(home)
+
+
 @pytest.mark.timeout(600)
 def test_trials_run_on_both_nodes_of_a_cluster_and_continue_when_one_is_removed(
     tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch

@@ -215,11 +215,6 @@ class Detached(Plain):
         )
 
 
-class BranchesOnValues(Plain):
-    def decode(self, z):
-        return super().decode(z if z.mean() > 100 else 2 * z)
-
-
 class RemembersWeights(Plain):
     def __init__(self, shape, latent):
         super().__init__(shape, latent)
@@ -363,7 +358,6 @@ def test_a_users_model_that_keeps_the_contract_passes(kind):
         (Dropout, "draws random numbers of its own"),
         (NumpyNoise, "draws random numbers of its own"),
         (Detached, "passes no gradient to parameter 'up.bias'"),
-        (BranchesOnValues, "cannot run as rows of stacked parameters"),
         (RemembersWeights, "differs as a row of stacked parameters"),
         (ReplacesBuffer, "differs as a row of stacked parameters in buffer 'steps'"),
         (ForgetsItsHead, "with a head has head None, but was given 'image'"),

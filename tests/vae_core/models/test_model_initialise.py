@@ -91,5 +91,10 @@ def test_tied_parameters_and_torch_layers_are_initialised():
 
 
 def test_a_module_without_reset_parameters_is_refused():
-    with pytest.raises(ContractError, match=r"'0\.attention'.*reset_parameters"):
-        initialise(nn.Sequential(nn.ModuleDict({"attention": nn.MultiheadAttention(4, 1)})), 0)
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(2))
+
+    with pytest.raises(ContractError, match=r"'0\.shifting'.*reset_parameters"):
+        initialise(nn.Sequential(nn.ModuleDict({"shifting": Bare()})), 0)
