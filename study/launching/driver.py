@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ import yaml
 
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
+from study.formatting import duration
 from study.journal import Entry, Event, Journal, StudyHome, has_events, heartbeats
 from study.journal.commands import pending
 from study.journal.events import (
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from study.analysis import Report
     from study.search import Conductor
 
+CLOCK_SKEW = 60.0
+"""Seconds by which clocks of two machines may differ: more is printed."""
 MLFLOW_BACKLOG = 2000
 """Events that MLflow takes within seconds: a larger backlog is printed."""
 MLFLOW_PATIENCE = 60.0
@@ -118,6 +120,12 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
             "entries: they are ignored, and the work they recorded is done again",
             file=sys.stderr,
         )
+    if journal.clock.behind > CLOCK_SKEW:
+        print(
+            f"this machine's clock is {duration(journal.clock.behind)} behind the study's last "
+            "entry: the times of this launch are counted on from that entry's",
+            file=sys.stderr,
+        )
     try:
         yield journal
     finally:
@@ -175,14 +183,15 @@ def _conduct(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _close_orphans(spec, journal, home)
     conductor = Conductor(spec, journal, _dims(data), slots=0)  # the engines bring the slots
-    conductor.check_caps(time.time())
+    conductor.check_caps(journal.clock.now())
     if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt)
         _run_trials(spec, data, weights, conductor, home, signals)
     if conductor.all_ended:
         conductor.note(StudyFinished())
     else:
-        conductor.check_caps(time.time())  # reports made while engines suspended their trials count
+        # Reports made while the engines suspended their trials count.
+        conductor.check_caps(journal.clock.now())
         assert conductor.cap is not None
         conductor.note(conductor.cap)
 

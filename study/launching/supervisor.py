@@ -75,7 +75,7 @@ class Supervisor:
         self._conductor.journal.check()
         self._fleet.check()
         self._take_commands()
-        self._conductor.check_caps(time.time())
+        self._conductor.check_caps(self._conductor.journal.clock.now())
 
     def _suspend_if_ending(self) -> None:
         """Have the engines suspend their trials if the study is ending.
