@@ -96,11 +96,12 @@ def fork_spec(
 ) -> StudySpec:
     """The spec that :func:`fork` would run."""
     source = find(name, home)
-    if begun(StudyHome(source.studies, new)):
+    there = StudyHome(source.studies, new)
+    if begun(there):
         raise HomeError(
             f"there is a study '{new}' already",
             where=str(source.studies),
-            remedy=f"give another name; `study resume {new}` resumes that one",
+            remedy=f"give another name; `{there.command('resume')}` resumes that one",
         )
     return changed_spec(source, overrides, new)
 

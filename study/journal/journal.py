@@ -11,6 +11,7 @@ from pathlib import Path
 from study.journal.clock import Clock
 from study.journal.events import FORMAT, Entry, Event, read_event
 from study.journal.files import Scan, check_formats, scan
+from study.journal.home import command_line
 from study.journal.lease import BEAT, LAPSE, Lease
 from study.journal.lines import JournalError, Line, control, parse
 from vae_core.errors import UserError
@@ -144,11 +145,14 @@ class Journal:
             held = self._lease.held()
         except BaseException as error:
             reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            again = f"resume with `{command_line('resume', self.home)}`"
+            if not self.entries:
+                again = "launch the study again"
             refusal = self._refuse(
                 JournalError(
                     f"could not be written: {reason}",
                     where=str(self._lease.path),
-                    remedy=f"free some space, then resume with `study resume {self.home.name}`",
+                    remedy=f"free some space, then {again}",
                 )
             )
             if isinstance(error, OSError):

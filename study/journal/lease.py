@@ -20,7 +20,16 @@ from pathlib import Path
 
 from study.formatting import timestamp
 from study.journal.events import FORMAT
-from study.journal.files import FOLDER, epochs, first_line, journal_file, last_line, superseded
+from study.journal.files import (
+    FOLDER,
+    epochs,
+    first_line,
+    has_events,
+    journal_file,
+    last_line,
+    superseded,
+)
+from study.journal.home import command_line
 from study.journal.lines import JournalError, control
 from vae_core.atomic import sync_folder
 from vae_core.errors import UserError
@@ -267,8 +276,10 @@ def _taken(home: Path, epoch: int) -> LeaseError:
     return LeaseError(
         f"the study is being run by {_holder(home, epoch) or 'another process'}",
         where=str(home),
-        remedy=f"wait for it, end it with `study stop {home.name}`, or take over with "
-        "--take-over: the other then changes nothing any more",
+        remedy=f"wait for it, end it with `{command_line('stop', home)}`, or take over with "
+        f"`{command_line('resume', home)} --take-over`: the other then changes nothing any more"
+        if has_events(home)
+        else "wait for it, or end that process: nothing is recorded yet",
     )
 
 

@@ -29,6 +29,7 @@ from study.journal.events import (
     StudyInterrupted,
     TrialEnded,
 )
+from study.journal.home import command_line
 from study.launching.progress import Progress
 from study.launching.ray_cluster import check_address, ray_up
 from study.launching.signals import Signals
@@ -302,7 +303,9 @@ def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
         raise SpecError(
             "the study has run already, with other settings:\n    " + "\n    ".join(refused),
             where=str(home.spec),
-            remedy="give the study another name, or return to the settings it was begun with",
+            remedy="return to the settings it was begun with, or begin another study: "
+            f"`{command_line('fork', home.spec.parent)} NEW --set ...`, or the file under another "
+            "name",
         )
 
 
