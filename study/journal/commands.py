@@ -21,6 +21,8 @@ COMMANDS = "orders"
 Command = dict[str, str]
 """``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``)."""
 
+STOP: Command = {"order": "stop"}
+"""Ends the launch that runs, as a Ctrl-C does: the next one ignores it."""
 _NAME = re.compile(r"\d{19}-\d+\.json")
 _FORMS = {
     "stop": ({"order"}, {"order", "arm"}, {"order", "trial"}),

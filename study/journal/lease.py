@@ -220,6 +220,17 @@ def holder(home: Path) -> str | None:
     return f"{_holder(home, newest) or 'another process'}, last heartbeat {timestamp(seen)}"
 
 
+def check_vacant(home: Path) -> None:
+    """Check that the lease of the study in ``home`` could be acquired, and acquire nothing.
+
+    Raises:
+        LeaseError: another process holds it.
+    """
+    newest = max(epochs(home), default=0)
+    if newest:
+        _await_vacancy(home, newest, BEAT, LAPSE)
+
+
 def _await_vacancy(home: Path, epoch: int, beat: float, lapse: float) -> None:
     """Return once the holder of ``epoch`` has ended, or has sent no heartbeat for ``lapse`` s.
 

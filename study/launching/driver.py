@@ -20,8 +20,7 @@ import yaml
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
 from study.formatting import duration
-from study.journal import Entry, Event, Journal, StudyHome, has_events, heartbeats
-from study.journal.commands import pending
+from study.journal import Entry, Event, Journal, StudyHome, heartbeats
 from study.journal.events import (
     LaunchBegan,
     StudyDescribed,
@@ -29,14 +28,14 @@ from study.journal.events import (
     StudyInterrupted,
     TrialEnded,
 )
-from study.journal.home import command_line
+from study.launching.checks import check_data, check_services, nothing_left, refuse_changes
 from study.launching.progress import Progress
-from study.launching.ray_cluster import check_address, ray_up
+from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
-from study.spec import SpecError, StudySpec, check_images, difference
+from study.spec import StudySpec
 from study.spec.roles import arm_roles
-from study.tracking import MlflowWriter, check, tracking_uri
+from study.tracking import MlflowWriter, tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData, prepare
 from vae_core.errors import UserError
@@ -79,15 +78,12 @@ def run(spec: StudySpec, options: Options) -> Report:
     """
     home = options.home
     uri = tracking_uri(home.studies)
-    if not has_events(home.path):  # else what MLflow is to get can wait in the journal
-        check(uri)
-    _refuse_changes(spec, home)
-    if options.address is not None:
-        check_address(options.address)
+    refuse_changes(spec, home)
+    check_services(home, options.address)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         journal = stack.enter_context(_opened(home, take_over=options.take_over))
-        if _nothing_left(spec, journal, home):
+        if nothing_left(spec, journal.entries, home):
             with _tracking(uri, home, journal) as writer:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
@@ -97,7 +93,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = preparing.result()
-        check_images(spec, data)
+        check_data(spec, data, journal.entries, home)
         print(f"data: {data}", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         _begin(spec, data, journal, home)
@@ -154,18 +150,6 @@ def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWri
         yield writer
     finally:
         writer.close(MLFLOW_PATIENCE / 4 if journal.held() else 0.0)
-
-
-def _nothing_left(spec: StudySpec, journal: Journal, home: StudyHome) -> bool:
-    """Whether the study was finished, as ``spec`` has it, by an earlier launch."""
-    spec_hash, finished = "", False
-    for entry in journal.entries:
-        match entry.event:
-            case StudyDescribed() as study:
-                spec_hash = study.spec_hash
-            case LaunchBegan() | StudyFinished() as event:
-                finished = isinstance(event, StudyFinished)
-    return finished and spec_hash == spec.hash and not pending(home.path)
 
 
 def _conduct(
@@ -292,36 +276,9 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         )
 
 
-def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
-    """Refuse a spec that does more than extend the frozen one."""
-    if not home.spec.exists():
-        return
-    # As this version reads it: a key that was not there yet has its default.
-    frozen = StudySpec.from_dict(yaml.safe_load(home.spec.read_text())).to_dict()
-    refused = difference(frozen, spec.to_dict()).refused
-    if refused:
-        raise SpecError(
-            "the study has run already, with other settings:\n    " + "\n    ".join(refused),
-            where=str(home.spec),
-            remedy="return to the settings it was begun with, or begin another study: "
-            f"`{command_line('fork', home.spec.parent)} NEW --set ...`, or the file under another "
-            "name",
-        )
-
-
 def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:
-    """Freeze the spec and record that this launch begins.
-
-    Raises:
-        SpecError: the images are not those the study was begun with.
-    """
+    """Freeze the spec and record that this launch begins."""
     known = [e.event for e in journal.entries if isinstance(e.event, StudyDescribed)]
-    if known and known[-1].data["sha256"] != data.sha256:
-        raise SpecError(
-            f"the images of '{spec.data.name}' are not those the study was begun with",
-            where=str(home.path),
-            remedy="restore them, or begin a study of another name",
-        )
     with atomic_write(home.spec) as file:
         file.write(yaml.safe_dump(spec.to_dict(), sort_keys=False).encode())
     described = StudyDescribed(

@@ -9,7 +9,7 @@ import time
 
 from study.analysis.records.history import History
 from study.journal import StudyHome, Trial, holder, read_entries, unknown_trial
-from study.journal.commands import Command, pending, send
+from study.journal.commands import STOP, Command, pending, send
 from study.journal.events import Event, Stopped, StudyFinished, StudyInterrupted
 from vae_core.errors import UserError, nearest
 
@@ -44,7 +44,7 @@ def stop_study(home: StudyHome, patience: float = PATIENCE) -> str:
             where=home.name,
             remedy="to end a part of it for good, use --arm or --trial",
         )
-    path = send(home.path, {"order": "stop"})
+    path = send(home.path, STOP)
     try:
         deadline = time.monotonic() + patience
         while (now := holder(home.path)) is not None and time.monotonic() < deadline:

@@ -158,12 +158,7 @@ def _caps(home: StudyHome, entries: Sequence[Entry]) -> list[str]:
     spending = Spending()
     for entry in entries:
         spending.follow(entry)
-    now = entries[-1].time  # of this moment only the driver's own clock knows
-    spent = {
-        "max_images": spending.images,
-        "max_hours": spending.hours(now),
-        "max_device_hours": spending.device_hours(now),
-    }
+    spent = spending.amounts(entries[-1].time)  # only the driver's own clock knows more
     return [
         f"  {cap} {_amount(limit)}: {_amount(spent[cap])} by the last entry"
         for cap, limit in caps.items()

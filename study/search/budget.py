@@ -57,14 +57,17 @@ class Spending:
         """Hours engines were up, those still up until ``now``."""
         return (self._device_seconds + self._since_last(now) * len(self._up)) / _HOUR
 
-    def exceeded(self, spec: StudySpec, now: float) -> CapReached | None:
-        """The first cap of ``spec`` that has been reached, if any."""
-        spent = {
+    def amounts(self, now: float) -> dict[str, float]:
+        """By the spec's key of its cap, what was spent until ``now``."""
+        return {
             "max_images": float(self.images),
             "max_hours": self.hours(now),
             "max_device_hours": self.device_hours(now),
         }
-        for cap, amount in spent.items():
+
+    def exceeded(self, spec: StudySpec, now: float) -> CapReached | None:
+        """The first cap of ``spec`` that has been reached, if any."""
+        for cap, amount in self.amounts(now).items():
             limit = getattr(spec, cap)
             if limit is not None and amount >= limit:
                 return CapReached(cap, limit, amount)
