@@ -68,7 +68,7 @@ def resume(
 
     Arguments as for :func:`launch`.
     """
-    spec = changed_spec(find(name, home), overrides)
+    spec = resume_spec(name, overrides, home=home)
     return _run(spec, home, data_root, address, take_over)
 
 
@@ -96,11 +96,12 @@ def fork_spec(
 ) -> StudySpec:
     """The spec that :func:`fork` would run."""
     source = find(name, home)
-    if begun(StudyHome(source.studies, new)):
+    there = StudyHome(source.studies, new)
+    if begun(there):
         raise HomeError(
             f"there is a study '{new}' already",
             where=str(source.studies),
-            remedy=f"give another name; `study resume {new}` resumes that one",
+            remedy=f"give another name; `{there.command('resume')}` resumes that one",
         )
     return changed_spec(source, overrides, new)
 
@@ -111,15 +112,26 @@ def dry_run(
     *,
     home: PathLike | None = None,
     data_root: PathLike | None = None,
+    address: str | None = None,
+    take_over: bool = False,
 ) -> Estimate:
-    """What a study, a file with ``overrides`` or a spec, would run and cost; starts nothing.
+    """What :func:`launch` would run, cost and refuse of a study, given as a file or a spec.
 
-    The costs are estimated from a few timed steps.
+    It starts nothing. Of a study that has begun, what is left counts; the costs are estimated from
+    a few timed steps. Arguments as for :func:`launch`.
     """
     from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
-    return estimate(spec, studies_home(home), _path(data_root))
+    where = studies_home(home)
+    return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
+
+
+def resume_spec(
+    name: str, overrides: Sequence[str] = (), *, home: PathLike | None = None
+) -> StudySpec:
+    """The spec that :func:`resume` would run."""
+    return changed_spec(find(name, home), overrides)
 
 
 def stop(

@@ -22,6 +22,7 @@ from vae_core.errors import UserError
 if TYPE_CHECKING:
     from study.analysis import Report
     from study.journal import StudyHome
+    from study.launching.dry_run import Estimate
     from study.spec import StudySpec
 
 FAILED, INTERRUPTED = 1, 130
@@ -55,7 +56,9 @@ _set = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."
 )
 _dry_run = click.option(
-    "--dry-run", is_flag=True, help="Print what would run, and its estimated cost."
+    "--dry-run",
+    is_flag=True,
+    help="Print what would run, its estimated cost, and what would be refused.",
 )
 _take_over = click.option(
     TAKE_OVER,
@@ -97,16 +100,17 @@ def launch(
     from study.spec import load_spec
 
     _warn(load_spec(file, overrides))
-    if dry_run:
-        click.echo(str(api.dry_run(file, overrides, home=home, data_root=data_root)))
-        return
     options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    if dry_run:
+        _planned(api.dry_run(file, overrides, **options, take_over=take_over))
+        return
     _run(lambda: api.launch(file, overrides, **options, take_over=take_over), home)
 
 
 @main.command()
 @click.argument("name")
 @_set
+@_dry_run
 @_take_over
 @_home
 @_data_root
@@ -114,6 +118,7 @@ def launch(
 def resume(
     name: str,
     overrides: tuple[str, ...],
+    dry_run: bool,
     take_over: bool,
     home: Path | None,
     data_root: Path | None,
@@ -123,6 +128,10 @@ def resume(
     from study import api
 
     options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    if dry_run:
+        spec = api.resume_spec(name, overrides, home=home)
+        _planned(api.dry_run(spec, **options, take_over=take_over))
+        return
     _run(lambda: api.resume(name, overrides, **options, take_over=take_over), home)
 
 
@@ -149,10 +158,10 @@ def fork(
 
     spec = api.fork_spec(name, new, overrides, home=home)
     _warn(spec)
-    if dry_run:
-        click.echo(str(api.dry_run(spec, home=home, data_root=data_root)))
-        return
     options: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    if dry_run:
+        _planned(api.dry_run(spec, **options))
+        return
     there = StudyHome(studies_home(home), new)
     _run(lambda: api.fork(name, new, overrides, **options), home, forked=there)
 
@@ -382,6 +391,15 @@ def _warn(spec: StudySpec) -> None:
 
     for warning in warnings(spec, arm_roles(spec)):
         click.echo(f"warning: {warning}", err=True)
+
+
+def _planned(found: Estimate) -> None:
+    """Print what a launch would run, and end as it would if it would not begin."""
+    click.echo(str(found))
+    for error in found.refusals:
+        click.echo(f"error: a launch would be refused: {error}", err=True)
+    if found.refusals:
+        sys.exit(found.refusals[0].exit_code)
 
 
 def _shown(make: Callable[[], Report]) -> Report:

@@ -150,7 +150,7 @@ class _Records:
             raise ExportError(
                 f"arm '{arm}' has no complete confirm run",
                 where=self._home.name,
-                remedy=f"resume the study first: study resume {self._home.name}",
+                remedy=f"resume the study first: {self._home.command('resume')}",
             )
         return self.trial(min(found)[1])
 

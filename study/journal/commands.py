@@ -21,6 +21,8 @@ COMMANDS = "orders"
 Command = dict[str, str]
 """``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``)."""
 
+STOP: Command = {"order": "stop"}
+"""Ends the launch that runs, as a Ctrl-C does: the next one ignores it."""
 _NAME = re.compile(r"\d{19}-\d+\.json")
 _FORMS = {
     "stop": ({"order"}, {"order", "arm"}, {"order", "trial"}),
@@ -40,7 +42,9 @@ def send(home: Path, command: Command) -> Path:
         raise ValueError(f"{command} is no command")
     folder = home / COMMANDS
     folder.mkdir(exist_ok=True)
-    path = folder / f"{time.time_ns()}-{os.getpid()}.json"
+    # After those that wait, even if the clock has been set back since.
+    last = max((_number(path) for path, _ in pending(home)), default=0)
+    path = folder / f"{max(time.time_ns(), last + 1)}-{os.getpid()}.json"
     with atomic_write(path) as file:
         file.write(json.dumps(command).encode())
     return path
@@ -61,13 +65,18 @@ def pending(home: Path) -> list[tuple[Path, Command]]:
 
 def sent_at(path: Path) -> float:
     """When the command in ``path`` was sent: seconds since the Unix epoch."""
-    return int(path.name.partition("-")[0]) / 1e9
+    return _number(path) / 1e9
 
 
 def describe(command: Command) -> str:
     """A command in words: ``stop trial random.search.r0.0001``."""
     of = [f"{kind} {command[kind]}" for kind in ("arm", "trial") if kind in command]
     return " ".join([command["order"], *(of or ["the study"])])
+
+
+def _number(path: Path) -> int:
+    """Nanoseconds since the Unix epoch, by which commands are ordered."""
+    return int(path.name.partition("-")[0])
 
 
 def _read(path: Path) -> Command | None:

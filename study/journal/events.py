@@ -62,7 +62,8 @@ class Entry(NamedTuple):
     sequence: int
     """How many events the study has before it."""
     time: float
-    """Seconds since the Unix epoch, as the driver saw it."""
+    """Seconds since the Unix epoch. Within a launch, differences are the time that passed
+    (:class:`study.journal.clock.Clock`)."""
     event: Event
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def trial_folder(study: Path, trial: str) -> Path:
 def studies_home(given: Path | str | None = None) -> Path:
     """The studies' home: ``given``, else $STUDY_HOME, else ``./studies``."""
     return Path(given or os.environ.get("STUDY_HOME") or "studies").expanduser().resolve()
+
+
+def command_line(verb: str, study: Path) -> str:
+    """``study VERB NAME`` for the study in folder ``study``.
+
+    With ``--home`` unless the default is where that is: it is to work where it is printed.
+    """
+    at = "" if study.parent == studies_home() else f" --home {shlex.quote(str(study.parent))}"
+    return f"study {verb} {study.name}{at}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,10 @@ class StudyHome:
         """The file at a path that a journal names; None where it is gone, or outside this home."""
         file = (self.path / relative).resolve()
         return file if file.is_relative_to(self.path.resolve()) and file.is_file() else None
+
+    def command(self, verb: str) -> str:
+        """A command line about the study (:func:`command_line`)."""
+        return command_line(verb, self.path)
 
     def make(self) -> None:
         """Create the folder.

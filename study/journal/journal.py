@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from study.journal.clock import Clock
 from study.journal.events import FORMAT, Entry, Event, read_event
 from study.journal.files import Scan, check_formats, scan
+from study.journal.home import command_line
 from study.journal.lease import BEAT, LAPSE, Lease
 from study.journal.lines import JournalError, Line, control, parse
 from vae_core.errors import UserError
@@ -36,6 +37,7 @@ class Journal:
         entries: committed events, from the first launch on.
         epoch: this writer's lease epoch.
         cut: bytes of an unfinished or damaged tail of the launch before, which do not count.
+        clock: which times this writer's events.
 
     Raises:
         LeaseError: another driver holds the study.
@@ -57,6 +59,8 @@ class Journal:
             found = scan(home, below=self.epoch)
             self.entries = found.entries
             self.cut = found.newest.cut if found.newest else 0
+            # The clock may have been set back since: no event is before the one that precedes it.
+            self.clock = Clock(self.entries[-1].time if self.entries else 0.0)
             self._accept(found)
         except BaseException:
             self._lease.release()
@@ -74,7 +78,7 @@ class Journal:
         """
         event = read_event(event.kind, parse(json.dumps(event.to_data())), FORMAT)
         with self._lock:
-            entry = Entry(len(self.entries) + len(self._group), time.time(), event)
+            entry = Entry(len(self.entries) + len(self._group), self.clock.now(), event)
             self._group.append(entry)
             return entry
 
@@ -132,7 +136,7 @@ class Journal:
             with reader.path.open("rb") as file:  # its writer may have died before it did
                 os.fsync(file.fileno())
             base = {"base": reader.epoch, "bytes": reader.end, "events": len(found.entries)}
-        self._write(control(self.epoch, time.time(), "accept", base))
+        self._write(control(self.epoch, self.clock.now(), "accept", base))
 
     def _write(self, data: bytes) -> None:
         try:
@@ -141,11 +145,14 @@ class Journal:
             held = self._lease.held()
         except BaseException as error:
             reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            again = f"resume with `{command_line('resume', self.home)}`"
+            if not self.entries:
+                again = "launch the study again"
             refusal = self._refuse(
                 JournalError(
                     f"could not be written: {reason}",
                     where=str(self._lease.path),
-                    remedy=f"free some space, then resume with `study resume {self.home.name}`",
+                    remedy=f"free some space, then {again}",
                 )
             )
             if isinstance(error, OSError):

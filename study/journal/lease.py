@@ -20,7 +20,16 @@ from pathlib import Path
 
 from study.formatting import timestamp
 from study.journal.events import FORMAT
-from study.journal.files import FOLDER, epochs, first_line, journal_file, last_line, superseded
+from study.journal.files import (
+    FOLDER,
+    epochs,
+    first_line,
+    has_events,
+    journal_file,
+    last_line,
+    superseded,
+)
+from study.journal.home import command_line
 from study.journal.lines import JournalError, control
 from vae_core.atomic import sync_folder
 from vae_core.errors import UserError
@@ -211,6 +220,17 @@ def holder(home: Path) -> str | None:
     return f"{_holder(home, newest) or 'another process'}, last heartbeat {timestamp(seen)}"
 
 
+def check_vacant(home: Path) -> None:
+    """Check that the lease of the study in ``home`` could be acquired, and acquire nothing.
+
+    Raises:
+        LeaseError: another process holds it.
+    """
+    newest = max(epochs(home), default=0)
+    if newest:
+        _await_vacancy(home, newest, BEAT, LAPSE)
+
+
 def _await_vacancy(home: Path, epoch: int, beat: float, lapse: float) -> None:
     """Return once the holder of ``epoch`` has ended, or has sent no heartbeat for ``lapse`` s.
 
@@ -267,8 +287,10 @@ def _taken(home: Path, epoch: int) -> LeaseError:
     return LeaseError(
         f"the study is being run by {_holder(home, epoch) or 'another process'}",
         where=str(home),
-        remedy=f"wait for it, end it with `study stop {home.name}`, or take over with "
-        "--take-over: the other then changes nothing any more",
+        remedy=f"wait for it, end it with `{command_line('stop', home)}`, or take over with "
+        f"`{command_line('resume', home)} --take-over`: the other then changes nothing any more"
+        if has_events(home)
+        else "wait for it, or end that process: nothing is recorded yet",
     )
 
 

@@ -34,7 +34,7 @@ class Line(NamedTuple):
     sequence: int
     """Of an event, its place in the journal; :data:`CONTROL` of a line about the file."""
     time: float
-    """Seconds since the Unix epoch, as the driver saw it."""
+    """Seconds since the Unix epoch; of an event, by the clock of its launch."""
     kind: str
     data: dict[str, Any]
     last: bool

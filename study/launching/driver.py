@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,8 +19,8 @@ import yaml
 
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
+from study.formatting import duration
 from study.journal import Entry, Event, Journal, StudyHome, has_events, heartbeats
-from study.journal.commands import pending
 from study.journal.events import (
     LaunchBegan,
     StudyDescribed,
@@ -30,15 +29,16 @@ from study.journal.events import (
     TrialEnded,
     TrialsTold,
 )
+from study.launching.checks import check_data, check_services, nothing_left, refuse_changes
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress
-from study.launching.ray_cluster import check_address, ray_up
+from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
-from study.spec import SpecError, StudySpec, check_images, converted, difference
+from study.spec import StudySpec, converted
 from study.spec.roles import arm_roles
-from study.tracking import MlflowWriter, probe_store, tracking_uri
+from study.tracking import MlflowWriter, tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
 from vae_core.errors import UserError
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from study.analysis import Report
     from study.search import Conductor
 
+CLOCK_SKEW = 60.0
+"""Seconds by which clocks of two machines may differ: more is printed."""
 MLFLOW_BACKLOG = 2000
 """Events that MLflow takes within seconds: a larger backlog is printed."""
 MLFLOW_PATIENCE = 60.0
@@ -91,16 +93,14 @@ def run(spec: StudySpec, options: Options) -> Report:
     """
     home = options.home
     uri = tracking_uri(home.studies)
-    _refuse_changes(spec, home)
+    refuse_changes(spec, home)
     told = earlier_trials(spec, home)
     _rehearse(spec, home, told)
-    if options.address is not None:
-        check_address(options.address)
-    probe_store(uri, home.studies, spec.name, spec.question, begun=has_events(home.path))
+    check_services(spec, home, options.address, writing=True)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         journal = stack.enter_context(_opened(home, take_over=options.take_over))
-        if _nothing_left(spec, journal, home):
+        if nothing_left(spec, journal.entries, home):
             with _tracking(uri, home, journal) as writer:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
@@ -110,7 +110,7 @@ def run(spec: StudySpec, options: Options) -> Report:
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = as_begun(preparing.result(), journal.entries)
-        models = check_images(spec, data)
+        models = check_data(spec, data, journal.entries, home)
         said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
         print(*said, sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
@@ -134,6 +134,12 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
         print(
             f"the journal of the launch before ends in {journal.cut:,} bytes that are no complete "
             "entries: they are ignored, and the work they recorded is done again",
+            file=sys.stderr,
+        )
+    if journal.clock.behind > CLOCK_SKEW:
+        print(
+            f"this machine's clock is {duration(journal.clock.behind)} behind the study's last "
+            "entry: the times of this launch are counted on from that entry's",
             file=sys.stderr,
         )
     try:
@@ -165,18 +171,6 @@ def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWri
         writer.close(MLFLOW_PATIENCE / 4 if journal.held() else 0.0)
 
 
-def _nothing_left(spec: StudySpec, journal: Journal, home: StudyHome) -> bool:
-    """Whether the study was finished, as ``spec`` has it, by an earlier launch."""
-    spec_hash, finished = "", False
-    for entry in journal.entries:
-        match entry.event:
-            case StudyDescribed() as study:
-                spec_hash = study.spec_hash
-            case LaunchBegan() | StudyFinished() as event:
-                finished = isinstance(event, StudyFinished)
-    return finished and spec_hash == spec.hash and not pending(home.path)
-
-
 def _conduct(
     prepared: Prepared,
     told: Iterable[TrialsTold],
@@ -194,17 +188,17 @@ def _conduct(
     _close_orphans(spec, journal, home)
     for event in told:
         journal.append(event)
-    conductor = Conductor(
-        spec, journal, _dims(prepared.data), slots=0
-    )  # the engines bring the slots
-    conductor.check_caps(time.time())
+    # The engines bring the slots.
+    conductor = Conductor(spec, journal, _dims(prepared.data), slots=0)
+    conductor.check_caps(journal.clock.now())
     if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt)
         _run_trials(prepared, conductor, home, signals)
     if conductor.all_ended:
         conductor.note(StudyFinished())
     else:
-        conductor.check_caps(time.time())  # reports made while engines suspended their trials count
+        # Reports made while the engines suspended their trials count.
+        conductor.check_caps(journal.clock.now())
         assert conductor.cap is not None
         conductor.note(conductor.cap)
 
@@ -307,21 +301,6 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         )
 
 
-def _refuse_changes(spec: StudySpec, home: StudyHome) -> None:
-    """Refuse a spec that does more than extend the frozen one."""
-    if not home.spec.exists():
-        return
-    # As this version reads it: a key that was not there yet has its default.
-    frozen = StudySpec.from_dict(yaml.safe_load(home.spec.read_text())).to_dict()
-    refused = difference(frozen, spec.to_dict()).refused
-    if refused:
-        raise SpecError(
-            "the study has run already, with other settings:\n    " + "\n    ".join(refused),
-            where=str(home.spec),
-            remedy="give the study another name, or return to the settings it was begun with",
-        )
-
-
 def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> None:
     """Say what the searches begin with, and what their samplers and pruners can do.
 
@@ -339,18 +318,8 @@ def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> N
 
 
 def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:
-    """Freeze the spec and record that this launch begins.
-
-    Raises:
-        SpecError: the images are not those the study was begun with.
-    """
+    """Freeze the spec and record that this launch begins."""
     known = [e.event for e in journal.entries if isinstance(e.event, StudyDescribed)]
-    if known and known[-1].data["sha256"] != data.sha256:
-        raise SpecError(
-            f"the images of '{spec.data.name}' are not those the study was begun with",
-            where=str(home.path),
-            remedy="restore them, or begin a study of another name",
-        )
     with atomic_write(home.spec) as file:
         file.write(yaml.safe_dump(spec.to_dict(), sort_keys=False).encode())
     described = StudyDescribed(

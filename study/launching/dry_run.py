@@ -1,25 +1,33 @@
-"""``--dry-run``: what a study would run and cost, before anything of it is started."""
+"""``--dry-run``: what a launch would run, cost and refuse, before anything of it is started."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
+from study.engine.weights import shared_weights
 from study.formatting import duration, size
 from study.journal import StudyHome
+from study.journal.commands import describe
 from study.journal.events import TrialsTold
-from study.launching.preparing import prepare_images
+from study.journal.files import scan
+from study.launching.checks import check_data, check_home, check_services, refuse_changes
+from study.launching.preparing import as_begun, prepare_images
+from study.launching.remaining import ArmPlan, Past, remaining
 from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
-from study.spec import SpecError, StudySpec, check_images, converted, training_steps
+from study.spec import SpecError, StudySpec, converted, training_steps
 from study.spec.images import Models
 from vae_core.data import Dataset, PreparedData
+from vae_core.errors import UserError
 from vae_core.geometry import ImageShape
 from vae_core.models import build
 
@@ -31,24 +39,17 @@ REPORT_BYTES = 2_000
 
 
 @dataclass(frozen=True)
-class ArmPlan:
-    """What an arm would run."""
-
-    arm: str
-    search_trials: int
-    confirm_runs: int
-    images: int
-
-
-@dataclass(frozen=True)
 class Estimate:
-    """What a study would run, need and take."""
+    """What a launch would run, need and take: what is left of the study."""
 
     spec: StudySpec
     data: PreparedData
     models: Models
     """What was found of a user's own models."""
     arms: list[ArmPlan]
+    past: Past
+    refusals: list[UserError]
+    """Why a launch would not begin now, though the spec and the images are right."""
     device: str
     engines: int
     slots: int
@@ -63,9 +64,8 @@ class Estimate:
     """What the searches' samplers and pruners can do."""
 
     def __str__(self) -> str:
-        trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
         images = sum(arm.images for arm in self.arms)
-        lines = [f"{self.spec.name} would run {trials} trials on {images:,} images:"]
+        lines = [self._headline(images)]
         lines += [
             f"  {arm.arm:<24} {arm.search_trials:>5} to search, {arm.confirm_runs:>3} to confirm, "
             f"{arm.images:>15,} images"
@@ -83,79 +83,134 @@ class Estimate:
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy, nothing pruned and without evaluation",
             *self._caps(images),
+            *(f"a launch first executes: {describe(command)}" for command in self.past.commands),
         ]
         return "\n".join(lines)
 
+    def _headline(self, images: int) -> str:
+        name, ended = self.spec.name, sum(arm.ended for arm in self.arms)
+        trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
+        if self.past.finished:
+            return f"{name} is finished: a launch would run nothing, and report again"
+        if self.past.reached is not None:
+            cap = self.past.reached
+            return (
+                f"{name} would run nothing: {cap.cap} is {cap.limit:,}, and {_amount(cap.spent)} "
+                f"are spent. With a higher cap, {trials} trials on {images:,} images are left:"
+            )
+        before = f", after {ended} that have ended" if ended else ""
+        return f"{name} would run {trials} trials on {images:,} images{before}:"
+
     def _caps(self, images: int) -> list[str]:
         """The caps that would end the study before it is through."""
+        if self.past.reached is not None:
+            return []
         hours = self.seconds / 3600
         needs = {
             "max_hours": hours,
             "max_images": images,
             "max_device_hours": hours * self.engines,
         }
-        caps = {key: getattr(self.spec, key) for key in needs}
-        return [
-            f"{key}: {cap:,} would end it early, at about {cap / needs[key]:.0%} of it"
-            for key, cap in caps.items()
-            if cap is not None and cap < needs[key]
-        ]
+        lines = []
+        for key, need in needs.items():
+            cap, spent = getattr(self.spec, key), self.past.spent[key]
+            if cap is not None and cap - spent < need:
+                used = f", {_amount(spent)} of it spent," if spent else ""
+                share = f"{(cap - spent) / need:.0%} of {'what is left' if used else 'it'}"
+                lines.append(f"{key}: {cap:,}{used} would end it early, at about {share}")
+        return lines
 
 
-def estimate(spec: StudySpec, home: Path, data_root: Path | None) -> Estimate:
-    """Plan ``spec`` for this machine and time a few steps of it. Prepares the data.
+def estimate(
+    spec: StudySpec,
+    home: Path,
+    data_root: Path | None,
+    *,
+    address: str | None = None,
+    take_over: bool = False,
+) -> Estimate:
+    """Plan what is left of ``spec`` for this machine, and time a few steps. Prepares the data.
+
+    Arguments as for :class:`study.launching.driver.Options`.
 
     Raises:
-        UserError: the spec's data or model cannot be used, or there is no device to time it on.
+        UserError: a launch would refuse the spec, its data or its model; its journal cannot be
+            read; or there is no device to time steps on.
     """
     device, available = _devices(spec.engines.device)
-    told = earlier_trials(spec, StudyHome(home, spec.name))
-    rehearsals = rehearse(spec, told)
-    data = prepare_images(spec, home / "data", data_root)
-    models = check_images(spec, data)
+    there = StudyHome(home, spec.name)
+    refuse_changes(spec, there)
+    entries = scan(there.path).entries
+    told = earlier_trials(spec, there)
+    rehearsals = rehearse(spec, told, begun=bool(entries))
+    refused = [
+        *_refused(lambda: check_services(spec, there, address, writing=False)),
+        *_refused(lambda: check_home(there, take_over=take_over)),
+    ]
+    data = as_begun(prepare_images(spec, there.data, data_root), entries)
+    models = check_data(spec, data, entries, there)
+    shared_weights(spec.evaluation, there.data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as an engine would
-    widths = widths_to_try(spec, device, engines, (), one_row=models.one_row is not None)
+    widths = widths_to_try(spec, device, engines, entries, one_row=models.one_row is not None)
     seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
     torch.set_num_threads(threads)
     slots = best_width(spec, engines, seconds_per_image)
-    per_trial = _images(spec, len(opened.train))
-    arms = [_plan(spec, arm, per_trial) for arm in spec.arms]
+    arms = remaining(spec, entries, lambda training: _images(training, len(opened.train)))
     parameters = sum(
         p.numel() for p in build(spec.model.settings, ImageShape(*data.shape)).parameters()
     )
     row = parameters * FLOAT_BYTES * ROW_COPIES
-    trials = sum(arm.search_trials + arm.confirm_runs for arm in arms)
-    confirmed = sum(arm.confirm_runs for arm in arms)
-    running = engines * slots * KEPT
-    checkpoints = {  # at the end, when most are there
-        "none": running,
-        "last": running + trials,
-        "all": trials * spec.training.reports,
-    }[spec.checkpoints.keep]
     return Estimate(
         spec=spec,
         data=data,
         models=models,
         arms=arms,
+        past=Past.read(spec, entries, there),
+        refusals=refused,
         device=device,
         engines=engines,
         slots=slots,
         memory_bytes=row * engines * slots,
-        disk_bytes=row * checkpoints
-        + confirmed * parameters * FLOAT_BYTES
-        + trials * spec.training.reports * REPORT_BYTES,
+        disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         told=told,
         rehearsals=rehearsals,
     )
 
 
-def _images(spec: StudySpec, train: int) -> int:
-    batch_size = spec.training.batch_size
-    return training_steps(spec.training.epochs, batch_size, train) * batch_size
+def _disk(spec: StudySpec, arms: Sequence[ArmPlan], rows: int, parameters: int) -> int:
+    """Bytes of checkpoints, weights and records of what ``arms`` run in so many rows."""
+    trials = sum(arm.search_trials + arm.confirm_runs for arm in arms)
+    confirmed = sum(arm.confirm_runs for arm in arms)
+    running = rows * KEPT
+    checkpoints = {  # at the end, when most are there
+        "none": running,
+        "last": running + trials,
+        "all": trials * spec.training.reports,
+    }[spec.checkpoints.keep]
+    return (
+        parameters * FLOAT_BYTES * (ROW_COPIES * checkpoints + confirmed)
+        + trials * spec.training.reports * REPORT_BYTES
+    )
+
+
+def _refused(check: Callable[[], None]) -> Iterator[UserError]:
+    try:
+        check()
+    except UserError as error:
+        yield error
+
+
+def _images(training: Mapping[str, Any], train: int) -> int:
+    batch_size: int = training["batch_size"]
+    return training_steps(training["epochs"], batch_size, train) * batch_size
+
+
+def _amount(spent: float) -> str:
+    return f"{round(spent, 4):,.12g}"
 
 
 def _devices(wanted: str) -> tuple[str, int]:
@@ -170,11 +225,3 @@ def _devices(wanted: str) -> tuple[str, int]:
     if gpus and wanted != "cpu":
         return "cuda", gpus
     return "cpu", os.cpu_count() or 1
-
-
-def _plan(spec: StudySpec, arm: str, images: int) -> ArmPlan:
-    search = spec.arms[arm].search
-    replicates = search.replicates if search else 1
-    searched = search.trials * replicates if search else 0
-    confirmed = len(spec.seeds) * replicates
-    return ArmPlan(arm, searched, confirmed, (searched + confirmed) * images)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from study.journal.commands import Command, describe, pending
+from study.journal.commands import STOP, Command, describe, pending
 from study.launching.signals import Signals
 from vae_core.errors import UserError
 
@@ -37,7 +37,7 @@ class Supervisor:
         self._conductor, self._fleet, self._home = conductor, fleet, home
         self._signals = signals
         for path, command in pending(home):
-            if command == {"order": "stop"}:  # meant for a driver that has ended
+            if command == STOP:  # meant for a driver that has ended
                 path.unlink(missing_ok=True)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
@@ -75,7 +75,7 @@ class Supervisor:
         self._conductor.journal.check()
         self._fleet.check()
         self._take_commands()
-        self._conductor.check_caps(time.time())
+        self._conductor.check_caps(self._conductor.journal.clock.now())
 
     def _suspend_if_ending(self) -> None:
         """Have the engines suspend their trials if the study is ending.

@@ -22,7 +22,9 @@ from study.journal.heartbeats import FOLDER as ENGINES
 from study.journal.home import TRIALS
 
 QUIET = 600.0
-"""Seconds without a change after which a partial file is removed: its writer may be running."""
+"""Seconds without a change after which a partial file is removed: its writer may be running.
+
+By the machine's clock, as a file's age is: one set forward meanwhile costs that writer its file."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ A command changes nothing by itself: the study's driver executes it, and journal
 
 from __future__ import annotations
 
-import shlex
 import time
 
 from study.analysis.records.history import History
-from study.journal import StudyHome, Trial, holder, read_entries, studies_home, unknown_trial
-from study.journal.commands import Command, pending, send
+from study.journal import StudyHome, Trial, holder, read_entries, unknown_trial
+from study.journal.commands import STOP, Command, pending, send
 from study.journal.events import Event, Stopped, StudyFinished, StudyInterrupted
 from vae_core.errors import UserError, nearest
 
@@ -45,7 +44,7 @@ def stop_study(home: StudyHome, patience: float = PATIENCE) -> str:
             where=home.name,
             remedy="to end a part of it for good, use --arm or --trial",
         )
-    path = send(home.path, {"order": "stop"})
+    path = send(home.path, STOP)
     try:
         deadline = time.monotonic() + patience
         while (now := holder(home.path)) is not None and time.monotonic() < deadline:
@@ -59,13 +58,13 @@ def stop_study(home: StudyHome, patience: float = PATIENCE) -> str:
         raise CommandTimeoutError(
             f"its driver is stopping it and still holds it after {patience:.0f} s: {now}",
             where=home.name,
-            remedy=f"check later with `{_shell_command(home, 'status')}`",
+            remedy=f"check later with `{home.command('status')}`",
         )
     raise CommandTimeoutError(
         f"its driver has not executed the command within {patience:.0f} s: {now}",
         where=home.name,
         remedy="the command is withdrawn; if that process hangs, "
-        f"`{_shell_command(home, 'resume')} --take-over` resumes without it",
+        f"`{home.command('resume')} --take-over` resumes without it",
     )
 
 
@@ -120,7 +119,7 @@ def retry_trial(home: StudyHome, trial: str) -> str:
             raise CommandError(
                 f"trial '{trial}' is being retried already",
                 where=home.name,
-                remedy=f"see `{_shell_command(home, 'show')} {other.name}`",
+                remedy=f"see `{home.command('show')} {other.name}`",
             )
     return _send(home, {"order": "retry", "trial": trial})
 
@@ -132,7 +131,7 @@ def _send(home: StudyHome, command: Command) -> str:
     who = holder(home.path)
     if who is not None:
         return f"command sent; the study's driver executes it within seconds ({who})"
-    resume = _shell_command(home, "resume")
+    resume = home.command("resume")
     return f"command sent; the study is not running: it takes effect at `{resume}`"
 
 
@@ -153,7 +152,7 @@ def _outcome(home: StudyHome) -> str:
     last: Event | None = None
     for entry in read_entries(home.path):
         last = entry.event
-    resume = _shell_command(home, "resume")
+    resume = home.command("resume")
     match last:
         case StudyFinished():
             return "the study has finished"
@@ -164,10 +163,3 @@ def _outcome(home: StudyHome) -> str:
                 "its driver ended without a last event in the journal: nothing that is in it is "
                 f"lost. Resume with: {resume}"
             )
-
-
-def _shell_command(home: StudyHome, verb: str) -> str:
-    """A command line for the study, with ``--home`` unless it is the default one."""
-    elsewhere = home.studies != studies_home()
-    at = f" --home {shlex.quote(str(home.studies))}" if elsewhere else ""
-    return f"study {verb} {home.name}{at}"

@@ -31,8 +31,8 @@ class ReportNotSavedError(UserError):
         super().__init__(
             f"the report could not be saved: {error.strerror or error}",
             where=str(home.path),
-            remedy="free some space there, or make it writable; `study report "
-            f"{home.name}` then saves it",
+            remedy="free some space there, or make it writable; "
+            f"`{home.command('report')}` then saves it",
         )
         self.report = report
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -159,14 +158,9 @@ def _caps(home: StudyHome, entries: Sequence[Entry]) -> list[str]:
     spending = Spending()
     for entry in entries:
         spending.follow(entry)
-    now = time.time() if holder(home.path) is not None else entries[-1].time
-    spent = {
-        "max_images": spending.images,
-        "max_hours": spending.hours(now),
-        "max_device_hours": spending.device_hours(now),
-    }
+    spent = spending.amounts(entries[-1].time)  # only the driver's own clock knows more
     return [
-        f"  {cap} {_amount(limit)}: {_amount(spent[cap])} so far"
+        f"  {cap} {_amount(limit)}: {_amount(spent[cap])} by the last entry"
         for cap, limit in caps.items()
         if limit
     ]

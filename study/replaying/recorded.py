@@ -98,11 +98,15 @@ def recorded_trials(
         return arm, _recorded(tables, spec, arm)
     roles = recorded_roles(tables["trials"])
     hand = [name for name in searching if roles[name].hand_tuned]
+    if not searching:
+        raise ReplayError(
+            "no arm searches anything", where=spec.name, remedy="replay another study"
+        )
     if not hand:
         raise ReplayError(
             "no hand-tuned arm searches anything",
             where=spec.name,
-            remedy=f"name an arm that does with --arm: {', '.join(searching) or 'there is none'}",
+            remedy=f"name an arm that does with --arm: {', '.join(searching)}",
         )
     pools, errors = {}, []
     for name in hand:

@@ -19,6 +19,7 @@ from study.engine.actor import EngineActor
 from study.engine.config import EngineConfig
 from study.journal.events import EngineChanged, Event
 from study.journal.heartbeats import closing, last_account
+from study.journal.home import command_line
 from study.scheduling.pool import Occupancy
 from study.scheduling.relay import Relay
 from vae_core.errors import UserError
@@ -182,7 +183,9 @@ class Fleet:
         self._checked = now
         if not _is_up(self._here):
             raise EngineError(
-                "Ray has died on this machine", remedy="nothing is lost. Resume with: study resume"
+                "Ray has died on this machine",
+                remedy="nothing is lost. Resume with: "
+                + command_line("resume", Path(self._template.home)),
             )
         if self._problem is not None:
             raise self._problem

@@ -66,7 +66,7 @@ def engine_plan(spec: EnginesSpec) -> EnginePlan:
         raise ResourceError(
             "device cuda, but Ray sees no GPU",
             where="engines.device",
-            remedy="use device: cpu, or engines.count to have an autoscaling cluster add nodes",
+            remedy="set engines.device: cpu, or engines.count for an autoscaling cluster to reach",
         )
     return EnginePlan(device, gpus if device == "cuda" else max(1, cores))
 

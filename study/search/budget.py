@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from study.journal import Entry
-from study.journal.events import CapReached, EngineChanged, LaunchBegan, Reported
+from study.journal.events import (
+    CapReached,
+    EngineChanged,
+    LaunchBegan,
+    Reported,
+    StudyDescribed,
+)
 from study.spec import StudySpec
 
 _HOUR = 3600.0
@@ -20,39 +26,48 @@ class Spending:
     def __init__(self) -> None:
         self.images = 0
         self._trained: dict[str, dict[int, int]] = {}  # trial -> step -> images by then
-        self._hours = self._device_hours = 0.0
-        self._launched = self._last = 0.0
-        self._up: dict[str, float] = {}  # engine -> when its process came up
+        self._seconds = self._device_seconds = 0.0
+        self._up: set[str] = set()  # engines
+        self._last: float | None = None  # time of the last entry; None: there is none
 
     def follow(self, entry: Entry) -> None:
         """Add the journal's next event."""
         match entry.event:
-            case LaunchBegan():
-                self._close(self._last)
-                self._launched = entry.time
+            case StudyDescribed() | LaunchBegan():  # the driver before and its engines have ended
+                self._up.clear()
+            case _:
+                passed = self._since_last(entry.time)
+                self._seconds += passed
+                self._device_seconds += passed * len(self._up)
+        match entry.event:
             case Reported() as report:
                 self._trained_on(report)
+            case EngineChanged(state="started") as engine:
+                self._up.add(engine.engine)
+                self._device_seconds += engine.startup_seconds
             case EngineChanged() as engine:
-                self._engine(engine, entry.time)
+                self._up.discard(engine.engine)
         self._last = entry.time
 
     def hours(self, now: float) -> float:
-        """Hours a driver ran, the running one until ``now`` (seconds since the Unix epoch)."""
-        return self._hours + max(0.0, now - self._launched) / _HOUR if self._launched else 0.0
+        """Hours a driver ran, the running one until ``now``, by the clock of its entries."""
+        return (self._seconds + self._since_last(now)) / _HOUR
 
     def device_hours(self, now: float) -> float:
         """Hours engines were up, those still up until ``now``."""
-        up = sum(max(0.0, now - since) for since in self._up.values())
-        return self._device_hours + up / _HOUR
+        return (self._device_seconds + self._since_last(now) * len(self._up)) / _HOUR
 
-    def exceeded(self, spec: StudySpec, now: float) -> CapReached | None:
-        """The first cap of ``spec`` that has been reached, if any."""
-        spent = {
+    def amounts(self, now: float) -> dict[str, float]:
+        """By the spec's key of its cap, what was spent until ``now``."""
+        return {
             "max_images": float(self.images),
             "max_hours": self.hours(now),
             "max_device_hours": self.device_hours(now),
         }
-        for cap, amount in spent.items():
+
+    def exceeded(self, spec: StudySpec, now: float) -> CapReached | None:
+        """The first cap of ``spec`` that has been reached, if any."""
+        for cap, amount in self.amounts(now).items():
             limit = getattr(spec, cap)
             if limit is not None and amount >= limit:
                 return CapReached(cap, limit, amount)
@@ -64,16 +79,6 @@ class Spending:
         self.images += max(0, report.images - before)
         trained[report.step] = report.images
 
-    def _engine(self, engine: EngineChanged, time: float) -> None:
-        if engine.state == "started":
-            self._up[engine.engine] = time - engine.startup_seconds
-        elif engine.engine in self._up:
-            self._device_hours += max(0.0, time - self._up.pop(engine.engine)) / _HOUR
-
-    def _close(self, time: float) -> None:
-        """A driver and its engines ended at ``time``."""
-        if self._launched:
-            self._hours += max(0.0, time - self._launched) / _HOUR
-        for since in self._up.values():
-            self._device_hours += max(0.0, time - since) / _HOUR
-        self._up.clear()
+    def _since_last(self, now: float) -> float:
+        """Seconds since the last entry; older versions recorded clocks that may be set back."""
+        return 0.0 if self._last is None else max(0.0, now - self._last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -73,7 +74,9 @@ class BalancerSpec(Named):
     def _hyperparameters(self) -> Self:
         for key, value in self.extras.items():
             if not isinstance(value, float):
-                raise fault(f"{shown(value)} is not a number", f"give a number as {key}", key)
+                meant = get_close_matches(key, type(self).model_fields, n=1)
+                remedy = f"did you mean '{meant[0]}'?" if meant else f"give a number as {key}"
+                raise fault(f"{shown(value)} is not a number", remedy, key)
         return self
 
     @property
@@ -104,7 +107,7 @@ class PrunerSpec(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        check_options("pruner", PRUNERS, self.name, self.extras)
+        check_options("pruner", PRUNERS, self.name, self.extras, ("synchronous",))
         return self
 
 
@@ -317,7 +320,8 @@ def _grid_size(space: Mapping[str, Distribution]) -> int:
     for key, distribution in space.items():
         values = distribution.grid()
         if values is None:
-            remedy = "give points (how many), step, or a list of values"
+            stepped = "" if getattr(distribution, "log", False) else "step, "
+            remedy = f"give points (how many), {stepped}or a list of values"
             raise fault(f"a grid needs the values of '{key}' to visit", remedy)
         size *= len(values)
     return size

@@ -30,6 +30,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> SpecChanges:
     for path, before, after in _changes(old, new, ()):
         allowed = path[0] in _FREE or _extends(path, before, after)
         line = f"{'.'.join(path)}: {_text(before)} -> {_text(after)}"
+        if path == ("seeds",) and not allowed and set(before) < set(after):
+            line += " (add new ones at the end)"
         (found.allowed if allowed else found.refused).append(line)
     return found
 
@@ -50,7 +52,7 @@ def _changes(
 def _extends(path: tuple[str, ...], old: Any, new: Any) -> bool:
     match path:
         case ("seeds",):
-            return set(old) <= set(new)
+            return bool(new[: len(old)] == old)  # a confirm run has the seed of its number
         case ("arms", _):
             return old is _ABSENT
         case ("arms", _, "search", "trials" | "replicates"):

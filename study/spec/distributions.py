@@ -250,7 +250,8 @@ def _step(key: str, raw: Any, low: float, high: float, *, log: bool) -> float:
         raise fault(f"step {step:g} is not above 0", "give a step above 0", key, "step")
     count = (high - low) / step
     if abs(count - round(count)) > 1e-6 * max(1.0, count):
-        remedy = f"use high: {low + math.floor(count) * step:g}"
+        end = f"{low + math.floor(count) * step:.12g}"
+        remedy = f"use high: {end}" if count >= 1 else f"give a step of at most {high - low:.12g}"
         raise fault(f"steps of {step:g} from {low:g} miss high {high:g}", remedy, key, "step")
     return step
 

@@ -50,8 +50,7 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
     """
     source = source or Source()
     images = check_splits(spec, data, source)
-    for arm in spec.arms:
-        _check_training(spec, arm, images, source)
+    _check_training(spec, images, source)
     _check_generators(spec, images, source)
     models = _check_models(spec, data, source)
     slots = spec.engines.slots
@@ -96,22 +95,24 @@ def training_steps(epochs: float, batch_size: int, images: int) -> int:
     return max(1, round(epochs * (images // batch_size)))
 
 
-def _check_training(spec: StudySpec, arm: str, images: int, source: Source) -> None:
-    sizes, size_path = _drawn(spec, arm, "batch_size")
-    every, _ = _drawn(spec, arm, "epochs")
-    reports = spec.training.reports
-    for size, epochs in product(sizes, every):
-        if size > images:
-            what = f"a batch of {size:,} images, of {images:,} training images"
-            raise source.error(size_path, what, f"give {images:,} or less")
-        steps = training_steps(epochs, size, images)
-        if reports > steps:
-            what = (
-                f"{reports} reports in the {steps} steps of a trial "
-                f"({epochs:g} epochs of {images // size} batches of {size})"
-            )
-            remedy = f"give {steps} or less, or more training.epochs"
-            raise source.error(("training", "reports"), what, remedy)
+def _check_training(spec: StudySpec, images: int, source: Source) -> None:
+    trials = []
+    for arm in spec.arms:
+        sizes, size_path = _drawn(spec, arm, "batch_size")
+        every, epochs_path = _drawn(spec, arm, "epochs")
+        for size, epochs in product(sizes, every):
+            if size > images:
+                what = f"a batch of {size:,} images, of {images:,} training images"
+                raise source.error(size_path, what, f"give {images:,} or less")
+            trials.append((training_steps(epochs, size, images), size, epochs, epochs_path))
+    steps, size, epochs, epochs_path = min(trials)
+    if spec.training.reports > steps:
+        what = (
+            f"{spec.training.reports} reports in the {steps} steps of a trial "
+            f"({epochs:g} epochs of {images // size} batches of {size})"
+        )
+        remedy = f"give {steps} or less, or more {'.'.join(map(str, epochs_path))}"
+        raise source.error(("training", "reports"), what, remedy)
 
 
 def _check_generators(spec: StudySpec, images: int, source: Source) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from study.spec.errors import Source, SpecError, shown
 from study.spec.models import StudySpec
 from study.spec.names import check_names
-from study.spec.overrides import apply_overrides
+from study.spec.overrides import ASIDE, apply_overrides
 from study.spec.reading import read_yaml
 from vae_core.errors import nearest
 
@@ -30,6 +30,7 @@ def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> StudySpec:
     if not isinstance(data, dict):
         remedy = "give a mapping of keys to values: name: ..., data: ..., arms: ..."
         raise SpecError(f"{shown(data)} is not a study", where=file, remedy=remedy)
+    data = {key: value for key, value in data.items() if not key.startswith(ASIDE)}
     changed, given = apply_overrides(data, overrides)
     source = Source(file, lines, given)
     spec = StudySpec.from_dict(changed, source)

@@ -16,6 +16,7 @@ from study.spec.base import Named, Number, Section, Whole
 from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
 from study.spec.evaluation import EvaluationSpec
+from study.spec.seeds import Seeds
 from vae_core.errors import nearest
 
 
@@ -31,7 +32,7 @@ class DataSpec(Named):
     @classmethod
     def _split(cls, value: int | float) -> int | float:
         if value <= 0 or (isinstance(value, float) and value >= 1):
-            remedy = "give a fraction between 0 and 1, or a whole number of images"
+            remedy = "give a fraction between 0 and 1, or 2 images or more"
             raise fault(f"{value} does not split the training images", remedy)
         return value
 
@@ -106,8 +107,9 @@ class StudySpec(Section):
         gt=0,
         description="how much worse, in the objective's unit, still counts as no worse, above 0",
     )
-    seeds: list[Whole] = Field(
-        default=[0, 1, 2, 3, 4], description="a list of whole numbers, one a confirming trial"
+    seeds: Seeds = Field(
+        default=[0, 1, 2, 3, 4],
+        description="a list of whole numbers, one a confirming trial, or {from: 101, count: 8}",
     )
     arms: dict[str, ArmSpec] = Field(
         description="arms by name, e.g. arms: {learned: {balancer: learned_sigma}}"
@@ -152,18 +154,6 @@ class StudySpec(Section):
                     what, f"use one that does not depend on beta: {' or '.join(OBJECTIVES)}"
                 )
             raise fault(f"unknown objective '{value}'", nearest(value, OBJECTIVES))
-        return value
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, value: list[int]) -> list[int]:
-        if not value:
-            raise fault("no seed is given", "give at least one, e.g. [0, 1, 2, 3, 4]")
-        for i, seed in enumerate(value):
-            if not 0 <= seed < 2**32:
-                raise fault(f"seed {seed} is out of range", "give one from 0 to 2^32 - 1", i)
-            if seed in value[:i]:
-                raise fault(f"seed {seed} is given twice", "give each seed once", i)
         return value
 
     @field_validator("arms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from study.spec.arms import ArmSpec
@@ -30,13 +31,13 @@ def check_names(spec: StudySpec, source: Source | None = None) -> None:
 
 def _check_data(spec: StudySpec, source: Source) -> None:
     from vae_core.data import SOURCES, build_source
-    from vae_core.registry import check_settings
 
     with source.at("data", "name"):
         entry = SOURCES.get(spec.data.name)
-    for key, value in spec.data.extras.items():
-        with source.at("data", key):
-            check_settings("dataset", spec.data.name, entry, {key: value}, skip=0)
+    taken = _taken(entry, skip=0)
+    if taken is not None:
+        what = f"dataset '{spec.data.name}' has no setting"
+        _check_known(spec.data.extras, ["validation", *taken], what, source, "data")
     with source.at("data"):
         build_source(spec.data.settings)
 
@@ -47,14 +48,17 @@ def _model_settings(spec: StudySpec, source: Source) -> dict[str, Any] | None:
 
     with source.at("model", "name"):
         model = MODELS.get(spec.model.name)
-    for key, value in spec.model.extras.items():
-        with source.at("model", key):
-            check_model_settings(spec.model.name, model, {key: value})
-    parameters = [*inspect.signature(model).parameters.values()][2:]
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+    if "head" in spec.model.extras:
+        with source.at("model", "head"):
+            check_model_settings(spec.model.name, model, spec.model.extras)
+    settings = _taken(model, skip=2)
+    if settings is None:
         return None
-    settings = {p.name: p.annotation for p in parameters if p.name != "head"}
-    return {"latent": "int", **settings}
+    settings.pop("head", None)
+    known = {"latent": "int", **settings}
+    what = f"model '{spec.model.name}' has no setting"
+    _check_known(spec.model.extras, known, what, source, "model")
+    return known
 
 
 def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source: Source) -> None:
@@ -63,10 +67,17 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
     at = ("arms", name, "balancer")
     with source.at(*at, "name"):
         family = BALANCERS.get(arm.balancer.name)
+    weighs = "beta" in family.hyperparameters
+    settable = [*family.hyperparameters, *(["reduction", "convention"] if weighs else [])]
+    named = [
+        key for key in arm.balancer.extras if key != "beta"
+    ]  # whose absence has its own remedy
+    what = f"balancer '{arm.balancer.name}' has no hyperparameter"
+    _check_known(named, settable, what, source, *at)
     for key, value in arm.balancer.extras.items():
         with source.at(*at, key):
             check_hyperparameters(family, {key: value})
-    if arm.balancer.loss is not None and "beta" not in family.hyperparameters:
+    if arm.balancer.loss is not None and not weighs:
         key = "reduction" if arm.balancer.convention is None else "convention"
         what = f"balancer '{arm.balancer.name}' takes no beta, so no {key} of its loss either"
         raise source.error(
@@ -85,6 +96,23 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
             space = f"{{{key}: {{low: ..., high: ...}}}}"
             remedy = f"give {key} to the balancer, or search it: space: {space}"
             raise source.error(at, f"{arm.balancer.name} without a {key}", remedy)
+
+
+def _taken(call: Callable[..., Any], *, skip: int) -> dict[str, Any] | None:
+    """Annotations of what ``call`` takes after its first ``skip``, by name; None: anything."""
+    parameters = [*inspect.signature(call).parameters.values()][skip:]
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name: parameter.annotation for parameter in parameters}
+
+
+def _check_known(
+    given: Iterable[str], known: Collection[str], what: str, source: Source, *at: str
+) -> None:
+    """Check that all keys ``given`` at a path are ``known``."""
+    for key in given:
+        if key not in known:
+            raise source.error((*at, key), f"{what} '{key}'", nearest(key, known))
 
 
 def _unknown(key: str, known: list[str], source: Source, path: Path) -> UserError:

@@ -209,8 +209,17 @@ PRUNERS: Mapping[str, Pruner] = {
 }
 
 
-def check_options(kind: str, table: Mapping[str, Row], name: str, given: Given) -> None:
+def check_options(
+    kind: str, table: Mapping[str, Row], name: str, given: Given, beside: tuple[str, ...] = ()
+) -> None:
     """Check a sampler's or pruner's name and options.
+
+    Args:
+        kind: ``sampler`` or ``pruner``.
+        table: the rows of that kind.
+        name: as given.
+        given: the options.
+        beside: what every one of that kind takes.
 
     Raises:
         PydanticCustomError: an unknown name or option, or a value an option does not take.
@@ -221,7 +230,8 @@ def check_options(kind: str, table: Mapping[str, Row], name: str, given: Given) 
     for key, value in given.items():
         if key not in options:
             what = f"{kind} '{name}' has no option '{key}'"
-            raise fault(what, nearest(key, options), key)
+            known = [*options, *beside]
+            raise fault(what, nearest(key, known) if known else "it takes none: leave it out", key)
         if not options[key].holds(value):
             raise fault(f"{shown(value)} is not {options[key].words}", f"change {key}", key)
     if needed and not any(key in given for key in needed):

@@ -215,7 +215,9 @@ class History:
         if history.trial.ended:
             return
         history.trial.apply(event)
-        history.reason, history.ended = event.reason, time
+        history.reason = event.reason
+        # Older versions recorded what the clock said, and it may have been set back meanwhile.
+        history.ended = time if history.started is None else max(time, history.started)
         history.metrics, history.artifacts = event.metrics, event.artifacts
         if event.seconds:
             engine = history.reported_by or history.trial.engine

@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from study.journal.home import command_line
 from study.scheduling.fleet import EngineError, Fleet
 from study.search import Conductor
 
@@ -111,7 +112,7 @@ class StudyScheduler(FIFOScheduler):
                 raise EngineError(
                     report["storage_error"],
                     remedy="free some space, or repair the storage. Resume with: "
-                    f"study resume {conductor.spec.name}",
+                    + command_line("resume", conductor.journal.home),
                 )
             if conductor.report(name, report):
                 return True

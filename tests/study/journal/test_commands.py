@@ -27,6 +27,15 @@ def test_commands_wait_in_the_order_they_were_sent(tmp_path: Path) -> None:
     assert [command for _, command in pending(tmp_path)] == [STOP_ARM, STOP, STOP_TRIAL]
 
 
+def test_and_in_that_order_even_if_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command, when in zip(ALL, (4e18, 3e18, 4e18, 2e18), strict=True):
+        monkeypatch.setattr(time, "time_ns", lambda when=when: int(when))
+        send(tmp_path, command)
+    assert [command for _, command in pending(tmp_path)] == ALL
+
+
 @pytest.mark.parametrize(
     "command",
     [

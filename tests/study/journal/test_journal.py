@@ -252,7 +252,7 @@ class TestFullDisk:
         assert code == again == "1"
         assert first == second
         assert "000001.log: could not be written: File too large" in first
-        assert "free some space, then resume with `study resume mine`" in first
+        assert f"free some space, then resume with `study resume mine --home {tmp_path}`" in first
         assert state == "['kept'] 1"
         assert kinds(home) == ["kept"]
         following = Journal(home)

@@ -135,16 +135,20 @@ class TestAlive:
         assert other("open", home, BEAT, LONG) == "held 1"
         with pytest.raises(LeaseError) as caught:
             Journal(home, beat=BEAT, lapse=LONG)
+        assert caught.value.remedy == "wait for it, or end that process: nothing is recorded yet"
+        assert other("commit", "first") == "told first"
+        with pytest.raises(LeaseError) as caught:
+            Journal(home, beat=BEAT, lapse=LONG)
         text = str(caught.value)
         assert f"being run by process {other.process.pid} on {socket.gethostname()} since " in text
         assert " UTC\n" in text
-        assert "`study stop mine`" in text
-        assert "take over with --take-over: the other then changes nothing" in text
+        assert f"`study stop mine --home {tmp_path}`" in text
+        assert f"`study resume mine --home {tmp_path} --take-over`: the other then" in text
         assert caught.value.exit_code == 2
         assert holder(home) is not None
         assert f"process {other.process.pid} on " in holder(home)
         assert "last heartbeat " in holder(home)
-        assert other("commit", "still") == "told still"
+        assert other("commit", "still") == "told first still"
         assert not superseded(home, 1)
 
     def test_it_may_be_taken_over_and_then_changes_nothing(

@@ -60,7 +60,7 @@ class TestStatus:
         home.spec.write_text(yaml.safe_dump({**conductor.spec.to_dict(), **caps}))
         lines = status_text(home).splitlines()
         images = sum(api.load("told", home=home.studies)["trials"].images)
-        assert lines[-2] == f"  max_images 12,345,678: {images:,} so far"
+        assert lines[-2] == f"  max_images 12,345,678: {images:,} by the last entry"
         assert lines[-1].startswith("  max_device_hours 0.500: ")
         assert not any("max_hours" in line for line in lines)
 

@@ -401,7 +401,7 @@ class TestRefusals:
             ("two", {"a": {"trials": 8}, "b": {"trials": 8}}, "a and b can all be"),
             ("none", {"a": {"trials": 4}, "b": {"sampler": "tpe", "trials": 4}}, "no arm's search"),
             ("few", {"a": {"trials": 7}}, "7 complete trials are too few"),
-            ("automatic", {}, "no hand-tuned arm searches anything"),
+            ("automatic", {}, "no arm searches anything"),
         ):
             tell({**study_of(**arms), "name": name}, tmp_path)
             with pytest.raises(ReplayError, match=words):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from simulation import ARMS, Simulation, outcome, spec
 
 from study.journal import Entry, Event, Journal
-from study.journal.events import CapReached, EngineChanged, LaunchBegan, Reported
+from study.journal.events import (
+    CapReached,
+    EngineChanged,
+    LaunchBegan,
+    Reported,
+    StudyDescribed,
+)
 from study.search import Conductor
 from study.search.budget import Spending
 
@@ -35,10 +43,10 @@ EVENTS: list[tuple[float, Event]] = [
 ]
 
 
-def spent() -> Spending:
+def spent(events: Sequence[tuple[float, Event]] = EVENTS) -> Spending:
     spending = Spending()
-    for number, (time, event) in enumerate(EVENTS):
-        spending.follow(Entry(number, time, event))
+    for number, (when, event) in enumerate(events):
+        spending.follow(Entry(number, when, event))
     return spending
 
 
@@ -53,6 +61,40 @@ def test_hours_are_those_a_driver_was_at_work() -> None:
 def test_device_hours_are_those_engines_were_up() -> None:
     a, b, c = 1300 - 1010, 1400 - 1310, 5100 - 5005
     assert spent().device_hours(5100.0) * 3600 == pytest.approx(a + b + c)
+
+
+def test_the_time_before_an_extended_study_is_launched_again_is_not_the_drivers() -> None:
+    """The launch then describes the study anew, before it says that it began."""
+    described = StudyDescribed("s", {}, "hash", "version")
+    found = spent([*EVENTS, (90_000.0, described), (90_000.0, LAUNCH)])
+    assert found.hours(90_000.0) == spent().hours(5010.0)
+    assert found.device_hours(90_000.0) == spent().device_hours(5010.0)
+
+
+def test_an_older_journal_whose_clock_was_set_back_counts_the_rest() -> None:
+    found = spent([*EVENTS, (1.0, report("u", 2, 200)), (101.0, report("u", 3, 300))])
+    assert found.hours(201.0) == pytest.approx(spent().hours(5010.0) + 200 / 3600)
+    assert found.hours(0.0) == pytest.approx(spent().hours(5010.0) + 100 / 3600)
+
+
+@pytest.mark.parametrize("step", [36_000.0, -36_000.0])
+@pytest.mark.parametrize(("max_hours", "capped"), [(5.0, False), (1e-9, True)])
+def test_a_clock_that_is_set_neither_reaches_a_cap_nor_lifts_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float, max_hours: float, capped: bool
+) -> None:
+    real = time.time
+    caps = {"max_hours": max_hours, "max_device_hours": max_hours}
+    journal = Journal(tmp_path / "j")
+    conductor = Conductor(spec({"auto": ARMS["auto"]}, **caps), journal, 64, slots=2)
+    conductor.note(LAUNCH)
+    conductor.note(EngineChanged("e", "started"))
+    monkeypatch.setattr(time, "time", lambda: real() + step)
+    request = conductor.next()
+    assert request is not None
+    conductor.report(request.trial, outcome(request, 1))
+    conductor.check_caps(journal.clock.now())
+    assert (conductor.cap is not None) == capped
+    journal.close()
 
 
 @pytest.mark.parametrize(

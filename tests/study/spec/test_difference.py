@@ -81,6 +81,10 @@ def test_another_arm(compare):
         (lambda new: new["evaluation"].update(images=10), "evaluation.images: 2048 -> 10"),
         (lambda new: new["seeds"].remove(3), "seeds: [0, 1, 2, 3, 4] -> [0, 1, 2, 4]"),
         (
+            lambda new: new["seeds"].insert(0, 9),
+            "seeds: [0, 1, 2, 3, 4] -> [9, 0, 1, 2, 3, 4] (add new ones at the end)",
+        ),
+        (
             lambda new: new["arms"]["random"]["search"].update(trials=4),
             "arms.random.search.trials: 8 -> 4",
         ),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from own_models import MODELS
 
-from study.launching.driver import _refuse_changes
+from study.launching.checks import refuse_changes
 from study.metrics import OBJECTIVES
 from study.spec import (
     EvaluationSpec,
@@ -255,7 +255,7 @@ def test_a_study_begun_before_there_were_these_keys_goes_on(
     base: Any, frozen: Any, section: dict[str, Any] | None
 ) -> None:
     now = StudySpec.from_dict(base(**({} if section is None else {"evaluation": section})))
-    _refuse_changes(now, frozen(section))
+    refuse_changes(now, frozen(section))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_but_it_cannot_begin_to_measure_something_else(
 ) -> None:
     """Half of its trials would lack the numbers."""
     with pytest.raises(SpecError) as caught:
-        _refuse_changes(
+        refuse_changes(
             StudySpec.from_dict(base(evaluation=asked)), frozen({"images": 2048, "pictures": 32})
         )
     assert line in caught.value.what

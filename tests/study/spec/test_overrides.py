@@ -49,6 +49,30 @@ class TestWhatItChanges:
         spec = load_spec(file, ["arms.mine={balancer: optimal_sigma}", "arms.mine.balancer.k=3"])
         assert spec.arms["mine"].balancer.extras == {"k": 3.0}
 
+    def test_a_new_arm_whose_balancer_is_named(self, file):
+        spec = load_spec(file, ["arms.new.balancer=optimal_sigma"])
+        assert list(spec.arms) == ["random", "learned", "new"]
+        assert spec.arms["new"].balancer.name == "optimal_sigma"
+
+    @pytest.mark.parametrize("backwards", [False, True])
+    def test_a_new_arm_that_searches(self, file, backwards):
+        made = [
+            "arms.new.balancer.name=fixed_beta",
+            "arms.new.balancer.reduction=sum",
+            "arms.new.search.space.beta={low: 1e-3, high: 10, log: true}",
+            "arms.new.search.sampler=tpe",
+            "arms.new.search.trials=6",
+        ]
+        spec = load_spec(file, made[::-1] if backwards else made)
+        arm = spec.arms["new"]
+        assert arm.balancer.name == "fixed_beta"
+        assert arm.balancer.reduction == "sum"
+        assert (arm.search.sampler.name, arm.search.trials) == ("tpe", 6)
+        assert list(arm.search.space) == ["beta"]
+
+    def test_a_range_of_seeds(self, file):
+        assert load_spec(file, ["seeds={from: 7, count: 3}"]).seeds == [7, 8, 9]
+
     def test_the_last_wins(self, file):
         assert load_spec(file, ["training.epochs=3", "training.epochs=4"]).training.epochs == 4
 
@@ -73,6 +97,7 @@ class TestWhatItSays:
                 "'beta'",
             ),
             ("model.name=mpl", "model.name", "unknown model", "'mlp'"),
+            ("arms.random.serch.trials=3", "arms.random.serch", "unknown key", "'search'"),
             ("data={name: digit}", "data.name", "unknown dataset", "'digits'"),
         ],
     )
@@ -92,6 +117,9 @@ class TestWhatItSays:
             ("training..epochs=3", "not an override", "key.path=value"),
             ("trainin.epochs=3", "unknown key 'trainin'", "did you mean 'training'?"),
             ("arms.randm.search.trials=3", "unknown key 'arms.randm'", "did you mean 'random'?"),
+            ("arms.randm.balancer.k=3", "unknown key 'arms.randm'", "arms.randm.balancer.name="),
+            ("evaluatin.images=5", "unknown key 'evaluatin'", "did you mean 'evaluation'?"),
+            ("x-lr=3", "'x-lr' is no part of the study", "set the keys that use them"),
             ("name.first=x", "'name' holds 'small'", "name=..."),
             ("seeds=[1, 2", "not valid YAML", "brackets"),
         ],

@@ -75,6 +75,15 @@ def test_rows_do_not_depend_on_the_order_trials_ran_in(make_stream: Make) -> Non
     assert run(True)[1].equals(run(False)[1])
 
 
+def test_a_clock_that_was_set_back_ends_no_trial_before_it_starts(make_stream: Make) -> None:
+    """In journals of versions that recorded what the clock said."""
+    stream = make_stream()
+    stream.train(stream.ask("sigma", "confirm", 0, 100, {}), "complete", 5.0)
+    stream.entries[-1] = stream.entries[-1]._replace(time=1.0)
+    (row,) = trial_rows(stream).values()
+    assert row["ended"] == row["started"]
+
+
 def test_files_are_the_same_to_the_last_byte(whole: Any, tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()

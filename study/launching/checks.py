@@ -1,0 +1,107 @@
+"""What a launch refuses before anything of it is written; a dry run asks the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import yaml
+
+from study.journal import Entry, StudyHome, has_events
+from study.journal.commands import pending
+from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished
+from study.journal.home import command_line
+from study.journal.lease import check_vacant
+from study.launching.ray_cluster import check_address
+from study.spec import SpecError, StudySpec, check_images, difference
+from study.spec.images import Models
+from study.tracking import check, probe_store, tracking_uri
+from vae_core.data import PreparedData
+
+
+def refuse_changes(spec: StudySpec, home: StudyHome) -> None:
+    """Refuse a spec that does more than extend the frozen one.
+
+    Raises:
+        SpecError: it does; with the changes.
+    """
+    if not home.spec.exists():
+        return
+    # As this version reads it: a key that was not there yet has its default.
+    frozen = StudySpec.from_dict(yaml.safe_load(home.spec.read_text())).to_dict()
+    refused = difference(frozen, spec.to_dict()).refused
+    if refused:
+        raise SpecError(
+            "the study has run already, with other settings:\n    " + "\n    ".join(refused),
+            where=str(home.spec),
+            remedy="return to the settings it was begun with, or begin another study: "
+            f"`{command_line('fork', home.spec.parent)} NEW --set ...`, or the file under another "
+            "name",
+        )
+
+
+def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, writing: bool) -> None:
+    """Check what a launch is to reach: MLflow's store, and a Ray cluster at ``address``.
+
+    ``writing`` is whether something may be written to the store, and taken away again: only that
+    shows that it takes what a study writes.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
+    uri, begun = tracking_uri(home.studies), has_events(home.path)
+    if writing:
+        probe_store(uri, home.studies, spec.name, spec.question, begun=begun)
+    elif not begun:  # else what MLflow is to get can wait in the journal
+        check(uri)
+    if address is not None:
+        check_address(address)
+
+
+def check_home(home: StudyHome, *, take_over: bool) -> None:
+    """Check that a launch could write in ``home`` and acquire its lease. Leaves nothing there.
+
+    Raises:
+        UserError: it could not.
+    """
+    there = home.path.exists()
+    home.make()
+    if not there:
+        with suppress(OSError):  # a launch may have begun in it
+            home.path.rmdir()
+    elif not take_over:
+        check_vacant(home.path)
+
+
+def check_data(
+    spec: StudySpec, data: PreparedData, entries: Iterable[Entry], home: StudyHome
+) -> Models:
+    """Check that the images fit the spec, and are those the study was begun with.
+
+    Returns:
+        What was found of a user's own models.
+
+    Raises:
+        SpecError: they do not, or are not.
+    """
+    models = check_images(spec, data)
+    described = [e.event.data for e in entries if isinstance(e.event, StudyDescribed)]
+    if described and described[-1].get("sha256", data.sha256) != data.sha256:
+        raise SpecError(
+            f"the images of '{spec.data.name}' are not those the study was begun with",
+            where=str(home.path),
+            remedy="restore them, or begin a study of another name",
+        )
+    return models
+
+
+def nothing_left(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> bool:
+    """Whether the study was finished, as ``spec`` has it, by an earlier launch."""
+    spec_hash, finished = "", False
+    for entry in entries:
+        match entry.event:
+            case StudyDescribed() as study:
+                spec_hash = study.spec_hash
+            case LaunchBegan() | StudyFinished() as event:
+                finished = isinstance(event, StudyFinished)
+    return finished and spec_hash == spec.hash and not pending(home.path)
