@@ -227,7 +227,7 @@ def test_the_best_confirmed_model_of_each_arm_is_registered_once(
     store.write(journal.home, journal.entries)
     client, found = store.client, store.runs()
     for arm, best, versions in (("tpe", trial, 2), ("auto", "auto.confirm.r0.0000", 1)):
-        name = f"digits-beta-{arm}"
+        name = f"digits-beta.{arm}"
         version = client.get_model_version_by_alias(name, "best")
         assert version.run_id == found[f"trial/{best}"].info.run_id
         model = Path(version.source.removeprefix("file://"))
@@ -246,7 +246,7 @@ def test_a_model_that_cannot_be_made_keeps_nothing_else_from_mlflow(
 
     two_arms(journal)
     store.write(journal.home, journal.entries, pack)
-    assert [m.name for m in store.client.search_registered_models()] == ["digits-beta-tpe"]
+    assert [m.name for m in store.client.search_registered_models()] == ["digits-beta.tpe"]
     assert store.runs()["arm/auto"].info.status == "FINISHED"
     assert "auto.confirm.r0.0000: No module named 'my_vae'" in caplog.text
 
@@ -363,7 +363,7 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
         f"trial/{open_}": ("KILLED", "interrupted"),
     }
     assert found["study"].data.tags["study.reason"] == "max_images: 7,040 of 7,000"
-    assert store.client.get_model_version_by_alias("digits-beta-tpe", "best").run_id == (
+    assert store.client.get_model_version_by_alias("digits-beta.tpe", "best").run_id == (
         found[f"trial/{confirm}"].info.run_id
     )
 
