@@ -35,7 +35,7 @@ from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.spec.roles import arm_roles
-from study.tracking import MlflowWriter, check, tracking_uri
+from study.tracking import MlflowWriter, check, check_name, tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData, prepare
 from vae_core.errors import UserError
@@ -78,6 +78,7 @@ def run(spec: StudySpec, options: Options) -> Report:
     uri = tracking_uri(home.studies)
     if not has_events(home.path):  # else what MLflow is to get can wait in the journal
         check(uri)
+        check_name(uri, home.studies, home.name)
     _refuse_changes(spec, home)
     if options.address is not None:
         check_address(options.address)

@@ -25,6 +25,7 @@ from study.tracking.changes import (
     Run,
     parent_key,
 )
+from study.tracking.experiment import misplaced
 from study.tracking.registry import REFUSALS, Registry
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,12 @@ class Sink:
                 if not self.refused(error):
                     raise
                 return self._find_experiment(study, question, artifacts)  # another was faster
+        if artifacts is not None and misplaced(experiment.artifact_location, artifacts):
+            log.warning(
+                "MLflow keeps the artifacts of '%s' in '%s' and not in '%s': "
+                "if the home was moved, make the former a link to the latter",
+                *(study, experiment.artifact_location, artifacts),
+            )
         if experiment.lifecycle_stage == "deleted":
             self._writable.restore_experiment(experiment.experiment_id)
             log.warning("the experiment '%s' was deleted in MLflow: it is restored", study)

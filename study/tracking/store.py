@@ -10,8 +10,11 @@ import socket
 import sqlite3
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from vae_core.errors import UserError
 
@@ -30,7 +33,7 @@ class TrackingError(UserError):
 
 def tracking_uri(studies_home: Path) -> str:
     """Address of the store: ``MLFLOW_TRACKING_URI``, or else a database in the studies' home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + str(studies_home.resolve() / DATABASE)
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(studies_home.resolve() / DATABASE)
 
 
 def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:
@@ -62,8 +65,26 @@ def check(uri: str) -> None:
 
 
 def sqlite_path(uri: str) -> Path:
-    """The database file an ``sqlite:///`` address names."""
-    return Path(uri.removeprefix(SQLITE))
+    """The database file an ``sqlite:///`` address names, as SQLAlchemy reads it."""
+    name = uri.removeprefix(SQLITE).partition("?")[0]
+    return Path(unquote(name, errors="surrogateescape"))
+
+
+def sqlite_uri(path: Path) -> str:
+    """The ``sqlite:///`` address of a database file."""
+    name = str(path)
+    if "%" in name or "?" in name:
+        # Slashes are encoded too, except the first: MLflow also creates the folder of the address
+        # as it stands, which then is the root.
+        name = path.anchor + quote(os.fsencode(name.removeprefix(path.anchor)), safe="")
+    return SQLITE + name
+
+
+def rows(uri: str, query: str, *values: str) -> Iterator[Any]:
+    """What ``query`` gives from the embedded database; MLflow takes seconds to import."""
+    address = f"file:{quote(os.fsencode(sqlite_path(uri)))}?mode=ro"
+    with closing(sqlite3.connect(address, timeout=_PATIENCE, uri=True)) as database:
+        yield from database.execute(query, values)
 
 
 def prepare(uri: str) -> None:
@@ -94,7 +115,7 @@ def prepare(uri: str) -> None:
             new = path.with_name(f".{path.name}.new")
             for left in path.parent.glob(f"{new.name}*"):
                 left.unlink()
-            MlflowClient(f"{SQLITE}{new}").search_experiments(max_results=1)
+            MlflowClient(sqlite_uri(new)).search_experiments(max_results=1)
             new.replace(path)
         MlflowClient(uri).search_experiments(max_results=1)
 
@@ -138,6 +159,7 @@ def _check_port(uri: str, default: int) -> None:
 
 def _check_sqlite(path: Path) -> None:
     try:
+        str(path).encode()  # else no URI can name it
         if path.exists():
             connection = sqlite3.connect(path, timeout=_PATIENCE)
             try:
@@ -149,7 +171,7 @@ def _check_sqlite(path: Path) -> None:
             raise NotADirectoryError(f"'{there}' is a file")
         if not os.access(there, os.W_OK):
             raise PermissionError(f"'{there}' cannot be written")
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeEncodeError) as error:
         raise TrackingError(
             f"'{path}' cannot be used as MLflow's database: {error}",
             where=str(path.parent),

@@ -1,0 +1,56 @@
+"""Whether a study's experiment keeps its artifacts where they belong."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from study.tracking.store import SQLITE, TrackingError, artifact_location, rows, sqlite_path
+
+DEFAULT = "Default"
+"""The experiment that MLflow makes in every store, with its artifacts in ``./mlruns/0``."""
+_REMEDY = "give the study another name"
+
+
+def check_name(uri: str, studies_home: Path, study: str) -> None:
+    """Refuse a new study a name whose experiment keeps its artifacts elsewhere.
+
+    Raises:
+        TrackingError: the name is MLflow's own, or that of another experiment of the database.
+    """
+    belongs = artifact_location(uri, studies_home, study)
+    if belongs is None:
+        return
+    if study == DEFAULT:
+        raise TrackingError(
+            f"'{DEFAULT}' is MLflow's own experiment, which keeps its artifacts outside the home",
+            where="name",
+            remedy=_REMEDY,
+        )
+    found = _location(uri, study) if uri.startswith(SQLITE) else None
+    if found is not None and misplaced(found, belongs):
+        raise TrackingError(
+            f"MLflow has another experiment '{study}', whose artifacts are in '{found}'",
+            where=str(sqlite_path(uri)),
+            remedy=f"{_REMEDY}, or that experiment in MLflow's pages",
+        )
+
+
+def misplaced(location: str, belongs: str) -> bool:
+    """Whether two artifact locations, URIs or paths, are different places."""
+    return _path(location) != _path(belongs)
+
+
+def _path(location: str) -> str:
+    parts = urlsplit(location)
+    return url2pathname(parts.path) if parts.scheme == "file" else location
+
+
+def _location(uri: str, study: str) -> str | None:
+    query = "SELECT artifact_location FROM experiments WHERE name = ?"
+    try:
+        return next((str(row[0]) for row in rows(uri, query, study)), None)
+    except sqlite3.Error:  # there is no database yet
+        return None
