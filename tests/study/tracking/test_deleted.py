@@ -21,7 +21,7 @@ from study.tracking import MlflowWriter, writer
 from study.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
-    from .conftest import Journal, Store
+    from .conftest import Journal, Server, Store
 
 EXPERIMENT = "the experiment"
 FIRST, OPEN = "trial/tpe.search.r0.0000", "trial/tpe.search.r0.0001"
@@ -154,9 +154,9 @@ def undisturbed(
 class Live:
     """A driver's writer, fed step by step."""
 
-    def __init__(self, studies: Path, journal: Journal) -> None:
+    def __init__(self, studies: Path, journal: Journal, uri: str = "") -> None:
         home = studies / journal.home.name
-        self.writer = MlflowWriter(tracking_uri(studies), home, lambda: True, journal.pack)
+        self.writer = MlflowWriter(uri or tracking_uri(studies), home, lambda: True, journal.pack)
 
     def send(self, entries: Iterable[Entry]) -> None:
         """Send events, and wait until they are in MLflow."""
@@ -213,6 +213,27 @@ def test_a_study_goes_on_as_if_nothing_had_been_deleted(
     assert seen(store) == expected
     assert again.writer.made_anew == 0
     assert caplog.text.count("deleted in MLflow") == 1
+
+
+def test_a_server_tells_of_deleted_runs_too(
+    journal: Journal, shared_server: Server, store_at: Callable[..., Store]
+) -> None:
+    journal.home = shared_server.studies / "deleted"
+    journal.home.mkdir()
+    first_part(journal)
+    live = Live(shared_server.studies, journal, shared_server.uri)
+    live.send(journal.entries)
+    sent, store = len(journal.entries), store_at(shared_server.uri, "deleted")
+    delete(store, ["study", "arm/tpe", FIRST, OPEN], for_good=False)
+    second_part(journal)
+    live.send(journal.entries[sent:])
+    live.close()
+    shown = seen(store)  # with the run of every parent
+    assert set(shown) == {
+        *("study", "arm/tpe", "arm/auto", FIRST, OPEN, BEST, "trial/auto.confirm.r0.0000")
+    }
+    assert [step for step, _, _ in shown[OPEN]["metrics"]["train/S"]] == [1, 2]
+    assert live.writer.made_anew == 4
 
 
 @pytest.mark.parametrize(("keys", "for_good"), BETWEEN_LAUNCHES)
