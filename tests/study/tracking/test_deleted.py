@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from mlflow.cli import gc
 from mlflow.entities import ViewType
 
 from study.analysis.answers.by_arm import ArmAnswer
+from study.journal import Journal as JournalOnDisk
+from study.journal import StudyHome
 from study.journal.events import Entry, Stopped, StudyInterrupted
+from study.launching.driver import _tracking
 from study.tracking import MlflowWriter, writer
 from study.tracking.store import tracking_uri
 
@@ -291,6 +295,30 @@ def test_what_is_deleted_as_the_study_ends_is_made_anew_before_the_launch_does(
     assert seen(store) == undisturbed()
     assert best(store)["digits-beta.tpe"] == BEST
     assert live.writer.made_anew == 2
+
+
+def test_a_launch_ends_with_their_number(
+    journal: Journal, store: Store, studies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first_part(journal)
+    with closing(JournalOnDisk(journal.home)) as on_disk:
+        for entry in journal.entries:
+            on_disk.append(entry.event)
+        on_disk.commit()
+        said = []
+        for keys in ([], ["study", "arm/tpe"], [FIRST], []):
+            if keys:
+                delete(store, keys, for_good=False)
+            with _tracking(store.uri, StudyHome(studies, journal.home.name), on_disk):
+                pass
+            lines = capsys.readouterr().err.splitlines()
+            said.append([line for line in lines if line.startswith("made anew")])
+    assert said == [
+        [],
+        ["made anew: 2 runs that were deleted in MLflow"],
+        ["made anew: 1 run that was deleted in MLflow"],
+        [],
+    ]
 
 
 def params(journal: Journal) -> None:
