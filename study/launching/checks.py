@@ -15,7 +15,7 @@ from study.journal.lease import check_vacant
 from study.launching.ray_cluster import check_address
 from study.spec import SpecError, StudySpec, check_images, difference
 from study.spec.images import Models
-from study.tracking import check, probe_store, tracking_uri
+from study.tracking import check, check_name, probe_store, tracking_uri
 from vae_core.data import PreparedData
 
 
@@ -54,6 +54,8 @@ def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, wri
         probe_store(uri, home.studies, spec.name, spec.question, begun=begun)
     elif not begun:  # else what MLflow is to get can wait in the journal
         check(uri)
+    if not begun:
+        check_name(uri, home.studies, spec.name)
     if address is not None:
         check_address(address)
 

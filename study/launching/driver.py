@@ -169,6 +169,9 @@ def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWri
         yield writer
     finally:
         writer.close(MLFLOW_PATIENCE / 4 if journal.held() else 0.0)
+        if made := writer.made_anew:
+            runs = "1 run that was" if made == 1 else f"{made} runs that were"
+            print(f"made anew: {runs} deleted in MLflow", file=sys.stderr)
 
 
 def _conduct(

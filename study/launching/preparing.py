@@ -39,8 +39,8 @@ def as_begun(data: PreparedData, entries: Iterable[Entry]) -> PreparedData:
     """``data``; without the validation images it brings, if the study was begun without them."""
     for entry in entries:
         if isinstance(entry.event, StudyDescribed):
-            used = VALIDATION in entry.event.data["sha256"]
-            return data if used else data.without_validation()
+            used = entry.event.data.get("sha256", data.sha256)
+            return data if VALIDATION in used else data.without_validation()
     return data
 
 

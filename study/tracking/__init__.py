@@ -1,11 +1,12 @@
 """MLflow, as a view of a study: written from its journal, never waited for, never read back.
 
-``serve_ui`` is for the command line, ``probe_store`` and ``MlflowWriter`` are for the driver, and
-``run_links`` for reports. Importing this package does not import MLflow, which takes seconds; only
-the writer's thread does, and ``probe_store`` for a server.
+``serve_ui`` is for the command line, ``check``, ``check_name``, ``probe_store`` and
+``MlflowWriter`` are for the driver, and ``run_links`` for reports. Importing this package does not
+import MLflow, which takes seconds; only the writer's thread does, and ``probe_store`` for a server.
 """
 
 from study.tracking.database import TrackingError
+from study.tracking.experiment import check_name
 from study.tracking.probe import probe_store
 from study.tracking.store import check, tracking_uri
 from study.tracking.ui import run_links, serve_ui
@@ -15,6 +16,7 @@ __all__ = [
     "MlflowWriter",
     "TrackingError",
     "check",
+    "check_name",
     "probe_store",
     "run_links",
     "serve_ui",

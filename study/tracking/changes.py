@@ -15,6 +15,7 @@ Pack = Callable[[str, Path], None]
 STUDY = "study"  # key of the study's own run
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
 ANSWERED = "study.answers_of"  # the tag that names the end of the study whose answers a run holds
+PARENT = "mlflow.parentRunId"  # the tag that puts a run under another in MLflow's pages
 
 
 def arm_key(arm: str) -> str:
@@ -27,8 +28,27 @@ def trial_key(trial: str) -> str:
     return f"trial/{trial}"
 
 
+def parent_key(tags: Mapping[str, str]) -> str | None:
+    """Key of the run that the run with these tags belongs under; None for the study's own."""
+    if tags["study.kind"] == "trial":
+        return arm_key(tags["study.arm"])
+    return STUDY if tags["study.kind"] == "arm" else None
+
+
+def model_name(study: str, arm: str) -> str:
+    """Name of an arm's registered model: no other arm of any study has it.
+
+    A dot is in no name of a study or an arm, and needs no quoting in ``models:/NAME@best``.
+    """
+    return f"{study}.{arm}"
+
+
 class NotHeldError(Exception):
     """Another driver has taken the study over: nothing more may be written."""
+
+
+class DeletedError(Exception):
+    """Runs of the study, or its experiment, were deleted in MLflow."""
 
 
 class Point(NamedTuple):
@@ -50,9 +70,13 @@ class Run(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model to register, of the trial ``trial`` whose run's key is ``run``."""
+    """A model to register, of the trial ``trial`` whose run's key is ``run``.
+
+    ``former`` is the name under which earlier versions of this platform registered it.
+    """
 
     name: str
+    former: str
     run: str
     trial: str
     about: str

@@ -1,58 +1,57 @@
-"""A deleted experiment that becomes a study's again."""
+"""Whether a study's experiment keeps its artifacts where they belong."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
-from typing import Any
+import sqlite3
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from mlflow import MlflowClient
-from mlflow.entities import ViewType
+from study.tracking.database import SQLITE, TrackingError, rows, sqlite_path
+from study.tracking.store import artifact_location
 
-log = logging.getLogger(__name__)
-
-_RESTORED = "study.restored"
-"""Tag of an experiment some of whose restored runs are yet to be deleted again: when it was
-restored, in milliseconds."""
-_PAGE = 1000
+DEFAULT = "Default"
+"""The experiment that MLflow makes in every store, with its artifacts in ``./mlruns/0``."""
+_REMEDY = "give the study another name"
 
 
-def restore(writable: Callable[[], MlflowClient], experiment: Any, created: str) -> None:
-    """Restore ``experiment`` if it is deleted; its runs of anything else stay deleted.
+def check_name(uri: str, studies_home: Path, study: str) -> None:
+    """Refuse a new study a name whose experiment keeps its artifacts elsewhere.
 
-    MLflow restores all runs with their experiment, those too that had been deleted one by one, and
-    keeps nothing to tell them apart by. So all are deleted again but those of the study that was
-    ``created`` then. If that is interrupted, the next call does the rest.
+    Raises:
+        TrackingError: the name is MLflow's own, or that of another experiment of the database.
     """
-    restored = experiment.tags.get(_RESTORED)
-    if experiment.lifecycle_stage == "deleted":
-        restored = str(round(time.time() * 1000))
-        writable().restore_experiment(experiment.experiment_id)
-        writable().set_experiment_tag(experiment.experiment_id, _RESTORED, restored)
-    if not restored:
+    belongs = artifact_location(uri, studies_home, study)
+    if belongs is None:
         return
-    others = _others(writable(), experiment.experiment_id, restored, created)
-    for run in others:
-        writable().delete_run(run)
-    log.warning(
-        "the experiment '%s' had been deleted in MLflow: it is restored for this study, and %d "
-        "runs in it that are not this study's stay deleted",
-        experiment.name,
-        len(others),
-    )
-    writable().set_experiment_tag(experiment.experiment_id, _RESTORED, "")
-
-
-def _others(client: MlflowClient, experiment: str, restored: str, created: str) -> list[str]:
-    """The active runs from before the experiment was restored that are not the study's."""
-    found, page = [], None
-    query = f"attributes.start_time < {restored}"
-    while True:
-        runs = client.search_runs(
-            [experiment], query, ViewType.ACTIVE_ONLY, max_results=_PAGE, page_token=page
+    if study == DEFAULT:
+        raise TrackingError(
+            f"'{DEFAULT}' is MLflow's own experiment, which keeps its artifacts outside the home",
+            where="name",
+            remedy=_REMEDY,
         )
-        found += [r.info.run_id for r in runs if r.data.tags.get("study.created") != created]
-        page = runs.token
-        if not page:
-            return found
+    found = _location(uri, study) if uri.startswith(SQLITE) else None
+    if found is not None and misplaced(found, belongs):
+        raise TrackingError(
+            f"MLflow has another experiment '{study}', whose artifacts are in '{found}'",
+            where=str(sqlite_path(uri)),
+            remedy=f"{_REMEDY}, or that experiment in MLflow's pages",
+        )
+
+
+def misplaced(location: str, belongs: str) -> bool:
+    """Whether two artifact locations, URIs or paths, are different places."""
+    return _path(location) != _path(belongs)
+
+
+def _path(location: str) -> str:
+    parts = urlsplit(location)
+    return url2pathname(parts.path) if parts.scheme == "file" else location
+
+
+def _location(uri: str, study: str) -> str | None:
+    query = "SELECT artifact_location FROM experiments WHERE name = ?"
+    try:
+        return next((str(row[0]) for row in rows(uri, query, study)), None)
+    except sqlite3.Error:  # there is no database yet
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +38,7 @@ from study.tracking.changes import (
     arm_key,
     flatten,
     milliseconds,
+    model_name,
     points,
     trial_key,
 )
@@ -77,11 +78,13 @@ class Projection:
         self.home = home.resolve()
         self.study: StudyDescribed | None = None
         self.created = 0.0
-        self.written: Mapping[str, int] = {}
+        self.written: dict[str, int] = {}
+        self.registered: Container[str] = ()  # keys of arms whose model is in the registry
         self.answered: Mapping[str, str] = {}  # run key -> mark of the end whose answers it holds
         self.pending: dict[str, Change] = {}
         self._trials: dict[str, TrackedTrial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
+        self._versions: dict[str, dict[str, str]] = {}  # run key -> tags of the spec it began with
         self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
         self._choices: dict[tuple[str, int], int | None] = {}  # likewise
         self._told: dict[str, str] = {}  # arm -> the earlier search its searches began with
@@ -174,8 +177,7 @@ class Projection:
             "study.run": key,
             "study.name": study.name,
             "study.created": created_tag(self.created),
-            "study.spec_hash": study.spec_hash,
-            "study.code_version": study.code_version,
+            **self._versions[key],
         }
         if key == STUDY:
             tags["study.kind"] = "study"
@@ -214,8 +216,8 @@ class Projection:
         self.study = event
         self.created = self.created or entry.time  # a later one describes an extended study
         change = self._change(STUDY, entry)
-        change.tags["study.spec_hash"] = event.spec_hash
-        change.tags["study.code_version"] = event.code_version
+        self._versions[STUDY] = _version(event)
+        change.tags |= _version(event)
         self._reopen(change)
         change.inputs = True
         change.tags[NOTE] = study_note(question(event))
@@ -242,6 +244,8 @@ class Projection:
         asked = run.trial.asked
         self._arms.setdefault(asked.arm, entry.time)
         change = self._change(trial_key(asked.trial), entry)
+        for key in (arm_key(asked.arm), change.key):
+            self._versions.setdefault(key, _version(self.described))
         if run.started is None:
             run.started = entry.time
             change.inputs = True
@@ -329,8 +333,11 @@ class Projection:
     def _conclude(self, entry: Entry, state: str, reason: str = "") -> None:
         self._ends.append(entry)
         for arm in self._arms:
-            change = self._change(arm_key(arm), entry)
-            change.model = self._best(arm)
+            key, model = arm_key(arm), self._best(arm)
+            if model is not None and key not in self.registered:
+                self.written.pop(key, None)  # this end and every later one, so the newest decides
+            change = self._change(key, entry)
+            change.model = model
             self._end(change, entry, "FINISHED", state)
         self._end(self._change(STUDY, entry), entry, "FINISHED", state, reason)
 
@@ -367,7 +374,8 @@ class Projection:
             f"{run.name}: of the arm's confirm runs the one of lowest "
             f"{study.spec.get('objective', 'objective')} on validation, {run.objective:.6g}"
         )
-        return Model(f"{study.name}-{arm}", trial_key(trial), trial, about)
+        name, former = model_name(study.name, arm), f"{study.name}-{arm}"
+        return Model(name, former, trial_key(trial), trial, about)
 
 
 def question(study: StudyDescribed) -> str:
@@ -378,6 +386,10 @@ def question(study: StudyDescribed) -> str:
 def created_tag(time: float) -> str:
     """A study's first time as a tag: tells apart studies of one name on a shared server."""
     return f"{time:.6f}"
+
+
+def _version(study: StudyDescribed) -> dict[str, str]:
+    return {"study.spec_hash": study.spec_hash, "study.code_version": study.code_version}
 
 
 def _numerics(trial: Trial) -> str:

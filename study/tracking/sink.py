@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from study.tracking.changes import ANSWERED, Change, Model, NotHeldError, Pack, Point, Run
-from study.tracking.experiment import restore
+from study.tracking.changes import (
+    ANSWERED,
+    PARENT,
+    STUDY,
+    Change,
+    DeletedError,
+    Model,
+    NotHeldError,
+    Pack,
+    Point,
+    Run,
+    parent_key,
+)
+from study.tracking.experiment import misplaced
+from study.tracking.registry import REFUSALS, Registry
+from study.tracking.restoring import restore
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +35,11 @@ log = logging.getLogger(__name__)
 _METRICS, _PARAMS = 850, 100
 _PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 8000, 36
 _PAGE = 1000
-_REFUSALS = {
-    "BAD_REQUEST",
-    "INVALID_PARAMETER_VALUE",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-}
 _MARK = "study.last_event"
 _DIVERGED = "study.told_of_lost_events"
 _NOTHING = (-1, 0.0)
-_MODEL = "model"  # folder of an MLflow model in its run
+_ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_MODEL = "study.model"  # the tag of an arm's run that names its registered model and its run
 
 
 class Sink:
@@ -45,6 +52,10 @@ class Sink:
     lost since, in a damaged tail. It receives all events again, and from then on no step that a
     metric of it already has.
 
+    A deleted run takes no more metrics, params, tags or status, but still files, so it is looked
+    at before they are logged. The runs found missing are made anew by opening the sink again, as
+    a restarted driver does, and sending it the whole journal.
+
     Args:
         uri: the store.
         held: whether this driver still holds the study; called right before every write.
@@ -52,16 +63,26 @@ class Sink:
     """
 
     def __init__(self, uri: str, held: Callable[[], bool], pack: Pack) -> None:
-        self._client, self._held, self._pack = MlflowClient(uri), held, pack
+        self._client, self._held = MlflowClient(uri), held
+        self._registry = Registry(lambda: self._writable, pack)
         self._experiment = ""
         self._created = ""
+        self._deleted: set[str] = set()  # keys of deleted runs that are not made anew yet
+        self.made_anew = 0  # runs that were deleted
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know nothing of what MLflow holds."""
         self._runs: dict[str, str] = {}  # run key -> run id
         self._status: dict[str, str] = {}
+        self._children: dict[str, dict[str, str]] = {}  # run key -> ids of found runs -> parent id
         self._uncertain = False  # a create_run failed, but the store may have executed it
+        self._looked = False  # the study's own run was there in this round
         self._marks: dict[str, tuple[int, float]] = {}
         self._diverged: set[str] = set()
         self._held_steps: dict[str, dict[str, set[int]]] = {}  # of runs whose steps are uncertain
         self._answers: dict[str, set[str]] = {}  # run key -> metrics of earlier answers
+        self._models: dict[str, str] = {}  # arm's key -> its tag that names the registered model
         self.written: dict[str, int] = {}
         self.answered: dict[str, str] = {}  # run key -> mark of the end whose answers it holds
 
@@ -79,30 +100,58 @@ class Sink:
     @staticmethod
     def refused(error: Exception) -> bool:
         """Whether the store rejected a request for good, rather than being unavailable."""
-        return isinstance(error, MlflowException) and error.error_code in _REFUSALS
+        return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+    @property
+    def registered(self) -> set[str]:
+        """Keys of the arms' runs whose registered model is of a run that is there."""
+        runs = set(self._runs.values())
+        return {key for key, tag in self._models.items() if tag.rpartition(" ")[2] in runs}
 
     def open(self, study: str, question: str, created: str, artifacts: str | None) -> None:
         """Find or create the study's experiment, and find its existing runs.
 
         ``created`` is the tag that tells this study from another of its name. A new experiment is
         described by ``question`` and stores its artifacts in ``artifacts`` (None: the server
-        decides).
+        decides). Opened again, the runs known before that are not there count as deleted.
         """
+        self._deleted |= self._runs.keys()
+        self._forget()
+        self._experiment = self._find_experiment(study, question, artifacts, created)
+        self._created = created
+        for run in self._search(ViewType.DELETED_ONLY):
+            self._deleted.add(run.data.tags["study.run"])
+        self._find()
+        self._deleted -= self._runs.keys()
+        if self._deleted:
+            log.warning(
+                "deleted in MLflow, made anew from the journal: %d of the runs of '%s' (%s)",
+                *(len(self._deleted), study, _some(self._deleted)),
+            )
+        for key in self._runs:
+            self._adopt(key)
+
+    def _find_experiment(
+        self, study: str, question: str, artifacts: str | None, created: str
+    ) -> str:
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None:
             try:
                 tags = {"mlflow.note.content": question}
-                self._experiment = self._writable.create_experiment(study, artifacts, tags)
+                return str(self._writable.create_experiment(study, artifacts, tags))
             except MlflowException as error:
                 if not self.refused(error):
                     raise
-                self.open(study, question, created, artifacts)  # another was faster
-                return
-        else:
-            self._experiment = experiment.experiment_id
-            restore(lambda: self._writable, experiment, created)
-        self._created = created
-        self._find()
+                # Another was faster.
+                return self._find_experiment(study, question, artifacts, created)
+        if artifacts is not None and misplaced(experiment.artifact_location, artifacts):
+            log.warning(
+                "MLflow keeps the artifacts of '%s' in '%s' and not in '%s': "
+                "if the home was moved, make the former a link to the latter",
+                *(study, experiment.artifact_location, artifacts),
+            )
+        restore(lambda: self._writable, experiment, created)
+        return str(experiment.experiment_id)
 
     def match_journal(self, times: Mapping[int, float]) -> None:
         """Match the runs' marks with the journal's events, sequence -> time."""
@@ -121,13 +170,36 @@ class Sink:
 
         May raise anything MLflow raises; ``change`` then holds what is left to write, perhaps
         with some that arrived.
+
+        Raises:
+            DeletedError: the run was deleted, or another that is needed with it.
         """
+        try:
+            if not self._looked and STUDY in self._runs:
+                self._require(self._runs[STUDY])  # nothing else may be written to it for hours
+                self._looked = True
+            self._write(change, describe, data)
+        except MlflowException as error:
+            if self.refused(error) and not self._stands(change.key):
+                raise DeletedError from error
+            raise
+
+    def begin_round(self) -> None:
+        """Look at the study's own run before the next write."""
+        self._looked = False
+
+    def _write(
+        self, change: Change, describe: Callable[[str], Run], data: Mapping[str, Any]
+    ) -> None:
         key = change.key
         run = self._run(key, describe)
+        self._adopt(key)
         if key in self._held_steps:
             self._drop_held_steps(change, run)
         if change.inputs:
             self._writable.log_inputs(run, datasets=_dataset(data))
+        if change.files or change.texts:
+            self._require(run)
         for folder, paths in change.files.items():
             for path in paths:
                 if path.is_file():
@@ -137,7 +209,7 @@ class Sink:
         for name, text in change.texts.items():
             self._writable.log_text(run, text, name)
         if change.model is not None:
-            self._register(change.model, describe)
+            self._register(change.model, key, describe)
         params = [Param(name, value[:_PARAM_LENGTH]) for name, value in change.params.items()]
         while len(params) > _PARAMS:
             self._writable.log_batch(run, params=params[:_PARAMS], synchronous=True)
@@ -150,6 +222,8 @@ class Sink:
         # Last and in one call: the mark that all of this has arrived. Answers have a mark of their
         # own, so none of their steps can be that of an event lost since.
         tags = dict(change.tags)
+        if key in self._models:
+            tags[_MODEL] = self._models[key]
         if key in self._diverged:
             tags[_DIVERGED] = "true"
         if change.sequence >= 0:
@@ -180,14 +254,55 @@ class Sink:
             for name in sorted(self._answers.get(change.key, set()) - current):
                 change.answers.append(Point(name, math.nan, first.time, first.step))
 
-    def remove_duplicates(self) -> None:
-        """Delete runs that exist twice because the response to their creation was lost.
+    def find_deleted(self) -> bool:
+        """Whether runs of the study are not there any more.
 
-        Perhaps to an earlier driver: a server that hung may have created a run after it ended.
+        Also deletes runs that exist twice because the response to their creation was lost. Perhaps
+        to an earlier driver: a server that hung may have created a run after it ended.
         """
-        if self._experiment:
-            self._find()
-            self._uncertain = False
+        if not self._experiment:
+            return False
+        found = self._find()
+        self._uncertain = False
+        return any(key not in found and not self._stands(key) for key in list(self._runs))
+
+    def _stands(self, key: str) -> bool:
+        """Whether the run of ``key``, or the experiment where it has none yet, is there."""
+        try:
+            if key in self._runs:
+                self._require(self._runs[key])
+                return True
+            experiment = self._client.get_experiment(self._experiment)
+            return bool(experiment.lifecycle_stage == "active")
+        except DeletedError:
+            return False
+        except MlflowException as error:
+            if error.error_code != _ABSENT:
+                raise
+            return False
+
+    def _require(self, run: str) -> Any:
+        """The run with id ``run``.
+
+        Raises:
+            DeletedError: it was deleted, perhaps for good.
+        """
+        try:
+            found = self._client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != _ABSENT:
+                raise
+            raise DeletedError from error
+        if found.info.lifecycle_stage != "active":
+            raise DeletedError
+        return found
+
+    def _adopt(self, key: str) -> None:
+        """Put the runs that belong under the run of ``key`` under it: it may be a new one."""
+        run, children = self._runs[key], self._children.get(key, {})
+        for child in [child for child, parent in children.items() if parent != run]:
+            self._writable.set_tag(child, PARENT, run)
+            children[child] = run
 
     def _run(self, key: str, describe: Callable[[str], Run]) -> str:
         if key not in self._runs and self._uncertain:
@@ -197,7 +312,7 @@ class Sink:
         run = describe(key)
         tags = {name: value[:_TAG_LENGTH] for name, value in run.tags.items()}
         if run.parent is not None:
-            tags["mlflow.parentRunId"] = self._run(run.parent, describe)
+            tags[PARENT] = self._run(run.parent, describe)
         try:
             made = self._writable.create_run(self._experiment, run.started, tags, run.name)
         except NotHeldError:
@@ -206,21 +321,27 @@ class Sink:
             self._uncertain = True
             raise
         self._runs[key], self._status[key] = made.info.run_id, "RUNNING"
+        if key in self._deleted:
+            self._deleted.remove(key)
+            self.made_anew += 1
         return self._runs[key]
 
-    def _find(self) -> None:
+    def _find(self) -> set[str]:
+        """Find the study's runs; return their keys."""
+        return {self._add_found(run) for run in self._search(ViewType.ACTIVE_ONLY)}
+
+    def _search(self, which: int) -> Iterator[Any]:
         query, page = f"tags.`study.created` = '{self._created}'", None
         while True:
             runs = self._client.search_runs(
-                [self._experiment], query, max_results=_PAGE, page_token=page
+                [self._experiment], query, which, max_results=_PAGE, page_token=page
             )
-            for run in runs:
-                self._add_found(run)
+            yield from runs
             page = runs.token
             if not page:
                 return
 
-    def _add_found(self, run: Any) -> None:
+    def _add_found(self, run: Any) -> str:
         key, run_id = run.data.tags["study.run"], run.info.run_id
         sequence, _, time = run.data.tags.get(_MARK, "").partition(" ")
         mark = (int(sequence), float(time)) if sequence else _NOTHING
@@ -231,15 +352,20 @@ class Sink:
                 empty, self._runs[key] = known, run_id
             self._writable.delete_run(empty)
             if empty == run_id:
-                return
+                return str(key)
         if key not in self._status or known != run_id:
             self._held_steps[key] = {}
         if _DIVERGED in run.data.tags:
             self._diverged.add(key)
+        if _MODEL in run.data.tags:
+            self._models[key] = run.data.tags[_MODEL]
+        if (parent := parent_key(run.data.tags)) is not None:
+            self._children.setdefault(parent, {})[run_id] = run.data.tags.get(PARENT, "")
         self._status[key] = run.info.status
         self.answered[key] = run.data.tags.get(ANSWERED, "")
         self._answers[key] = {name for name in run.data.metrics if name.startswith("answer/")}
         self._marks[key] = max(mark, self._marks.get(key, _NOTHING))
+        return str(key)
 
     def _set_status(self, key: str, run: str, change: Change) -> None:
         if change.status is None or (
@@ -252,36 +378,16 @@ class Sink:
             self._writable.set_terminated(run, change.status, change.ended)
         self._status[key] = change.status
 
-    def _register(self, model: Model, describe: Callable[[str], Run]) -> None:
-        client, run = self._client, self._run(model.run, describe)
-        versions = client.search_model_versions(f"name = '{model.name}'")
-        mine = (v for v in versions if v.run_id == run and v.source.endswith(f"/{_MODEL}"))
-        version = next((v.version for v in mine), None)
-        if version is None:
-            if not self._log_model(model, run):
-                return
-            try:
-                self._writable.create_registered_model(model.name)
-            except MlflowException as error:
-                if not self.refused(error):
-                    raise  # else it is there, from an earlier finish
-            source = f"{client.get_run(run).info.artifact_uri}/{_MODEL}"
-            version = self._writable.create_model_version(
-                model.name, source, run, description=model.about, await_creation_for=0
-            ).version
-        self._writable.set_registered_model_alias(model.name, "best", version)
+    def _register(self, model: Model, key: str, describe: Callable[[str], Run]) -> None:
+        """Register the model of the arm whose run's key is ``key``."""
+        run = self._require(self._run(model.run, describe))
+        if self._registry.register(model, run, self._created):
+            self._models[key] = f"{model.name} {run.info.run_id}"
 
-    def _log_model(self, model: Model, run: str) -> bool:
-        """Log ``model`` as an artifact of its run; return False if it cannot be built."""
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch, _MODEL)
-            try:
-                self._pack(model.trial, folder)
-            except Exception as error:  # a user's own model may raise any, and would again
-                log.warning("not in MLflow as a model: %s: %s", model.trial, error)
-                return False
-            self._writable.log_artifacts(run, str(folder), _MODEL)
-        return True
+
+def _some(keys: set[str]) -> str:
+    first = sorted(keys, key=lambda key: (key.count("/"), key))[:3]
+    return ", ".join(first) + (", ..." if len(keys) > len(first) else "")
 
 
 def _metrics(change: Change) -> list[Metric]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from study.tracking import database
-from study.tracking.database import SQLITE, TrackingError
+from study.tracking.database import SQLITE, TrackingError, sqlite_path, sqlite_uri
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -30,7 +30,7 @@ class StoreAwayError(TrackingError):
 
 def tracking_uri(studies_home: Path) -> str:
     """Address of the store: ``MLFLOW_TRACKING_URI``, or else a database in the studies' home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + str(studies_home.resolve() / DATABASE)
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(studies_home.resolve() / DATABASE)
 
 
 def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:
@@ -63,11 +63,6 @@ def check(uri: str) -> None:
             where="MLFLOW_TRACKING_URI",
             remedy="use http://HOST:PORT, sqlite:////DIR/mlflow.db, postgresql://... or unset it",
         )
-
-
-def sqlite_path(uri: str) -> Path:
-    """The database file an ``sqlite:///`` address names."""
-    return Path(uri.removeprefix(SQLITE))
 
 
 def prepare(uri: str) -> None:
@@ -140,13 +135,14 @@ def _check_port(uri: str, default: int) -> None:
 def _check_sqlite(uri: str) -> None:
     path = sqlite_path(uri)
     try:
+        str(path).encode()  # else no URI can name it
         ready = database.is_empty(path) or database.is_current(path)
         there = next(place for place in (path, *path.parents) if place.exists())
         if there != path and not there.is_dir():
             raise NotADirectoryError(f"'{there}' is a file")
         if not os.access(there, os.W_OK):
             raise PermissionError(f"'{there}' cannot be written")
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeEncodeError) as error:
         busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
         raise (StoreAwayError if busy else TrackingError)(
             f"'{path}' cannot be used as MLflow's database: {error}",

@@ -11,23 +11,21 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from study.journal import StudyHome, read_entries
 from study.journal.events import StudyDescribed
 from study.tracking import database
-from study.tracking.database import SQLITE, TrackingError
+from study.tracking.database import SQLITE, TrackingError, rows, sqlite_path
 from study.tracking.projection import created_tag
 from study.tracking.store import (
     ARTIFACTS,
     check,
     credentials,
     prepare,
-    sqlite_path,
     tracking_uri,
 )
 
@@ -98,9 +96,9 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
                 where="--port",
                 remedy="name a free port with --port",
             ) from error
-    artifacts = studies_home.resolve() / ARTIFACTS
+    artifacts = (studies_home.resolve() / ARTIFACTS).as_uri()  # MLflow decodes a plain path too
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--artifacts-destination", str(artifacts), "--workers", "1"]
+    command += ["--artifacts-destination", artifacts, "--workers", "1"]
     command += ["--host", host, "--port", str(port)]
     # The job runner serves MLflow's language model tools: three processes that nothing here uses.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -136,14 +134,13 @@ def _experiments(uri: str) -> dict[str, str]:
         " AND experiment_id <> 0 ORDER BY name"
     )
     try:
-        return dict(_rows(uri, query))
+        return dict(rows(uri, query))
     except sqlite3.Error:  # in an empty file the server will create the tables
         return {}
 
 
 def _in_database(uri: str, created: str) -> Iterator[tuple[str, str, str]]:
-    # MLflow's own client takes seconds to import.
-    return _rows(
+    return rows(
         uri,
         "SELECT trial.value, runs.experiment_id, runs.run_uuid FROM runs"
         " JOIN tags AS trial ON trial.run_uuid = runs.run_uuid AND trial.key = 'study.trial'"
@@ -151,12 +148,6 @@ def _in_database(uri: str, created: str) -> Iterator[tuple[str, str, str]]:
         " WHERE runs.lifecycle_stage = 'active' AND born.value = ?",
         created,
     )
-
-
-def _rows(uri: str, query: str, *values: str) -> Iterator[Any]:
-    address = f"file:{quote(str(sqlite_path(uri)))}?mode=ro"
-    with closing(sqlite3.connect(address, timeout=_PATIENCE, uri=True)) as database:
-        yield from database.execute(query, values)
 
 
 def _on_server(uri: str, study: str, created: str) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from study.journal.events import Entry, StudyDescribed
-from study.tracking.changes import NotHeldError, Pack
+from study.tracking.changes import DeletedError, NotHeldError, Pack
 from study.tracking.probe import refusal
 from study.tracking.projection import Findings, Projection, created_tag, question
 from study.tracking.store import artifact_location, prepare
@@ -38,8 +38,9 @@ class MlflowWriter:
     what MLflow already holds is skipped. While the store is unavailable, events stay in the
     journal and this holds references to them, except for a few thousand that are pending changes
     already; it retries with a backoff of up to 30 seconds, and the same while it refuses: the
-    credentials or the server may be set right. A value that the store rejects for good is logged
-    as a warning and skipped. Once another driver has taken the study over, nothing more is written.
+    credentials or the server may be set right. Runs that were deleted in MLflow are made anew: all
+    of the journal is sent again. A value that the store rejects for good is logged as a warning and
+    skipped. Once another driver has taken the study over, nothing more is written.
 
     Args:
         uri: the store, from ``tracking_uri``.
@@ -55,11 +56,13 @@ class MlflowWriter:
         self._queue: deque[Item] = deque()
         self._wake = threading.Condition()
         self._taken: list[Item] = []  # of this round
+        self._past: list[Item] = []  # of all rounds, to make deleted runs anew
         self._pending = 0  # events that left the queue and that MLflow does not hold yet
         self._deadline: float | None = None  # set by close: when to give up
         self._grace = 0.0  # likewise: seconds from each write that arrives until then
         self._problem: str | None = None
         self._told: set[str] = set()  # kinds of problems, since it last worked
+        self.made_anew = 0  # runs that were deleted in MLflow
         # A daemon: a store that hangs must not keep a finished driver from exiting.
         self._thread = threading.Thread(target=self._serve, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -131,15 +134,30 @@ class MlflowWriter:
         while sink is not None:
             for item in self._take(pause):
                 self._add(sink, item)
-            failed = self._flush(sink)
+            try:
+                failed = self._flush(sink)
+            except DeletedError:
+                self._begin_again()
+                continue
+            finally:
+                self.made_anew = sink.made_anew
             with self._wake:
                 changes = self._projection.pending.values()
                 self._pending = len(set().union(*(change.items for change in changes)))
                 drained = not self._queue and not self._pending
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE) if failed else 0.0
             if self._out_of_time() or (drained and self._deadline is not None):
-                self._retry(sink.remove_duplicates)
-                return
+                if not self._retry(sink.find_deleted) or self._out_of_time():
+                    return
+                self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Send all of the journal again, as a restarted driver would: runs were deleted."""
+        self._projection = Projection(self._home)
+        with self._wake:
+            self._queue.extendleft(reversed(self._past))
+            self._past.clear()
+            self._pending = 0
 
     def _take(self, pause: float) -> list[Item]:
         """Wait for items; after a failure, wait ``pause`` seconds before the next round."""
@@ -154,6 +172,7 @@ class MlflowWriter:
             room = max(0, _BATCH - self._pending)
             self._taken = [self._queue.popleft() for _ in range(min(len(self._queue), room))]
             self._pending += len(self._taken)
+            self._past += self._taken
         return self._taken
 
     def _add(self, sink: Sink, item: Item) -> None:
@@ -177,17 +196,19 @@ class MlflowWriter:
             ]
         sink.match_journal({entry.sequence: entry.time for entry in known})
         self._projection.written, self._projection.answered = sink.written, sink.answered
+        self._projection.registered = sink.registered
 
     def _flush(self, sink: Sink) -> bool:
         """Write every pending change once; return whether some have to be retried."""
         projection, failures = self._projection, 0
+        sink.begin_round()
         for key in list(projection.pending):
             if failures == _FAILURES or self._out_of_time():
                 return True
             change = projection.pending.pop(key)
             try:
                 sink.write(change, projection.describe, projection.described.data)
-            except NotHeldError:
+            except (NotHeldError, DeletedError):
                 raise
             except Exception as error:
                 if sink.refused(error) and refusal(self._uri, error) is None:

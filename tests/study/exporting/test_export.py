@@ -189,7 +189,7 @@ def test_mlflows_registered_model_is_the_same_to_the_last_bit(
         found: list[torch.Tensor] = torch.load(files[1])
         return found
 
-    registered = used(FROM_MLFLOW, f"models:/{name}-optimal@best")
+    registered = used(FROM_MLFLOW, f"models:/{name}.optimal@best")
     exported = used(FROM_FOLDER, str(tmp_path / "model"))
     assert len(registered) == len(exported) == (5 if which == "own" else 4)
     assert all(torch.equal(a, b) for a, b in zip(registered, exported, strict=True))
@@ -199,7 +199,7 @@ def test_mlflows_model_brings_the_folder_that_runs_no_code(reference: Path, tmp_
     from mlflow import MlflowClient, artifacts
 
     uri = f"sqlite:///{reference / 'mlflow.db'}"
-    version = MlflowClient(uri).get_model_version_by_alias(f"{harness.NAME}-tpe", "best")
+    version = MlflowClient(uri).get_model_version_by_alias(f"{harness.NAME}.tpe", "best")
     files = Path(artifacts.download_artifacts(version.source, dst_path=str(tmp_path)))
     study.export(harness.NAME, "tpe", tmp_path / "exported", home=reference)
     for file in (tmp_path / "exported").iterdir():

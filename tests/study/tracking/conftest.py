@@ -140,6 +140,18 @@ class Journal:
             self.report(trial, step)
         self.end(trial, reports, **end)
 
+    def two_arms(self) -> None:
+        """A searching arm of two trials and an automatic arm, each confirmed on two seeds."""
+        self.begin()
+        for number in range(2):
+            self.train(self.ask(number), reports=2 + number)
+        self.choose(1, 100 / 3)
+        for arm, chosen in (("tpe", 1), ("auto", None)):
+            for number, seed in enumerate((101, 102)):
+                trial = self.ask(number, arm=arm, seed=seed, chosen_from=chosen)
+                self.train(trial, reports=4 - number, artifacts=self.pictures(trial))
+        self.finish()
+
     def pictures(self, trial: str) -> dict[str, str]:
         """Files such as a confirm run leaves behind, as its last event lists them."""
         artifacts = {}

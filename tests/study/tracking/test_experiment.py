@@ -1,90 +1,64 @@
-"""A study under the name of an experiment that was deleted in MLflow."""
+"""Experiments that keep their artifacts elsewhere."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from study.journal.events import Entry
-from study.tracking.changes import NotHeldError
-from study.tracking.experiment import restore
-from study.tracking.projection import created_tag
+from study.tracking import TrackingError, check_name
+from study.tracking.store import artifact_location
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from .conftest import Journal, Store
 
-RUNS = {"study", "arm/tpe", "trial/tpe.search.r0.0000", "trial/tpe.search.r0.0001"}
-LATER = 86_400.0  # seconds until another study of the name begins
+
+def test_mlflows_own_experiment_is_no_study(studies: Path, tmp_path: Path, store: Store) -> None:
+    empty = f"sqlite:///{tmp_path}/none/mlflow.db"
+    for uri in (store.uri, empty, "postgresql://me:secret@db/mlflow"):
+        with pytest.raises(TrackingError, match="'Default' is MLflow's own experiment") as error:
+            check_name(uri, studies, "Default")
+        assert "another name" in error.value.remedy
+        assert "secret" not in str(error.value)
+    assert not (tmp_path / "none").exists()
+    check_name("http://mlflow.example:5000", studies, "Default")  # the server decides
+    assert store.client.get_experiment("0").name == "Default"
 
 
-@pytest.fixture
-def deleted(journal: Journal, store: Store) -> Store:
-    """A study's experiment: a trial and a run of someone's own deleted singly, then all of it."""
-    journal.begin()
-    for number in range(2):
-        journal.train(journal.ask(number))
-    journal.finish()
-    store.write(journal.home, journal.entries)
-    experiment = store.client.get_experiment_by_name(journal.home.name).experiment_id
-    own = store.client.create_run(experiment, tags={"study.run": "own"})
-    store.client.delete_run(own.info.run_id)
-    store.client.delete_run(store.runs()["trial/tpe.search.r0.0000"].info.run_id)
-    store.client.delete_experiment(experiment)
-    return store
-
-
-def begun_later(journal: Journal) -> list[Entry]:
-    return [Entry(e.sequence, e.time + LATER, e.event) for e in journal.entries]
-
-
-def test_another_study_of_the_name_shows_its_own_runs_only(
-    journal: Journal, deleted: Store, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_new_study_is_refused_the_name_of_an_experiment_elsewhere(
+    deleted: bool, studies: Path, store: Store, tmp_path: Path
 ) -> None:
-    later = begun_later(journal)
-    deleted.write(journal.home, later)
-    assert set(deleted.runs()) == RUNS
-    assert {run.data.tags["study.created"] for run in deleted.runs().values()} == {
-        created_tag(later[0].time)
-    }
-    assert "5 runs in it that are not this study's stay deleted" in caplog.text
+    made = store.client.create_experiment("mine", str(tmp_path / "mlruns"))
+    if deleted:
+        store.client.delete_experiment(made)
+    with pytest.raises(TrackingError, match="another experiment 'mine'") as error:
+        check_name(store.uri, studies, "mine")
+    assert str(tmp_path / "mlruns") in str(error.value)
+    for other in ("yours", "default"):
+        check_name(store.uri, studies, other)
 
 
-def test_the_same_study_resumed_is_whole_again(journal: Journal, deleted: Store) -> None:
-    deleted.write(journal.home, journal.entries)
-    found = deleted.runs()  # `own` is not among them
-    assert set(found) == RUNS
-    assert deleted.steps(found["trial/tpe.search.r0.0000"])["train/S"] == [1, 2, 3]
+def test_an_experiment_whose_artifacts_are_in_the_home_may_be_used_again(
+    studies: Path, store: Store
+) -> None:
+    belongs = artifact_location(store.uri, studies, "mine")
+    assert belongs is not None
+    store.client.create_experiment("mine", belongs)
+    check_name(store.uri, studies, "mine")
+    store.client.create_experiment(
+        "yours", belongs.removeprefix("file://").replace("mine", "yours")
+    )
+    check_name(store.uri, studies, "yours")
 
 
-def test_an_interrupted_restoration_is_completed(journal: Journal, deleted: Store) -> None:
-    writes = 0
-
-    def writable() -> MlflowClient:
-        nonlocal writes
-        writes += 1
-        if writes > 5:  # restored, marked, runs read, two of them deleted
-            raise NotHeldError
-        return deleted.client
-
-    experiment = deleted.client.get_experiment_by_name(journal.home.name)
-    with pytest.raises(NotHeldError):
-        restore(writable, experiment, "another")
-    assert len(deleted.runs()) == 3
-    later = begun_later(journal)
-    deleted.write(journal.home, later)
-    assert {run.data.tags["study.created"] for run in deleted.runs().values()} == {
-        created_tag(later[0].time)
-    }
-
-
-def test_what_is_restored_by_hand_later_is_left_alone(journal: Journal, deleted: Store) -> None:
-    later = begun_later(journal)
-    deleted.write(journal.home, later)
-    experiment = deleted.client.get_experiment_by_name(journal.home.name).experiment_id
-    gone = deleted.client.search_runs([experiment], "tags.`study.run` = 'own'", run_view_type=2)
-    deleted.client.restore_run(gone[0].info.run_id)
-    deleted.write(journal.home, later)
-    assert "own" in deleted.runs()
+def test_a_home_that_was_moved_is_said(
+    journal: Journal, store: Store, studies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = studies.with_name("elsewhere")
+    store.client.create_experiment(journal.home.name, elsewhere.as_uri())
+    journal.begin()
+    store.write(journal.home, journal.entries)
+    assert f"keeps the artifacts of 'digits-beta' in '{elsewhere.as_uri()}'" in caplog.text
+    assert "make the former a link to the latter" in caplog.text

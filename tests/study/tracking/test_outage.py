@@ -68,7 +68,7 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
         assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
     run = found[f"trial/{confirm}"]
     assert len(store.artifacts(run)) == 4
-    version = store.client.get_model_version_by_alias("digits-beta-tpe", "best")
+    version = store.client.get_model_version_by_alias("digits-beta.tpe", "best")
     assert version.run_id == run.info.run_id
 
     # The page a person opens shows the run's pictures too.
