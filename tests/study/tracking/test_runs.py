@@ -202,7 +202,7 @@ def test_artifacts_history_and_dataset(journal: Journal, store: Store, tmp_path:
     assert store.artifacts(found["study"]) == {"spec.yaml": "name: digits-beta\n"}
     lines = store.artifacts(found["arm/tpe"])["search_history.csv"].splitlines()
     assert lines[0] == "number,beta,value,state,replicate,images,device_seconds,seed,drawn_by"
-    assert lines[2] == f"1,1.5,{100 / 3},complete,0,3000,2.25,7"
+    assert lines[2] == f"1,1.5,{100 / 3},complete,0,3000,2.25,7,"
     assert len(lines) == 3  # the search only: confirm runs chose nothing
     assert store.artifacts(found["arm/auto"]) == {}
 
