@@ -121,7 +121,7 @@ class TestFirst:
         assert [entry.sequence for entry in entries] == list(range(561))
         assert len(of_kind(entries, Reported)) == 184
         assert sum(report.redone for report in of_kind(entries, Reported)) == 0
-        assert {entry.event.kind for entry in entries} == set(KINDS) - {"slots", "cap"}
+        assert {entry.event.kind for entry in entries} == set(KINDS) - {"slots", "cap", "told"}
 
     def test_arms_that_search_the_trade_off_are_hand_tuned_in_it_too(self) -> None:
         (study,) = of_kind(list(read_entries(FORMAT_1 / "finished")), StudyDescribed)

@@ -46,6 +46,7 @@ class Vector(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.empty(size))
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.value)
