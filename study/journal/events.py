@@ -12,7 +12,7 @@ function to :data:`_UPGRADES`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -407,6 +407,12 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     for name, kind in KINDS.items()
 }
 """By kind and field, its default; of one without, a value that no field has."""
+
+
+def told_by(entries: Iterable[Entry]) -> dict[str, TrialsTold]:
+    """By arm, the earlier search that a journal's searches began with."""
+    events = (entry.event for entry in entries)
+    return {event.arm: event for event in events if isinstance(event, TrialsTold)}
 
 
 def read_event(kind: str, data: Data, format: int) -> Event:

@@ -28,6 +28,7 @@ from study.journal.events import (
     StudyInterrupted,
     TrialEnded,
     TrialsTold,
+    told_by,
 )
 from study.launching.checks import check_data, check_services, nothing_left, refuse_changes
 from study.launching.preparing import as_begun, prepare_images
@@ -189,8 +190,10 @@ def _conduct(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = prepared.spec
     _close_orphans(spec, journal, home)
+    begun = told_by(journal.entries)
     for event in told:
-        journal.append(event)
+        if event.arm not in begun:
+            journal.append(event)
     # The engines bring the slots.
     conductor = Conductor(spec, journal, _dims(prepared.data), slots=0)
     conductor.check_caps(journal.clock.now())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.journal import StudyHome, has_events, read_entries
-from study.journal.events import TrialsTold
+from study.journal.events import TrialsTold, told_by
 from study.spec import SearchSpec, SpecError, StudySpec
 from study.spec.arms import WarmStartSpec
 from study.spec.distributions import contains
@@ -28,21 +28,19 @@ HALF_SUM = "S/2 + beta R"
 
 
 def earlier_trials(spec: StudySpec, home: StudyHome) -> list[TrialsTold]:
-    """What the arms of ``spec`` that have not begun are to be told.
+    """What the arms of ``spec`` are told: by its journal of those that have begun, else read now.
 
     Raises:
         SpecError: an earlier search cannot be read, or has no trial of the arm's space.
     """
-    asked = {name: arm.search for name, arm in spec.arms.items() if arm.search is not None}
-    wanted = {name: search for name, search in asked.items() if search.warm_start is not None}
-    if wanted and has_events(home.path):
-        entries = read_entries(home.path)
-        begun = {e.event.arm for e in entries if isinstance(e.event, TrialsTold)}
-        wanted = {name: search for name, search in wanted.items() if name not in begun}
-    return [_told(spec, name, search, home) for name, search in wanted.items()]
+    wanted = [name for name, arm in spec.arms.items() if arm.search and arm.search.warm_start]
+    begun = told_by(read_entries(home.path)) if wanted and has_events(home.path) else {}
+    return [begun.get(name) or _told(spec, name, home) for name in wanted]
 
 
-def _told(spec: StudySpec, arm: str, search: SearchSpec, home: StudyHome) -> TrialsTold:
+def _told(spec: StudySpec, arm: str, home: StudyHome) -> TrialsTold:
+    search = spec.arms[arm].search
+    assert search is not None
     given = search.warm_start
     assert given is not None
     where = f"arms.{arm}.search.warm_start"

@@ -28,8 +28,8 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
     TrialPlaced,
-    TrialsTold,
     TrialSuspended,
+    told_by,
 )
 from study.journal.trial import SUSPECT
 from study.search.arm_progress import ArmProgress, arm_progress
@@ -391,8 +391,7 @@ class Conductor:
         return confirm
 
     def _restore(self) -> None:
-        events = (entry.event for entry in self.journal.entries)
-        told = {event.arm: event for event in events if isinstance(event, TrialsTold)}
+        told = told_by(self.journal.entries)
         for arm, spec in self.spec.arms.items():
             for replicate in range(spec.search.replicates if spec.search else 1):
                 of = self._storage, self.spec, self._dims, arm, replicate

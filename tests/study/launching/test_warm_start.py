@@ -106,7 +106,7 @@ class TestStudiesOfThisHome:
         journal.commit()
         journal.close()
         shutil.rmtree(home / "told")
-        assert earlier_trials(spec, there) == []
+        assert earlier_trials(spec, there) == [event]
 
 
 class TestCost:
