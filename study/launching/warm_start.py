@@ -60,6 +60,7 @@ def _from_study(
     spec: StudySpec, arm: str, given: WarmStartSpec, home: StudyHome, where: str
 ) -> TrialsTold:
     from study.analysis import build_tables
+    from study.analysis.answers.costs import told_cost
 
     source = StudyHome(home.studies, given.study)
     if source == home or not has_events(source.path):
@@ -87,22 +88,24 @@ def _from_study(
             where=where,
             remedy="give beta and its space for the same loss, by balancer.convention",
         )
-    trials = build_tables(read_entries(source.path))["trials"].to_pylist()
-    rows = [row for row in trials if row["arm"] == chosen and row["phase"] == "search"]
+    trials = build_tables(read_entries(source.path))["trials"]
+    rows = [row for row in trials.to_pylist() if row["arm"] == chosen and row["phase"] == "search"]
     attempts = {(row["replicate"], row["number"]): row for row in rows}  # of retries the last
     known = [
         (json.loads(row["params"]), row["objective"] if row["state"] == "complete" else None)
         for row in attempts.values()
     ]
-    standard = [row["standard_seconds"] for row in rows]
     usable = list(_usable(known, search))
+    # A search that began with another one has cost that one, too.
+    before = told_cost(trials, chosen)
+    standard = [before.standard, *(row["standard_seconds"] for row in rows)]
     return TrialsTold(
         arm=arm,
         source=f"study '{given.study}', arm '{chosen}'",
         trials=usable,
         left_out=len(known) - len(usable),
-        images=sum(row["images"] for row in rows),
-        billed=fsum(row["billed_seconds"] for row in rows),
+        images=int(before.images) + sum(row["images"] for row in rows),
+        billed=fsum([before.billed, *(row["billed_seconds"] for row in rows)]),
         standard=None if None in standard else fsum(standard),
     )
 

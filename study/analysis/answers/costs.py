@@ -123,7 +123,7 @@ def cost_to_one_model(
     one_final = _mean([_amount(row) for row in finals])
     if not why and one_final is None:
         why = "none of its confirm runs is complete"
-    spent, told = _sum(rows), _told(trials, arm)
+    spent, told = _sum(rows), told_cost(trials, arm)
     if one_search is None or one_final is None:
         return CostToOneModel(one_search, one_final, NOTHING, why, told)
     total = one_search + one_final
@@ -197,7 +197,7 @@ def _arm_paid(arm: str, rows: Sequence[Mapping[str, Any]]) -> ArmPaid:
     )
 
 
-def _told(trials: pa.Table, arm: str) -> Amount:
+def told_cost(trials: pa.Table, arm: str) -> Amount:
     """What the earlier search that an arm's searches began with cost, where it ran."""
     told = (study_facts(trials).get("told") or {}).get(arm)
     return Amount(told["images"], told["billed"], told["standard"]) if told else NOTHING

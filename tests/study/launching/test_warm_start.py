@@ -131,6 +131,18 @@ class TestCost:
         assert any("began with 2 trials of study 'told', arm 'random'" in n for n in report.notes)
         assert (hand.draws.chosen, hand.draws.recorded) == (3, 3)
 
+    def test_a_third_search_pays_for_both_before_it(
+        self, home: Path, follow_up: Callable[[Conductor], None]
+    ) -> None:
+        spec, there = later({"study": "told"}), StudyHome(home, "later")
+        journal = begin(spec, there, earlier_trials(spec, there))
+        follow_up(Conductor(spec, journal, dims=64, slots=1))
+        journal.close()
+        third = StudySpec.from_dict({**later({"study": "later"}).to_dict(), "name": "third"})
+        (event,) = earlier_trials(third, StudyHome(home, "third"))
+        assert len(event.trials) == 3
+        assert event.images == 5 * 1350 + 3 * 2700
+
     def test_no_curve_of_the_search_is_free_of_it(self, tables) -> None:
         found = arm_searches(
             tables["trials"], later({"study": "told"}).to_dict(), "calibrated_elbo"
