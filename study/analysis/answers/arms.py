@@ -30,12 +30,14 @@ class Draws:
         recorded: Search trials of which the journal says what drew them, without retries.
         chosen: How many of them an adaptive sampler chose by earlier results; the others are
             random draws, or enqueued. None of another sampler.
+        repeated: Whether its replicates have the same points: an earlier version did not scramble.
     """
 
     sampler: str
     pruner: str | None
     recorded: int
     chosen: int | None
+    repeated: bool
 
     @property
     def known(self) -> bool:
@@ -190,10 +192,13 @@ def _arm(
 
 
 def _draws(search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Draws:
-    sampler = search["sampler"]["name"]
+    given = search["sampler"]
+    sampler = given["name"]
     drawn = [row["drawn_by"] for row in rows if row["drawn_by"] and row["retry_of"] is None]
     chosen = drawn.count(sampler) if SAMPLERS[sampler].adaptive else None
-    return Draws(sampler, (search.get("pruner") or {}).get("name"), len(drawn), chosen)
+    pruner = (search.get("pruner") or {}).get("name")
+    repeated = sampler == "qmc" and not drawn and not given.get("scramble")
+    return Draws(sampler, pruner, len(drawn), chosen, repeated)
 
 
 def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[str]:

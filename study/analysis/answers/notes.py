@@ -94,22 +94,32 @@ def _capped(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> list[str]:
 
 
 def _random_searches(arms: Sequence[ArmResult]) -> list[str]:
-    found = []
-    for arm in arms:
-        draws = arm.draws
-        if draws is None or draws.chosen is None:
-            continue
-        if not draws.recorded:
-            found.append(
-                f"{arm.arm}: not recorded is which trials {draws.sampler} chose. The version that "
-                "ran them drew at random until 10 trials had ended, so all of a search of 12."
-            )
-        elif not draws.chosen:
-            found.append(
-                f"{arm.arm}: a random search. {draws.sampler} had no results to choose by, and all "
-                f"of its {_trials(draws.recorded)} were drawn at random or enqueued."
-            )
-    return found
+    return [sentence for arm in arms if (sentence := _random_search(arm))]
+
+
+def _random_search(arm: ArmResult) -> str:
+    """That an arm's search is not what its sampler's name promises, "" if it is."""
+    draws = arm.draws
+    if draws is None:
+        return ""
+    if draws.repeated and arm.replicates > 1:
+        return (
+            f"{arm.arm}: its {arm.replicates} searches are one search repeated. The version that "
+            "ran them gave every replicate of qmc the same points."
+        )
+    if draws.chosen is None:
+        return ""
+    if not draws.recorded:
+        return (
+            f"{arm.arm}: not recorded is which trials {draws.sampler} chose. The version that "
+            "ran them drew at random until 10 trials had ended, so all of a search of 12."
+        )
+    if not draws.chosen:
+        return (
+            f"{arm.arm}: a random search. {draws.sampler} had no results to choose by, and all "
+            f"of its {_trials(draws.recorded)} were drawn at random or enqueued."
+        )
+    return ""
 
 
 def _told(facts: Mapping[str, Any]) -> list[str]:

@@ -78,6 +78,16 @@ def test_a_search_that_never_searched_is_the_first_note(make_stream: Any, draws:
     )
 
 
+def test_replicates_of_qmc_in_old_journals_are_one_search(make_stream: Any, arms: Any) -> None:
+    hand = {**arms["hand"], "search": {**arms["hand"]["search"], "sampler": {"name": "qmc"}}}
+    hand["search"]["replicates"] = 2
+    stream = make_stream({"hand": hand, "sigma": arms["automatic"]})
+    for replicate in (0, 1):
+        stream.search("hand", [8.0, 9.0], replicate)
+    report = build_report(build_tables(stream.entries))
+    assert report.notes[0].startswith("hand: its 2 searches are one search repeated.")
+
+
 def test_text_fits_a_terminal(whole: Any) -> None:
     text = as_text(build_report(build_tables(whole.entries)))
     assert max(map(len, text.splitlines())) <= WIDTH
