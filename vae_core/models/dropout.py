@@ -138,14 +138,20 @@ class Attention(nn.MultiheadAttention):
         given = query, key, value, key_padding_mask
         if not self.training:
             return super().forward(*given, need_weights, attn_mask, average_attn_weights, is_causal)
-        _, weights = super().forward(*given, True, attn_mask, False, is_causal)
+        dropout, self.dropout = self.dropout, 0.0  # torch would draw inside its function
+        try:
+            _, weights = super().forward(*given, True, attn_mask, False, is_causal)
+        finally:
+            self.dropout = dropout
         assert weights is not None
         weights = self.weights_dropout(weights)  # [B, heads, L, S], without B if unbatched
         values = self._values(value)
         heads = values.view(*values.shape[:-1], self.num_heads, -1).transpose(-3, -2)
         # A last column for the zero that `add_zero_attn` adds to the values has no part in it.
         found = weights[..., : heads.shape[-2]] @ heads
-        outputs = self.out_proj(found.transpose(-3, -2).flatten(-2))
+        joined = found.transpose(-3, -2).flatten(-2)
+        # As torch does, which never calls the layer: nor has what wraps it a part in evaluation.
+        outputs = nn.functional.linear(joined, self.out_proj.weight, self.out_proj.bias)
         if value.dim() == 3 and not self.batch_first:
             outputs = outputs.transpose(0, 1)
         if not need_weights:
@@ -188,7 +194,6 @@ def make_stateless(model: nn.Module) -> None:
         if type(module) is nn.MultiheadAttention and module.dropout > 0:
             module.__class__ = Attention
             module.weights_dropout = nn.Dropout(module.dropout)
-            module.dropout = 0.0
             module.weights_dropout.train(module.training)
     for module in [*model.modules()]:
         if type(module) in _STATELESS:

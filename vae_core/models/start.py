@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NamedTuple
@@ -27,10 +27,12 @@ class Start:
 
     A parameter that is as its module's ``reset_parameters()`` left it starts as its layer does:
     :func:`initialise` draws it. Everything else is the author's, and stays as ``__init__`` set it.
-    Where two builds under different seeds differ, ``__init__`` draws at random: each member then
-    takes all that is the author's, buffers too, from a build under its own seed. A tensor that a
-    model without a head has as well comes from a build without one, which has drawn nothing for
-    the head: arms with and without one start equal.
+    Where parameters of the author's differ between two builds under different seeds, ``__init__``
+    draws at random, or computes from what its layers drew: each member then takes all of the model,
+    which belongs together, from a build under its own seed. What is drawn and a model without a
+    head has as well comes from a build without one, which has drawn nothing for the head: arms with
+    and without one start equal. Buffers that differ, of a model whose parameters are all its
+    layers', are equal for all seeds, unless one is the copy of a parameter.
 
     Args:
         make: builds the model with a head or None, drawing under a seed, as
@@ -52,7 +54,7 @@ class Start:
         with private_randomness(), _recorded(other) as resets:
             self._model = make(head, 0)
         untouched = {n for n in named_tensors(self._model) if resets.left(self._model, n)}
-        drawn = _differing(self._model, other)
+        drawn = self._differing = _differing(self._model, other)
         parameters = [name for name, _ in self._model.named_parameters()]
         self.layers = [name for name in parameters if name in untouched]
         authors = [name for name in parameters if name not in untouched]
@@ -60,8 +62,11 @@ class Start:
             resets.require_called(self._model, name)
         self.constant = [name for name in authors if name not in drawn]
         self.drawn = [name for name in authors if name in drawn]
-        self._authors = named_tensors(self._model).keys() - untouched
-        self._kept = self._authors_values(0)
+        tensors = named_tensors(self._model)
+        varying = drawn - untouched
+        copied = any(_copies(tensors, name, self.layers) for name in varying)
+        self._built_whole = bool(self.drawn or (varying and self.constant) or copied)
+        self._kept = {n: t.detach().clone() for n, t in tensors.items() if n not in untouched}
 
     def __str__(self) -> str:
         parts = [
@@ -78,8 +83,11 @@ class Start:
 
     def model(self, seed: int) -> VAE:
         """The model, on the CPU, as a member of ``seed`` starts; it is shared between calls."""
-        values = self._authors_values(derive(seed, "init")) if self.drawn else self._kept
-        initialise(self._model, seed, self.layers)
+        if self._built_whole:
+            values = self._drawn(derive(seed, "init"))
+        else:
+            values = self._kept
+            initialise(self._model, seed, self.layers)
         with torch.no_grad():
             for name, tensor in named_tensors(self._model).items():
                 if name in values:
@@ -87,15 +95,24 @@ class Start:
         restart(self._model, seed)
         return self._model
 
-    def _authors_values(self, seed: int) -> dict[str, Tensor]:
-        """What ``__init__`` sets in a build under ``seed``."""
-        values: dict[str, Tensor] = {}
-        # Where all parameters start as their layers do, buffers are as the model itself has them.
-        heads = (self._head, None) if self.constant or self.drawn else (self._head,)
-        for head in dict.fromkeys(heads) if self._authors else ():
-            built = named_tensors(self._make(head, seed))
-            values |= {n: built[n].detach().clone() for n in built.keys() & self._authors}
+    def _drawn(self, seed: int) -> dict[str, Tensor]:
+        """All tensors of a build under ``seed``."""
+        values = dict(named_tensors(self._make(self._head, seed)))
+        if self._head is not None:
+            plain = named_tensors(self._make(None, seed))
+            for name in plain.keys() & values.keys() & self._differing:
+                if plain[name].shape == values[name].shape:
+                    values[name] = plain[name]
         return values
+
+
+def _copies(tensors: Mapping[str, Tensor], name: str, parameters: Sequence[str]) -> bool:
+    """Whether the tensor ``name`` is equal to one of these ``parameters``."""
+    found = tensors[name]
+    return any(
+        found.shape == tensors[other].shape and torch.equal(found, tensors[other])
+        for other in parameters
+    )
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -152,8 +169,8 @@ class _Resets:
         """
         owner, leaf, _ = _owned(model, name)
         reset = getattr(type(owner), "reset_parameters", None)
-        if reset is None or id(owner) in self._modules:
-            return
+        if reset is None or any(type(module) is type(owner) for module in self._modules.values()):
+            return  # the module called it, or is the copy of one that did
         if reset.__module__.startswith(_CALLED_BY_INIT):
             return
         kind = type(owner).__name__

@@ -128,8 +128,9 @@ class _Checks:
         starts = []
         for _ in range(2):
             start = self._attempt("be initialised", lambda: Start(self._built, self._head))
+            model = self._attempt("be initialised", partial(start.model, 0))
             with torch.no_grad():
-                for parameter in start.model(0).parameters():
+                for parameter in model.parameters():
                     parameter.fill_(torch.nan)  # what is not set again stays so
             self._attempt("be initialised", partial(start.model, 0))
             starts.append(start)

@@ -204,3 +204,26 @@ def test_attention_drops_weights_and_keeps_the_mean() -> None:
     expected = model.eval()(x, x, x)[0]
     error = draws.std(dim=1) / math.sqrt(count)
     assert bool(((draws.mean(dim=1) - expected[:, 0]).abs() < 5 * error + 1e-6).all())
+
+
+def test_the_share_that_attention_drops_is_still_there_to_be_read() -> None:
+    """A model that computes attention by itself, from its layer's settings, is not silenced."""
+    model = made(nn.MultiheadAttention(4, 2, dropout=0.3))[0]
+    x = torch.randn(5, 3, 4)
+    model(x, x, x)
+    assert model.dropout == 0.3
+
+
+def test_attention_trains_the_projection_that_it_evaluates_with() -> None:
+    class Adapted(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1
+
+    model = made(nn.MultiheadAttention(4, 2, dropout=0.3))[0]
+    model.weights_dropout.p = 0.0
+    adapted = Adapted(4, 4)
+    adapted.load_state_dict(model.out_proj.state_dict())
+    model.out_proj = adapted
+    x = torch.randn(5, 3, 4)
+    trained = model(x, x, x)[0]
+    torch.testing.assert_close(trained, model.eval()(x, x, x)[0])

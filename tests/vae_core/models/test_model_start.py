@@ -84,6 +84,43 @@ class Copies(Own):
         self.replaced.weight = nn.Parameter(self.fresh[0].weight.detach().clone())
 
 
+class Tied(Own):
+    """Parameters and buffers that are computed from what layers drew."""
+
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent, head)
+        self.one, self.other = nn.Linear(latent, latent), nn.Linear(latent, latent)
+        self.other.load_state_dict(self.one.state_dict())
+        self.register_buffer("began", self.one.weight.detach().clone())
+
+
+class Remembering(Own):
+    """A copy of a weight in a buffer, and all parameters its layers'."""
+
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent, head)
+        self.layer = nn.Linear(latent, latent)
+        self.register_buffer("began", self.layer.weight.detach().clone())
+
+
+class Orthogonal(Own):
+    """A parametrization that keeps what it draws in a buffer."""
+
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent, head)
+        self.layer = nn.utils.parametrizations.orthogonal(nn.Linear(latent, latent))
+
+
+class OtherWithAHead(Own):
+    """Constants and a buffer that are others where there is a head."""
+
+    def __init__(self, shape, latent, head=None):
+        super().__init__(shape, latent, head)
+        self.layer = nn.Linear(latent, latent)
+        nn.init.constant_(self.layer.bias, 2.0 if head is None else -1.0)
+        self.register_buffer("sizes", torch.ones(1) if head is None else torch.arange(3.0))
+
+
 class Attending(Own):
     """A layer of torch's that has no reset_parameters(), and a parameter of the model's own."""
 
@@ -183,11 +220,38 @@ def test_copies_of_layers():
     assert set(start.drawn) == {"changed.weight", "replaced.weight"}
     assert set(start.constant) == {"old.weight", "old.bias", "table.weight"}
     found = values(start, 1)
-    assert not torch.equal(found["fresh.0.weight"], found["fresh.1.weight"])
+    # All from one build, as __init__ draws, too: copies are copies.
+    assert torch.equal(found["fresh.0.weight"], found["fresh.1.weight"])
+    assert torch.equal(found["replaced.weight"], found["fresh.0.weight"])
     turned = found["changed.weight"] @ found["changed.weight"].T
     torch.testing.assert_close(turned, torch.eye(4), atol=1e-5, rtol=0)
     assert torch.equal(found["old.weight"], PRETRAINED.weight)
     assert bool((found["table.weight"] == 1).all())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_init_computes_from_a_layers_draw_belongs_to_that_draw(seed):
+    found = values(start_of(Tied), seed)
+    for name in ("other.weight", "began"):
+        assert torch.equal(found[name], found["one.weight"])
+    found = values(start_of(Remembering), seed)
+    assert torch.equal(found["began"], found["layer.weight"])
+
+
+@pytest.mark.parametrize("kind", [Tied, Remembering, Orthogonal])
+def test_such_a_start_depends_on_the_seed_alone(kind):
+    start, again = start_of(kind), start_of(kind)
+    first, same, other = values(start, 1), values(again, 1), values(start, 2)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_what_is_constant_with_a_head_stays_so():
+    found = values(start_of(OtherWithAHead, "pixel"), 1)
+    assert found["layer.bias"].unique().tolist() == [-1.0]
+    assert found["sizes"].tolist() == [0.0, 1.0, 2.0]
+    plain = values(start_of(OtherWithAHead), 1)
+    assert torch.equal(found["layer.weight"], plain["layer.weight"])
 
 
 def test_a_parameter_that_no_layer_resets_starts_as_init_sets_it():
