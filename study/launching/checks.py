@@ -40,6 +40,13 @@ def refuse_changes(spec: StudySpec, home: StudyHome) -> None:
         )
 
 
+def begun_arms(home: StudyHome) -> set[str]:
+    """The arms of the study as it was last launched; none if it has not begun."""
+    if not home.spec.exists() or not has_events(home.path):
+        return set()
+    return set(yaml.safe_load(home.spec.read_text())["arms"])
+
+
 def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, writing: bool) -> None:
     """Check what a launch is to reach: MLflow's store, and a Ray cluster at ``address``.
 

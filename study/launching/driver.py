@@ -20,7 +20,7 @@ import yaml
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
 from study.formatting import duration
-from study.journal import Entry, Event, Journal, StudyHome, has_events, heartbeats
+from study.journal import Entry, Event, Journal, StudyHome, heartbeats
 from study.journal.events import (
     LaunchBegan,
     StudyDescribed,
@@ -30,7 +30,13 @@ from study.journal.events import (
     TrialsTold,
     told_by,
 )
-from study.launching.checks import check_data, check_services, nothing_left, refuse_changes
+from study.launching.checks import (
+    begun_arms,
+    check_data,
+    check_services,
+    nothing_left,
+    refuse_changes,
+)
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress
 from study.launching.ray_cluster import ray_up
@@ -317,7 +323,7 @@ def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> N
 
     for event in told:
         print(event, file=sys.stderr)
-    for rehearsal in rehearse(spec, told, begun=has_events(home.path)):
+    for rehearsal in rehearse(spec, told, begun=begun_arms(home)):
         for line in (str(rehearsal), rehearsal.warning and f"warning: {rehearsal.warning}"):
             if line:
                 print(line, file=sys.stderr)

@@ -18,7 +18,13 @@ from study.journal import StudyHome
 from study.journal.commands import describe
 from study.journal.events import TrialsTold
 from study.journal.files import scan
-from study.launching.checks import check_data, check_home, check_services, refuse_changes
+from study.launching.checks import (
+    begun_arms,
+    check_data,
+    check_home,
+    check_services,
+    refuse_changes,
+)
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.remaining import ArmPlan, Past, remaining
 from study.launching.warm_start import earlier_trials
@@ -142,7 +148,7 @@ def estimate(
     refuse_changes(spec, there)
     entries = scan(there.path).entries
     told = earlier_trials(spec, there)
-    rehearsals = rehearse(spec, told, begun=bool(entries))
+    rehearsals = rehearse(spec, told, begun=begun_arms(there))
     refused = [
         *_refused(lambda: check_services(spec, there, address, writing=False)),
         *_refused(lambda: check_home(there, take_over=take_over)),

@@ -18,7 +18,8 @@ from study.journal import StudyHome, has_events, read_entries
 from study.journal.events import TrialsTold, told_by
 from study.spec import SearchSpec, SpecError, StudySpec
 from study.spec.arms import WarmStartSpec
-from study.spec.distributions import contains
+from study.spec.conventions import Convention
+from study.spec.distributions import drawable
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -77,11 +78,18 @@ def _from_study(
             where=where,
             remedy=f"give objective: {earlier.objective}, or another study",
         )
+    if earlier.data != spec.data:
+        raise SpecError(
+            f"study '{given.study}' has other images, on which objectives are of another size",
+            where=where,
+            remedy="give a study of the same data, with the same settings",
+        )
     search = spec.arms[arm].search
     assert search is not None
     chosen = _arm(earlier, given, set(search.space), where)
     mine, theirs = (study.arms[name].balancer for study, name in ((spec, arm), (earlier, chosen)))
-    if "beta" in search.space and mine.loss != theirs.loss:
+    losses = _loss(spec, mine.loss), _loss(earlier, theirs.loss)
+    if "beta" in search.space and losses[0] != losses[1]:
         here, there = (str(found or HALF_SUM) for found in (mine.loss, theirs.loss))
         raise SpecError(
             f"its beta is for another loss: {there}, here {here}",
@@ -108,6 +116,14 @@ def _from_study(
         billed=fsum([before.billed, *(row["billed_seconds"] for row in rows)]),
         standard=None if None in standard else fsum(standard),
     )
+
+
+def _loss(spec: StudySpec, given: Convention | None) -> Mapping[str, Any]:
+    """What decides beside the image what a beta means, whatever name the loss has."""
+    loss = given or Convention(reconstruction="half_sum")
+    at = {"model.latent": spec.model.extras.get("latent"), "training": spec.training.batch_size}
+    parts = loss.model_dump(exclude={"name"})
+    return {**parts, **(at if loss.depends_on else {})}
 
 
 def _arm(earlier: StudySpec, given: WarmStartSpec, space: set[str], where: str) -> str:
@@ -212,5 +228,6 @@ def _usable(
     for params, value in known:
         if value is None or not isfinite(value) or set(params) != set(search.space):
             continue
-        if all(contains(search.space[key], params[key]) for key in params):
-            yield {"params": dict(params), "value": value}
+        found = {key: drawable(search.space[key], params[key]) for key in search.space}
+        if None not in found.values():
+            yield {"params": found, "value": value}

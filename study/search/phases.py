@@ -32,6 +32,8 @@ _TOLD = "told"
 """Attribute of an Optuna trial of an earlier search, which this one never trains or chooses."""
 _NO_NUMBER = -1
 """The number of such a trial."""
+RANDOM = "random"
+"""What draws a trial of an adaptive sampler that has no results."""
 ENQUEUED = "enqueue"
 """What draws a trial whose settings the spec gives."""
 
@@ -45,6 +47,24 @@ class Chosen:
     params: dict[str, Any]
     value: float | None
     """The objective it reached on validation."""
+
+
+class _OwnTrials:
+    """An Optuna study as its pruner sees it: without trials of an earlier search.
+
+    They have no learning curve, and would count as trials to compare with.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        """As of the study."""
+        found = self._study.get_trials(*args, **kwargs)
+        return [trial for trial in found if _TOLD not in trial.user_attrs]
 
 
 class Phase:
@@ -80,6 +100,7 @@ class Phase:
         self._study = optuna.create_study(
             study_name=name, storage=storage, direction="minimize", load_if_exists=True
         )
+        self._own: Any = _OwnTrials(self._study)
         known = self._study.get_trials(deepcopy=False)
         self._ids = [trial._trial_id for trial in known]
         first = itertools.count()
@@ -136,7 +157,7 @@ class Phase:
 
     def should_prune(self, optuna: int) -> bool:
         """Whether the pruner ends a trial now."""
-        return bool(self._study.pruner.prune(self._study, self.trial(optuna)))
+        return bool(self._study.pruner.prune(self._own, self.trial(optuna)))
 
     def told(self, optuna: int) -> bool:
         """Whether a trial is closed in Optuna."""
@@ -227,8 +248,12 @@ class Search(Phase):
         given = number < len(self._given)
         if given:
             self._study.enqueue_trial(self._given[number])
+        results = (TrialState.COMPLETE, TrialState.PRUNED)
+        blind = draw.start_up is not None and not self._study.get_trials(False, results)
         trial = self._study.ask(self._distributions)
-        return trial, ENQUEUED if given and self.search.enqueue else draw.by
+        if given and self.search.enqueue:
+            return trial, ENQUEUED
+        return trial, RANDOM if blind else draw.by
 
     def _tell_earlier(self, told: TrialsTold) -> None:
         """Add an earlier search's trials: parameters and values, and nothing else of them."""

@@ -9,7 +9,7 @@ That a pruner can prune none is found on trials of which each is worse than all 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,9 @@ from optuna.samplers import RandomSampler
 from pydantic import ValidationError
 
 from study.journal.events import TrialAsked, TrialsTold
-from study.search.phases import ENQUEUED
+from study.search.phases import ENQUEUED, RANDOM
 from study.search.played import PlayedSearch, Trajectory, with_search
-from study.search.samplers import Draw
+from study.search.samplers import Draw, distributions, make_pruner, make_sampler
 from study.spec import PRUNERS, SAMPLERS, SearchSpec, SpecError, StudySpec
 from study.spec.options import ADAPTIVE_BATCH, COUNT, PAIR, SOME
 
@@ -29,6 +29,8 @@ REPORTS = 10_000
 """Reports that are played at most for one made-up study: longer searches are played in part."""
 REPEATS = 5
 """Made-up studies that an estimate is the mean of, where they are short."""
+FEW = 32
+"""Told trials that are rehearsed with, if the sampler does not take more to start."""
 MORE_REPORTS = 10
 """Reports of a trial that are tried where no change of the search helps."""
 LEAST = {COUNT: 0, SOME: 1, PAIR: 2}
@@ -102,16 +104,16 @@ class Rehearsal:
     @property
     def random_search(self) -> str:
         """That the sampler never chooses, in words."""
-        return (
-            f"'{self.sampler}' would choose none of its {self.trials} trials: it has no results "
-            "before the last of them"
-        )
+        why = "it has no results before the last of them"
+        if self.enqueued == self.trials:
+            why = "all of them are enqueued"
+        return f"'{self.sampler}' would choose none of its {self.trials} trials: {why}"
 
     @property
     def warning(self) -> str:
         """What the sampler or the pruner can never do, "" if there is nothing."""
         if self.never_chooses:
-            return f"arm '{self.arm}': {self.random_search}. This is a random search."
+            return f"arm '{self.arm}': {self.random_search}."
         if not self.idle:
             return ""
         what = (
@@ -123,19 +125,23 @@ class Rehearsal:
 
 
 def rehearse(
-    spec: StudySpec, told: Iterable[TrialsTold] = (), *, begun: bool = False
+    spec: StudySpec, told: Iterable[TrialsTold] = (), *, begun: Collection[str] = ()
 ) -> list[Rehearsal]:
     """What the searches of ``spec`` would do: of arms with an adaptive sampler or a pruner.
 
     Args:
         spec: the study.
         told: the earlier searches that its searches begin with.
-        begun: whether the study has begun, so that its searches cannot be changed any more.
+        begun: arms that have begun, so that their searches cannot be changed any more.
 
     Raises:
-        SpecError: an adaptive sampler would draw every trial of a study not begun at random.
+        SpecError: an adaptive sampler would choose no trial of an arm not begun, or a sampler or
+            pruner refuses its options.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for name, given in spec.arms.items():
+        if given.search is not None:
+            _check_options(name, given.search)
     known = {event.arm: event for event in told}
     found = [
         _rehearsed(spec, name, arm.search, known.get(name))
@@ -143,7 +149,7 @@ def rehearse(
         if arm.search and (arm.search.pruner or SAMPLERS[arm.search.sampler.name].adaptive)
     ]
     for arm in found:
-        if arm.never_chooses and not begun:
+        if arm.never_chooses and arm.arm not in begun:
             search = spec.arms[arm.arm].search
             assert search is not None
             raise SpecError(
@@ -152,6 +158,24 @@ def rehearse(
                 remedy=f"give {_choosing(spec, arm.arm, search)}, or sampler: random",
             )
     return found
+
+
+def _check_options(arm: str, search: SearchSpec) -> None:
+    """Let Optuna look at the options of a sampler and a pruner: some exclude each other."""
+    space = distributions(search.space)
+    makers: dict[str, Callable[[], object]] = {
+        "sampler": lambda: make_sampler(search.sampler, 0, space),
+        "pruner": lambda: make_pruner(search.pruner),
+    }
+    for part, make in makers.items():
+        try:
+            make()
+        except ValueError as error:
+            raise SpecError(
+                f"Optuna does not take these options: {error}",
+                where=f"arms.{arm}.search.{part}",
+                remedy="change one of them",
+            ) from error
 
 
 def _rehearsed(spec: StudySpec, arm: str, search: SearchSpec, told: TrialsTold | None) -> Rehearsal:
@@ -192,22 +216,34 @@ class MadeUpSearch(PlayedSearch):
         self._adaptive = SAMPLERS[self.search.sampler.name].adaptive
         self.at_random = 0
 
-    def draw(self, number: int) -> Draw:
+    def ask(self, number: int) -> tuple[optuna.Trial, str]:
         """By the sampler until it first chooses; it then has results for all that follow."""
+        trial, drawn_by = super().ask(number)
+        self.at_random += drawn_by == RANDOM
+        self._adaptive = self._adaptive and drawn_by in (RANDOM, ENQUEUED)
+        return trial, drawn_by
+
+    def draw(self, number: int) -> Draw:
+        """Likewise."""
         if self._adaptive:
             return super().draw(number)
         return Draw(RandomSampler(seed=number), self.search.sampler.name)
 
     def trajectory(self, asked: TrialAsked) -> Trajectory:
         """The made-up curve."""
-        self.at_random += asked.drawn_by == "random"
-        self._adaptive = self._adaptive and asked.drawn_by in ("random", ENQUEUED)
         curve = self._curve(asked.number, self.spec.training.reports)
         return Trajectory(curve, curve[-1])
 
 
 def _at_random(spec: StudySpec, arm: str, told: TrialsTold | None = None) -> int:
-    search = MadeUpSearch(spec, arm, _typical(0), told)
+    given = spec.arms[arm].search
+    assert given is not None
+    # What is pruned makes no difference, nor do more results than a start-up takes.
+    few = max(FEW, given.sampler.extras.get(_START_UP, 0))
+    told = told and replace(told, trials=told.trials[:few])
+    shorter = spec.training.model_copy(update={"reports": 1})
+    alone = with_search(spec, arm, given.model_copy(update={"pruner": None}))
+    search = MadeUpSearch(alone.model_copy(update={"training": shorter}), arm, _typical(0), told)
     search.play()
     return search.at_random
 
@@ -216,15 +252,17 @@ def _choosing(spec: StudySpec, arm: str, search: SearchSpec) -> str:
     """The change of the search, in words, that lets its sampler choose."""
     kept = {key: value for key, value in search.sampler.extras.items() if key != _START_UP}
     sampler = {"sampler": {"name": search.sampler.name, **kept}}
+    more = max(2 * search.batch_size, len(search.enqueue) + search.batch_size)
     changes: list[tuple[str, dict[str, Any]]] = [
         ("a smaller n_startup_trials", sampler),
         ("a smaller batch", {"batch": None}),
         ("a smaller batch and n_startup_trials", {"batch": None, **sampler}),
-        (f"{2 * search.batch_size} trials", {"trials": 2 * search.batch_size}),
+        (f"{more} trials", {"trials": more}),
     ]
     for words, change in changes:
         changed = SearchSpec.model_validate({**search.model_dump(), **change})
-        if changed != search and _at_random(with_search(spec, arm, changed), arm) < changed.trials:
+        at_random = _at_random(with_search(spec, arm, changed), arm)
+        if changed != search and at_random + len(changed.enqueue) < changed.trials:
             return words
     return f"more trials and a smaller {_START_UP}"
 
@@ -232,9 +270,11 @@ def _choosing(spec: StudySpec, arm: str, search: SearchSpec) -> str:
 def _saved(spec: StudySpec, arm: str, search: SearchSpec, curve: Curve) -> float:
     """The share of the search's reports that its pruner saves."""
     most = max(1, REPORTS // spec.training.reports)
-    random = {"sampler": {"name": "random"}, "batch": search.batch_size}  # it chooses no curve
+    # Curves do not depend on parameters, and pruners do not see told trials.
+    random = {"sampler": {"name": "random"}, "batch": search.batch_size}
+    nothing: dict[str, Any] = {"enqueue": [], "warm_start": None}
     changed = search.model_copy(update={"trials": min(search.trials, most)})
-    changed = SearchSpec.model_validate({**changed.model_dump(), **random})
+    changed = SearchSpec.model_validate({**changed.model_dump(), **random, **nothing})
     played = MadeUpSearch(with_search(spec, arm, changed), arm, curve).play()
     full = len(played) * spec.training.reports
     return 1 - sum(outcome.reports for outcome in played) / full

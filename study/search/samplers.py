@@ -163,6 +163,7 @@ def _made(row: Row, given: Mapping[str, Any]) -> Any:
     module, _, name = row.factory.partition(":")
     with warnings.catch_warnings():  # some warn that they are experimental, each time
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         return getattr(import_module(module), name)(**{**row.arguments, **given})
 
 

@@ -131,28 +131,34 @@ def read_value(key: str, distribution: Distribution, raw: Any, *path: str | int)
     Raises:
         PydanticCustomError: it could not.
     """
-    if isinstance(distribution, Choice):
-        value = number(raw) if _is_float_setting(key) else raw
-    else:
-        value = whole(raw) if isinstance(distribution, IntRange) else number(raw)
-    if not contains(distribution, value):
+    choice = isinstance(distribution, Choice) and not _is_float_setting(key)
+    value = drawable(distribution, raw if choice else number(raw))
+    if value is None:
         raise fault(
             f"{shown(raw)} is not in the space of '{key}'", "give a value that is", *path, key
         )
-    checked: Scalar = value
-    return checked
+    return value
 
 
-def contains(distribution: Distribution, value: Any) -> bool:
-    """Whether ``distribution`` could draw ``value``."""
+def drawable(distribution: Distribution, value: Any) -> Scalar | None:
+    """The value of ``distribution`` that ``value`` is, up to rounding; None: it is none."""
     if isinstance(distribution, Choice):
-        return any(value == known and type(value) is type(known) for known in distribution.values)
-    kind = int if isinstance(distribution, IntRange) else float
-    if type(value) is not kind or not distribution.low <= value <= distribution.high:
-        return False
-    steps = (value - distribution.low) / (distribution.step or 1)
-    continuous = kind is float and distribution.step is None
-    return continuous or abs(steps - round(steps)) <= 1e-6 * max(1.0, steps)
+        same = (k for k in distribution.values if k == value and type(k) is type(value))
+        return next(same, None)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if isinstance(distribution, IntRange):
+        step = step or 1
+    rounding = 1e-9 * max(abs(low), abs(high))
+    if not low - rounding <= value <= high + rounding:
+        return None
+    if step is None:
+        return min(max(float(value), low), high)
+    steps = (value - low) / step
+    if abs(steps - round(steps)) > 1e-6 * max(1.0, steps):
+        return None
+    return low + round(steps) * step
 
 
 def section_of(key: str) -> tuple[str, str]:

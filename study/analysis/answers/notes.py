@@ -114,10 +114,10 @@ def _random_search(arm: ArmResult) -> str:
             f"{arm.arm}: not recorded is which trials {draws.sampler} chose. The version that "
             "ran them drew at random until 10 trials had ended, so all of a search of 12."
         )
-    if not draws.chosen:
+    if not draws.chosen and not arm.unfinished:
         return (
-            f"{arm.arm}: a random search. {draws.sampler} had no results to choose by, and all "
-            f"of its {_trials(draws.recorded)} were drawn at random or enqueued."
+            f"{arm.arm}: {draws.sampler} chose none of its {_trials(draws.recorded)}: all were "
+            "drawn at random or enqueued."
         )
     return ""
 

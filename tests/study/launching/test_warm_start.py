@@ -96,6 +96,18 @@ class TestStudiesOfThisHome:
         with pytest.raises(SpecError, match="its beta is for another loss"):
             earlier_trials(StudySpec.from_dict(spec), StudyHome(home, "later"))
 
+    def test_other_images_are_refused(self, home: Path) -> None:
+        spec = later({"study": "told"}, data={"name": "digits", "validation": 0.2})
+        with pytest.raises(SpecError, match="has other images"):
+            earlier_trials(spec, StudyHome(home, "later"))
+
+    @pytest.mark.parametrize("same", [{"reconstruction": "half_sum"}, "pythae"])
+    def test_the_same_loss_under_another_name_is_the_same(self, home: Path, same: Any) -> None:
+        spec = later({"study": "told"}).to_dict()
+        spec["arms"]["hand"]["balancer"] = {"name": "fixed_beta", "convention": same}
+        (event,) = earlier_trials(StudySpec.from_dict(spec), StudyHome(home, "later"))
+        assert len(event.trials) == 2
+
     def test_a_study_that_has_begun_reads_nothing_again(self, home: Path) -> None:
         there = StudyHome(home, "later")
         spec = later({"study": "told"})
@@ -179,6 +191,21 @@ class TestStorages:
         assert [trial["value"] for trial in event.trials] == list(range(9))
         assert event.left_out == 3
         assert (event.images, event.billed, event.standard) == (9000, 90.0, 90.0)
+
+    @pytest.mark.parametrize(
+        ("kind", "value", "told"),
+        [
+            (optuna.distributions.IntDistribution(1, 10), 3, 3.0),
+            (optuna.distributions.FloatDistribution(1e-3, 11), 10.000000000000002, 10.0),
+        ],
+    )
+    def test_values_are_read_as_the_space_has_them(self, tmp_path, kind, value, told) -> None:
+        url = f"sqlite:///{tmp_path}/other.db"
+        study = optuna.create_study(study_name="other", storage=url)
+        given = {"params": {"beta": value}, "distributions": {"beta": kind}, "value": 1.0}
+        study.add_trial(optuna.trial.create_trial(**given))
+        event = read({"study": "other", "storage": url, **self.COST}, tmp_path)
+        assert [trial["params"]["beta"] for trial in event.trials] == [told]
 
     def test_a_study_that_is_not_there(self, storage, tmp_path) -> None:
         with pytest.raises(SpecError, match="study 'new' cannot be read there"):

@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
+from study.journal.events import TrialsTold
 from study.search.rehearsal import Rehearsal, rehearse
-from study.spec import SAMPLERS, SpecError, StudySpec
+from study.spec import PRUNERS, SAMPLERS, SpecError, StudySpec
 
 BETA = {"beta": {"low": 1e-3, "high": 10, "log": True}}
+NEEDED = {
+    "percentile": {"percentile": 25.0},
+    "patient": {"patience": 1},
+    "threshold": {"upper": 0.5},
+}
 ADAPTIVE = [name for name, row in SAMPLERS.items() if row.adaptive]
 
 
@@ -84,9 +90,62 @@ class TestSamplers:
         assert caught.value.where == "arms.hand.search"
         assert caught.value.remedy == f"give {remedy}, or sampler: random"
 
-    def test_a_study_that_has_begun_is_warned_of(self):
-        (found,) = rehearse(spec(sampler="tpe", trials=4, batch=4), begun=True)
-        assert "This is a random search" in found.warning
+    def test_an_arm_that_has_begun_is_warned_of(self):
+        (found,) = rehearse(spec(sampler="tpe", trials=4, batch=4), begun={"hand"})
+        assert "would choose none of its 4 trials" in found.warning
+
+    def test_without_a_start_up_the_first_batch_has_no_results_either(self):
+        sampler = {"name": "tpe", "n_startup_trials": 0}
+        assert rehearsed(sampler=sampler, trials=12).at_random == 4
+
+    def test_settings_that_are_enqueued_are_not_chosen(self):
+        found = rehearsed(sampler="tpe", trials=12, enqueue=[{"beta": 0.1}])
+        assert (found.enqueued, found.at_random, found.chosen) == (1, 3, 8)
+
+    @pytest.mark.parametrize(
+        ("search", "remedy"),
+        [
+            ({"trials": 3, "enqueue": [{"beta": 0.1}, {"beta": 1}, {"beta": 10}]}, "4 trials"),
+            (
+                {"sampler": {"name": "tpe", "n_startup_trials": 10}, "trials": 6, "batch": 6,
+                 "enqueue": [{"beta": 1}]},
+                "a smaller batch and n_startup_trials",
+            ),
+        ],
+    )  # fmt: skip
+    def test_a_remedy_helps_beside_what_is_enqueued(self, search, remedy):
+        with pytest.raises(SpecError) as caught:
+            rehearse(spec(**{"sampler": "tpe", **search}))
+        assert caught.value.remedy == f"give {remedy}, or sampler: random"
+
+    @pytest.mark.parametrize(
+        ("part", "given"),
+        [
+            ("sampler", {"name": "cmaes", "with_margin": True, "use_separable_cma": True}),
+            ("pruner", {"name": "threshold", "lower": 2.0, "upper": 1.0}),
+            ("pruner", {"name": "successive_halving", "bootstrap_count": 3}),
+        ],
+    )
+    def test_options_that_optuna_excludes_are_refused(self, part, given):
+        with pytest.raises(SpecError, match="Optuna does not take") as caught:
+            rehearse(spec(trials=12, **{part: given}))
+        assert caught.value.where == f"arms.hand.search.{part}"
+
+
+TOLD = TrialsTold(
+    "hand", "study 'x'", [{"params": {"beta": 0.1 * i}, "value": float(i)} for i in range(1, 9)],
+    0, images=1, billed=1.0, standard=1.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pruner", [None, *PRUNERS])
+def test_told_trials_let_the_sampler_choose_and_are_nothing_to_the_pruner(pruner):
+    given = {"name": pruner, **NEEDED.get(pruner, {})} if pruner else None
+    search = {"sampler": "tpe", "trials": 8, "batch": 1, "pruner": given}
+    (found,) = rehearse(spec(**search, warm_start={"study": "x"}), [TOLD])
+    (without,) = rehearse(spec(**search))
+    assert found.chosen == 8
+    assert (found.saved, found.idle, found.remedy) == (without.saved, without.idle, without.remedy)
 
 
 class TestPruners:

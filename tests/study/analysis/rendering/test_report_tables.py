@@ -64,17 +64,18 @@ def test_the_arms_table_counts_what_the_sampler_chose(make_stream: Any) -> None:
     column = first.columns.index("chosen")
     assert [row[column] for row in first.rows] == ["2/3", "-"]
     assert max(map(len, as_text(report).splitlines())) <= WIDTH
-    assert not any("random search" in note for note in report.notes)
+    assert not any("chose none" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("draws", [["random"] * 3, ["enqueue", "random", "random"]])
 def test_a_search_that_never_searched_is_the_first_note(make_stream: Any, draws: Any) -> None:
     stream = make_stream()
-    stream.search("tpe", [8.0, 9.0, 8.5], drawn_by=draws)
+    stream.search("tpe", [8.0, 9.0, 8.5, 8.7], drawn_by=[*draws, "random"])
+    for arm, chosen in (("tpe", 0), ("sigma", None)):
+        stream.confirm(arm, {101: 9.0, 102: 9.1, 103: 9.2}, chosen_from=chosen)
     report = build_report(build_tables(stream.entries))
     assert report.notes[0] == (
-        "tpe: a random search. tpe had no results to choose by, and all of its 3 trials were drawn "
-        "at random or enqueued."
+        "tpe: tpe chose none of its 4 trials: all were drawn at random or enqueued."
     )
 
 
