@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from study.journal.events import TrialAsked, TrialsTold
-from study.search.samplers import Draw, distributions, grid, make_pruner, make_sampler
+from study.search.samplers import RANDOM, Draw, distributions, grid, make_pruner, make_sampler
 from study.spec import SAMPLERS, StudySpec, resolve
 from vae_core.randomness import derive
 
@@ -32,8 +32,6 @@ _TOLD = "told"
 """Attribute of an Optuna trial of an earlier search, which this one never trains or chooses."""
 _NO_NUMBER = -1
 """The number of such a trial."""
-RANDOM = "random"
-"""What draws a trial of an adaptive sampler that has no results."""
 ENQUEUED = "enqueue"
 """What draws a trial whose settings the spec gives."""
 

@@ -19,9 +19,9 @@ from optuna.samplers import RandomSampler
 from pydantic import ValidationError
 
 from study.journal.events import TrialAsked, TrialsTold
-from study.search.phases import ENQUEUED, RANDOM
+from study.search.phases import ENQUEUED
 from study.search.played import PlayedSearch, Trajectory, with_search
-from study.search.samplers import Draw, distributions, make_pruner, make_sampler
+from study.search.samplers import RANDOM, Draw, distributions, make_pruner, make_sampler
 from study.spec import PRUNERS, SAMPLERS, SearchSpec, SpecError, StudySpec
 from study.spec.options import ADAPTIVE_BATCH, COUNT, PAIR, SOME
 

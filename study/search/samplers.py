@@ -99,6 +99,10 @@ class WholeSpaceQMCSampler(QMCSampler):
         return self._space
 
 
+RANDOM = "random"
+"""What draws a trial of an adaptive sampler that has too few results."""
+
+
 class StartUp(RandomSampler):
     """What an adaptive sampler asks for random values while it has too few results.
 
@@ -135,7 +139,7 @@ class Draw:
     @property
     def by(self) -> str:
         """What drew the trial: the sampler's name, or ``random`` where it fell back on that."""
-        return "random" if self.start_up is not None and self.start_up.asked else self.name
+        return RANDOM if self.start_up is not None and self.start_up.asked else self.name
 
 
 def make_sampler(spec: SamplerSpec, seed: int, space: Mapping[str, BaseDistribution]) -> Draw:
