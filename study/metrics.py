@@ -22,7 +22,7 @@ BITS = "bits per dimension"
 
 
 class Bounds(Protocol):
-    """A value with an interval (:class:`study.analysis.statistics.intervals.Interval`)."""
+    """A value with an interval (:class:`study.statistics.intervals.Interval`)."""
 
     @property
     def mean(self) -> float | None: ...

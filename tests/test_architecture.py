@@ -31,7 +31,7 @@ LAYERS = (
     ("spec",),
     ("journal",),
     ("metrics",),
-    ("formatting", "vae_core"),
+    ("formatting", "statistics", "vae_core"),
 )
 """Parts of ``study``, and ``vae_core``. A part imports from the layers below its own."""
 
@@ -46,7 +46,6 @@ ANALYSIS_LAYERS = (
     ("rendering",),
     ("answers",),
     ("records",),
-    ("statistics",),
 )
 
 ABSENT = {

@@ -1,4 +1,4 @@
-"""From a study's journal to its report: records < statistics < answers < rendering.
+"""From a study's journal to its report: records < answers < rendering.
 
 Nothing here runs a study.
 """

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from study.analysis.rendering.text import WIDTH
-from study.analysis.statistics.intervals import CONFIDENCE, Interval, mean_interval
 from study.formatting import seconds
 from study.metrics import OBJECTIVES
+from study.statistics.intervals import CONFIDENCE, Interval, mean_interval
 
 Floats = NDArray[np.float64]
 

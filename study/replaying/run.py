@@ -18,8 +18,6 @@ from pydantic import ValidationError
 
 from study.analysis import build_tables
 from study.analysis.answers.arms import arm_results
-from study.analysis.statistics.intervals import Interval, mean_interval
-from study.analysis.statistics.order_statistics import chosen_weights, first_below
 from study.journal import StudyHome, read_entries
 from study.replaying.recorded import Pool, Recorded, ReplayError, recorded_trials
 from study.replaying.result import (
@@ -37,6 +35,8 @@ from study.search.rehearsal import rehearse
 from study.spec import SAMPLERS, Choice, Distribution, SearchSpec, StudySpec
 from study.spec.errors import Source, spec_error
 from study.spec.reading import read_yaml
+from study.statistics.intervals import Interval, mean_interval
+from study.statistics.order_statistics import chosen_weights, first_below
 from vae_core.randomness import derive
 
 WAYS = 10

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from study.analysis.answers import costs
 from study.analysis.records.convergence import images_to_final
 from study.analysis.records.tables import Role, recorded_roles
-from study.analysis.statistics.intervals import Interval, mean_interval
 from study.formatting import setting
 from study.spec import SAMPLERS
 from study.spec.arms import BalancerSpec
+from study.statistics.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True)

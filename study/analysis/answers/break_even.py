@@ -18,9 +18,9 @@ import numpy as np
 from study.analysis.answers.arms import ArmResult, pairs
 from study.analysis.answers.cost_curves import REPLICATES, CostCurve, replicate_curves, too_few
 from study.analysis.records.searches import ArmSearches
-from study.analysis.statistics import order_statistics as estimators
-from study.analysis.statistics.intervals import Interval, mean_interval
 from study.metrics import Metric
+from study.statistics import order_statistics as estimators
+from study.statistics.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from math import isfinite
 import numpy as np
 
 from study.analysis.records.searches import ArmSearches, SearchTrials
-from study.analysis.statistics import order_statistics as estimators
-from study.analysis.statistics.intervals import Interval, mean_interval
-from study.analysis.statistics.order_statistics import Floats
+from study.statistics import order_statistics as estimators
+from study.statistics.intervals import Interval, mean_interval
+from study.statistics.order_statistics import Floats
 
 REPLICATES = 5
 """Replicates from which on a search that is not of independent trials has a band."""

@@ -19,8 +19,8 @@ from study.analysis.answers.regrets import (
 )
 from study.analysis.answers.report import Report
 from study.analysis.answers.summary import plain
-from study.analysis.statistics.aggregates import Profile, profile
 from study.metrics import Metric
+from study.statistics.aggregates import Profile, profile
 from vae_core.errors import UserError
 
 

@@ -8,9 +8,9 @@ from math import floor
 from study.analysis.answers.regrets import ArmOver, CommonArm, PairOver
 from study.analysis.answers.report import Report
 from study.analysis.answers.verdict import Outcome, compared
-from study.analysis.statistics.aggregates import Coverage
 from study.formatting import NONE
 from study.metrics import Metric
+from study.statistics.aggregates import Coverage
 
 
 def verdict(

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from study.analysis.answers.arms import ArmResult
-from study.analysis.statistics.intervals import Interval, paired_difference, win_interval
 from study.metrics import Metric
+from study.statistics.intervals import Interval, paired_difference, win_interval
 
 
 @dataclass(frozen=True)

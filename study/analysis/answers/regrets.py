@@ -23,8 +23,8 @@ from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.report import Report
 from study.analysis.answers.verdict import Outcome
-from study.analysis.statistics.aggregates import Aggregate, aggregate, improvement
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
+from study.statistics.aggregates import Aggregate, aggregate, improvement
 
 
 @dataclass(frozen=True)

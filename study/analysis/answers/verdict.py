@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult, pairs
-from study.analysis.statistics.intervals import Interval, paired_difference
 from study.metrics import Metric
+from study.statistics.intervals import Interval, paired_difference
 
 
 class Outcome(StrEnum):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.analysis.records.tables import recorded_roles, study_facts
-from study.analysis.statistics.order_statistics import Floats
+from study.statistics.order_statistics import Floats
 
 _ENDED = ("complete", "pruned", "failed")
 _COLUMNS = ("arm", "phase", "replicate", "number", "state", "chosen", "trial", "retry_of", "seed",

@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 import study
-from study.analysis.statistics.order_statistics import expected_best
 from study.cli import main
 from study.replaying.recorded import Pool, Recorded, ReplayError
 from study.replaying.result import pool_interval, sampling_interval
 from study.replaying.search import Played, ReplayedSearch
 from study.spec import SpecError, StudySpec
+from study.statistics.order_statistics import expected_best
 
 BETA = {"beta": {"low": 1e-3, "high": 10, "log": True}}
 REPORTS, IMAGES = 9, 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 from study.analysis.answers.report import Report
 from study.analysis.answers.verdict import Outcome
 from study.analysis.rendering.tables.table import TextTable, difference
-from study.analysis.statistics.intervals import Interval
 from study.formatting import NONE, multiple
+from study.statistics.intervals import Interval
 
 PAYS = {
     Outcome.PAYS: "yes",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from study.analysis.answers.cost_curves import CostCurve
 from study.analysis.answers.report import Report
 from study.analysis.rendering.tables.table import TextTable, difference
-from study.analysis.statistics.intervals import Interval
 from study.metrics import Metric
+from study.statistics.intervals import Interval
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

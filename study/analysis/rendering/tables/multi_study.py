@@ -6,8 +6,8 @@ from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.multi_study_sentences import covers, share, times
 from study.analysis.rendering.tables.comparisons import PAYS
 from study.analysis.rendering.tables.table import TextTable, kind, kinds
-from study.analysis.statistics.aggregates import Aggregate
 from study.formatting import NONE
+from study.statistics.aggregates import Aggregate
 
 
 def arms(report: SeveralReport) -> TextTable:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.regrets import ArmOver
 from study.analysis.answers.report import Report
-from study.analysis.statistics.intervals import Interval
 from study.formatting import NONE
 from study.metrics import Metric
+from study.statistics.intervals import Interval
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from study.analysis.statistics import aggregates
+from study.statistics import aggregates
 
 SHAPES = {"alike": (0.0, 1.0), "uneven": (2.0, 0.25), "far": (10.0, 0.1)}
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -12,8 +12,8 @@ from study.analysis import as_text, build_report, build_tables, summary
 from study.analysis.answers.break_even import Target, break_even, narrowed, trials_to
 from study.analysis.answers.cost_curves import cost_curve, tunability
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
-from study.analysis.statistics.order_statistics import proportion_bounds, trials_to_success
 from study.metrics import CALIBRATED_ELBO
+from study.statistics.order_statistics import proportion_bounds, trials_to_success
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]

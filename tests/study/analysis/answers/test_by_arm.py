@@ -9,8 +9,8 @@ import pytest
 from study.analysis import Report, build_report, build_tables
 from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.by_arm import arm_answers
-from study.analysis.statistics.intervals import Interval
 from study.journal.events import StudyFinished
+from study.statistics.intervals import Interval
 
 
 def report_of(stream: Any) -> Report:

@@ -18,7 +18,9 @@ from streams import AUTOMATIC, HAND, Stream
 from study.analysis import Report, as_text, build_report, build_tables, combine, several_summary
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.verdict import Outcome
-from study.analysis.statistics.aggregates import (
+from study.cli import main
+from study.journal.events import StudyFinished, TrialEnded
+from study.statistics.aggregates import (
     SIMULATED,
     aggregate,
     half_width,
@@ -27,8 +29,6 @@ from study.analysis.statistics.aggregates import (
     profile,
     resamples,
 )
-from study.cli import main
-from study.journal.events import StudyFinished, TrialEnded
 from vae_core.errors import UserError
 
 ONE = [[0.31, 0.12, 0.55, 0.20, 0.47], [1.2, 0.9, 4.1, 1.1, 1.6]]

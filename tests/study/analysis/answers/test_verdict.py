@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from study.analysis.answers.verdict import Comparison, Outcome, compare
-from study.analysis.statistics.intervals import Interval, mean_interval
 from study.metrics import (
     BITS_PER_DIM,
     CALIBRATED_ELBO,
@@ -12,6 +11,7 @@ from study.metrics import (
     Metric,
     second_objective,
 )
+from study.statistics.intervals import Interval, mean_interval
 
 
 def judge(difference: Interval, ratio: float | None = 13.0) -> Comparison:

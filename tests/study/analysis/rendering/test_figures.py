@@ -26,8 +26,8 @@ from study.analysis.rendering.figures import cost_curves, drawing, learning, rat
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.figures.chart import Figure, Heading
 from study.analysis.rendering.figures.marks import COLOURS, Looks, bulk, thinned
-from study.analysis.statistics.intervals import Interval
 from study.metrics import CALIBRATED_ELBO
+from study.statistics.intervals import Interval
 
 LOOKS = Looks(["tpe", "sigma"])
 NAMES = ["confirm", "cost_curves", "search", "plane", "learning", "device_seconds"]

@@ -9,8 +9,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analysis.statistics import order_statistics as estimators
-from study.analysis.statistics.intervals import proportion_bounds, win_interval
+from study.statistics import order_statistics as estimators
+from study.statistics.intervals import proportion_bounds, win_interval
 
 SCORES = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.6])  # test, in the order validation prefers them
 

@@ -1,6 +1,6 @@
 """What the report's intervals really cover: synthetic studies of known distributions.
 
-    python tests/study/analysis/statistics/simulate.py --studies 1000
+    python tests/study/statistics/simulate.py --studies 1000
 
 prints the tables of docs/statistics.md. Trials score on test by a distribution that is known; a
 search chooses on validation, which is test with noise of its own. Truths are exact where a formula
@@ -21,8 +21,8 @@ import numpy as np
 from study.analysis.answers.break_even import Target, trials_to
 from study.analysis.answers.cost_curves import cost_curve
 from study.analysis.records.searches import ArmSearches, SearchTrials
-from study.analysis.statistics import order_statistics as estimators
-from study.analysis.statistics.intervals import mean_interval, paired_difference, win_interval
+from study.statistics import order_statistics as estimators
+from study.statistics.intervals import mean_interval, paired_difference, win_interval
 
 Floats = np.ndarray
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from study.analysis.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
+from study.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
 
 Floats = NDArray[np.float64]
 

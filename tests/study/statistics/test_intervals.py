@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analysis.statistics.intervals import mean_interval, paired_difference
+from study.statistics.intervals import mean_interval, paired_difference
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12).filter(
     lambda v: np.std(v) > 1e-6 * (1 + np.max(np.abs(v)))

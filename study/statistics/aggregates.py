@@ -26,7 +26,7 @@ from math import exp, inf, log, sqrt
 import numpy as np
 from scipy.special import bdtr, rel_entr
 
-from study.analysis.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
+from study.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
 
 Runs = Sequence[Sequence[float]]
 TRIMMED = 0.25
