@@ -17,7 +17,7 @@ from 9 to 40 seeds."""
 
 
 def mean_log_e(n: int, standardised: float) -> float:
-    """ln of the one-sided e-value against "the mean is at most 0", of n normal values.
+    """The logarithm of the one-sided e-value against "the mean is at most 0", of n normal values.
 
     ``standardised`` is mean / standard deviation. Gaussian mixture over the mean in standard
     deviations, its half above 0, right Haar prior over the standard deviation (Robbins 1970, Lai
@@ -50,7 +50,7 @@ def radius(n: int, error: float) -> float:
 
 
 def sign_log_e(above: int, below: int) -> float:
-    """ln of the e-value against "a fresh value is above 0 with a chance of at most one half".
+    """The logarithm of the e-value against "a fresh value is above 0 with a chance of at most one half".
 
     Jeffreys' prior of that chance, its half above 1/2; values of 0 are left out.
     """
