@@ -50,7 +50,7 @@ def radius(n: int, error: float) -> float:
 
 
 def sign_log_e(above: int, below: int) -> float:
-    """The logarithm of the e-value against "a fresh value is above 0 with a chance of at most one half".
+    """The logarithm of the e-value against "at most one half of all values are above 0".
 
     Jeffreys' prior of that chance, its half above 1/2; values of 0 are left out.
     """
