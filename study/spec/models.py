@@ -7,12 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from study.journal.home import NAME, NAME_RULE, RESERVED
 from study.metrics import OBJECTIVES, depends_on_beta
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
+from study.spec.collapse import CollapseSpec
 from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
 from study.spec.evaluation import EvaluationSpec
@@ -107,6 +115,10 @@ class StudySpec(Section):
         gt=0,
         description="how much worse, in the objective's unit, still counts as no worse, above 0",
     )
+    collapse: CollapseSpec | None = Field(
+        default=None,
+        description="what counts as a collapse of a confirm run, e.g. collapse: {worse_by: 50}",
+    )
     seeds: Seeds = Field(
         default=[0, 1, 2, 3, 4],
         description="a list of whole numbers, one a confirming trial, or {from: 101, count: 8}",
@@ -131,6 +143,15 @@ class StudySpec(Section):
     max_device_hours: Number | None = Field(
         default=None, gt=0, description="hours its engines may run, above 0, or leave it out"
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not given: specs that older versions froze keep their hash."""
+        written: dict[str, Any] = write(self)
+        for key in ("collapse",):
+            if written[key] is None:
+                del written[key]
+        return written
 
     @field_validator("name")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.verdict import Comparison, Outcome
 
 _UNKNOWN = "Whether searching pays can't be told"
@@ -15,7 +16,8 @@ def verdict(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     best: ArmResult | None,
-    comparisons: Sequence[Comparison],
+    found: Comparison | None,
+    design: Design,
     breaks: Sequence[BreakEven],
     unfinished: str,
 ) -> list[str]:
@@ -23,13 +25,14 @@ def verdict(
 
     Args:
         arms: The arms' results.
-        hand: The hand-tuned arm that is best on validation.
+        hand: The hand-tuned arm of the compared pair, else the one that is best on validation.
         best: The automatic one.
-        comparisons: Every hand-tuned arm against every automatic one.
-        breaks: Likewise, from which trial on it breaks even.
+        found: What the verdict speaks of.
+        design: How the compared pair came about.
+        breaks: From which trial on each hand-tuned arm breaks even with each automatic one.
         unfinished: Why the answer is a preliminary one, "" where it is not.
     """
-    first = _first_sentence(arms, hand, best, comparisons)
+    first = _first_sentence(arms, hand, best, found, design)
     if unfinished:
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
@@ -43,34 +46,57 @@ def remarks(
     hand: ArmResult | None,
     best: ArmResult | None,
     comparisons: Sequence[Comparison],
-    second_comparisons: Sequence[Comparison],
+    second: Comparison | None,
+    design: Design,
 ) -> list[str]:
-    """How the two arms were chosen, the other arms, the second objective."""
+    """How the two arms were chosen, the looks at them, the other arms, the second objective."""
     if hand is None or best is None:
         return []
     found = []
     automatic = [arm for arm in arms if arm.automatic]
     if len(arms) > 2:
-        found.append(
-            f"Chosen on validation: {hand.arm} among {len(arms) - len(automatic)} hand-tuned, "
-            f"{best.arm} among {len(automatic)} automatic."
-        )
-    if len(automatic) > 1 and comparisons:
-        ours = [c for c in comparisons if c.hand == hand.arm]
-        found.append(f"Against each automatic arm, searching {_tally(ours)}.")
-    found += [
-        f"A second opinion: {c.finding}."
-        for c in second_comparisons
-        if (c.hand, c.automatic) == (hand.arm, best.arm) and c.difference.mean is not None
-    ]
+        found.append(_chosen(arms, hand, best, len(automatic), design))
+    if design.looks:
+        found.append(_looks(design))
+    ours = [c for c in comparisons if c.hand == hand.arm]
+    if len(ours) > 1:
+        found.append(f"Against each automatic arm on its own, searching {_tally(ours)}.")
+    if second is not None and second.difference.mean is not None:
+        found.append(f"A second opinion: {second.finding}.")
     return found
+
+
+def _chosen(
+    arms: Sequence[ArmResult], hand: ArmResult, best: ArmResult, automatic: int, design: Design
+) -> str:
+    if design.kind == NAMED:
+        return f"Named before anything ran: {hand.arm} against {best.arm}."
+    how = "Chosen on validation"
+    if design.kind == TWO_STAGES:
+        seeds = {len(arm.by_seed) for arm in arms if arm.stage == CHOOSING and arm.by_seed}
+        how += f" over {max(seeds)} choosing seeds" if seeds else " over choosing seeds"
+    return (
+        f"{how}: {hand.arm} among {len(arms) - automatic} hand-tuned, {best.arm} among "
+        f"{automatic} automatic."
+    )
+
+
+def _looks(design: Design) -> str:
+    last, count = design.looks[-1], len(design.looks)
+    times = "once" if count == 1 else f"{count} times"
+    state = "it was decided" if design.decided else "it was not decided"
+    return (
+        f"Looked at {times}, at {', '.join(str(look['seeds']) for look in design.looks)} seeds: "
+        f"{state} at {last['seeds']}, and the interval holds at every look."
+    )
 
 
 def _first_sentence(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     best: ArmResult | None,
-    comparisons: Sequence[Comparison],
+    found: Comparison | None,
+    design: Design,
 ) -> str:
     if not arms:
         return f"{_UNKNOWN}: the arms' results could not be computed."
@@ -81,15 +107,18 @@ def _first_sentence(
     if hand is None or best is None:
         waiting = "hand-tuned" if hand is None else "automatic"
         return f"{_UNKNOWN}: no {waiting} arm has a complete confirm run yet."
-    ours = [c.sentence for c in comparisons if (c.hand, c.automatic) == (hand.arm, best.arm)]
-    return ours[0] if ours else f"{_UNKNOWN}: the comparison of the arms could not be computed."
+    if design.kind == TWO_STAGES and design.pair is None:
+        return f"{_UNKNOWN}: the pair of arms to compare is not chosen yet."
+    if found is None:
+        return f"{_UNKNOWN}: the comparison of the arms could not be computed."
+    return found.sentence
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:
     words = {
         Outcome.PAYS: "pays against",
         Outcome.DOES_NOT_PAY: "does not pay against",
-        Outcome.NOT_SHOWN: "is not shown to pay against",
+        Outcome.NOT_SHOWN: "is inconclusive against",
         Outcome.UNKNOWN: "can't be judged against",
     }
     against = {o: [c.automatic for c in comparisons if c.outcome is o] for o in words}

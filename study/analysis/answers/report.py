@@ -20,16 +20,26 @@ from study.analysis.answers.break_even import (
     targets,
 )
 from study.analysis.answers.cost_curves import CostCurve, Tunability, cost_curves, tunability
+from study.analysis.answers.coverage import coverage_notes
+from study.analysis.answers.design import Design, design_of
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
 from study.analysis.answers.notes import ended_by, notes
+from study.analysis.answers.over_images import (
+    Scores,
+    TwoModels,
+    draw_error,
+    per_image,
+    two_models,
+)
 from study.analysis.answers.prices import Price
 from study.analysis.answers.rate_distortion import Plane, plane
 from study.analysis.answers.summary import plain
-from study.analysis.answers.verdict import Comparison, compare_arms
+from study.analysis.answers.verdict import Comparison, compare_arms, headline
 from study.analysis.records.engine_time import EngineTime
 from study.analysis.records.searches import ArmSearches, arm_searches
 from study.analysis.records.tables import study_facts
 from study.metrics import Metric, metric, second_objective
+from study.spec.collapse import CollapseSpec
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,14 @@ class Report:
 
     Attributes:
         data: The dataset's name.
+        design: How the compared pair of arms came about.
         capped: How a cap ended the study before it was finished, "" where none did.
         verdict: The answer in a sentence and, where a search can break even, when in another.
         remarks: What goes with it: how arms were chosen, the other arms, the second objective.
-        comparisons: Every hand-tuned arm against every automatic one.
+        headline: What the verdict speaks of: the compared pair, or the best arms of either kind
+            where none was named; None while there is nothing to compare.
+        comparisons: Every hand-tuned arm against every automatic one, each on its own, of those
+            whose runs compare them.
         second_comparisons: Likewise by the second objective; settings were chosen by the first.
         ratio_to: The cheapest automatic arm, "" without one; ``ratios`` are costs to one model as
             multiples of its in images, ``standard_ratios`` in standard device seconds.
@@ -52,6 +66,8 @@ class Report:
             searches were measured by it; ``second_break_even`` likewise.
         targets: What every arm takes to reach a quality of the user's own, if asked for.
         narrowed: Break-even against the automatic arm best on validation, by the prior's width.
+        two_models: The two models that would be deployed, over the test images; None where images
+            have no scores.
         price: What device time costs, if asked for.
         notes: What limits the numbers.
         failures: The parts of the report that could not be computed, each a section of its own.
@@ -61,11 +77,13 @@ class Report:
     question: str
     data: str
     finished: bool
+    design: Design
     capped: str
     objective: Metric
     second: Metric
     verdict: Sequence[str]
     remarks: Sequence[str]
+    headline: Comparison | None
     comparisons: Sequence[Comparison]
     second_comparisons: Sequence[Comparison]
     arms: Sequence[ArmResult]
@@ -81,6 +99,7 @@ class Report:
     narrowed: Sequence[Narrowed]
     tunability: Sequence[Tunability]
     non_inferiority: Sequence[NonInferiority]
+    two_models: TwoModels | None
     plane: Plane
     price: Price | None
     notes: Sequence[str]
@@ -94,6 +113,7 @@ def build_report(
     *,
     target: float | None = None,
     price: Price | None = None,
+    image_scores: Scores | None = None,
 ) -> Report:
     """The report of a study, finished or not. An answer that raises becomes one of its failures.
 
@@ -103,21 +123,25 @@ def build_report(
         warnings: Where the spec breaks a rule of fairness, in sentences.
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
+        image_scores: By arm and seed, what each confirm run scores on each test image: without
+            them, intervals are over seeds on this test set alone.
     """
     facts = study_facts(tables["trials"])
     spec = facts["spec"] if spec is None else spec
-    answers = _Answers(tables, facts, spec)
+    answers = _Answers(tables, facts, spec, image_scores or {})
     first, second = answers.first, answers.second
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),
         data=spec.get("data", {}).get("name", ""),
         finished=bool(facts.get("finished")),
+        design=answers.design,
         capped=answers.capped,
         objective=first.objective,
         second=second.objective,
         verdict=answers.verdict(),
         remarks=answers.remarks(),
+        headline=first.headline,
         comparisons=first.comparisons,
         second_comparisons=second.comparisons,
         arms=answers.arms,
@@ -132,7 +156,8 @@ def build_report(
         targets=answers.targets(target),
         narrowed=answers.narrowed(),
         tunability=answers.tunability(),
-        non_inferiority=answers.non_inferiority(),
+        non_inferiority=answers.no_worse,
+        two_models=answers.two_models,
         plane=answers.plane(),
         price=price,
         notes=answers.notes(warnings),
@@ -152,6 +177,7 @@ class _Scored:
 
     objective: Metric
     comparisons: Sequence[Comparison]
+    headline: Comparison | None
     searches: Mapping[str, ArmSearches]
     curves: Mapping[str, CostCurve]
     break_even: Sequence[BreakEven]
@@ -164,13 +190,20 @@ class _Answers:
         tables: The study's tables.
         facts: What their metadata says.
         spec: The study's spec.
+        image_scores: As for :func:`build_report`.
     """
 
     def __init__(
-        self, tables: Mapping[str, pa.Table], facts: Mapping[str, Any], spec: Mapping[str, Any]
+        self,
+        tables: Mapping[str, pa.Table],
+        facts: Mapping[str, Any],
+        spec: Mapping[str, Any],
+        image_scores: Scores,
     ) -> None:
         self.attempt = Attempts()
+        self.design = design_of(facts, spec)
         self._tables, self._facts, self._spec = tables, facts, spec
+        self._image_scores = image_scores
         self._trials = tables["trials"]
         objective = metric(spec["objective"])
         features = spec.get("evaluation", {}).get("features", ())
@@ -180,12 +213,19 @@ class _Answers:
             lambda: arm_results(tables, spec, objective.name, second.name),
             list[ArmResult](),
         )
-        automatic = [arm for arm in self.arms if arm.automatic]
-        self._hand = best_on_validation([arm for arm in self.arms if not arm.automatic])
-        self._best = best_on_validation(automatic)
-        self.cheapest = _cheapest(automatic)
+        self._hand, self._best = self._spoken_of()
+        self.cheapest = _cheapest([arm for arm in self.arms if arm.automatic])
         self.first = self._scored(objective)
         self.second = self._scored(second, second=True)
+
+    def _spoken_of(self) -> tuple[ArmResult | None, ArmResult | None]:
+        """The compared pair, as far as it has results, else the arms best on validation."""
+        pair = self.design.pair
+        hands, automatic = (
+            [a for a in self.arms if a.automatic is kind and (pair is None or a.arm in pair)]
+            for kind in (False, True)
+        )
+        return best_on_validation(hands), best_on_validation(automatic)
 
     def _scored(self, objective: Metric, *, second: bool = False) -> _Scored:
         attempt, arms, by = self.attempt, self.arms, f"by {objective.label}"
@@ -197,13 +237,18 @@ class _Answers:
         curves = attempt(
             f"The cost curves {by}", lambda: cost_curves(searches), dict[str, CostCurve]()
         )
+        images = {
+            arm.arm: per_image(self._image_scores, arm.arm, objective, self._facts) for arm in arms
+        }
+        comparisons = attempt(
+            f"The comparison of the arms {by}",
+            lambda: compare_arms(arms, objective, self.design, images, second=second),
+            list[Comparison](),
+        )
         return _Scored(
             objective,
-            attempt(
-                f"The comparison of the arms {by}",
-                lambda: compare_arms(arms, objective, second=second),
-                [],
-            ),
+            comparisons,
+            attempt(f"The headline {by}", lambda: headline(comparisons, self.design), None),
             searches,
             curves,
             attempt(
@@ -243,7 +288,8 @@ class _Answers:
                 self.arms,
                 self._hand,
                 self._best,
-                self.first.comparisons,
+                self.first.headline,
+                self.design,
                 self.first.break_even,
                 unfinished,
             ),
@@ -258,7 +304,8 @@ class _Answers:
                 self._hand,
                 self._best,
                 self.first.comparisons,
-                self.second.comparisons,
+                self.second.headline,
+                self.design,
             ),
             [],
         )
@@ -293,12 +340,34 @@ class _Answers:
             "The tunability", lambda: [tunability(arm) for arm in arms if arm.searched], []
         )
 
-    def non_inferiority(self) -> list[NonInferiority]:
-        margin, objective = self._spec.get("margin"), self.first.objective
+    @cached_property
+    def no_worse(self) -> list[NonInferiority]:
+        """Whether automatic is no worse, pair by pair."""
+        margin, rule = self._spec.get("margin"), CollapseSpec.of(self._spec)
+        looks, by_pair = self.design.until_decided, pairs(self.arms)
         return self.attempt(
             "Whether automatic is no worse",
-            lambda: [non_inferiority(*pair, margin, objective) for pair in pairs(self.arms)],
+            lambda: (
+                [
+                    non_inferiority(hand, arm, found, margin, rule, looks=looks)
+                    for (hand, arm), found in zip(by_pair, self.first.comparisons, strict=True)
+                ]
+                if self.first.comparisons
+                else []
+            ),
             [],
+        )
+
+    @cached_property
+    def two_models(self) -> TwoModels | None:
+        """The two models that would be deployed, over the test images."""
+        hand, best = self._hand, self._best
+        if hand is None or best is None:
+            return None
+        return self.attempt(
+            "The comparison of two models",
+            lambda: two_models(self._image_scores, hand, best, self.first.objective),
+            None,
         )
 
     def plane(self) -> Plane:
@@ -326,9 +395,24 @@ class _Answers:
         curves = self.first.curves.values()
         return [
             *warnings,
+            *self._coverage(),
             *found,
             *(f"{c.why}." for c in curves if c.why and not c.automatic),
         ]
+
+    def _coverage(self) -> list[str]:
+        found = self.first.headline
+        return self.attempt(
+            "What the verdict's interval covers",
+            lambda: coverage_notes(
+                found,
+                self.arms,
+                self.no_worse,
+                self.two_models,
+                draw_error(self._image_scores, found.hand, found.automatic) if found else None,
+            ),
+            [],
+        )
 
 
 def _cheapest(arms: Sequence[ArmResult]) -> ArmResult | None:
