@@ -10,7 +10,7 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.non_inferiority import NonInferiority
 from study.analysis.answers.over_images import TwoModels
 from study.analysis.answers.verdict import Comparison, Outcome
-from study.metrics import ELBO, Metric
+from study.metrics import CALIBRATED_ELBO, ELBO, Metric
 from study.statistics.paired import median_rank
 
 FAR = 4.0
@@ -106,7 +106,12 @@ def _nats(models: TwoModels) -> str:
 
 
 def _draws(found: Comparison, draws: tuple[float, int] | None) -> Iterator[str]:
-    if draws is None or found.differences.n < 2 or found.differences.spread == 0:
+    if (
+        draws is None
+        or found.objective != CALIBRATED_ELBO
+        or found.differences.n < 2
+        or found.differences.spread == 0
+    ):
         return
     error, count = draws
     share = error / (found.differences.spread / sqrt(found.differences.n))

@@ -1,4 +1,4 @@
-"""How the compared pair of arms came about, and which of an arm's confirm runs say what it is worth.
+"""How the compared pair of arms came about, and which confirm runs say what an arm is worth.
 
 ``named``: the pair was named before anything ran, or is the only one; every arm runs every seed.
 ``two_stages``: every arm ran a few choosing seeds, and the two arms best on validation ran fresh

@@ -3,8 +3,8 @@
 *Typical seeds*: the interval of hand-tuned minus automatic lies above minus the margin
 (:func:`study.statistics.paired.bounds`: the mean and the typical seed), and an exact bound of the
 share of seeds on which automatic loses less. *Risk*: an exact bound of the share of seeds on which
-it collapses. *On average*: what a collapse may cost at most, because no interval of a mean holds for
-every law (Bahadur & Savage 1956): a rare collapse that no seed has shown can be as bad as it likes.
+it collapses. *On average*: what a collapse may cost at most, because no interval of a mean holds
+for every law (Bahadur & Savage 1956): a rare collapse, not seen yet, can be as bad as it likes.
 """
 
 from __future__ import annotations

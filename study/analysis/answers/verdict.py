@@ -297,8 +297,9 @@ def _best_finding(
         case _:
             said = f"the best hand-tuned arm minus the best automatic one is {by}"
     hands, automatics = among
+    over = _over(interval.n, pair.differences, "paired seeds")
     return (
-        f"{said} over {_over(interval.n, pair.differences, 'paired seeds')} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
+        f"{said} over {over} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
         "pair being named in advance)"
     )
 
