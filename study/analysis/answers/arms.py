@@ -133,7 +133,7 @@ def arm_results(
     arrived = images_to_final(tables["records"], objective)
     design = design_of(study_facts(trials), spec)
     return [
-        _arm(name, spec, roles[name], trials, design, arrived, objective, second)
+        _arm(name, spec, roles[name], trials, design, arrived, (objective, second))
         for name in spec["arms"]
     ]
 
@@ -160,15 +160,10 @@ def _arm(
     trials: pa.Table,
     design: Design,
     arrived: Mapping[str, int],
-    objective: str,
-    second: str,
+    scores: tuple[str, str],
 ) -> ArmResult:
     rows, stage = trials.filter(pc.equal(trials["arm"], name)).to_pylist(), design.stage(name)
-    standing = [
-        row
-        for row in rows
-        if row["phase"] == "confirm" and row["chosen"] and (row.get("stage") or "") == stage
-    ]
+    standing = _standing(rows, stage)
     confirmed = [row for row in standing if row["state"] == "complete"]
     chosen = [row for row in rows if row["phase"] == "search" and row["chosen"]]
     arm = spec["arms"][name]
@@ -177,12 +172,9 @@ def _arm(
     for row in rows:
         counts[row["state"]] = counts.get(row["state"], 0) + 1
     replicates = search.get("replicates", 1)
-    retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
-    beside = sum(not row["chosen"] for row in rows if row["phase"] == "confirm")
     validation = _mean(row["objective"] for row in chosen)
-    confirm_validation = _mean(row.get(f"validation_{objective}") for row in confirmed)
-    by_seed = _by_seed(confirmed, f"test_{objective}")
-    second_by_seed = _by_seed(confirmed, f"test_{second}")
+    confirm_validation = _mean(row.get(f"validation_{scores[0]}") for row in confirmed)
+    by_seed, second_by_seed = (_by_seed(confirmed, f"test_{score}") for score in scores)
     collapsed = _collapsed(standing, CollapseSpec.of(spec))
     ended = {row["seed"] for row in standing if row["state"] in ("complete", "failed")}
     return ArmResult(
@@ -193,9 +185,7 @@ def _arm(
         balancer=balancer["name"],
         counts=counts,
         replicates=replicates,
-        planned=replicates * (search.get("trials", 0) + _seeds(spec, design, stage, rows))
-        + retried
-        + beside,
+        planned=_planned(name, spec, design, rows),
         failed_seeds=sum(row["state"] == "failed" for row in standing),
         lost_seeds=sorted(ended - {row["seed"] for row in confirmed}),
         collapsed_seeds=collapsed,
@@ -207,11 +197,7 @@ def _arm(
         effective_beta=_mean(row["beta"] for row in confirmed),
         validation=validation,
         confirm_validation=confirm_validation,
-        optimism=(
-            None
-            if validation is None or confirm_validation is None
-            else confirm_validation - validation
-        ),
+        optimism=_gap(confirm_validation, validation),
         test=_over_seeds(by_seed, looks=design.until_decided),
         second=_over_seeds(second_by_seed, looks=design.until_decided),
         mse=_mean(row["test_MSE"] for row in confirmed),
@@ -228,17 +214,27 @@ def _arm(
     )
 
 
-def _seeds(
-    spec: Mapping[str, Any], design: Design, stage: str, rows: Sequence[Mapping[str, Any]]
+def _standing(rows: Sequence[Mapping[str, Any]], stage: str) -> list[Mapping[str, Any]]:
+    """The current confirm runs of a stage."""
+    confirms = (row for row in rows if row["phase"] == "confirm" and row["chosen"])
+    return [row for row in confirms if (row.get("stage") or "") == stage]
+
+
+def _planned(
+    name: str, spec: Mapping[str, Any], design: Design, rows: Sequence[Mapping[str, Any]]
 ) -> int:
-    """How many confirm runs an arm's every replicate is to have."""
-    choosing, seeds = len(spec.get("choosing_seeds") or ()), len(spec["seeds"])
-    if design.decided:  # the others are not needed
-        asked = (r for r in rows if r["phase"] == "confirm" and r.get("stage") != CHOOSING)
-        seeds = len({row["seed"] for row in asked})
-    if not stage:
-        return seeds
-    return choosing + (seeds if stage == COMPARING else 0)
+    """How many trials an arm is to have, with its retries and runs of superseded choices."""
+    search, stage = spec["arms"][name].get("search") or {}, design.stage(name)
+    confirms = [row for row in rows if row["phase"] == "confirm"]
+    choosing, seeds = spec.get("choosing_seeds") or 0, len(spec["seeds"])
+    if design.until_decided and (design.decided or name not in (design.pair or ())):
+        # The others are not needed: it is decided, or about other arms.
+        seeds = len({row["seed"] for row in confirms if row.get("stage") != CHOOSING})
+    if stage:
+        seeds = choosing + (seeds if stage == COMPARING else 0)
+    retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
+    beside = sum(not row["chosen"] for row in confirms)
+    return int(search.get("replicates", 1) * (search.get("trials", 0) + seeds) + retried + beside)
 
 
 def _collapsed(rows: Sequence[Mapping[str, Any]], rule: CollapseSpec) -> list[int]:
@@ -295,6 +291,10 @@ def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]
         if _known(row.get(column)):
             values.setdefault(row["seed"], []).append(row[column])
     return {seed: fsum(values[seed]) / len(values[seed]) for seed in sorted(values)}
+
+
+def _gap(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base
 
 
 def _over_seeds(by_seed: Mapping[int, float], *, looks: bool) -> Interval:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.verdict import Comparison, Outcome
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 
 _UNKNOWN = "Whether searching pays can't be told"
 
@@ -48,11 +50,12 @@ def remarks(
     comparisons: Sequence[Comparison],
     second: Comparison | None,
     design: Design,
+    advice: Advice | None,
 ) -> list[str]:
-    """How the two arms were chosen, the looks at them, the other arms, the second objective."""
+    """How to go on, how the two arms were chosen, the looks, the other arms, a second opinion."""
     if hand is None or best is None:
         return []
-    found = []
+    found = [advice.sentence] if advice else []
     automatic = [arm for arm in arms if arm.automatic]
     if len(arms) > 2:
         found.append(_chosen(arms, hand, best, len(automatic), design))
@@ -61,7 +64,7 @@ def remarks(
     ours = [c for c in comparisons if c.hand == hand.arm]
     if len(ours) > 1:
         found.append(f"Against each automatic arm on its own, searching {_tally(ours)}.")
-    if second is not None and second.difference.mean is not None:
+    if second is not None and second.difference.mean is not None and _another(comparisons, second):
         found.append(f"A second opinion: {second.finding}.")
     return found
 
@@ -79,6 +82,12 @@ def _chosen(
         f"{how}: {hand.arm} among {len(arms) - automatic} hand-tuned, {best.arm} among "
         f"{automatic} automatic."
     )
+
+
+def _another(comparisons: Sequence[Comparison], second: Comparison) -> bool:
+    """Whether the second objective is not the first in another unit."""
+    both = {second.objective, *(one.objective for one in comparisons)}
+    return both != {CALIBRATED_ELBO, BITS_PER_DIM}
 
 
 def _looks(design: Design) -> str:

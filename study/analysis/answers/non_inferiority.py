@@ -138,7 +138,7 @@ def _sentence(found: NonInferiority, objective: Metric, *, looks: bool) -> str:
     if found.withstands is not None:
         average = (
             f"; no worse on average as long as a collapse costs less than "
-            f"{objective.number(found.withstands)}"
+            f"{objective.number(found.withstands)} {objective.unit}".rstrip()
         )
     return f"{said}{risk}{average}."
 

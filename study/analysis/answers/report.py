@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from study.analysis.answers import conclusion, costs
+from study.analysis.answers.advice import Advice, advice
 from study.analysis.answers.arms import ArmResult, arm_results, best_on_validation, pairs
 from study.analysis.answers.attempts import Attempts, Failure
 from study.analysis.answers.break_even import (
@@ -54,6 +55,7 @@ class Report:
         remarks: What goes with it: how arms were chosen, the other arms, the second objective.
         headline: What the verdict speaks of: the compared pair, or the best arms of either kind
             where none was named; None while there is nothing to compare.
+        advice: How to go on where the verdict is inconclusive.
         comparisons: Every hand-tuned arm against every automatic one, each on its own, of those
             whose runs compare them.
         second_comparisons: Likewise by the second objective; settings were chosen by the first.
@@ -84,6 +86,7 @@ class Report:
     verdict: Sequence[str]
     remarks: Sequence[str]
     headline: Comparison | None
+    advice: Advice | None
     comparisons: Sequence[Comparison]
     second_comparisons: Sequence[Comparison]
     arms: Sequence[ArmResult]
@@ -142,6 +145,7 @@ def build_report(
         verdict=answers.verdict(),
         remarks=answers.remarks(),
         headline=first.headline,
+        advice=answers.advice,
         comparisons=first.comparisons,
         second_comparisons=second.comparisons,
         arms=answers.arms,
@@ -306,8 +310,18 @@ class _Answers:
                 self.first.comparisons,
                 self.second.headline,
                 self.design,
+                self.advice,
             ),
             [],
+        )
+
+    @cached_property
+    def advice(self) -> Advice | None:
+        """How to go on where the verdict is inconclusive."""
+        return self.attempt(
+            "How to go on",
+            lambda: advice(self.first.headline, self.design, self._spec, self._spec["name"]),
+            None,
         )
 
     def ratios(self, unit: str) -> dict[str, float | None]:

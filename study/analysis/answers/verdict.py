@@ -313,7 +313,8 @@ def _over(n: int, differences: Differences, seeds: str) -> str:
 
 def _failures(hand: str, automatic: str, differences: Differences) -> str:
     lost = [
-        f"; {count} of {arm}'s {differences.n + count} seeds failed and count against it"
+        f"; {count} of {arm}'s {differences.n + count} seeds failed, which "
+        f"{'counts' if count == 1 else 'count'} against it"
         for arm, count in zip((hand, automatic), differences.failed, strict=True)
         if count
     ]
