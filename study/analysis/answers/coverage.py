@@ -41,10 +41,10 @@ def coverage_notes(
     notes = list(_skewed(arms))
     if found is None or found.difference.mean is None:
         return notes
-    of_pair = [n for n in no_worse if (n.hand, n.automatic) == (found.hand, found.automatic)]
     said = [
         one.sentence
-        for one in of_pair
+        for one in no_worse
+        if found.among == (1, 1) and (one.hand, one.automatic) == (found.hand, found.automatic)
         if one.margin is not None or (one.collapsed is not None and one.collapsed.count)
     ]
     return [*said, *_far(found), *_images(found), *_models(models), *_draws(found, draws), *notes]
