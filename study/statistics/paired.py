@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, stdtrit
 
+from study.statistics import FEWEST
 from study.statistics.sequences import radius, sign_rank
 
 Floats = NDArray[np.float64]
 
-FEWEST = 6
-"""Seeds from which on the sign test can reject at 2.5 % a side: fewer can decide nothing."""
 LOOKED = 2.24
 """Standard errors of the test images where the data are looked at more than once: the images do
 not grow, so their error is one event that happens or does not, at half of the level."""
