@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,22 +25,25 @@ from study.analysis.answers.coverage import coverage_notes
 from study.analysis.answers.design import Design, design_of
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
 from study.analysis.answers.notes import ended_by, notes
-from study.analysis.answers.over_images import (
-    Scores,
-    TwoModels,
-    draw_error,
-    per_image,
-    two_models,
-)
 from study.analysis.answers.prices import Price
 from study.analysis.answers.rate_distortion import Plane, plane
 from study.analysis.answers.summary import plain
+from study.analysis.answers.two_models import TwoModels, two_models
 from study.analysis.answers.verdict import Comparison, compare_arms, headline
 from study.analysis.records.engine_time import EngineTime
+from study.analysis.records.image_scores import BySeed, draw_error
 from study.analysis.records.searches import ArmSearches, arm_searches
 from study.analysis.records.tables import study_facts
 from study.metrics import Metric, metric, second_objective
 from study.spec.collapse import CollapseSpec
+
+ImageScoresOf = Callable[[str], Mapping[str, BySeed]]
+"""By an objective's name: arm -> seed -> the scores of the test images, in its unit."""
+
+
+def no_image_scores(objective: str) -> Mapping[str, BySeed]:
+    """Of a study whose confirm runs recorded none."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def build_report(
     *,
     target: float | None = None,
     price: Price | None = None,
-    image_scores: Scores | None = None,
+    image_scores: ImageScoresOf = no_image_scores,
 ) -> Report:
     """The report of a study, finished or not. An answer that raises becomes one of its failures.
 
@@ -126,12 +129,13 @@ def build_report(
         warnings: Where the spec breaks a rule of fairness, in sentences.
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
-        image_scores: By arm and seed, what each confirm run scores on each test image: without
-            them, intervals are over seeds on this test set alone.
+        image_scores: Reads, by arm and seed, what confirm runs score on each test image by an
+            objective (:func:`study.analysis.records.image_scores.image_scores`): without them,
+            intervals are over seeds on this test set alone.
     """
     facts = study_facts(tables["trials"])
     spec = facts["spec"] if spec is None else spec
-    answers = _Answers(tables, facts, spec, image_scores or {})
+    answers = _Answers(tables, facts, spec, image_scores)
     first, second = answers.first, answers.second
     return Report(
         name=spec["name"],
@@ -180,6 +184,7 @@ class _Scored:
     """The answers that depend on the objective that arms are compared by."""
 
     objective: Metric
+    image_scores: Mapping[str, BySeed]
     comparisons: Sequence[Comparison]
     headline: Comparison | None
     searches: Mapping[str, ArmSearches]
@@ -202,7 +207,7 @@ class _Answers:
         tables: Mapping[str, pa.Table],
         facts: Mapping[str, Any],
         spec: Mapping[str, Any],
-        image_scores: Scores,
+        image_scores: ImageScoresOf,
     ) -> None:
         self.attempt = Attempts()
         self.design = design_of(facts, spec)
@@ -241,9 +246,12 @@ class _Answers:
         curves = attempt(
             f"The cost curves {by}", lambda: cost_curves(searches), dict[str, CostCurve]()
         )
-        images = {
-            arm.arm: per_image(self._image_scores, arm.arm, objective, self._facts) for arm in arms
-        }
+        scores = attempt(
+            f"The scores of test images {by}",
+            lambda: self._image_scores(objective.name),
+            dict[str, BySeed](),
+        )
+        images = {arm: {seed: one.values for seed, one in of.items()} for arm, of in scores.items()}
         comparisons = attempt(
             f"The comparison of the arms {by}",
             lambda: compare_arms(arms, objective, self.design, images, second=second),
@@ -251,6 +259,7 @@ class _Answers:
         )
         return _Scored(
             objective,
+            scores,
             comparisons,
             attempt(f"The headline {by}", lambda: headline(comparisons, self.design), None),
             searches,
@@ -380,7 +389,7 @@ class _Answers:
             return None
         return self.attempt(
             "The comparison of two models",
-            lambda: two_models(self._image_scores, hand, best, self.first.objective),
+            lambda: two_models(self.first.image_scores, hand, best),
             None,
         )
 
@@ -415,7 +424,7 @@ class _Answers:
         ]
 
     def _coverage(self) -> list[str]:
-        found = self.first.headline
+        found, scores = self.first.headline, self.first.image_scores
         return self.attempt(
             "What the verdict's interval covers",
             lambda: coverage_notes(
@@ -423,7 +432,9 @@ class _Answers:
                 self.arms,
                 self.no_worse,
                 self.two_models,
-                draw_error(self._image_scores, found.hand, found.automatic) if found else None,
+                draw_error(scores.get(found.hand, {}), scores.get(found.automatic, {}))
+                if found
+                else None,
             ),
             [],
         )

@@ -116,7 +116,7 @@ def compare_arms(
     arms: Sequence[ArmResult],
     objective: Metric,
     design: Design,
-    images: Mapping[str, Mapping[int, Images] | None],
+    images: Mapping[str, Mapping[int, Images]],
     *,
     second: bool = False,
 ) -> list[Comparison]:
@@ -126,7 +126,7 @@ def compare_arms(
         arms: The arms' results.
         objective: What they are compared by.
         design: How the compared pair came about.
-        images: By arm, seed -> the scores of the test images; None: there are none.
+        images: By arm, seed -> the scores of the test images, as far as there are any.
         second: Whether that is the second objective, not the one that settings were chosen by.
     """
 

@@ -75,7 +75,7 @@ def test_non_inferiority_is_an_answer_of_the_automatic_arm(
     seeds = range(101, 107)
     stream = make_stream(margin=margin, seeds=seeds)
     stream.search("tpe", [10.0, 8.0])
-    stream.confirm("tpe", {seed: 9.0 for seed in seeds}, chosen_from=1)
+    stream.confirm("tpe", dict.fromkeys(seeds, 9.0), chosen_from=1)
     stream.confirm("sigma", {seed: 9.4 + 0.1 * (seed % 3) for seed in seeds})
     stream.emit(StudyFinished())
     answers = arm_answers(report_of(stream))
