@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.luck import EqualLuck, as_found
 from study.analysis.answers.verdict import Comparison, Outcome
 
 _UNKNOWN = "Whether searching pays can't be told"
@@ -26,7 +27,7 @@ def verdict(
         hand: The hand-tuned arm that is best on validation.
         best: The automatic one.
         comparisons: Every hand-tuned arm against every automatic one.
-        breaks: Likewise, from which trial on it breaks even.
+        breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
     """
     first = _first_sentence(arms, hand, best, comparisons)
@@ -34,8 +35,9 @@ def verdict(
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
         return [first]
-    when = [b.sentence for b in breaks if (b.arm, b.against) == (hand.arm, best.arm)]
-    return [first, *(f"Deploying the best trial found, {sentence}." for sentence in when)]
+    pair = [c for c in comparisons if (c.hand, c.automatic) == (hand.arm, best.arm)]
+    when = [b for b in breaks if b.arm == hand.arm and b.deployed]
+    return [first, *(as_found(b, pair[0] if pair else None, hand) for b in when)]
 
 
 def remarks(
@@ -44,8 +46,9 @@ def remarks(
     best: ArmResult | None,
     comparisons: Sequence[Comparison],
     second_comparisons: Sequence[Comparison],
+    luck: Sequence[EqualLuck] = (),
 ) -> list[str]:
-    """How the two arms were chosen, the other arms, the second objective."""
+    """How the two arms were chosen, the other arms, equal luck, the second objective."""
     if hand is None or best is None:
         return []
     found = []
@@ -58,6 +61,7 @@ def remarks(
     if len(automatic) > 1 and comparisons:
         ours = [c for c in comparisons if c.hand == hand.arm]
         found.append(f"Against each automatic arm, searching {_tally(ours)}.")
+    found += [one.sentence for one in luck if one.hand == hand.arm]
     found += [
         f"A second opinion: {c.finding}."
         for c in second_comparisons

@@ -15,15 +15,20 @@ from study.analysis.answers.attempts import Attempts, Failure
 from study.analysis.answers.break_even import (
     BreakEven,
     Narrowed,
+    Target,
     break_evens,
+    deployed_target,
     narrowed_priors,
     targets,
 )
 from study.analysis.answers.cost_curves import CostCurve, Tunability, cost_curves, tunability
+from study.analysis.answers.limits import limits
+from study.analysis.answers.luck import EqualLuck, equal_luck
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
 from study.analysis.answers.notes import ended_by, notes
 from study.analysis.answers.prices import Price
 from study.analysis.answers.rate_distortion import Plane, plane
+from study.analysis.answers.sides import PairCost, pair_cost
 from study.analysis.answers.summary import plain
 from study.analysis.answers.verdict import Comparison, compare_arms
 from study.analysis.records.engine_time import EngineTime
@@ -43,13 +48,18 @@ class Report:
         remarks: What goes with it: how arms were chosen, the other arms, the second objective.
         comparisons: Every hand-tuned arm against every automatic one.
         second_comparisons: Likewise by the second objective; settings were chosen by the first.
-        ratio_to: The cheapest automatic arm, "" without one; ``ratios`` are costs to one model as
-            multiples of its in images, ``standard_ratios`` in standard device seconds.
+        pair_cost: What the models of the hand-tuned and the automatic side take, by how their arms
+            were settled on; None while a side has no result.
+        ratio_to: What the automatic side is charged, in words: its arm, or choosing it; "" without.
+            ``ratios`` are arms' costs to one model as multiples of that in images,
+            ``standard_ratios`` in standard device seconds.
         curves: What searching found against its cost, an arm each; of automatic arms, the best of
             their seeds.
-        break_even: Every hand-tuned arm that searches against every automatic one.
+        break_even: Every hand-tuned arm that searches against every automatic one, and against what
+            the automatic side deploys.
         second_curves: The curves chosen and scored by the second objective, where the trials of
             searches were measured by it; ``second_break_even`` likewise.
+        equal_luck: Every such arm against automatic arms that train further seeds, at equal images.
         targets: What every arm takes to reach a quality of the user's own, if asked for.
         narrowed: Break-even against the automatic arm best on validation, by the prior's width.
         price: What device time costs, if asked for.
@@ -69,6 +79,7 @@ class Report:
     comparisons: Sequence[Comparison]
     second_comparisons: Sequence[Comparison]
     arms: Sequence[ArmResult]
+    pair_cost: PairCost | None
     ratio_to: str
     ratios: Mapping[str, float | None]
     standard_ratios: Mapping[str, float | None]
@@ -77,6 +88,7 @@ class Report:
     break_even: Sequence[BreakEven]
     second_curves: Sequence[CostCurve]
     second_break_even: Sequence[BreakEven]
+    equal_luck: Sequence[EqualLuck]
     targets: Sequence[BreakEven]
     narrowed: Sequence[Narrowed]
     tunability: Sequence[Tunability]
@@ -121,7 +133,8 @@ def build_report(
         comparisons=first.comparisons,
         second_comparisons=second.comparisons,
         arms=answers.arms,
-        ratio_to=answers.cheapest.arm if answers.cheapest else "",
+        pair_cost=answers.pair_cost,
+        ratio_to=answers.pair_cost.chosen[1] if answers.pair_cost else "",
         ratios=answers.ratios("images"),
         standard_ratios=answers.ratios("standard"),
         paid=answers.paid,
@@ -129,6 +142,7 @@ def build_report(
         break_even=first.break_even,
         second_curves=list(second.curves.values()),
         second_break_even=second.break_even,
+        equal_luck=answers.luck,
         targets=answers.targets(target),
         narrowed=answers.narrowed(),
         tunability=answers.tunability(),
@@ -183,7 +197,7 @@ class _Answers:
         automatic = [arm for arm in self.arms if arm.automatic]
         self._hand = best_on_validation([arm for arm in self.arms if not arm.automatic])
         self._best = best_on_validation(automatic)
-        self.cheapest = _cheapest(automatic)
+        self.pair_cost = self._pair_cost()
         self.first = self._scored(objective)
         self.second = self._scored(second, second=True)
 
@@ -201,16 +215,46 @@ class _Answers:
             objective,
             attempt(
                 f"The comparison of the arms {by}",
-                lambda: compare_arms(arms, objective, second=second),
+                lambda: compare_arms(arms, objective, cost=self.pair_cost, second=second),
                 [],
             ),
             searches,
             curves,
             attempt(
                 f"The break-even {by}",
-                lambda: break_evens(searches, curves, arms, objective, second=second),
+                lambda: break_evens(
+                    searches,
+                    curves,
+                    arms,
+                    objective,
+                    deployed=self._deployed(objective, second=second),
+                    second=second,
+                ),
                 [],
             ),
+        )
+
+    def _pair_cost(self) -> PairCost | None:
+        hand, best = self._hand, self._best
+        if hand is None or best is None:
+            return None
+        return self.attempt(
+            "What the two sides' models take",
+            lambda: pair_cost(self._trials, self.arms, hand, best),
+            None,
+        )
+
+    def _deployed(self, objective: Metric, *, second: bool) -> Target | None:
+        cost = self.pair_cost
+        if cost is None:
+            return None
+        return deployed_target(self._trials, self.arms, cost, objective.name, second=second)
+
+    @cached_property
+    def luck(self) -> list[EqualLuck]:
+        first = self.first
+        return self.attempt(
+            "Equal luck", lambda: equal_luck(first.searches, first.curves, first.objective), []
         )
 
     @cached_property
@@ -259,16 +303,15 @@ class _Answers:
                 self._best,
                 self.first.comparisons,
                 self.second.comparisons,
+                self.luck,
             ),
             [],
         )
 
     def ratios(self, unit: str) -> dict[str, float | None]:
-        cheapest = self.cheapest
-        return {
-            arm.arm: costs.ratio(arm.cost, cheapest.cost, unit) if cheapest else None
-            for arm in self.arms
-        }
+        cost = self.pair_cost
+        charged = cost.charged.automatic if cost else None
+        return {arm.arm: costs.multiple(arm.cost.total, charged, unit) for arm in self.arms}
 
     def targets(self, target: float | None) -> list[BreakEven]:
         if target is None:
@@ -290,7 +333,9 @@ class _Answers:
     def tunability(self) -> list[Tunability]:
         arms = self.first.searches.values()
         return self.attempt(
-            "The tunability", lambda: [tunability(arm) for arm in arms if arm.searched], []
+            "The tunability",
+            lambda: [tunability(arm) for arm in arms if arm.searched and not arm.of_seeds],
+            [],
         )
 
     def non_inferiority(self) -> list[NonInferiority]:
@@ -323,14 +368,22 @@ class _Answers:
             ),
             [],
         )
+        left_open: list[str] = self.attempt(
+            "What the verdict does not speak of",
+            lambda: limits(
+                self.arms,
+                self._hand,
+                self._best,
+                self.first.searches,
+                self.first.objective,
+                self._spec.get("margin"),
+            ),
+            [],
+        )
         curves = self.first.curves.values()
         return [
             *warnings,
             *found,
+            *left_open,
             *(f"{c.why}." for c in curves if c.why and not c.automatic),
         ]
-
-
-def _cheapest(arms: Sequence[ArmResult]) -> ArmResult | None:
-    known = [(a.cost.total.images, i) for i, a in enumerate(arms) if a.cost.total]
-    return arms[min(known)[1]] if known else None

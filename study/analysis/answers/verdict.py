@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult, pairs
+from study.analysis.answers.sides import PairCost
 from study.metrics import Metric
 from study.statistics.intervals import Interval, paired_difference
 
@@ -55,11 +56,19 @@ def compare(
     difference: Interval,
     ratio_images: float | None,
     ratio_standard: float | None,
+    cost: PairCost | None = None,
 ) -> Comparison:
-    """The verdict of ``hand`` against ``automatic``, with its sentence."""
+    """The verdict of ``hand`` against ``automatic``, with its sentence.
+
+    ``cost`` is what the models of the study's pair take, its choice included; without it the
+    ratios, of the two arms as if named in advance, are the price.
+    """
     outcome = _outcome(difference, ratio_images)
     finding = f"by {objective.heading} on test, {_finding(hand, automatic, objective, difference)}"
-    if ratio_images is None:
+    charged = ratio_images if cost is None else cost.charged.ratio_images
+    if cost is not None:
+        price = cost.sentence
+    elif ratio_images is None:
         price = "what a model costs is not known yet for both"
     else:
         price = f"{hand} costs {ratio_images:.1f}x the images of {automatic} to one model"
@@ -72,18 +81,23 @@ def compare(
         ratio_standard,
         outcome,
         finding,
-        f"{_headline(outcome, ratio_images)}: {finding}; {price}.",
+        f"{_headline(outcome, charged)}: {finding}; {price}.",
     )
 
 
 def compare_arms(
-    arms: Sequence[ArmResult], objective: Metric, *, second: bool = False
+    arms: Sequence[ArmResult],
+    objective: Metric,
+    *,
+    cost: PairCost | None = None,
+    second: bool = False,
 ) -> list[Comparison]:
     """Every hand-tuned arm against every automatic one.
 
     Args:
         arms: The arms' results.
         objective: What they are compared by.
+        cost: What the models of the study's pair take; None while there is none.
         second: Whether that is the second objective, not the one that settings were chosen by.
     """
 
@@ -96,6 +110,9 @@ def compare_arms(
             difference=paired_difference(one, other),
             ratio_images=costs.ratio(hand.cost, automatic.cost),
             ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
+            cost=cost
+            if cost and (cost.hand, cost.automatic) == (hand.arm, automatic.arm)
+            else None,
         )
 
     return [compared(hand, automatic) for hand, automatic in pairs(arms)]

@@ -18,11 +18,7 @@ from study.formatting import NONE, images, multiple, seconds, short
 
 def arms(report: Report) -> TextTable:
     """Each arm's mean on test, and what one model of it costs."""
-    multiples = (
-        f"; x: as a multiple of {report.ratio_to}, the cheapest automatic arm"
-        if report.ratio_to
-        else ""
-    )
+    multiples = f"; x: as a multiple of {report.ratio_to}" if report.ratio_to else ""
     adaptive = any(arm.draws is not None and arm.draws.known for arm in report.arms)
     about = "; chosen: search trials that the sampler chose by earlier results" if adaptive else ""
     return TextTable(
