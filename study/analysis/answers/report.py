@@ -134,7 +134,7 @@ def build_report(
         second_comparisons=second.comparisons,
         arms=answers.arms,
         pair_cost=answers.pair_cost,
-        ratio_to=answers.pair_cost.chosen[1] if answers.pair_cost else "",
+        ratio_to=answers.charged[0],
         ratios=answers.ratios("images"),
         standard_ratios=answers.ratios("standard"),
         paid=answers.paid,
@@ -244,6 +244,13 @@ class _Answers:
             None,
         )
 
+    @property
+    def charged(self) -> tuple[str, costs.Amount | None]:
+        """What the automatic side takes, in words and as an amount; before it has a rival too."""
+        if self.pair_cost is not None:
+            return self.pair_cost.chosen[1], self.pair_cost.charged.automatic
+        return (self._best.arm, self._best.cost.total) if self._best else ("", None)
+
     def _deployed(self, objective: Metric, *, second: bool) -> Target | None:
         cost = self.pair_cost
         if cost is None:
@@ -309,8 +316,7 @@ class _Answers:
         )
 
     def ratios(self, unit: str) -> dict[str, float | None]:
-        cost = self.pair_cost
-        charged = cost.charged.automatic if cost else None
+        _, charged = self.charged
         return {arm.arm: costs.multiple(arm.cost.total, charged, unit) for arm in self.arms}
 
     def targets(self, target: float | None) -> list[BreakEven]:
