@@ -21,6 +21,7 @@ from study.journal.home import NAME, NAME_RULE, RESERVED
 from study.metrics import OBJECTIVES, depends_on_beta
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
+from study.spec.collapse import CollapseSpec
 from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
 from study.spec.evaluation import EvaluationSpec
@@ -131,6 +132,10 @@ class StudySpec(Section):
         ge=1,
         description="seeds that every arm trains on before the pair is chosen, 1 or more",
     )
+    collapse: CollapseSpec | None = Field(
+        default=None,
+        description="what counts as a collapse of a confirm run, e.g. collapse: {worse_by: 50}",
+    )
     seeds: Seeds = Field(
         default_factory=lambda known: own_seeds(known["name"]),
         description="a list of whole numbers, {from: 101, count: 8}, or "
@@ -168,7 +173,7 @@ class StudySpec(Section):
     def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out keys that older versions did not have: the specs they froze keep their hash."""
         written: dict[str, Any] = write(self)
-        optional = ("primary", "choosing_seeds", "until", "seeds_batch")
+        optional = ("primary", "choosing_seeds", "until", "seeds_batch", "collapse")
         return {k: v for k, v in written.items() if v is not None or k not in optional}
 
     @model_validator(mode="before")

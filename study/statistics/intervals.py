@@ -12,6 +12,8 @@ from math import fsum, isfinite, sqrt
 
 from scipy.special import betaincinv, stdtrit
 
+from study.statistics.sequences import proportion_sequence
+
 CONFIDENCE = 0.95
 
 
@@ -78,18 +80,21 @@ def proportion_bounds(successes: int, count: int, error: float) -> tuple[float, 
     return float(lower), float(upper)
 
 
-def win_interval(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+def win_interval(
+    a: Mapping[int, float], b: Mapping[int, float], *, looks: bool = False
+) -> Interval:
     """The chance that on a fresh seed ``a`` is below ``b``, ties counting half.
 
     Over the seeds both have. The interval is Clopper and Pearson's, exact whatever the seeds'
-    distribution; a tie counts for neither end.
+    distribution, or with ``looks`` one that holds at every number of seeds together; a tie counts
+    for neither end.
     """
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         return Interval(None, None, None, 0, "they have no finished seed in common")
     wins = sum(a[seed] < b[seed] for seed in seeds)
     ties = sum(a[seed] == b[seed] for seed in seeds)
-    error = (1 - CONFIDENCE) / 2
-    lower = proportion_bounds(wins, len(seeds), error)[0]
-    upper = proportion_bounds(wins + ties, len(seeds), error)[1]
+    error, bound = (1 - CONFIDENCE) / 2, proportion_sequence if looks else proportion_bounds
+    lower = bound(wins, len(seeds), error)[0]
+    upper = bound(wins + ties, len(seeds), error)[1]
     return Interval((wins + ties / 2) / len(seeds), lower, upper, len(seeds))

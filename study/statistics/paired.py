@@ -34,11 +34,14 @@ class Differences:
         image_variance: Variance of their mean over seeds that a fresh test set would bring, beyond
             what the values show themselves; None where no score of an image is recorded.
         images: Test images N behind it.
+        failed: Further seeds on which only the hand-tuned run failed, and only the automatic one:
+            they have no value, and to a typical seed they are as bad as can be.
     """
 
     values: tuple[float, ...]
     image_variance: float | None = None
     images: int = 0
+    failed: tuple[int, int] = (0, 0)
 
     @property
     def n(self) -> int:
@@ -111,17 +114,19 @@ def bounds(
             bounds hold at all looks from :data:`FEWEST` seeds on together.
 
     Returns:
-        None where so few seeds bound nothing at this error, or all values are equal: that says
+        Infinite on the side of an arm that failed on too many seeds to be the better one. None
+        where so few seeds bound nothing at this error, or all values are equal: that says
         nothing of the spread.
     """
     n = differences.n
     if n < fewest(error, looks=looks) or differences.spread == 0:
         return None
-    mean, ordered = differences.mean, sorted(differences.values)
+    mean, (hand, automatic) = differences.mean, differences.failed
     half = mean_reach(n, error, looks=looks) * differences.spread / sqrt(n)
-    rank = median_rank(n, error, looks=looks)
+    ordered = [*[-inf] * automatic, *sorted(differences.values), *[inf] * hand]
+    rank = median_rank(len(ordered), error, looks=looks)
     low = max(half, mean - ordered[rank - 1])
-    high = max(half, ordered[n - rank] - mean)
+    high = max(half, ordered[-rank] - mean)
     images = _images(differences, error, looks=looks)
     return mean - hypot(low, images), mean + hypot(high, images)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, isfinite
 from typing import Any
 
@@ -12,12 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.analysis.answers import costs
+from study.analysis.answers.design import CHOOSING, COMPARING, Design, design_of
 from study.analysis.records.convergence import images_to_final
-from study.analysis.records.tables import Role, recorded_roles
+from study.analysis.records.tables import Role, recorded_roles, study_facts
 from study.formatting import setting
 from study.spec import SAMPLERS
 from study.spec.arms import BalancerSpec
+from study.spec.collapse import CollapseSpec
+from study.statistics.collapse import Collapses, collapses
 from study.statistics.intervals import Interval, mean_interval
+from study.statistics.paired import Differences, mean_bounds
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,18 @@ class Draws:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """The result of one arm. Test values are of its current confirm runs.
+    """The result of one arm. Test values are of its current confirm runs: of those of its stage.
 
     Attributes:
+        stage: ``comparing`` or ``choosing``, whose runs these are; "" in a study without stages.
         why: Which of its settings makes it hand-tuned, "" of an automatic arm.
         counts: Trials by state, over both phases; ``planned`` is how many the spec asks for, and
             with them the retries and the confirm runs of superseded choices.
         failed_seeds: Confirm runs that failed and have no complete retry: they are missing from
             every mean.
+        lost_seeds: Seeds on which runs failed and none is complete.
+        collapsed_seeds: Seeds on which a run failed or collapsed, as the spec defines it.
+        collapsed: Their share of the seeds that have ended; None before one has.
         draws: What drew its search trials; None if it searches nothing.
         settings: The chosen setting, one per replicate, as "beta=0.3 training.lr=0.001".
         effective_beta: Mean of k sigma^2 at the end of the confirm runs.
@@ -66,18 +74,24 @@ class ArmResult:
         bits_by_seed: Seed -> bits per dimension on test, the likelihood that compares over
             datasets; ``validation_bits`` likewise, the mean over the confirm runs.
         means: Every test metric the confirm runs have, their mean, by its name.
+        deployed_seed: That of the model that is exported, the confirm run best on validation; None
+            where replicates share their seeds.
         images_to_final: Mean over the confirm runs of the images after which the validation
             objective stayed within 1 % of its final value.
     """
 
     arm: str
     automatic: bool
+    stage: str
     why: str
     balancer: str
     counts: Mapping[str, int]
     planned: int
     replicates: int
     failed_seeds: int
+    lost_seeds: Sequence[int]
+    collapsed_seeds: Sequence[int]
+    collapsed: Collapses | None
     draws: Draws | None
     settings: Sequence[str]
     effective_beta: float | None
@@ -95,7 +109,13 @@ class ArmResult:
     bits_by_seed: Mapping[int, float]
     validation_bits: float | None
     means: Mapping[str, float]
+    deployed_seed: int | None
     images_to_final: float | None
+
+    @property
+    def compared(self) -> bool:
+        """Whether its runs compare it with others, and not merely chose among them."""
+        return self.stage != CHOOSING
 
     @property
     def unfinished(self) -> int:
@@ -108,19 +128,21 @@ def arm_results(
     tables: Mapping[str, pa.Table], spec: Mapping[str, Any], objective: str, second: str
 ) -> list[ArmResult]:
     """The results of the arms of ``spec``, in its order, scored by two named objectives."""
-    roles = recorded_roles(tables["trials"])
+    trials = tables["trials"]
+    roles = recorded_roles(trials)
     arrived = images_to_final(tables["records"], objective)
-    seeds = len(spec["seeds"])
+    design = design_of(study_facts(trials), spec)
     return [
-        _arm(name, arm, roles[name], tables["trials"], arrived, objective, second, seeds=seeds)
-        for name, arm in spec["arms"].items()
+        _arm(name, spec, roles[name], trials, design, arrived, (objective, second))
+        for name in spec["arms"]
     ]
 
 
 def pairs(arms: Sequence[ArmResult]) -> list[tuple[ArmResult, ArmResult]]:
-    """Every hand-tuned arm with every automatic one."""
-    automatic = [arm for arm in arms if arm.automatic]
-    return [(hand, arm) for hand in arms if not hand.automatic for arm in automatic]
+    """Every hand-tuned arm with every automatic one, of those whose runs compare them."""
+    compared = [arm for arm in arms if arm.compared]
+    automatic = [arm for arm in compared if arm.automatic]
+    return [(hand, arm) for hand in compared if not hand.automatic for arm in automatic]
 
 
 def best_on_validation(arms: Sequence[ArmResult]) -> ArmResult | None:
@@ -136,48 +158,48 @@ def _arm(
     spec: Mapping[str, Any],
     role: Role,
     trials: pa.Table,
+    design: Design,
     arrived: Mapping[str, int],
-    objective: str,
-    second: str,
-    *,
-    seeds: int,
+    scores: tuple[str, str],
 ) -> ArmResult:
-    rows = trials.filter(pc.equal(trials["arm"], name)).to_pylist()
-    standing = [row for row in rows if row["phase"] == "confirm" and row["chosen"]]
+    rows, stage = trials.filter(pc.equal(trials["arm"], name)).to_pylist(), design.stage(name)
+    standing = _standing(rows, stage)
     confirmed = [row for row in standing if row["state"] == "complete"]
     chosen = [row for row in rows if row["phase"] == "search" and row["chosen"]]
-    balancer, search = spec["balancer"], spec.get("search") or {}
+    arm = spec["arms"][name]
+    balancer, search = arm["balancer"], arm.get("search") or {}
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["state"]] = counts.get(row["state"], 0) + 1
     replicates = search.get("replicates", 1)
-    retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
-    beside = sum(not row["chosen"] for row in rows if row["phase"] == "confirm")
     validation = _mean(row["objective"] for row in chosen)
-    confirm_validation = _mean(row.get(f"validation_{objective}") for row in confirmed)
-    by_seed = _by_seed(confirmed, f"test_{objective}")
-    second_by_seed = _by_seed(confirmed, f"test_{second}")
+    confirm_validation = _mean(row.get(f"validation_{scores[0]}") for row in confirmed)
+    by_seed, second_by_seed = (_by_seed(confirmed, f"test_{score}") for score in scores)
+    collapsed = _collapsed(standing, CollapseSpec.of(spec))
+    ended = {row["seed"] for row in standing if row["state"] in ("complete", "failed")}
     return ArmResult(
         arm=name,
         automatic=not role.hand_tuned,
+        stage=stage,
         why=role.why,
         balancer=balancer["name"],
         counts=counts,
         replicates=replicates,
-        planned=replicates * (search.get("trials", 0) + seeds) + retried + beside,
+        planned=_planned(name, spec, design, rows),
         failed_seeds=sum(row["state"] == "failed" for row in standing),
+        lost_seeds=sorted(ended - {row["seed"] for row in confirmed}),
+        collapsed_seeds=collapsed,
+        collapsed=(
+            collapses(len(collapsed), len(ended), looks=design.until_decided) if ended else None
+        ),
         draws=_draws(search, rows) if search else None,
         settings=_settings(balancer, chosen or ([] if search else standing[:1])),
         effective_beta=_mean(row["beta"] for row in confirmed),
         validation=validation,
         confirm_validation=confirm_validation,
-        optimism=(
-            None
-            if validation is None or confirm_validation is None
-            else confirm_validation - validation
-        ),
-        test=mean_interval(by_seed.values()),
-        second=mean_interval(second_by_seed.values()),
+        optimism=_gap(confirm_validation, validation),
+        test=_over_seeds(by_seed, looks=design.until_decided),
+        second=_over_seeds(second_by_seed, looks=design.until_decided),
         mse=_mean(row["test_MSE"] for row in confirmed),
         rate=_mean(row["test_R"] for row in confirmed),
         active_units=_mean(row["test_active_units"] for row in confirmed),
@@ -187,8 +209,55 @@ def _arm(
         bits_by_seed=_by_seed(confirmed, "test_bits_per_dim"),
         validation_bits=_mean(row["validation_bits_per_dim"] for row in confirmed),
         means=_means(confirmed),
+        deployed_seed=_deployed(rows) if replicates == 1 else None,
         images_to_final=_mean(arrived.get(row["trial"]) for row in confirmed),
     )
+
+
+def _standing(rows: Sequence[Mapping[str, Any]], stage: str) -> list[Mapping[str, Any]]:
+    """The current confirm runs of a stage."""
+    confirms = (row for row in rows if row["phase"] == "confirm" and row["chosen"])
+    return [row for row in confirms if (row.get("stage") or "") == stage]
+
+
+def _planned(
+    name: str, spec: Mapping[str, Any], design: Design, rows: Sequence[Mapping[str, Any]]
+) -> int:
+    """How many trials an arm is to have, with its retries and runs of superseded choices."""
+    search, stage = spec["arms"][name].get("search") or {}, design.stage(name)
+    confirms = [row for row in rows if row["phase"] == "confirm"]
+    choosing, seeds = spec.get("choosing_seeds") or 0, len(spec["seeds"])
+    if design.until_decided and (design.decided or name not in (design.pair or ())):
+        # The others are not needed: it is decided, or about other arms.
+        seeds = len({row["seed"] for row in confirms if row.get("stage") != CHOOSING})
+    if stage:
+        seeds = choosing + (seeds if stage == COMPARING else 0)
+    retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
+    beside = sum(not row["chosen"] for row in confirms)
+    return int(search.get("replicates", 1) * (search.get("trials", 0) + seeds) + retried + beside)
+
+
+def _collapsed(rows: Sequence[Mapping[str, Any]], rule: CollapseSpec) -> list[int]:
+    """The seeds of confirm runs that failed, or whose models ignore their latents."""
+    return sorted(
+        {
+            row["seed"]
+            for row in rows
+            if row["state"] == "failed"
+            or (row["state"] == "complete" and rule.ignores_latents(row.get("test_R")))
+        }
+    )
+
+
+def _deployed(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The seed of the confirm run that :func:`study.exporting.model.export` would take."""
+    complete = [
+        (row["objective"], row["trial"], row["seed"])
+        for row in rows
+        if row["phase"] == "confirm" and row["chosen"] and row["state"] == "complete"
+        if _known(row["objective"])
+    ]
+    return min(complete)[2] if complete else None
 
 
 def _draws(search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Draws:
@@ -222,6 +291,20 @@ def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]
         if _known(row.get(column)):
             values.setdefault(row["seed"], []).append(row[column])
     return {seed: fsum(values[seed]) / len(values[seed]) for seed in sorted(values)}
+
+
+def _gap(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base
+
+
+def _over_seeds(by_seed: Mapping[int, float], *, looks: bool) -> Interval:
+    """The mean over seeds; the interval of one that is looked at as seeds come is a sequence's."""
+    interval = mean_interval(by_seed.values())
+    if not looks or interval.half_width is None:
+        return interval
+    ends = mean_bounds(Differences(tuple(by_seed.values())), looks=True)
+    lower, upper = ends or (None, None)
+    return replace(interval, lower=lower, upper=upper)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found
 from study.analysis.answers.verdict import Comparison, Outcome
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 
 _UNKNOWN = "Whether searching pays can't be told"
 
@@ -16,7 +19,8 @@ def verdict(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     best: ArmResult | None,
-    comparisons: Sequence[Comparison],
+    found: Comparison | None,
+    design: Design,
     breaks: Sequence[BreakEven],
     unfinished: str,
 ) -> list[str]:
@@ -24,20 +28,20 @@ def verdict(
 
     Args:
         arms: The arms' results.
-        hand: The hand-tuned arm that is best on validation.
+        hand: The hand-tuned arm of the compared pair, else the one that is best on validation.
         best: The automatic one.
-        comparisons: Every hand-tuned arm against every automatic one.
+        found: What the verdict speaks of.
+        design: How the compared pair came about.
         breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
     """
-    first = _first_sentence(arms, hand, best, comparisons)
+    first = _first_sentence(arms, hand, best, found, design)
     if unfinished:
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
         return [first]
-    pair = [c for c in comparisons if (c.hand, c.automatic) == (hand.arm, best.arm)]
     when = [b for b in breaks if b.arm == hand.arm and b.deployed]
-    return [first, *(as_found(b, pair[0] if pair else None, hand) for b in when)]
+    return [first, *(as_found(b, found, hand) for b in when)]
 
 
 def remarks(
@@ -45,36 +49,66 @@ def remarks(
     hand: ArmResult | None,
     best: ArmResult | None,
     comparisons: Sequence[Comparison],
-    second_comparisons: Sequence[Comparison],
-    luck: Sequence[EqualLuck] = (),
+    second: Comparison | None,
+    design: Design,
+    advice: Advice | None,
+    luck: Sequence[EqualLuck],
 ) -> list[str]:
-    """How the two arms were chosen, the other arms, equal luck, the second objective."""
+    """How to go on, how the pair was chosen, looks, other arms, equal luck, a second opinion."""
     if hand is None or best is None:
         return []
-    found = []
+    found = [advice.sentence] if advice else []
     automatic = [arm for arm in arms if arm.automatic]
     if len(arms) > 2:
-        found.append(
-            f"Chosen on validation: {hand.arm} among {len(arms) - len(automatic)} hand-tuned, "
-            f"{best.arm} among {len(automatic)} automatic."
-        )
-    if len(automatic) > 1 and comparisons:
-        ours = [c for c in comparisons if c.hand == hand.arm]
-        found.append(f"Against each automatic arm, searching {_tally(ours)}.")
+        found.append(_chosen(arms, hand, best, len(automatic), design))
+    if design.looks:
+        found.append(_looks(design))
+    ours = [c for c in comparisons if c.hand == hand.arm]
+    if len(ours) > 1:
+        found.append(f"Against each automatic arm on its own, searching {_tally(ours)}.")
     found += [one.sentence for one in luck if one.hand == hand.arm]
-    found += [
-        f"A second opinion: {c.finding}."
-        for c in second_comparisons
-        if (c.hand, c.automatic) == (hand.arm, best.arm) and c.difference.mean is not None
-    ]
+    if second is not None and second.difference.mean is not None and _another(comparisons, second):
+        found.append(f"A second opinion: {second.finding}.")
     return found
+
+
+def _chosen(
+    arms: Sequence[ArmResult], hand: ArmResult, best: ArmResult, automatic: int, design: Design
+) -> str:
+    if design.kind == NAMED:
+        return f"Named before anything ran: {hand.arm} against {best.arm}."
+    how = "Chosen on validation"
+    if design.kind == TWO_STAGES:
+        seeds = {len(arm.by_seed) for arm in arms if arm.stage == CHOOSING and arm.by_seed}
+        how += f" over {max(seeds)} choosing seeds" if seeds else " over choosing seeds"
+    return (
+        f"{how}: {hand.arm} among {len(arms) - automatic} hand-tuned, {best.arm} among "
+        f"{automatic} automatic."
+    )
+
+
+def _another(comparisons: Sequence[Comparison], second: Comparison) -> bool:
+    """Whether the second objective is not the first in another unit."""
+    both = {second.objective, *(one.objective for one in comparisons)}
+    return both != {CALIBRATED_ELBO, BITS_PER_DIM}
+
+
+def _looks(design: Design) -> str:
+    last, count = design.looks[-1], len(design.looks)
+    times = "once" if count == 1 else f"{count} times"
+    state = "it was decided" if design.decided else "it was not decided"
+    return (
+        f"Looked at {times}, at {', '.join(str(look['seeds']) for look in design.looks)} seeds: "
+        f"{state} at {last['seeds']}, and the interval holds at every look."
+    )
 
 
 def _first_sentence(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     best: ArmResult | None,
-    comparisons: Sequence[Comparison],
+    found: Comparison | None,
+    design: Design,
 ) -> str:
     if not arms:
         return f"{_UNKNOWN}: the arms' results could not be computed."
@@ -85,15 +119,18 @@ def _first_sentence(
     if hand is None or best is None:
         waiting = "hand-tuned" if hand is None else "automatic"
         return f"{_UNKNOWN}: no {waiting} arm has a complete confirm run yet."
-    ours = [c.sentence for c in comparisons if (c.hand, c.automatic) == (hand.arm, best.arm)]
-    return ours[0] if ours else f"{_UNKNOWN}: the comparison of the arms could not be computed."
+    if design.kind == TWO_STAGES and design.pair is None:
+        return f"{_UNKNOWN}: the pair of arms to compare is not chosen yet."
+    if found is None:
+        return f"{_UNKNOWN}: the comparison of the arms could not be computed."
+    return found.sentence
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:
     words = {
         Outcome.PAYS: "pays against",
         Outcome.DOES_NOT_PAY: "does not pay against",
-        Outcome.NOT_SHOWN: "is not shown to pay against",
+        Outcome.NOT_SHOWN: "is inconclusive against",
         Outcome.UNKNOWN: "can't be judged against",
     }
     against = {o: [c.automatic for c in comparisons if c.outcome is o] for o in words}

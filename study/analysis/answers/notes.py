@@ -12,6 +12,7 @@ import pyarrow as pa
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.costs import Paid
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
+from study.statistics.collapse import Collapses
 
 _UNITS = {
     "max_images": "images trained",
@@ -62,7 +63,10 @@ def notes(
         *_roles(arms),
     ]
     if sum(arm.automatic for arm in arms) > 1:
-        found.append("Each interval holds at 95 % on its own, not all of them together.")
+        found.append(
+            "In the tables, each interval holds at 95 % on its own, not all of them together; the "
+            "verdict's holds whichever arms were chosen."
+        )
     if {objective, second} == {CALIBRATED_ELBO, BITS_PER_DIM}:
         found.append(
             "Bits per dimension (uniform dequantisation) are the calibrated -ELBO in another unit: "
@@ -126,11 +130,8 @@ def _missing(arms: Sequence[ArmResult]) -> list[str]:
         open_trials = sum(arm.counts.get(s, 0) for s in ("waiting", "running", "interrupted"))
         if open_trials:
             found.append(f"{arm.arm}: {_trials(open_trials)} not finished yet.")
-        if arm.failed_seeds:
-            found.append(
-                f"{arm.arm}: {arm.failed_seeds} of its confirm runs failed and are in no mean: "
-                "the others look better than the arm is."
-            )
+        if arm.collapsed is not None and arm.collapsed.count:
+            found.append(_collapsed(arm, arm.collapsed))
         failed = arm.counts.get("failed", 0) - arm.failed_seeds
         if failed:
             found.append(f"{arm.arm}: {_trials(failed)} failed; the cost is counted.")
@@ -145,6 +146,20 @@ def _missing(arms: Sequence[ArmResult]) -> list[str]:
         if arm.cost.why:
             found.append(f"{arm.arm}: no cost to one model, because {arm.cost.why}.")
     return found
+
+
+def _collapsed(arm: ArmResult, share: Collapses) -> str:
+    failed = (
+        f"; {arm.failed_seeds} of its confirm runs failed and are in no mean: the others look "
+        "better than the arm is"
+        if arm.failed_seeds
+        else ""
+    )
+    low, high = 100 * share.lower, 100 * share.upper
+    return (
+        f"{arm.arm}: collapsed on {share.count} of {share.n} seeds, {100 * share.share:.0f} % "
+        f"[{low:.0f}, {high:.0f}]{failed}."
+    )
 
 
 def _commands(trials: pa.Table, facts: Mapping[str, Any]) -> list[str]:

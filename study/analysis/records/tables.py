@@ -120,9 +120,10 @@ def load(home: Path) -> dict[str, pa.Table]:
 def study_facts(trials: pa.Table) -> dict[str, Any]:
     """What the table's metadata says of its study.
 
-    Keys: name, spec, spec_hash, code_version, roles, finished; capped, stopped, isolated, features
-    and numerics_keys (see :class:`study.analysis.records.history.History`); told (by arm, the
-    source, the number of trials, and what the whole earlier search cost); design (of
+    Keys: name, spec, spec_hash, code_version, data (the prepared images), roles, finished; capped,
+    stopped, isolated, features and numerics_keys (see
+    :class:`study.analysis.records.history.History`); told (by arm, the source, the number of
+    trials, and what the whole earlier search cost); design (of
     :class:`study.journal.events.StudyDescribed`), pair and looks (the fields of the events
     :class:`PairChosen` and :class:`Looked`); engines (a list of the fields of
     :class:`study.analysis.records.engine_time.EngineTime`).
@@ -176,6 +177,7 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
     trials = sorted(history.trials.values(), key=lambda trial: _order(trial, arms))
     facts = {
         **{key: getattr(study, key) for key in ("name", "spec", "spec_hash", "code_version")},
+        "data": study.data,
         "roles": study.roles,
         "finished": history.finished,
         "capped": history.capped.to_data() if history.capped else None,

@@ -50,6 +50,7 @@ class Stream:
     pilot: bool = True
     evaluation: Mapping[str, Any] | None = None
     margin: float | None = None
+    design: str = "same_seeds"
     hand_tuned: Mapping[str, str] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     engine: str = "e1.0"
@@ -68,7 +69,8 @@ class Stream:
         roles = {
             name: role_of(arm, self.hand_tuned.get(name, "")) for name, arm in self.arms.items()
         }
-        self.emit(StudyDescribed("toy", spec, spec_hash="abc", code_version="1", roles=roles))
+        self.emit(StudyDescribed("toy", spec, spec_hash="abc", code_version="1", roles=roles,
+                                 design=self.design))  # fmt: skip
         self.launch()
         self.start_engine(self.engine)
         if self.pilot:
@@ -114,7 +116,7 @@ class Stream:
     def ask(
         self, arm: str, phase: str, number: int, seed: int, params: Mapping[str, Any],
         replicate: int = 0, chosen_from: int | None = None, retry_of: str | None = None,
-        drawn_by: str = "",
+        drawn_by: str = "", stage: str = "",
     ) -> str:  # fmt: skip
         origin = "fixed" if chosen_from is None else f"from{chosen_from}"
         suffix = "" if phase == "search" else f".{origin}"
@@ -124,7 +126,7 @@ class Stream:
         self.emit(TrialAsked(
             trial, arm, phase, replicate, number, seed, params=dict(params),
             settings={"model": {"z": 1}, "balancer": dict(params)},
-            chosen_from=chosen_from, retry_of=retry_of, drawn_by=drawn_by,
+            chosen_from=chosen_from, retry_of=retry_of, drawn_by=drawn_by, stage=stage,
         ))  # fmt: skip
         return trial
 
@@ -192,15 +194,18 @@ class Stream:
     def confirm(
         self, arm: str, tests: Mapping[int, float | None], *, chosen_from: int | None = None,
         replicate: int = 0, gap: float = 0.5,
-        closely: Sequence[Mapping[str, float | None]] = (),
+        closely: Sequence[Mapping[str, float | None]] = (), stage: str = "", first: int = 0,
     ) -> None:  # fmt: skip
         """Confirm runs, seed -> test value; validation is ``gap`` below it. None failed.
 
-        ``closely`` is what else each of them was measured by on test.
+        ``closely`` is what else each of them was measured by on test, ``first`` the number of the
+        first run.
         """
         for number, (seed, test) in enumerate(tests.items()):
             params = {} if chosen_from is None else {"beta": 0.5 + chosen_from}
-            trial = self.ask(arm, "confirm", number, seed, params, replicate, chosen_from)
+            trial = self.ask(
+                arm, "confirm", first + number, seed, params, replicate, chosen_from, stage=stage
+            )
             if test is None:
                 self.train(trial, "failed", None)
             else:

@@ -19,12 +19,16 @@ from study.formatting import NONE, images, multiple, seconds, short
 def arms(report: Report) -> TextTable:
     """Each arm's mean on test, and what one model of it costs."""
     multiples = f"; x: as a multiple of {report.ratio_to}" if report.ratio_to else ""
+    apart = [arm.arm for arm in report.arms if not arm.compared]
+    chosen = f"; not compared, over choosing seeds: {', '.join(apart)}" if apart else ""
+    failed = any(arm.lost_seeds for arm in report.arms)
+    lost = ", of those that ended," if failed else ""
     adaptive = any(arm.draws is not None and arm.draws.known for arm in report.arms)
     about = "; chosen: search trials that the sampler chose by earlier results" if adaptive else ""
     return TextTable(
-        f"{report.objective.heading} on test, mean over n seeds with its 95 % interval; kind: "
-        f"{kinds(report.arms)}{about}. Cost to one model, one search and one final run, in images "
-        f"and in standard device seconds{priced(report)}{multiples}",
+        f"{report.objective.heading} on test, mean over n seeds{lost} with its 95 % interval"
+        f"{chosen}; kind: {kinds(report.arms)}{about}. Cost to one model, one search and one final "
+        f"run, in images and in standard device seconds{priced(report)}{multiples}",
         ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials",
          *(["chosen"] if adaptive else []), "images", "x", "std s", "x", *money_columns(report)],
         [
@@ -32,7 +36,7 @@ def arms(report: Report) -> TextTable:
                 arm.arm,
                 kind(arm),
                 mean(report.objective, arm.test),
-                str(arm.test.n),
+                _seeds(arm),
                 f"{sum(arm.counts.values())}/{arm.planned}",
                 *([_chosen(arm)] if adaptive else []),
                 images(arm.cost.total.images if arm.cost.total else None),
@@ -45,6 +49,12 @@ def arms(report: Report) -> TextTable:
         ],
         left=2,
     )  # fmt: skip
+
+
+def _seeds(arm: ArmResult) -> str:
+    """Seeds of the mean, of all that ended where some failed."""
+    n = arm.test.n
+    return f"{n}/{n + len(arm.lost_seeds)}" if arm.lost_seeds else str(n)
 
 
 def _chosen(arm: ArmResult) -> str:

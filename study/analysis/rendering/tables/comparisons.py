@@ -21,10 +21,13 @@ _NO_WORSE = {None: NONE, True: "shown", False: "not shown"}
 
 def comparisons(report: Report) -> TextTable:
     """Each hand-tuned arm minus each automatic one, and the ratio of their costs."""
+    alone = (
+        ", each on its own, not corrected for their number" if len(report.comparisons) > 1 else ""
+    )
     return TextTable(
-        "Each hand-tuned arm minus each automatic arm, on test over n paired seeds; x: its cost as "
-        "a multiple of the automatic arm's, both named in advance, in images and in standard "
-        "device seconds; pays: whether searching pays",
+        f"Each hand-tuned arm minus each automatic arm, on test over n paired seeds{alone}; x: its "
+        "cost as a multiple of the automatic arm's, both named in advance, in images and in "
+        "standard device seconds; pays: whether searching pays",
         ["arm", "against", f"{report.objective.short} [95 %]", "n", "x", "x", "pays"],
         [
             [
@@ -48,7 +51,7 @@ def non_inferiority(report: Report) -> TextTable:
     test = (
         "the study sets no margin"
         if margin is None
-        else f"the margin is {margin:g}, the test one-sided at 2.5 %"
+        else f"the margin is {margin:g}; the mean and the typical seed, one-sided at 2.5 %"
     )
     return TextTable(
         f"Non-inferiority: whether an automatic arm is shown to be worse by less than a margin "

@@ -1,0 +1,143 @@
+"""What the verdict's interval covers and what it leaves out, in sentences for a report's notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from statistics import median
+
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.non_inferiority import NonInferiority
+from study.analysis.answers.over_images import TwoModels
+from study.analysis.answers.verdict import Comparison, Outcome
+from study.metrics import CALIBRATED_ELBO, ELBO, Metric
+from study.statistics.paired import median_rank
+
+FAR = 4.0
+"""Median absolute deviations, scaled to a normal law's standard deviation, from which on a seed is
+so far off that the other seeds say nothing of the mean."""
+FEW = 10
+"""Seeds below which Student's t covers a mean of skewed values less often than it says."""
+DRAWS = 0.1
+"""What the draws' error is to be of the seeds', at most."""
+
+
+def coverage_notes(
+    found: Comparison | None,
+    arms: Sequence[ArmResult],
+    no_worse: Sequence[NonInferiority],
+    models: TwoModels | None,
+    draws: tuple[float, int] | None,
+) -> list[str]:
+    """What goes with the verdict's interval, most important first.
+
+    Args:
+        found: What the verdict speaks of.
+        arms: The arms' results.
+        no_worse: Whether automatic is no worse, by pair.
+        models: The two models that would be deployed, over the test images.
+        draws: The draws' standard error in the difference, in nats, and their number.
+    """
+    notes = list(_skewed(arms))
+    if found is None or found.difference.mean is None:
+        return notes
+    of_pair = [n for n in no_worse if (n.hand, n.automatic) == (found.hand, found.automatic)]
+    said = [
+        one.sentence
+        for one in of_pair
+        if one.margin is not None or (one.collapsed is not None and one.collapsed.count)
+    ]
+    return [*said, *_far(found), *_images(found), *_models(models), *_draws(found, draws), *notes]
+
+
+def _far(found: Comparison) -> Iterator[str]:
+    """That seeds are so far from the others that nothing can be said of the mean."""
+    values = found.differences.values
+    if found.outcome not in (Outcome.PAYS, Outcome.DOES_NOT_PAY):
+        return
+    off = [value for value in values if _distance(value, values) > FAR]
+    if off:
+        listed = ", ".join(found.objective.number(value) for value in off)
+        yield (
+            f"The verdict speaks of typical seeds, not of the average: {len(off)} of {len(values)} "
+            f"seeds ({found.hand} minus {found.automatic}: {listed}) are more than {FAR:g} median "
+            "deviations off."
+        )
+
+
+def _distance(value: float, values: Sequence[float]) -> float:
+    """How far ``value`` is from the median of ``values``, in scaled median deviations."""
+    centre = median(values)
+    spread = 1.4826 * median(abs(v - centre) for v in values)
+    return abs(value - centre) / spread if spread else 0.0
+
+
+def _images(found: Comparison) -> Iterator[str]:
+    alone = found.over_seeds
+    if alone.lower is None:
+        return
+    if found.differences.image_variance is None:
+        yield (
+            "The verdict's interval is over seeds on this test set: no scores of single test "
+            "images are recorded, and fresh images would widen it."
+        )
+    else:
+        yield (
+            f"Over seeds alone, on this very test set: {found.hand} minus {found.automatic} is "
+            f"{found.objective.difference(alone)}; the verdict's interval is over fresh test "
+            "images too."
+        )
+
+
+def _models(models: TwoModels | None) -> Iterator[str]:
+    if models is None:
+        return
+    one, other = models.seeds
+    yield (
+        f"These two models, the ones that are exported ({models.hand} of seed {one}, "
+        f"{models.automatic} of seed {other}): hand-tuned minus automatic is "
+        f"{_nats(models)} over {models.difference.n:,} test images, which says nothing of other "
+        "seeds."
+    )
+
+
+def _nats(models: TwoModels) -> str:
+    return Metric("", "", "", unit=ELBO, digits=2).difference(models.difference)
+
+
+def _draws(found: Comparison, draws: tuple[float, int] | None) -> Iterator[str]:
+    if (
+        draws is None
+        or found.objective != CALIBRATED_ELBO
+        or found.differences.n < 2
+        or found.differences.spread == 0
+    ):
+        return
+    error, count = draws
+    share = error / (found.differences.spread / sqrt(found.differences.n))
+    beyond = "" if share <= DRAWS else f", more than the {100 * DRAWS:.0f} % that is aimed at"
+    yield (
+        f"Every test image is scored with {count} draws of noise, the same for both arms: their "
+        f"standard error in the difference is {error:.2g} nats, {100 * share:.0f} % of the seeds'"
+        f"{beyond}."
+    )
+
+
+def _skewed(arms: Sequence[ArmResult]) -> Iterator[str]:
+    """Arms of few seeds that look skewed, with the exact interval of their medians."""
+    found = []
+    for arm in arms:
+        values = sorted(arm.by_seed.values())
+        n = len(values)
+        if not 3 <= n < FEW or not any(_distance(v, values) > FAR for v in (values[0], values[-1])):
+            continue
+        rank = median_rank(n, 0.025)
+        exact = (
+            f", median between {values[rank - 1]:.2f} and {values[n - rank]:.2f}" if rank else ""
+        )
+        found.append(f"{arm.arm} ({n} seeds{exact})")
+    if found:
+        yield (
+            "Seeds look skewed, and of so few the interval of a mean covers less than 95 %: "
+            f"{', '.join(found)}."
+        )

@@ -1,0 +1,66 @@
+"""How the compared pair of arms came about, and which confirm runs say what an arm is worth.
+
+``named``: the pair was named before anything ran, or is the only one; every arm runs every seed.
+``two_stages``: every arm ran a few choosing seeds, and the two arms best on validation ran fresh
+seeds, which alone compare them. ``same_seeds``: every arm ran every seed and no pair was named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NAMED, TWO_STAGES, SAME_SEEDS = "named", "two_stages", "same_seeds"
+CHOOSING, COMPARING = "choosing", "comparing"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study's design, as its journal says.
+
+    Attributes:
+        kind: One of those above.
+        pair: The hand-tuned and the automatic arm that are compared; None where no pair was named,
+            or none is chosen yet: then the best arms are compared.
+        looks: Every look at their difference, in the journal's order
+            (:class:`study.journal.events.Looked`).
+        until_decided: Whether seeds are added until the pair is decided: intervals then hold at all
+            looks together.
+    """
+
+    kind: str
+    pair: tuple[str, str] | None
+    looks: Sequence[Mapping[str, Any]]
+    until_decided: bool
+
+    def stage(self, arm: str) -> str:
+        """Which confirm runs say what ``arm`` is worth; "": all of them."""
+        if self.kind != TWO_STAGES:
+            return ""
+        return COMPARING if self.pair is not None and arm in self.pair else CHOOSING
+
+    @property
+    def decided(self) -> bool:
+        """Whether a look ended the comparison."""
+        return bool(self.looks) and self.looks[-1]["outcome"] != "undecided"
+
+
+def design_of(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Design:
+    """The design of a study, from what the tables' metadata says of it and its spec."""
+    kind, looks = facts.get("design") or SAME_SEEDS, facts.get("looks") or []
+    return Design(
+        kind, _pair(kind, facts, spec), looks, bool(looks) or spec.get("until") == "decided"
+    )
+
+
+def _pair(kind: str, facts: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, str] | None:
+    primary, chosen = spec.get("primary"), facts.get("pair")
+    if kind == TWO_STAGES:
+        return (chosen["hand"], chosen["automatic"]) if chosen else None
+    if kind == NAMED and primary:
+        return primary["hand_tuned"], primary["automatic"]
+    roles = facts.get("roles") or {}
+    hands = [arm for arm in spec["arms"] if roles.get(arm, {}).get("hand_tuned")]
+    automatic = [arm for arm in spec["arms"] if arm not in hands]
+    return (hands[0], automatic[0]) if len(hands) == len(automatic) == 1 else None
