@@ -49,8 +49,8 @@ def seconds(amount: float | None) -> str:
 
 
 def multiple(ratio: float | None) -> str:
-    """How many times something else."""
-    return NONE if ratio is None else f"{ratio:.1f}"
+    """How many times something else, as "13.0" or "0.65"."""
+    return NONE if ratio is None else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
 
 
 def short(value: float | None) -> str:

@@ -1,38 +1,53 @@
-"""From how many trials on a search reaches what a balancer reaches in one run.
+"""From how many trials on a search reaches what the automatic side deploys, and at what price.
 
 The estimand is *deploy the trial found*: after n trials, the one best on validation is deployed as
 it is, and scored on test. The level is the automatic arm's mean on test over its seeds, and its
-uncertainty is part of the interval. Nothing is extrapolated: beyond the trials that were run the
-answer is "not within them". Of both, random searches and replicates of others, it is the median
-search that has to be at the level; their means have tails that no interval of theirs covers.
+uncertainty is part of the interval. Of both, random searches and replicates of others, it is the
+median search that has to be at the level; their means have tails that no interval of theirs covers.
+Trials of random search are independent, so the upper end is exact beyond those that were run; of
+other searches nothing is known there, and the answer is "not within them".
+
+What the automatic side deploys took a choice where no arm was named: then the images are a multiple
+of those of the choice too. Where all automatic arms ran the same seeds, the level is what one run
+of each gives: the best on validation of each seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isinf
+from math import isinf
 
 import numpy as np
+import pyarrow as pa
 
-from study.analysis.answers.arms import ArmResult, pairs
+from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.cost_curves import REPLICATES, CostCurve, replicate_curves, too_few
+from study.analysis.answers.costs import Amount
+from study.analysis.answers.sides import EACH, PairCost, best_of_each
 from study.analysis.records.searches import ArmSearches
+from study.formatting import multiple
 from study.metrics import Metric
 from study.statistics import order_statistics as estimators
 from study.statistics.intervals import Interval, mean_interval
 
+ENOUGH = 12
+"""Times the break-even: so many trials of random search hold its upper end with a chance of 80 %,
+by simulation, if the level is known."""
+
 
 @dataclass(frozen=True)
 class Count:
-    """A number of trials with its 95 % interval, right-censored at the trials there are.
+    """A number of trials with its 95 % interval.
 
     Attributes:
         value: The estimate; None: not within ``within`` trials.
         lower: Of the interval, None where there is none; ``within`` + 1: not within them.
-        upper: Of the interval; None where there is none, and with a ``lower``: not within them.
+        upper: Of the interval, of independent trials beyond ``within`` too. None where there is no
+            interval, and with a ``lower``: these trials do not bound it.
         within: How many trials there were.
         why: Why there is no interval, or "".
+        enough: Where independent trials do not bound it, about how many would (:data:`ENOUGH`).
     """
 
     value: int | None
@@ -40,6 +55,7 @@ class Count:
     upper: int | None
     within: int
     why: str = ""
+    enough: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +64,17 @@ class BreakEven:
 
     Attributes:
         arm: The arm that searches.
-        against: The automatic arm whose mean over seeds is the level; "" for a level of the user's.
+        against: The automatic arm whose mean over seeds is the level, or "best of m" for one run of
+            each of m; "" for a level of the user's.
         objective: Name of the objective searched and scored by.
         trials: From which trial on.
         images: What that many trials take, as (value, lower, upper), None as in ``trials``.
         seconds: Likewise in standard device seconds.
         level: The level, with its interval where it was measured.
+        takes: Images that what is at the level takes; None for a level of the user's.
+        multiple: ``images`` as a multiple of them.
+        deployed: Whether the level is what the automatic side deploys, and ``takes`` its price:
+            what the verdict speaks of.
         against_best: The first n at which the search is at or below the best of n seeds of the
             automatic arm, chosen on validation; None: not within ``seeds`` runs.
         seeds: How many runs the automatic arm has.
@@ -67,6 +88,9 @@ class BreakEven:
     images: tuple[float | None, float | None, float | None]
     seconds: tuple[float | None, float | None, float | None]
     level: Interval
+    takes: float | None
+    multiple: tuple[float | None, float | None, float | None]
+    deployed: bool
     against_best: int | None
     seeds: int
     sentence: str
@@ -91,11 +115,21 @@ class Narrowed:
 class Target:
     """What is to be reached: the mean of ``values`` over seeds, or one value known exactly.
 
-    ``name`` is the automatic arm, "" for a value of the user's own.
+    Attributes:
+        name: The automatic arm; "" for a value of the user's own.
+        values: One a seed.
+        arms: How many arms it is the best of, with one run of each.
+        takes: Images that it takes, None where that is not known or not asked.
+        way: What takes them, in words.
+        deployed: Whether it is what the automatic side deploys.
     """
 
     name: str
     values: Sequence[float]
+    arms: int = 1
+    takes: float | None = None
+    way: str = ""
+    deployed: bool = False
 
     @property
     def interval(self) -> Interval:
@@ -105,6 +139,44 @@ class Target:
             return Interval(value, value, value, 1)
         return mean_interval(self.values)
 
+    def text(self, objective: Metric) -> str:
+        """The level in words."""
+        number = objective.number(self.interval.mean)
+        if self.arms > 1:
+            return f"the {number} of one run of each of {self.arms} automatic arms"
+        return f"{self.name}'s {number}" if self.name else number
+
+
+def deployed_target(
+    trials: pa.Table,
+    arms: Sequence[ArmResult],
+    cost: PairCost,
+    objective: str,
+    *,
+    second: bool = False,
+) -> Target:
+    """What the automatic side deploys, as a level, with what it takes.
+
+    Args:
+        trials: The table of `trials.parquet`.
+        arms: The study's arms.
+        cost: What the models of its pair take.
+        objective: What runs are chosen and scored by.
+        second: Whether that is the second objective.
+    """
+    automatic = {arm.arm: arm for arm in arms if arm.automatic}
+    each = [way.automatic for way in cost.ways if way.way == EACH]
+    if each and len(automatic) > 1 and (best := best_of_each(trials, list(automatic), objective)):
+        count, takes = len(automatic), _images(each[0])
+        return Target(
+            f"best of {count}", list(best.values()), count, takes, "theirs", deployed=True
+        )
+    level = _level(automatic[cost.automatic], second=second)
+    if cost.among[1] == 1:
+        return replace(level, deployed=True)
+    way = f"those of {cost.chosen[1]}"
+    return replace(level, takes=_images(cost.charged.automatic), way=way, deployed=True)
+
 
 def break_even(
     arm: ArmSearches,
@@ -113,10 +185,10 @@ def break_even(
     objective: Metric,
     opponent: CostCurve | None = None,
 ) -> BreakEven | None:
-    """From which trial on ``arm`` is at or below ``level``; None where there is no level.
+    """From which trial of ``arm`` on its curve is at or below ``level``; None without a level.
 
     Args:
-        arm: The arm that searches, with an ended trial at least.
+        arm: What it tried.
         curve: Its cost curve.
         level: What is to be reached.
         objective: What trials are chosen and scored by.
@@ -132,7 +204,8 @@ def break_even(
             (n for n, (a, b) in enumerate(pairs, 1) if a is not None and b is not None and a <= b),
             None,
         )
-    images, seconds = (_cost(count, costs) for costs in (curve.images, curve.seconds))
+    images, seconds = (_cost(count, costs, arm) for costs in (curve.images, curve.seconds))
+    ratios = tuple(n / level.takes if n is not None and level.takes else None for n in images)
     return BreakEven(
         arm=arm.arm,
         against=level.name,
@@ -141,6 +214,9 @@ def break_even(
         images=images,
         seconds=seconds,
         level=level.interval,
+        takes=level.takes,
+        multiple=(ratios[0], ratios[1], ratios[2]),
+        deployed=level.deployed,
         against_best=best,
         seeds=len(opponent.value) if opponent else 0,
         sentence=_sentence(arm.arm, level, objective, count, images[0]),
@@ -153,6 +229,7 @@ def break_evens(
     arms: Sequence[ArmResult],
     objective: Metric,
     *,
+    deployed: Target | None = None,
     second: bool = False,
 ) -> list[BreakEven]:
     """Every hand-tuned arm that searches against every automatic one; arguments by arm.
@@ -162,20 +239,48 @@ def break_evens(
         curves: Their cost curves.
         arms: Their results.
         objective: What trials are chosen and scored by.
+        deployed: What the automatic side deploys, the first level of each hand-tuned arm; None
+            while there is no pair.
         second: Whether that is the second objective, not the one that settings were chosen by.
     """
-    found = [
-        break_even(
-            searches[hand.arm],
-            curves[hand.arm],
-            Target(arm.arm, list((arm.second_by_seed if second else arm.by_seed).values())),
-            objective,
-            None if searches[arm.arm].searched else curves.get(arm.arm),
-        )
-        for hand, arm in pairs(arms)
-        if hand.arm in curves and searches[hand.arm].searched
-    ]
+    found = []
+    for hand in arms:
+        if hand.automatic or hand.arm not in curves or not searches[hand.arm].searched:
+            continue
+        levels = [_level(arm, second=second) for arm in arms if arm.automatic]
+        if deployed is not None:
+            levels = [deployed, *(one for one in levels if one.name != deployed.name)]
+        found += [
+            break_even(
+                searches[hand.arm],
+                curves[hand.arm],
+                level,
+                objective,
+                _of_seeds(searches, curves, level),
+            )
+            for level in levels
+        ]
     return [one for one in found if one is not None]
+
+
+def _of_seeds(
+    searches: Mapping[str, ArmSearches], curves: Mapping[str, CostCurve], level: Target
+) -> CostCurve | None:
+    """The best of n seeds of the level's arm, for as many as were trained."""
+    arm = searches.get(level.name)
+    return curves.get(level.name) if arm is not None and arm.of_seeds else None
+
+
+def _level(arm: ArmResult, *, second: bool) -> Target:
+    """The level of ``arm``, had it been named in advance."""
+    by_seed = arm.second_by_seed if second else arm.by_seed
+    return Target(
+        arm.arm, list(by_seed.values()), takes=_images(arm.cost.total), way=f"{arm.arm}'s"
+    )
+
+
+def _images(amount: Amount | None) -> float | None:
+    return None if amount is None else amount.images
 
 
 def targets(
@@ -215,8 +320,10 @@ def trials_to(arm: ArmSearches, level: Target) -> Count:
         value = estimators.trials_to_level(scores, known.mean)
         if known.lower is None or known.upper is None:
             return Count(value, None, None, len(pool), known.why)
-        ends = estimators.trials_to_level_bounds(scores, (known.lower, known.upper))
-        return _count(value, ends, len(pool))
+        first, last = estimators.trials_to_level_bounds(scores, (known.lower, known.upper))
+        if isinf(last):
+            return Count(value, int(first), None, len(pool), enough=ENOUGH * int(value or first))
+        return Count(value, int(first), int(last), len(pool))
     curves = replicate_curves(arm.searches)
     R, within = curves.shape
     value = estimators.first_below(np.median(curves, axis=0).tolist(), known.mean)
@@ -226,9 +333,8 @@ def trials_to(arm: ArmSearches, level: Target) -> Count:
         return Count(value, None, None, within, known.why)
     lower, upper = estimators.median_bounds(curves)
     reached = np.flatnonzero(lower <= known.upper)
-    first = float(reached[0] + 1) if len(reached) else inf
-    last = estimators.first_below(upper.tolist(), known.lower)
-    return _count(value, (first, inf if last is None else float(last)), within)
+    first = int(reached[0]) + 1 if len(reached) else within + 1
+    return Count(value, first, estimators.first_below(upper.tolist(), known.lower), within)
 
 
 def narrowed(arm: ArmSearches, level: Target, centre: float | None) -> list[Narrowed]:
@@ -259,21 +365,16 @@ def narrowed(arm: ArmSearches, level: Target, centre: float | None) -> list[Narr
     return found
 
 
-def _count(value: int | None, ends: tuple[float, float], within: int) -> Count:
-    lower, upper = ends
-    return Count(
-        value,
-        int(min(lower, within + 1)),
-        None if isinf(upper) or upper > within else int(upper),
-        within,
-    )
-
-
 def _cost(
-    count: Count, costs: Sequence[float | None]
+    count: Count, costs: Sequence[float | None], arm: ArmSearches
 ) -> tuple[float | None, float | None, float | None]:
+    """What the trials of ``count`` take; beyond those there are, where all cost the same."""
+
     def at(n: int | None) -> float | None:
-        return None if n is None or n > len(costs) else costs[n - 1]
+        if n is None or n <= len(costs):
+            return None if n is None else costs[n - 1]
+        one = costs[0] if arm.independent else None
+        return None if one is None else n * one
 
     return at(count.value), at(count.lower), at(count.upper)
 
@@ -281,21 +382,21 @@ def _cost(
 def _sentence(
     arm: str, level: Target, objective: Metric, count: Count, images: float | None
 ) -> str:
-    what = (
-        f"{level.name}'s {objective.number(level.interval.mean)}"
-        if level.name
-        else f"{objective.number(level.interval.mean)}"
-    )
-    ends = interval_text(count)
+    what, ends = level.text(objective), interval_text(count)
     if count.value is None:
         said = f"{arm} does not reach {what} within its {count.within} trials"
     elif count.value == 1:
         said = f"{arm} is at {what} from its first trial on"
     else:
         said = f"{arm} reaches {what} from trial {count.value} of {count.within} on"
-        if images is not None:
-            said += f", {images:,.0f} images"
-    return f"{said} ({ends})" if ends else f"{said} (no interval: {count.why})"
+    if images is not None and (count.value or 0) > 1:
+        said += f", {images:,.0f} images"
+    if images is not None and level.takes:
+        said += f", {multiple(images / level.takes)}x {level.way}"
+    if not ends:
+        return f"{said} (no interval: {count.why})"
+    more = "" if count.enough is None else f"; it takes some {count.enough} trials to bound it"
+    return f"{said} ({ends}{more})"
 
 
 def interval_text(count: Count) -> str:

@@ -9,6 +9,7 @@ from math import isfinite
 from study.analysis.answers.arms import ArmResult, best_on_validation
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.report import Report
+from study.formatting import multiple
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> ArmAnswe
     said = list(_sentences(report, arm))
     against = rival.arm if rival else ""
     for found in report.break_even:
-        if (found.arm, found.against) == (arm.arm, against):
+        if found.arm == arm.arm and found.deployed:
             numbers |= _break_even(found)
             tags["study.break_even"] = f"{found.sentence}."
             said.append(f"Deploying the best trial found, {found.sentence}.")
@@ -113,5 +114,5 @@ def _sentences(report: Report, arm: ArmResult) -> Iterator[str]:
     elif ratio is None or report.ratio_to == arm.arm:
         yield f"Cost to one model: {total.images:,.0f} images."
     else:
-        times = f"{ratio:.1f} times those of {report.ratio_to}, the cheapest automatic arm"
+        times = f"{multiple(ratio)} times those of {report.ratio_to}"
         yield f"Cost to one model: {total.images:,.0f} images, {times}."

@@ -8,6 +8,7 @@ from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
+from study.analysis.answers.luck import EqualLuck, as_found
 from study.analysis.answers.verdict import Comparison, Outcome
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 
@@ -31,7 +32,7 @@ def verdict(
         best: The automatic one.
         found: What the verdict speaks of.
         design: How the compared pair came about.
-        breaks: From which trial on each hand-tuned arm breaks even with each automatic one.
+        breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
     """
     first = _first_sentence(arms, hand, best, found, design)
@@ -39,8 +40,8 @@ def verdict(
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
         return [first]
-    when = [b.sentence for b in breaks if (b.arm, b.against) == (hand.arm, best.arm)]
-    return [first, *(f"Deploying the best trial found, {sentence}." for sentence in when)]
+    when = [b for b in breaks if b.arm == hand.arm and b.deployed]
+    return [first, *(as_found(b, found, hand) for b in when)]
 
 
 def remarks(
@@ -51,8 +52,9 @@ def remarks(
     second: Comparison | None,
     design: Design,
     advice: Advice | None,
+    luck: Sequence[EqualLuck],
 ) -> list[str]:
-    """How to go on, how the two arms were chosen, the looks, the other arms, a second opinion."""
+    """How to go on, how the pair was chosen, looks, other arms, equal luck, a second opinion."""
     if hand is None or best is None:
         return []
     found = [advice.sentence] if advice else []
@@ -64,6 +66,7 @@ def remarks(
     ours = [c for c in comparisons if c.hand == hand.arm]
     if len(ours) > 1:
         found.append(f"Against each automatic arm on its own, searching {_tally(ours)}.")
+    found += [one.sentence for one in luck if one.hand == hand.arm]
     if second is not None and second.difference.mean is not None and _another(comparisons, second):
         found.append(f"A second opinion: {second.finding}.")
     return found

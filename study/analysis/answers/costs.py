@@ -8,6 +8,7 @@ from math import fsum
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from study.analysis.records.engine_time import PURPOSES, USE_OF_STATE, USES, EngineTime
 from study.analysis.records.tables import study_facts
@@ -35,11 +36,14 @@ NOTHING = Amount(0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class CostToOneModel:
-    """What one model of an arm takes: one search and one final run.
+    """What one model of an arm takes, if it is named in advance: one search and one final run.
+
+    What choosing it among other arms takes is in :mod:`study.analysis.answers.sides`.
 
     Attributes:
         search: One search, pruned and failed trials included: the mean over finished replicates.
             With the whole earlier search that it began with, if it did, which cost ``told``.
+            Nothing where the search has no space: the configuration is known without it.
         final: One confirm run: the mean over the complete ones.
         measurement: All else the arm was charged (further seeds, replicates, superseded
             choices): not part of the cost to one model.
@@ -95,18 +99,10 @@ class Paid:
 NOTHING_PAID = Paid([], {}, 0.0, closed=True, lost_engines=0, beyond=0.0)
 
 
-def cost_to_one_model(
-    trials: pa.Table, arm: str, *, searches: bool | None = None
-) -> CostToOneModel:
-    """The cost to one model of ``arm``, from the trials table.
-
-    Args:
-        trials: The table of `trials.parquet`.
-        arm: The arm's name.
-        searches: Whether the arm has a search; by default, whether it has search trials.
-    """
+def cost_to_one_model(trials: pa.Table, arm: str) -> CostToOneModel:
+    """The cost to one model of ``arm``, from the table of `trials.parquet`."""
     rows = [row for row in _cost_rows(trials) if row["arm"] == arm]
-    search = [row for row in rows if row["phase"] == "search"]
+    search = [row for row in rows if row["phase"] == "search" and _finds(trials, arm)]
     finals = [
         row
         for row in rows
@@ -137,11 +133,32 @@ def cost_to_one_model(
     return CostToOneModel(one_search + told, one_final, measurement, why, told)
 
 
+def looked_at(trials: pa.Table, arms: Sequence[str], stage: str | None) -> Amount:
+    """What there was to look at before one of ``arms`` was chosen: all of their searches and runs.
+
+    Args:
+        trials: The table of `trials.parquet`.
+        arms: The arms that one was chosen among.
+        stage: Which confirm runs the choice looked at; None: all.
+    """
+    if stage is not None:
+        search = pc.equal(trials["phase"], "search")
+        of_stage = pc.fill_null(pc.equal(trials["stage"], stage), fill_value=False)
+        trials = trials.filter(pc.or_(search, of_stage))
+    finds = {arm: _finds(trials, arm) for arm in arms}
+    rows = [row for row in _cost_rows(trials) if row["arm"] in finds]
+    spent = _sum(r for r in rows if (finds[r["arm"]] if r["phase"] == "search" else r["chosen"]))
+    return sum((told_cost(trials, arm) for arm in arms), spent)
+
+
 def ratio(cost: CostToOneModel, other: CostToOneModel, unit: str = "images") -> float | None:
     """``cost`` as a multiple of ``other`` in a unit (an attribute of `Amount`), or None."""
-    if cost.total is None or other.total is None:
-        return None
-    above, below = getattr(cost.total, unit), getattr(other.total, unit)
+    return multiple(cost.total, other.total, unit)
+
+
+def multiple(amount: Amount | None, other: Amount | None, unit: str = "images") -> float | None:
+    """``amount`` as a multiple of ``other`` in a unit, or None."""
+    above, below = getattr(amount, unit, None), getattr(other, unit, None)
     return above / below if above is not None and below else None
 
 
@@ -201,6 +218,12 @@ def told_cost(trials: pa.Table, arm: str) -> Amount:
     """What the earlier search that an arm's searches began with cost, where it ran."""
     told = (study_facts(trials).get("told") or {}).get(arm)
     return Amount(told["images"], told["billed"], told["standard"]) if told else NOTHING
+
+
+def _finds(trials: pa.Table, arm: str) -> bool:
+    """Whether a search of ``arm`` can find a configuration: it has a space."""
+    search = study_facts(trials).get("spec", {}).get("arms", {}).get(arm, {}).get("search")
+    return search is None or bool(search.get("space"))
 
 
 def _amount(row: Mapping[str, Any]) -> Amount:

@@ -102,18 +102,13 @@ def _models(found: Comparison, models: TwoModels | None) -> Iterator[str]:
     yield (
         f"These two models, the ones that are exported ({models.hand} of seed {one}, "
         f"{models.automatic} of seed {other}): hand-tuned minus automatic is "
-        f"{found.objective.difference(models.difference)} over {models.difference.n:,} test images, which says nothing of other "
-        "seeds."
+        f"{found.objective.difference(models.difference)} over {models.difference.n:,} test "
+        "images, which says nothing of other seeds."
     )
 
 
 def _draws(found: Comparison, draws: float | None) -> Iterator[str]:
-    if (
-        draws is None
-        or found.objective != CALIBRATED_ELBO
-        or found.differences.n < 2
-        or found.differences.spread == 0
-    ):
+    if draws is None or found.differences.n < 2 or found.differences.spread == 0:
         return
     share = draws / (found.differences.spread / sqrt(found.differences.n))
     beyond = "" if share <= DRAWS else f", more than the {100 * DRAWS:.0f} % that is aimed at"

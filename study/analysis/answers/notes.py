@@ -62,17 +62,6 @@ def notes(
         *_accounts(paid),
         *_roles(arms),
     ]
-    for arm in arms:
-        if arm.validation is not None:
-            searches = (
-                "one replicate of its search"
-                if arm.replicates == 1
-                else f"its {arm.replicates} searches are averaged within each seed"
-            )
-            found.append(
-                f"{arm.arm}: {searches}, so the intervals cover the variance of training "
-                "seeds, not that of the search."
-            )
     if sum(arm.automatic for arm in arms) > 1:
         found.append(
             "In the tables, each interval holds at 95 % on its own, not all of them together; the "

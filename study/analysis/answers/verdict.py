@@ -17,6 +17,7 @@ from enum import StrEnum
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult, pairs
 from study.analysis.answers.design import TWO_STAGES, Design
+from study.analysis.answers.sides import PairCost
 from study.metrics import Metric
 from study.statistics.choice import best_against_best, fewest_seeds
 from study.statistics.intervals import Interval
@@ -72,6 +73,7 @@ def compare(
     *,
     ratio_images: float | None,
     ratio_standard: float | None,
+    cost: PairCost | None = None,
     looks: bool = False,
     seeds: str = "paired seeds",
 ) -> Comparison:
@@ -84,6 +86,8 @@ def compare(
         differences: Hand-tuned minus automatic on test.
         ratio_images: Cost to one model in images, hand-tuned over automatic; None: not known.
         ratio_standard: Likewise in standard device seconds.
+        cost: What the models of the study's pair take, with its choice, if this is the pair: its
+            price is charged, not that of two arms named in advance.
         looks: Whether seeds are added until it is decided.
         seeds: What its seeds are called.
     """
@@ -95,7 +99,7 @@ def compare(
     alone = replace(ran, image_variance=None)
     words = _finding(hand, automatic, objective, differences, interval, outcome, seeds)
     finding = f"by {objective.heading} on test, {words}"
-    headline = _headline(outcome, ratio_images, differences.n, needed)
+    headline = _headline(outcome, _charged(ratio_images, cost), differences.n, needed)
     return Comparison(
         hand,
         automatic,
@@ -108,7 +112,7 @@ def compare(
         ratio_standard,
         outcome,
         finding,
-        f"{headline}: {finding}; {_price(hand, automatic, ratio_images)}.",
+        f"{headline}: {finding}; {_price(hand, automatic, ratio_images, cost)}.",
     )
 
 
@@ -118,6 +122,7 @@ def compare_arms(
     design: Design,
     images: Mapping[str, Mapping[int, Images]],
     *,
+    cost: PairCost | None = None,
     second: bool = False,
 ) -> list[Comparison]:
     """Every hand-tuned arm against every automatic one, each on its own, of those compared.
@@ -127,6 +132,7 @@ def compare_arms(
         objective: What they are compared by.
         design: How the compared pair came about.
         images: By arm, seed -> the scores of the test images, as far as there are any.
+        cost: What the models of the study's pair take; None while there is none.
         second: Whether that is the second objective, not the one that settings were chosen by.
     """
 
@@ -144,6 +150,7 @@ def compare_arms(
             replace(found, failed=lost),
             ratio_images=costs.ratio(hand.cost, automatic.cost),
             ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
+            cost=cost if design.pair == (hand.arm, automatic.arm) else None,
             looks=design.until_decided,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
         )
@@ -151,20 +158,22 @@ def compare_arms(
     return [compared(hand, automatic) for hand, automatic in pairs(arms)]
 
 
-def headline(comparisons: Sequence[Comparison], design: Design) -> Comparison | None:
+def headline(
+    comparisons: Sequence[Comparison], design: Design, cost: PairCost | None = None
+) -> Comparison | None:
     """What the study's verdict speaks of: its pair, or the best arms where it has none.
 
-    None while there is none to speak of.
+    None while there is none to speak of. ``cost`` is what the models of the two sides take.
     """
     if design.pair is not None:
         return next((c for c in comparisons if (c.hand, c.automatic) == design.pair), None)
     ran = {arm for c in comparisons if c.differences.n for arm in (c.hand, c.automatic)}
     known = [c for c in comparisons if ran >= {c.hand, c.automatic}]
     apart = next((c for c in known if not c.differences.n), None)  # of a study that still runs
-    return apart or (_best(known, looks=design.until_decided) if known else None)
+    return apart or (_best(known, cost, looks=design.until_decided) if known else None)
 
 
-def _best(comparisons: Sequence[Comparison], *, looks: bool) -> Comparison:
+def _best(comparisons: Sequence[Comparison], cost: PairCost | None, *, looks: bool) -> Comparison:
     """The best hand-tuned arm against the best automatic one (best against best), a weaker claim.
 
     No pair that was chosen by these very runs is spoken of, so that nothing is left out.
@@ -191,7 +200,7 @@ def _best(comparisons: Sequence[Comparison], *, looks: bool) -> Comparison:
     )
     words = _best_finding(of_pair, among, interval, outcome)
     finding = f"by {of_pair.objective.heading} on test, {words}"
-    first = _headline(outcome, of_pair.ratio_images, n, needed)
+    first = _headline(outcome, _charged(of_pair.ratio_images, cost), n, needed)
     return replace(
         of_pair,
         among=among,
@@ -201,7 +210,7 @@ def _best(comparisons: Sequence[Comparison], *, looks: bool) -> Comparison:
         ),
         outcome=outcome,
         finding=finding,
-        sentence=f"{first}: {finding}; {_price(*pair, of_pair.ratio_images)}.",
+        sentence=f"{first}: {finding}; {_price(*pair, of_pair.ratio_images, cost)}.",
     )
 
 
@@ -321,7 +330,13 @@ def _failures(hand: str, automatic: str, differences: Differences) -> str:
     return "".join(lost)
 
 
-def _price(hand: str, automatic: str, ratio: float | None) -> str:
+def _charged(ratio: float | None, cost: PairCost | None) -> float | None:
+    return ratio if cost is None else cost.charged.ratio_images
+
+
+def _price(hand: str, automatic: str, ratio: float | None, cost: PairCost | None) -> str:
+    if cost is not None:
+        return cost.sentence
     if ratio is None:
         return "what a model costs is not known yet for both"
     return f"{hand} costs {ratio:.1f}x the images of {automatic} to one model"

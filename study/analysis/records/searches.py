@@ -16,8 +16,8 @@ from study.analysis.records.tables import recorded_roles, study_facts
 from study.statistics.order_statistics import Floats
 
 _ENDED = ("complete", "pruned", "failed")
-_COLUMNS = ("arm", "phase", "replicate", "number", "state", "chosen", "trial", "retry_of", "seed",
-            "params", "settings", "images", "standard_seconds")  # fmt: skip
+_COLUMNS = ("arm", "phase", "stage", "replicate", "number", "state", "chosen", "trial", "retry_of",
+            "seed", "params", "settings", "images", "standard_seconds")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class ArmSearches:
     Attributes:
         arm: The arm's name.
         automatic: Whether its balancer sets beta itself.
-        searched: Whether it searches anything; if not, its one "search" are its runs of other
-            seeds.
+        searched: Whether it has a search; if not, its one "search" are its confirm runs, of which
+            those that only chose the arm do not count if there are others.
         independent: Whether its trials are: of random search without a pruner or enqueued
             settings, or seeds.
-        how: Its sampler and pruner, as in "tpe with hyperband".
+        how: Its sampler and pruner, as in "tpe with hyperband"; "seeds" of runs of other seeds.
         searches: One a replicate, those whose first trial has ended.
         budget: How many trials the spec gives one search.
         prior: The range beta is drawn from as k sigma^2, log-uniformly; None where it isn't.
@@ -89,6 +89,11 @@ class ArmSearches:
     searches: Sequence[SearchTrials]
     budget: int
     prior: tuple[float, float] | None
+
+    @property
+    def of_seeds(self) -> bool:
+        """Whether its trials are runs of one configuration under other seeds."""
+        return self.how == "seeds"
 
     @property
     def pool(self) -> SearchTrials | None:
@@ -113,6 +118,8 @@ def arm_searches(
             sampler, pruner = search["sampler"]["name"], (search.get("pruner") or {}).get("name")
         else:
             rows = [row for row in rows if row["phase"] == "confirm" and row["chosen"]]
+            # Runs that chose the arm made it look better than it is.
+            rows = [row for row in rows if row["stage"] != "choosing"] or rows
             sampler, pruner = "seeds", None
         by_replicate: dict[int, list[Mapping[str, Any]]] = {}
         for row in rows:
@@ -126,7 +133,7 @@ def arm_searches(
             arm=name,
             automatic=not roles[name].hand_tuned,
             searched=bool(search),
-            independent=not search
+            independent=sampler == "seeds"
             or (sampler == "random" and pruner is None and not search.get("enqueue")),
             how=f"{sampler} with {pruner}" if pruner else sampler,
             searches=searches,
@@ -170,7 +177,7 @@ def _prior(
     search: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> tuple[float, float] | None:
     """The searched range of beta as k sigma^2, whatever loss the file gives it for."""
-    space = search.get("space", {}).get("beta")
+    space = (search.get("space") or {}).get("beta")
     if not isinstance(space, Mapping) or not space.get("log") or not rows:
         return None
     drawn = [[json.loads(row[name]) for name in ("settings", "params")] for row in rows]

@@ -18,11 +18,7 @@ from study.formatting import NONE, images, multiple, seconds, short
 
 def arms(report: Report) -> TextTable:
     """Each arm's mean on test, and what one model of it costs."""
-    multiples = (
-        f"; x: as a multiple of {report.ratio_to}, the cheapest automatic arm"
-        if report.ratio_to
-        else ""
-    )
+    multiples = f"; x: as a multiple of {report.ratio_to}" if report.ratio_to else ""
     apart = [arm.arm for arm in report.arms if not arm.compared]
     chosen = f"; not compared, over choosing seeds: {', '.join(apart)}" if apart else ""
     failed = any(arm.lost_seeds for arm in report.arms)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.report import Report
 from study.analysis.rendering.tables.table import TextTable, money, money_columns
-from study.formatting import NONE, images, seconds, short
+from study.formatting import NONE, images, multiple, seconds, short
 from study.metrics import Metric
 
 
@@ -30,8 +30,9 @@ def targets(report: Report) -> TextTable:
         "are runs of other seeds",
         ["arm", "trials [95 %]", "images [95 %]", "std s [95 %]", *money_columns(report)],
         [
-            [one.arm, *_amounts(report, one), *money(report, one.seconds[0])]
+            [one.arm, trials, n, taken, *money(report, one.seconds[0])]
             for one in report.targets
+            for trials, n, _, taken in [_amounts(report, one)]
         ],
     )
 
@@ -55,38 +56,36 @@ def _break_even(report: Report, found: Sequence[BreakEven], objective: Metric) -
     return TextTable(
         f"Break-even by {objective.heading}: the number of trials after which the best trial found "
         "(chosen on validation, deployed unchanged, scored on test) reaches the automatic arm's "
-        "mean, and their cost in images and in standard device seconds; >: not within the recorded "
-        "trials; best of n: the number of trials after which it reaches the best of as many seeds "
-        "of that arm",
-        ["arm", "against", "trials [95 %]", "images [95 %]", "std s [95 %]", "best of n"],
-        [
-            [
-                one.arm,
-                one.against,
-                *_amounts(report, one),
-                # Runs that both have.
-                str(one.against_best or f">{min(one.trials.within, one.seeds)}"),
-            ]
-            for one in found
-        ],
+        "mean, and their cost in images and in standard device seconds; x: these images as a "
+        "multiple of that arm's, its choice included where it was chosen here; best of m: of one "
+        "run of each of m automatic arms; >: not within the recorded trials; seeds: the number of "
+        "trials after which it reaches the best of as many seeds of that arm",
+        ["arm", "against", "trials [95 %]", "images [95 %]", "x", "std s [95 %]", "seeds"],
+        [[one.arm, one.against, *_amounts(report, one), _against_seeds(one)] for one in found],
         left=2,
     )
 
 
+def _against_seeds(one: BreakEven) -> str:
+    runs = min(one.trials.within, one.seeds)  # that both have
+    return str(one.against_best or f">{runs}") if runs else NONE
+
+
 def _amounts(report: Report, one: BreakEven) -> list[str]:
-    """Trials, images and standard seconds of a break-even, each with its interval."""
+    """Trials, images with their multiple, and standard seconds of a break-even."""
     curve = next(curve for curve in (*report.curves, *report.second_curves) if curve.arm == one.arm)
     count = one.trials
     return [
         _count(count),
         _censored(count, one.images, curve.images[-1], images),
+        multiple(one.multiple[0]),
         _censored(count, one.seconds, curve.seconds[-1], seconds),
     ]
 
 
 def _count(count: Count) -> str:
-    whole = (float(count.within), count.value, count.lower, count.upper)
-    return _censored(count, whole[1:], whole[0], lambda n: str(int(n or 0)))
+    values = (count.value, count.lower, count.upper)
+    return _censored(count, values, count.within, lambda n: str(int(n or 0)))
 
 
 def _censored(
@@ -95,11 +94,12 @@ def _censored(
     end: float | None,
     text: Callable[[float | None], str],
 ) -> str:
-    """A value with its interval; beyond the recorded trials, "> all of them"."""
+    """A value with its interval; what is not within the recorded trials, "> all of them"."""
     if end is None:
         return NONE
+    lowest = count.lower is None or count.lower <= count.within
     value, lower, upper = (
-        f">{text(end)}" if known is None or n is None or n > count.within else text(known)
-        for known, n in zip(values, (count.value, count.lower, count.upper), strict=True)
+        text(one) if one is not None and known else f">{text(end)}"
+        for one, known in zip(values, (True, lowest, True), strict=True)
     )
     return value if count.lower is None else f"{value} [{lower}, {upper}]"

@@ -42,6 +42,7 @@ _OF_A_STUDY: Sequence[Callable[[Report], TextTable]] = (
     break_even.narrowed,
     cost_curves.tunability,
     rate_distortion.rate_distortion,
+    costs.sides,
     costs.images_by_use,
     costs.training_by_use,
     costs.seconds_by_purpose,

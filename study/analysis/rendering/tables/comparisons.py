@@ -26,8 +26,8 @@ def comparisons(report: Report) -> TextTable:
     )
     return TextTable(
         f"Each hand-tuned arm minus each automatic arm, on test over n paired seeds{alone}; x: its "
-        "cost as a multiple of the automatic arm's, in images and in standard device seconds; "
-        "pays: whether searching pays",
+        "cost as a multiple of the automatic arm's, both named in advance, in images and in "
+        "standard device seconds; pays: whether searching pays",
         ["arm", "against", f"{report.objective.short} [95 %]", "n", "x", "x", "pays"],
         [
             [

@@ -6,9 +6,32 @@ from study.analysis.answers.report import Report
 from study.analysis.records.engine_time import PURPOSES, USES
 from study.analysis.rendering.purposes import purpose_name
 from study.analysis.rendering.tables.table import TextTable, money, money_columns, priced
-from study.formatting import NONE, images, seconds
+from study.formatting import NONE, images, multiple, seconds
 
 _CRASHES = ("redone", "lost")
+
+
+def sides(report: Report) -> TextTable:
+    """What the models of the hand-tuned and the automatic side take, where an arm was chosen."""
+    cost = report.pair_cost
+    ways = cost.ways if cost is not None and len(cost.ways) > 1 else []
+    both = " and ".join(cost.chosen) if cost is not None else ""
+    return TextTable(
+        f"What the models of both sides take ({both}), by how their arms are settled on: the arm's "
+        "search and one run; every arm's, the best on validation deployed; or all that the choice "
+        "looked at here, which the verdict counts. x: hand-tuned as a multiple of automatic",
+        ["arms", "hand images", "auto images", "x", "hand std s", "auto std s", "x"],
+        [
+            [
+                way.way,
+                *(images(a.images if a else None) for a in (way.hand, way.automatic)),
+                multiple(way.ratio_images),
+                *(seconds(a.standard if a else None) for a in (way.hand, way.automatic)),
+                multiple(way.ratio_standard),
+            ]
+            for way in ways
+        ],
+    )
 
 
 def images_by_use(report: Report) -> TextTable:

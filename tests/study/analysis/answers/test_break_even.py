@@ -52,15 +52,32 @@ def test_a_known_level_has_the_exact_interval_of_the_chance_to_reach_it() -> Non
     low, high = proportion_bounds(2, 8, 0.025)
     assert count.value == 3  # C(6, 3) / C(8, 3) = 0.36 of all draws of 3 miss both
     assert count.lower == trials_to_success(high) == 1
-    assert trials_to_success(low) > 8
-    assert count.upper is None, "not within the 8 trials, and nothing is extrapolated"
+    # (1 - p)^22 is the first power below 1/2 at the bound p = 0.0319: trials are independent, so
+    # this holds beyond the 8 there are.
+    assert count.upper == trials_to_success(low) == 22
     assert count.within == 8
+    assert count.enough is None
+
+
+def test_without_a_trial_at_the_level_nothing_bounds_it_but_more_trials() -> None:
+    arm = random_search(search([5.0] * 12))
+    count = trials_to(arm, Target("", [2.0]))
+    # With 0 of 12 the chance is at most 1 - 0.025^(1/12) = 0.265: the third trial at the earliest.
+    assert (count.value, count.lower, count.upper, count.enough) == (None, 3, None, 36)
+    curve = cost_curve(arm)
+    assert curve is not None
+    found = break_even(arm, curve, Target("", [2.0]), CALIBRATED_ELBO)
+    assert found is not None
+    assert found.sentence == (
+        "random does not reach 2.00 within its 12 trials (95 %: 3 to not within 12; it takes some "
+        "36 trials to bound it)"
+    )
 
 
 def test_the_automatic_arms_luck_widens_the_interval() -> None:
     arm = random_search(search(np.linspace(0, 10, 60)))
     known = trials_to(arm, Target("", [1.0]))
-    measured = trials_to(arm, Target("auto", [0.2, 1.8, 1.0]))
+    measured = trials_to(arm, Target("auto", [0.2, 1.8, 1.0]))  # [-1, 3]: no trial is below
     assert known.value == measured.value
     assert known.lower is not None
     assert measured.lower is not None
@@ -83,15 +100,17 @@ def test_replicates_of_a_search_are_pooled_only_if_its_trials_are_independent() 
     assert "searched 2 times" in count.why
 
 
-def test_five_replicates_bound_the_median_search_by_their_range() -> None:
-    arms = adaptive(*(search([9.0] * n + [1.0] * (8 - n)) for n in (1, 2, 3, 4, 5)))
-    count = trials_to(arms, Target("", [1.0]))
+def test_six_replicates_bound_the_median_search_by_their_range() -> None:
+    searches = [search([9.0] * n + [1.0] * (8 - n)) for n in (1, 2, 3, 3, 4, 5)]
+    count = trials_to(adaptive(*searches), Target("", [1.0]))
     assert (count.value, count.lower, count.upper) == (4, 2, 6)
-    curve = cost_curve(arms)
+    curve = cost_curve(adaptive(*searches))
     assert curve is not None
     assert curve.value == [9.0, 9.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert curve.lower == [9.0, *[1.0] * 7]
     assert curve.upper == [*[9.0] * 5, *[1.0] * 3]
+    # The range of 5 holds the median in 1 - 2 / 2^5 = 93.75 % only: it is not called 95 %.
+    assert trials_to(adaptive(*searches[:5]), Target("", [1.0])).lower is None
 
 
 def test_pruned_trials_cost_what_they_took_and_find_nothing(make_stream: Make, arms: Arms) -> None:

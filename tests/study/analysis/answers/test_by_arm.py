@@ -21,9 +21,12 @@ def with_break_even(report: Report, trials: Count, images: float | None) -> Repo
     level = Interval(9.5, 9.3, 9.7, 3)
     found = BreakEven(
         *("tpe", "sigma", "calibrated_elbo", trials),
-        *((images, None, None), (None, None, None), level, None, 3, "tpe is as it is"),
+        *((images, None, None), (None, None, None), level, 1000.0, (None, None, None)),
+        *(True, None, 3, "tpe is as it is"),
     )
-    other = replace(found, against="another", trials=Count(1, 1, 1, 4), sentence="not this one")
+    other = replace(
+        found, against="another", deployed=False, trials=Count(1, 1, 1, 4), sentence="not this one"
+    )
     return replace(report, break_even=[other, found])
 
 

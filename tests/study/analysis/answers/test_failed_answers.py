@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from study.analysis import Report, as_text, build_report, build_tables, combine, summary
-from study.analysis.answers import report as assembly
+from study.analysis.answers import assembly
 
 ANSWERS = {
     "arm_results": "The arms' results",

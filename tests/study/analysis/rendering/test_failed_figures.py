@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from study.analysis import as_text, build_report, build_tables, render
+from study.analysis.answers import assembly as answers
 from study.analysis.answers import costs
-from study.analysis.answers import report as answers
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.page.html import as_html
 from study.analysis.rendering.tables import break_even

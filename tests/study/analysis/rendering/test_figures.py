@@ -60,7 +60,8 @@ def drawing_of(figure: Figure) -> bytes:
 def level(images: float | None) -> BreakEven:
     return BreakEven(
         "tpe", "sigma", "calibrated_elbo", Count(2, 1, 3, 4), (images, None, None),
-        (None, None, None), Interval(8.5, 8.0, 9.0, 3), None, 3, "tpe breaks even at 2 trials",
+        (None, None, None), Interval(8.5, 8.0, 9.0, 3), 1000.0, (None, None, None), True,
+        None, 3, "tpe breaks even at 2 trials",
     )  # fmt: skip
 
 

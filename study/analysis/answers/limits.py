@@ -1,0 +1,124 @@
+"""What the verdict does not speak of: each a sentence, and only where it is so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import log10
+
+import numpy as np
+
+from study.analysis.answers.arms import ArmResult
+from study.analysis.records.searches import ArmSearches
+from study.metrics import Metric
+from study.statistics.paired import Differences
+
+LATE = 0.9
+"""Share of training, after which an arm that first comes near its final value had not converged."""
+HOPELESS = 10
+"""Margins, or without one standard deviations over seeds: worse trials were never of use."""
+
+
+def limits(
+    arms: Sequence[ArmResult],
+    hand: ArmResult | None,
+    best: ArmResult | None,
+    searches: Mapping[str, ArmSearches],
+    objective: Metric,
+    margin: float | None,
+) -> list[str]:
+    """What the comparison of ``hand`` with ``best`` leaves open, in sentences.
+
+    Args:
+        arms: The arms' results.
+        hand: The hand-tuned arm of the study's pair.
+        best: The automatic one.
+        searches: What the arms tried, by arm.
+        objective: What they are scored by.
+        margin: The study's margin of non-inferiority, if it sets one.
+    """
+    found = [*_constant(arms), *_one_search(arms)]
+    if hand is None or best is None:
+        return found
+    return [
+        *found,
+        *_other_searches(arms, hand),
+        *_training(hand, best),
+        *_prior(hand, best, searches, objective, margin),
+    ]
+
+
+def _constant(arms: Sequence[ArmResult]) -> Iterator[str]:
+    tuned = {arm.balancer for arm in arms if not arm.automatic}
+    if tuned == {"fixed_beta"}:
+        yield "Hand-tuned means a constant beta here: no arm searched a schedule of it."
+
+
+def _one_search(arms: Sequence[ArmResult]) -> Iterator[str]:
+    """What was averaged over: the luck of one search is in no interval."""
+    searched = [arm for arm in arms if arm.validation is not None]
+    once = [arm.arm for arm in searched if arm.replicates == 1]
+    how = [f"{arm.arm} has {arm.replicates} searches" for arm in searched if arm.replicates > 1]
+    if how:
+        how[-1] += ", averaged within each seed"
+    if once:
+        how.append(f"{_listed(once)} {'has' if len(once) == 1 else 'have'} one search")
+    if how:
+        yield f"{'; '.join(how)}: the intervals cover training seeds, not the luck of a search."
+
+
+def _other_searches(arms: Sequence[ArmResult], hand: ArmResult) -> Iterator[str]:
+    others = [arm for arm in arms if not arm.automatic and arm.draws is not None]
+    if hand in others and len(others) > 1:
+        yield (
+            f"Break-even counts the trials of {hand.arm} alone, not those of the hand-tuned arms "
+            "that it was chosen among."
+        )
+
+
+def _training(hand: ArmResult, best: ArmResult) -> Iterator[str]:
+    if all(_late(arm) for arm in (hand, best)):
+        yield (
+            f"Neither {hand.arm} nor {best.arm} had converged: on validation they came within 1 % "
+            "of where they ended in the last tenth of training only. Trained for longer, their "
+            "order may be another."
+        )
+
+
+def _late(arm: ArmResult) -> bool:
+    whole = arm.cost.final
+    return (
+        arm.images_to_final is not None
+        and whole is not None
+        and arm.images_to_final >= LATE * whole.images
+    )
+
+
+def _prior(
+    hand: ArmResult,
+    best: ArmResult,
+    searches: Mapping[str, ArmSearches],
+    objective: Metric,
+    margin: float | None,
+) -> Iterator[str]:
+    arm, seeds = searches.get(hand.arm), Differences(tuple(best.by_seed.values()))
+    if arm is None or not arm.searched or seeds.n < (1 if margin else 2):
+        return
+    unit = seeds.spread if margin is None else margin
+    of = "standard deviations of its seeds" if margin is None else "margins"
+    scores = np.concatenate([search.test for search in arm.searches])
+    scores = scores[np.isfinite(scores)]
+    worse = int((scores > seeds.mean + HOPELESS * unit).sum())
+    if unit <= 0 or 2 * worse <= len(scores):
+        return
+    wide = ""
+    if arm.prior is not None:
+        wide = f", of a prior of {log10(arm.prior[1] / arm.prior[0]):.1f} decades of beta,"
+    yield (
+        f"{worse} of {hand.arm}'s {len(scores)} scored trials{wide} are worse than {best.arm} by "
+        f"more than {HOPELESS} {of} ({objective.number(HOPELESS * unit)}): what the search costs "
+        "is in part the width of its prior."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

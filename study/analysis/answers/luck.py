@@ -1,0 +1,119 @@
+"""Luck of the seed: a search keeps lucky trials, an automatic arm can be given the same luck.
+
+A search's best trial was chosen on validation among trials of different seeds, and is deployed as
+it is. Its configuration, trained again on fresh seeds, is another estimand: the two may disagree.
+What sets the luck off is an automatic arm that trains as many seeds and deploys the best of them;
+where no arm was asked to, nothing is said: its best of more seeds than were trained has no bound.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from study.analysis.answers.arms import ArmResult
+from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.cost_curves import CostCurve
+from study.analysis.answers.verdict import Comparison
+from study.analysis.records.searches import ArmSearches
+from study.metrics import Metric
+from study.statistics.intervals import Interval
+
+
+@dataclass(frozen=True)
+class EqualLuck:
+    """The best of a search's trials against the best of an automatic arm's seeds.
+
+    Attributes:
+        hand: The hand-tuned arm that searches.
+        automatic: The automatic arm that trains further seeds.
+        images: What either takes at most; as many as both have.
+        trials: How many trials of the search that is.
+        seeds: How many runs of the automatic arm.
+        found: What the best trial scores on test, the median search, with its 95 % interval.
+        best: What the best seed does.
+        sentence: All of it in words.
+    """
+
+    hand: str
+    automatic: str
+    images: float
+    trials: int
+    seeds: int
+    found: Interval
+    best: Interval
+    sentence: str
+
+
+def as_found(found: BreakEven, retrained: Comparison | None, hand: ArmResult) -> str:
+    """The sentence on deploying the trial found, with retraining it where that says otherwise.
+
+    Args:
+        found: From which trial on the search of ``hand`` is at the automatic side's level.
+        retrained: Its configuration on fresh seeds against the automatic arm.
+        hand: The hand-tuned arm.
+    """
+    mean = None if retrained is None else retrained.difference.mean
+    reached = found.trials.value is not None
+    if retrained is None or not mean or (mean < 0) == reached:
+        return f"Deploying the best trial found, {found.sentence}."
+    objective = retrained.objective
+    amount = f"{objective.number(abs(mean))} {objective.unit} {'worse' if mean > 0 else 'better'}"
+    why = ""
+    if mean > 0 and hand.optimism is not None and hand.optimism > 0:
+        why = f": the search keeps lucky seeds (optimism {objective.number(hand.optimism, '+')})"
+    return (
+        f"Retrained, {hand.arm} is {amount} than {retrained.automatic}; deployed as found, "
+        f"{found.sentence}{why}."
+    )
+
+
+def equal_luck(
+    searches: Mapping[str, ArmSearches], curves: Mapping[str, CostCurve], objective: Metric
+) -> list[EqualLuck]:
+    """Every hand-tuned arm that searches against every automatic one that was given seeds.
+
+    At the images of one whole search, or of all seeds there are if those are fewer.
+    """
+    hands = [arm for arm in searches.values() if arm.searched and not arm.automatic]
+    lucky = [arm for arm in searches.values() if arm.searched and arm.automatic and arm.of_seeds]
+    return [
+        _equal(hand.budget, curves[hand.arm], curves[arm.arm], objective)
+        for hand in hands
+        for arm in lucky
+        if hand.arm in curves and arm.arm in curves
+    ]
+
+
+def _equal(budget: int, search: CostCurve, seeds: CostCurve, objective: Metric) -> EqualLuck:
+    whole = min(budget, len(search.value))
+    images = min(search.images[whole - 1], seeds.images[-1])
+    n, k = (max(1, bisect_right(curve.images, images)) for curve in (search, seeds))
+    n = min(n, whole)
+    found, best = _at(search, n), _at(seeds, k)
+    texts = [objective.difference(one, unit=False) for one in (best, found)]
+    said = (
+        f"With the same luck for the same {images:,.0f} images, the best of {k} seeds of "
+        f"{seeds.arm} is at {texts[0]}, the best of {n} trials of {search.arm} at {texts[1]}: "
+        f"{_better(search.arm, found, seeds.arm, best)}."
+    )
+    return EqualLuck(search.arm, seeds.arm, images, n, k, found, best, said)
+
+
+def _at(curve: CostCurve, n: int) -> Interval:
+    value, lower, upper = (ends[n - 1] for ends in (curve.value, curve.lower, curve.upper))
+    if lower is None or upper is None:
+        return Interval(value, None, None, n, curve.why)
+    return Interval(value, lower, upper, n)
+
+
+def _better(hand: str, found: Interval, automatic: str, best: Interval) -> str:
+    """Which is better; both bands hold at 95 %, so what is said here is wrong more seldom."""
+    if found.lower is None or found.upper is None or best.lower is None or best.upper is None:
+        return "they can't be compared, without an interval of both"
+    if best.upper < found.lower:
+        return f"{automatic} is better"
+    if found.upper < best.lower:
+        return f"{hand} is better"
+    return "no difference can be shown"
