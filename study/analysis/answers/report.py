@@ -117,17 +117,16 @@ def build_report(
 
     Args:
         tables: "records" and "trials", as :func:`study.analysis.load` gives them.
-        spec: The study's spec as a dict; by default the one in the tables' metadata.
+        spec: The study's spec as a dict; by default that of the tables' metadata.
         warnings: Where the spec breaks a rule of fairness, in sentences.
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
-        image_scores: Reads, by arm and seed, what confirm runs score on each test image by an
-            objective (:func:`study.analysis.records.image_scores.image_scores`): without them,
-            intervals are over seeds on this test set alone.
+        image_scores: Reads what confirm runs score on each test image
+            (:func:`study.analysis.records.image_scores.image_scores`); without it, intervals are
+            over seeds on this test set alone.
     """
     facts = study_facts(tables["trials"])
-    spec = facts["spec"] if spec is None else spec
-    answers = Answers(tables, facts, spec, image_scores)
+    answers = Answers(tables, facts, spec := spec or facts["spec"], image_scores)
     first, second = answers.first, answers.second
     return Report(
         name=spec["name"],
