@@ -31,8 +31,34 @@ def _role_in_format_1(arm: Data) -> Data:
 
 
 def _from_format_2(kind: str, data: Data) -> Data:
-    """In format 2 all arms trained on the same seeds, whichever pair was to be compared."""
-    return {**data, "design": "same_seeds"} if kind == "study" else data
+    """In format 2 all arms trained on the same seeds, and balancers' rates were constants."""
+    if kind == "study":
+        arms = data["spec"].get("arms", {})
+        spec = {**data["spec"], "arms": {name: _with_constants(arm) for name, arm in arms.items()}}
+        return {**data, "spec": spec, "design": "same_seeds"}
+    if kind == "trial" and "balancer" in data["settings"]:
+        balancer = data["settings"]["balancer"]
+        constants = _CONSTANTS.get(balancer["name"], {})
+        settings = {**data["settings"], "balancer": {**balancer, **constants, **balancer}}
+        return {**data, "settings": settings}
+    return data
+
+
+def _with_constants(arm: Data) -> Data:
+    """The arm with the constants that format 2 had for what it neither sets nor searches."""
+    space = (arm.get("search") or {}).get("space", {})
+    constants = _CONSTANTS.get(arm["balancer"]["name"], {})
+    constants = {key: value for key, value in constants.items() if key not in space}
+    return {**arm, "balancer": {**arm["balancer"], **constants, **arm["balancer"]}}
+
+
+_CONSTANTS: Mapping[str, Data] = {
+    "learned_sigma": {"sigma_lr": 1e-3},
+    "laplace_scale": {"scale_lr": 2.5e-4},
+    "running_average": {"decay": 0.99},
+    "running_minimum": {"decay": 0.99},
+}
+"""By balancer, the defaults that it derives from the length of the training since format 3."""
 
 
 _UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)

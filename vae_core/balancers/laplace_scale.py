@@ -32,9 +32,9 @@ class LaplaceScale(Balancer):
     and by the envelope theorem it makes no difference whether gradients pass through the bound.
     The released code gives s an Adam of its own with beta2 = 0.95 and clips its gradient to
     [-1, 1]; here beta2 is 0.999 as everywhere and nothing is clipped, which changes only how fast
-    s reaches the bound. Under Adam s moves by at most about scale_lr a step: at the released 2.5e-4,
-    from 0.5 to 0.05 in 1,800 steps, by default in about a tenth of any training. Reported sigma^2:
-    2 b^2, the noise's variance. To tune: nothing.
+    s reaches the bound. Under Adam s moves by at most about scale_lr a step: from 0.5 to 0.05 in
+    1,800 steps at the released 2.5e-4, in about a tenth of any training by default. Reported
+    sigma^2: 2 b^2, the noise's variance. To tune: nothing.
     """
 
     name = "laplace_scale"

@@ -147,7 +147,7 @@ def _check_derived(balancer: Balancer, fail: Callable[[str], None]) -> None:
         for name, value in balancer.complete({}, steps).items():
             spec = balancer.hyperparameters[name]
             if not spec.low < value < spec.high:
-                fail(f"has {name} = {value:g} by itself in a training of {steps} steps: out of bounds")
+                fail(f"derives {name} = {value:g}, out of bounds, for a training of {steps} steps")
 
 
 def _check_steps(case: _Case, fail: Callable[[str], None]) -> None:

@@ -124,7 +124,7 @@ def test_a_running_average_forgets_its_start_in_the_same_share_of_any_training(s
 
 @pytest.mark.parametrize("steps", LENGTHS)
 def test_a_learned_sigma_arrives_in_the_same_share_of_any_training(steps: int) -> None:
-    """At ln sigma = -3, by Adam: on its way after a twentieth, there after a fifth, and it rests."""
+    """At ln sigma = -3, by Adam: half way after a twentieth, there after a fifth, and it rests."""
     balancer = BALANCERS.get("learned_sigma")(SHAPE, LATENT)
     hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete({}, steps).items()}
     error = torch.full((1, IMAGES), math.exp(-6) * D, dtype=torch.float64)
@@ -145,9 +145,9 @@ def test_a_learned_sigma_arrives_in_the_same_share_of_any_training(steps: int) -
 def test_the_rule_as_released_keeps_its_constant_and_what_is_given_holds(steps: int) -> None:
     released = BALANCERS.get("asperti_trentin")(SHAPE, LATENT)
     assert released.complete({}, steps)["decay"] == 0.99
-    for name, given in (("running_minimum", "decay"), ("learned_sigma", "sigma_lr")):
+    for name, rate in (("running_minimum", "decay"), ("learned_sigma", "sigma_lr")):
         balancer = BALANCERS.get(name)(SHAPE, LATENT)
-        assert balancer.complete({given: 0.5}, steps)[given] == 0.5
+        assert balancer.complete({rate: 0.5}, steps)[rate] == 0.5
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -415,7 +415,7 @@ class _MixesHeads(BALANCERS.get("predicted_image_sigma")):  # type: ignore[misc]
         (_Impure, "not a pure rule"),
         (_Shapeless, "shape"),
         (_Grows, "names, shapes or types of its state"),
-        (_Overshoots, "has decay = 2 by itself in a training of 1 steps"),
+        (_Overshoots, "derives decay = 2, out of bounds, for a training of 1 steps"),
     ],
 )
 def test_the_suite_names_the_clause_that_is_broken(family: type[Balancer], clause: str) -> None:
