@@ -31,11 +31,15 @@ def _role_in_format_1(arm: Data) -> Data:
 
 
 def _from_format_2(kind: str, data: Data) -> Data:
-    """In format 2 all arms trained on the same seeds, and balancers' rates were constants."""
+    """In format 2 all arms trained on the same seeds, whichever pair was to be compared.
+
+    Test images were measured with one draw of latents, and balancers' rates were constants.
+    """
     if kind == "study":
-        arms = data["spec"].get("arms", {})
-        spec = {**data["spec"], "arms": {name: _with_constants(arm) for name, arm in arms.items()}}
-        return {**data, "spec": spec, "design": "same_seeds"}
+        evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
+        arms = {name: _with_constants(arm) for name, arm in data["spec"].get("arms", {}).items()}
+        spec = {**data["spec"], "evaluation": evaluation, "arms": arms}
+        return {**data, "design": "same_seeds", "spec": spec}
     if kind == "trial" and "balancer" in data["settings"]:
         balancer = data["settings"]["balancer"]
         constants = _CONSTANTS.get(balancer["name"], {})
