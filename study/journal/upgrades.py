@@ -42,7 +42,7 @@ def _from_format_2(kind: str, data: Data) -> Data:
         return {**data, "design": "same_seeds", "spec": spec}
     if kind == "trial" and "balancer" in data["settings"]:
         balancer = data["settings"]["balancer"]
-        constants = _CONSTANTS.get(balancer["name"], {})
+        constants = BALANCER_CONSTANTS.get(balancer["name"], {})
         settings = {**data["settings"], "balancer": {**balancer, **constants, **balancer}}
         return {**data, "settings": settings}
     return data
@@ -51,18 +51,18 @@ def _from_format_2(kind: str, data: Data) -> Data:
 def _with_constants(arm: Data) -> Data:
     """The arm with the constants that format 2 had for what it neither sets nor searches."""
     space = (arm.get("search") or {}).get("space", {})
-    constants = _CONSTANTS.get(arm["balancer"]["name"], {})
+    constants = BALANCER_CONSTANTS.get(arm["balancer"]["name"], {})
     constants = {key: value for key, value in constants.items() if key not in space}
     return {**arm, "balancer": {**arm["balancer"], **constants, **arm["balancer"]}}
 
 
-_CONSTANTS: Mapping[str, Data] = {
+BALANCER_CONSTANTS: Mapping[str, Data] = {
     "learned_sigma": {"sigma_lr": 1e-3},
     "laplace_scale": {"scale_lr": 2.5e-4},
     "running_average": {"decay": 0.99},
     "running_minimum": {"decay": 0.99},
 }
-"""By balancer, the defaults that it derives from the length of the training since format 3."""
+"""By balancer, what formats 1 and 2 had as defaults where it derives values since format 3."""
 
 
 _UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)
