@@ -198,7 +198,7 @@ def _conduct(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = prepared.spec
     _close_orphans(spec, journal, home)
-    # One object each: those of an arm that has begun were read from this journal.
+    # Those of an arm that has begun were read from this journal.
     known = [entry.event for entry in journal.entries]
     for event in before:
         if event not in known:

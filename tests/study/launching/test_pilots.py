@@ -122,6 +122,14 @@ class TestNote:
         pair = PairChosen("hand", automatic, {})
         assert len([*departures(study_facts(begun(home, tuned(), pair)))]) == count
 
+    @pytest.mark.parametrize(("automatic", "count"), [("learned", 1), ("optimal", 0)])
+    def test_or_of_the_one_named_in_advance(
+        self, home: StudyHome, automatic: str, count: int
+    ) -> None:
+        named = {"primary": {"hand_tuned": "hand", "automatic": automatic}}
+        spec = StudySpec.from_dict({**tuned().to_dict(), **named, "choosing_seeds": None})
+        assert len([*departures(study_facts(begun(home, spec)))]) == count
+
 
 def test_an_event_says_itself_in_words() -> None:
     event = ArmPiloted("learned", "study 'told'", 5000, 2.5, None)
