@@ -33,12 +33,17 @@ def _role_in_format_1(arm: Data) -> Data:
 def _from_format_2(kind: str, data: Data) -> Data:
     """In format 2 all arms trained on the same seeds, whichever pair was to be compared.
 
-    Test images were measured with one draw of latents.
+    Test images were measured with one draw of latents, and a tie was inside.
     """
     if kind == "study":
         evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
         spec = {**data["spec"], "evaluation": evaluation}
         return {**data, "design": "same_seeds", "spec": spec}
+    if kind == "engine":
+        ties = {"ties_of_precision_and_recall": "inside"}
+        described = data.get("features", {})
+        features = {name: {**about, **ties} for name, about in described.items()}
+        return {**data, "features": features} if features else data
     return data
 
 
