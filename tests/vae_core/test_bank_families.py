@@ -63,7 +63,7 @@ FAMILIES = [*HYPER, *(name for name in BALANCERS.names() if name not in HYPER)]
 
 def member(name: str, seed: int = 0) -> Member:
     hyper = HYPER.get(name) or example_hyperparameters(BALANCERS.get(name)(TINY, 3), 0)
-    return Member(seed, 3e-3, name, hyper)
+    return Member(seed, 3e-3, name, hyper, STEPS)
 
 
 def with_head(head: Head | None) -> list[str]:
@@ -176,7 +176,7 @@ def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
     model = build(MLP, TINY, family.head)
     initialise(model, one.seed)
     rule = family(TINY, model.latent)
-    hyper = {n: torch.tensor([value]) for n, value in rule.complete(one.hyper).items()}
+    hyper = {n: torch.tensor([value]) for n, value in rule.complete(one.hyper, one.steps).items()}
     state = rule.initial_state(hyper)
     learned = {n: hyper[s.init].clone().requires_grad_() for n, s in rule.learned.items()}
     adams = [torch.optim.Adam(model.parameters(), lr=one.lr)]
@@ -276,7 +276,7 @@ def _predicted(out: Reconstruction) -> Tensor:
 @pytest.mark.parametrize("name", sorted(REPORTED))
 def test_many_variances_are_reported_as_their_geometric_mean_and_a_scale_as_2_b2(name: str) -> None:
     hyper = {"scale_init": 1e-4} if name == "laplace_scale" else {}
-    one = Member(3, 1e-3, name, hyper)
+    one = Member(3, 1e-3, name, hyper, STEPS)
     found = bank(2, BALANCERS.get(name).head)
     row = found.admit(one)
     found.train(4)
