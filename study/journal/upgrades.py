@@ -31,9 +31,9 @@ def _role_in_format_1(arm: Data) -> Data:
 
 
 def _from_format_2(kind: str, data: Data) -> Data:
-    """In format 2 all arms trained on the same seeds, whichever pair was to be compared.
+    """In format 2 all arms trained on the same seeds, and balancers' rates were constants.
 
-    Test images were measured with one draw of latents, and balancers' rates were constants.
+    Test images were measured with one draw of latents, and a tie was inside.
     """
     if kind == "study":
         evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
@@ -45,6 +45,10 @@ def _from_format_2(kind: str, data: Data) -> Data:
         constants = BALANCER_CONSTANTS.get(balancer["name"], {})
         settings = {**data["settings"], "balancer": {**balancer, **constants, **balancer}}
         return {**data, "settings": settings}
+    if kind == "engine" and data.get("features"):
+        ties = {"ties_of_precision_and_recall": "inside"}
+        features = {name: {**about, **ties} for name, about in data["features"].items()}
+        return {**data, "features": features}
     return data
 
 
@@ -61,8 +65,10 @@ BALANCER_CONSTANTS: Mapping[str, Data] = {
     "laplace_scale": {"scale_lr": 2.5e-4},
     "running_average": {"decay": 0.99},
     "running_minimum": {"decay": 0.99},
+    "optimal_sigma": {"log_sigma_min": -6.0},
+    "per_image_sigma": {"log_sigma_min": -6.0},
 }
-"""By balancer, what formats 1 and 2 had as defaults where it derives values since format 3."""
+"""By balancer, the defaults of formats 1 and 2 that are others, or derived, since format 3."""
 
 
 _UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)

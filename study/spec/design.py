@@ -62,7 +62,7 @@ def settled(spec: StudySpec, roles: Roles) -> StudySpec:
 
 def as_begun(spec: StudySpec, frozen: StudySpec) -> StudySpec:
     """``spec`` of a study that has begun as ``frozen``, which says what ``spec`` leaves open."""
-    open_keys = {
+    open_keys: dict[str, Any] = {
         key: getattr(frozen, key)
         for key in ("primary", "choosing_seeds")
         if getattr(spec, key) is None
@@ -73,6 +73,9 @@ def as_begun(spec: StudySpec, frozen: StudySpec) -> StudySpec:
         name: _arm_as_begun(arm, frozen.arms[name]) if name in frozen.arms else arm
         for name, arm in spec.arms.items()
     }
+    if "draws" not in spec.evaluation.model_fields_set:
+        draws = {"draws": frozen.evaluation.draws}
+        open_keys["evaluation"] = spec.evaluation.model_copy(update=draws)
     return spec.model_copy(update={**open_keys, "arms": arms})
 
 

@@ -134,11 +134,11 @@ class Loop:
 
     def optimal_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
         sigma = (x - out.xhat).square().mean().sqrt()
-        return self.normal(x, out.xhat, (sigma + math.exp(-6)) ** 2)
+        return self.normal(x, out.xhat, (sigma + math.exp(-12)) ** 2)
 
     def per_image_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
         sigma = (x - out.xhat).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        return self.normal(x, out.xhat, (sigma + math.exp(-6)) ** 2)
+        return self.normal(x, out.xhat, (sigma + math.exp(-12)) ** 2)
 
     def running_average(self, x: Tensor, out: Reconstruction) -> Tensor:
         return self.normal(x, out.xhat, self.average)
@@ -260,7 +260,7 @@ def last_batch(one: Member, found: Bank, row: int, step: int) -> tuple[Tensor, R
 
 REPORTED: dict[str, Callable[[Tensor, Reconstruction], float]] = {
     "per_image_sigma": lambda x, out: float(
-        ((x - out.xhat).square().mean(dim=(1, 2, 3)).sqrt() + math.exp(-6)).log().mul(2).mean()
+        ((x - out.xhat).square().mean(dim=(1, 2, 3)).sqrt() + math.exp(-12)).log().mul(2).mean()
     ),
     "laplace_scale": lambda x, out: math.log(2 * float((x - out.xhat).abs().mean()) ** 2),
     "predicted_image_sigma": lambda x, out: float(_predicted(out).mean()),

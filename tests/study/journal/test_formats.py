@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from entries import of_kind
 from journals import note_line
 
@@ -175,11 +174,32 @@ class TestFirst:
         assert isinstance(asked, TrialAsked)
         assert asked.settings == settings
 
+    def test_its_measurements_and_rules_are_those_it_had(self) -> None:
+        entries = list(read_entries(FORMAT_1 / "finished"))
+        (study,) = of_kind(entries, StudyDescribed)
+        spec = StudySpec.from_dict(study.spec)
+        assert (spec.evaluation.draws, spec.evaluation.ties) == (1, "inside")
+        asked = of_kind(entries, TrialAsked)
+        balancers = [trial.settings["balancer"] for trial in asked]
+        clips = {b["log_sigma_min"] for b in balancers if b["name"] == "optimal_sigma"}
+        assert clips == {-6.0}
+
+    def test_the_networks_of_its_distances_counted_ties_inside(self) -> None:
+        told = {
+            "engine": "e",
+            "state": "started",
+            "device": "cpu",
+            "features": {"classifier": {"n": 9}},
+        }
+        event = read_event("engine", told, 1)
+        assert event.features["classifier"] == {"n": 9, "ties_of_precision_and_recall": "inside"}
+
     def test_a_conductor_resumes_it_as_the_version_that_wrote_it_did(
         self, interrupted: Path
     ) -> None:
-        spec = StudySpec.from_dict(yaml.safe_load((interrupted / "spec.yaml").read_text()))
         journal = Journal(interrupted)
+        described = [e.event for e in journal.entries if isinstance(e.event, StudyDescribed)]
+        spec = StudySpec.from_dict(described[-1].spec)
         conductor = Conductor(spec, journal, dims=64, slots=1)
         handed_out = []
         while (request := conductor.next()) is not None:
@@ -196,6 +216,9 @@ class TestFirst:
             for q in conductor.trials.values()
         ]
         wanted = json.loads((FORMAT_1 / "continuation.json").read_text())
+        for _, _, balancer, *_ in wanted["handed_out"]:
+            if balancer["name"] == "optimal_sigma":  # said since format 3, where it is another
+                balancer["log_sigma_min"] = -6.0
         assert handed_out == wanted["handed_out"]
         assert ended == wanted["ended"]
         assert conductor.all_ended
