@@ -232,12 +232,12 @@ def break_evens(
     deployed: Target | None = None,
     second: bool = False,
 ) -> list[BreakEven]:
-    """Every hand-tuned arm that searches against every automatic one; arguments by arm.
+    """Every hand-tuned arm that searches against every automatic one that is compared.
 
     Args:
-        searches: What the arms tried, chosen and scored by ``objective``.
-        curves: Their cost curves.
-        arms: Their results.
+        searches: By arm, what it tried, chosen and scored by ``objective``.
+        curves: By arm, its cost curve.
+        arms: The arms' results.
         objective: What trials are chosen and scored by.
         deployed: What the automatic side deploys, the first level of each hand-tuned arm; None
             while there is no pair.
@@ -247,7 +247,7 @@ def break_evens(
     for hand in arms:
         if hand.automatic or hand.arm not in curves or not searches[hand.arm].searched:
             continue
-        levels = [_level(arm, second=second) for arm in arms if arm.automatic]
+        levels = [_level(arm, second=second) for arm in arms if arm.automatic and arm.compared]
         if deployed is not None:
             levels = [deployed, *(one for one in levels if one.name != deployed.name)]
         found += [
