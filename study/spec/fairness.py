@@ -11,11 +11,14 @@ from study.spec.distributions import Choice, Distribution
 from study.spec.models import StudySpec
 from study.spec.options import SAMPLERS
 from study.spec.roles import departure
+from study.statistics.order_statistics import BOUND_BY
 
 Roles = Mapping[str, Mapping[str, Any]]
 
 SEEDS = 5
 BETA_DECADES = 2.0
+BREAK_EVEN = 2
+"""Trials: a search that could not bound a break-even there bounds none to speak of."""
 
 
 def warnings(spec: StudySpec, roles: Roles) -> list[str]:
@@ -36,6 +39,7 @@ def warnings(spec: StudySpec, roles: Roles) -> list[str]:
         *_nuisance(spec, hand_tuned),
         *_seeds(spec),
         *_replicates(spec),
+        *_trials(hand_tuned),
         *_narrow_beta(hand_tuned),
         *_enqueued(spec),
         *_departing(spec, roles),
@@ -87,7 +91,22 @@ def _replicates(spec: StudySpec) -> Iterator[str]:
         if search and SAMPLERS[search.sampler.name].adaptive and search.replicates == 1:
             yield (
                 f"arm '{name}' runs its adaptive sampler '{search.sampler.name}' once, and one "
-                "search cannot separate skill from chance: give 5 replicates or more."
+                "search cannot separate skill from chance: give 6 replicates or more."
+            )
+
+
+def _trials(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
+    """Random trials bound break-even up to a twelfth of their number."""
+    for name, arm in hand_tuned.items():
+        search = arm.search
+        if search is None or search.sampler.name != "random" or search.pruner or search.enqueue:
+            continue
+        count = search.trials * search.replicates
+        if count < BREAK_EVEN * BOUND_BY:
+            yield (
+                f"arm '{name}' makes {count} random trials, which can bound a break-even at "
+                f"trial {count // BOUND_BY or 1} only: give {BOUND_BY} times the number to be "
+                f"bounded, such as {3 * BOUND_BY} for 3."
             )
 
 

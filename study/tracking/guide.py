@@ -15,10 +15,10 @@ _GUIDE = """\
   *Compare*; or look at the section *answer* of the list's charts.
 - `answer/test_..._mean` of an arm is what its models score on test (lower is better), `_lower` and
   `_upper` the 95 % interval over seeds. `answer/cost_images` is what one model takes with the
-  search before it; `answer/cost_ratio` the same as a multiple of the cheapest automatic arm's.
-- `answer/break_even_trials`: from this trial on a search is as good as the automatic arm that
-  `study.against` names. Where it has no number it never was, and the tag `study.break_even` says
-  so.
+  search before it; `answer/cost_ratio` the same as a multiple of the automatic side's, with the
+  choice of its arm.
+- `answer/break_even_trials`: from this trial on a search is as good as what the automatic side
+  deploys. Where it has no number it never was, and the tag `study.break_even` says so.
 - While the study runs, an arm's `search/best_r0` and `confirm/mean` are validation objectives.
 
 **Metrics of every report**, under `train/`, `validation/` or `test/` where they belong to a split:

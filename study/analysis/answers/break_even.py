@@ -31,10 +31,6 @@ from study.metrics import Metric
 from study.statistics import order_statistics as estimators
 from study.statistics.intervals import Interval, mean_interval
 
-ENOUGH = 12
-"""Times the break-even: so many trials of random search hold its upper end with a chance of 80 %,
-by simulation, if the level is known."""
-
 
 @dataclass(frozen=True)
 class Count:
@@ -47,7 +43,7 @@ class Count:
             interval, and with a ``lower``: these trials do not bound it.
         within: How many trials there were.
         why: Why there is no interval, or "".
-        enough: Where independent trials do not bound it, about how many would (:data:`ENOUGH`).
+        enough: Where independent trials do not bound it, about how many would.
     """
 
     value: int | None
@@ -232,12 +228,12 @@ def break_evens(
     deployed: Target | None = None,
     second: bool = False,
 ) -> list[BreakEven]:
-    """Every hand-tuned arm that searches against every automatic one; arguments by arm.
+    """Every hand-tuned arm that searches against every automatic one that is compared.
 
     Args:
-        searches: What the arms tried, chosen and scored by ``objective``.
-        curves: Their cost curves.
-        arms: Their results.
+        searches: By arm, what it tried, chosen and scored by ``objective``.
+        curves: By arm, its cost curve.
+        arms: The arms' results.
         objective: What trials are chosen and scored by.
         deployed: What the automatic side deploys, the first level of each hand-tuned arm; None
             while there is no pair.
@@ -247,7 +243,7 @@ def break_evens(
     for hand in arms:
         if hand.automatic or hand.arm not in curves or not searches[hand.arm].searched:
             continue
-        levels = [_level(arm, second=second) for arm in arms if arm.automatic]
+        levels = [_level(arm, second=second) for arm in arms if arm.automatic and arm.compared]
         if deployed is not None:
             levels = [deployed, *(one for one in levels if one.name != deployed.name)]
         found += [
@@ -322,7 +318,8 @@ def trials_to(arm: ArmSearches, level: Target) -> Count:
             return Count(value, None, None, len(pool), known.why)
         first, last = estimators.trials_to_level_bounds(scores, (known.lower, known.upper))
         if isinf(last):
-            return Count(value, int(first), None, len(pool), enough=ENOUGH * int(value or first))
+            enough = estimators.BOUND_BY * int(value or first)
+            return Count(value, int(first), None, len(pool), enough=enough)
         return Count(value, int(first), int(last), len(pool))
     curves = replicate_curves(arm.searches)
     R, within = curves.shape

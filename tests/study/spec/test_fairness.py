@@ -9,11 +9,11 @@ LR = {"low": 1e-4, "high": 1e-2, "log": True}
 
 
 def hand(space=None, **search):
-    search = {"space": space or {"beta": BETA}, "trials": 8, **search}
+    search = {"space": space or {"beta": BETA}, "trials": 24, **search}
     return {"balancer": "fixed_beta", "search": search}
 
 
-def automatic(space=None, trials=8):
+def automatic(space=None, trials=24):
     search = {"search": {"space": space, "trials": trials}} if space else {}
     return {"balancer": "learned_sigma", **search}
 
@@ -21,7 +21,8 @@ def automatic(space=None, trials=8):
 @pytest.fixture
 def warned(base):
     def warn(**changes):
-        spec = StudySpec.from_dict(base(**changes))
+        arms = {"a": hand(), "b": automatic()}
+        spec = StudySpec.from_dict(base(**{"arms": arms, **changes}))
         return warnings(spec, arm_roles(spec))
 
     return warn
@@ -81,6 +82,16 @@ class TestStrength:
         assert f"arm 'a' runs its adaptive sampler '{sampler}' once" in warning
         assert warned(arms={"a": hand(sampler=sampler, replicates=3)}) == []
         assert warned(arms={"a": hand(sampler="qmc")}) == []
+
+    def test_few_random_trials_bound_no_break_even(self, warned):
+        (warning,) = warned(arms={"a": hand(trials=12), "b": automatic()})
+        assert warning == (
+            "arm 'a' makes 12 random trials, which can bound a break-even at trial 1 only: give 12 "
+            "times the number to be bounded, such as 36 for 3."
+        )
+        assert warned(arms={"a": hand(trials=12, replicates=2), "b": automatic()}) == []
+        adaptive = hand(trials=12, replicates=6, sampler="tpe")
+        assert warned(arms={"a": adaptive, "b": automatic()}) == [], "other bounds hold for it"
 
     def test_a_narrow_range_of_beta(self, warned):
         (warning,) = warned(arms={"a": hand({"beta": {**BETA, "low": 1}})})

@@ -66,7 +66,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def arm(balancer: Any, space: Any = None, **more: Any) -> dict[str, Any]:
-    search = {"search": {"space": space, "trials": 4}} if space else {}
+    search = {"search": {"space": space, "trials": 24}} if space else {}
     if isinstance(balancer, str) and balancer[0].isupper():
         balancer = f"roles_own_balancers:{balancer}"
     return {"balancer": balancer, **search, **more}

@@ -21,8 +21,8 @@ def cost_curves(report: Report) -> TextTable:
     return TextTable(
         f"{report.objective.heading} on test of the best trial found after n of N trials (low is "
         "good). Searches: the median, with an exact band for all n at once where trials are "
-        "independent, else with exact intervals from 5 replicates on. Automatic arms: the mean "
-        "best of n seeds",
+        "independent, else with exact intervals from 6 replicates on. Automatic arms: the mean "
+        "best of n seeds, or the median where seeds were asked for as a search",
         ["arm", "N", "1 .. N", "n = 1", "n = N/4 [95 %]", "n = N"],
         [
             [

@@ -11,8 +11,11 @@ import pytest
 from study.analysis import Report, as_text, build_report, build_tables, summary
 from study.analysis.answers.arms import arm_results
 from study.analysis.answers.costs import cost_to_one_model
+from study.analysis.answers.luck import equal_luck
 from study.analysis.answers.sides import CHOSEN, EACH, NAMED, best_of_each, pair_cost
-from study.journal.events import StudyDescribed, TrialAsked
+from study.analysis.records.searches import arm_searches
+from study.journal.events import PairChosen, StudyDescribed, TrialAsked
+from study.metrics import CALIBRATED_ELBO
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
@@ -103,11 +106,17 @@ def test_two_stages_cost_the_choosing_runs_and_the_one_deployed(
     stream.confirm("tpe", dict.fromkeys((1, 2, 11, 12, 13), 9.9), chosen_from=0)
     stream.confirm("a", dict.fromkeys((1, 2, 11, 12, 13), 9.0))
     stream.confirm("b", {1: 9.5, 2: 9.5})
+    stream.emit(PairChosen("tpe", "a", {"tpe": 9.4, "a": 8.5, "b": 9.0}))
     report = report_of(designed(stream, "two_stages", choosing=(1, 2)))
     # 2 runs of each automatic arm, and the chosen one once more; one hand-tuned arm is no choice.
     assert ways(report) == {NAMED: (5_000, 1_000, 5.0), CHOSEN: (5_000, 5_000, 1.0)}
-    (found,) = [one for one in report.break_even if one.deployed]
-    assert (found.against, found.takes) == ("a", 5_000)
+    assert report.verdict[0].endswith(
+        "tpe costs 1.0x the images of choosing a among 2 (5.0x named in advance)."
+    )
+    (found,) = report.break_even  # the other arm is not compared
+    assert (found.against, found.takes, found.deployed) == ("a", 5_000, True)
+    assert found.level.n == 3, "the runs that chose the arm are no part of its level"
+    assert found.seeds == 3
 
 
 def test_the_hand_tuned_side_is_charged_by_the_same_rule(make_stream: Make, arms: Arms) -> None:
@@ -212,6 +221,51 @@ def test_as_found_and_retrained_are_one_sentence_where_they_disagree(
     )
 
 
+def test_the_best_of_as_many_seeds_is_compared_at_equal_images(
+    make_stream: Make, arms: Arms
+) -> None:
+    seeds = [9.0 + i / 100 for i in range(12)]
+    report = report_of(with_lucky_seeds(make_stream, arms, seeds, trials=24))
+    (found,) = report.equal_luck
+    # 12 seeds take as much as half of the search's 24 trials.
+    assert (found.hand, found.automatic, found.images) == ("tpe", "lucky", 12_000)
+    assert (found.trials, found.seeds) == (12, 12)
+    curves = {curve.arm: curve for curve in report.curves}
+    # Of all 12 the best is chosen for sure; of 24 trials, half of the draws of 12 hold the best.
+    assert (found.best.mean, found.found.mean) == (9.0, 10.0)
+    assert found.best.lower is None, "12 seeds do not bound the best of 12 from below"
+    assert curves["lucky"].upper[11] == pytest.approx(9.04)
+    assert found.sentence in report.remarks
+    assert "the best of 12 seeds of lucky is at 9.00, the best of 12 trials of tpe at" in (
+        found.sentence
+    )
+
+
+def test_bands_that_do_not_meet_say_which_is_better(make_stream: Make, arms: Arms) -> None:
+    stream = with_lucky_seeds(make_stream, arms, [9.0 + i / 100 for i in range(12)], trials=24)
+    tables = build_tables(stream.entries)
+    report = build_report(tables)
+    curves = {curve.arm: curve for curve in report.curves}
+    one = replace(curves["lucky"], lower=[8.5] * 12, upper=[9.1] * 12)
+    search = replace(curves["tpe"], lower=[9.2] * 24, upper=[9.9] * 24)
+    searches = arm_searches(tables["trials"], stream.spec, "calibrated_elbo")
+    for lower, says in (
+        ([9.2] * 24, "lucky is better."),
+        ([9.1] * 24, "no difference can be shown."),
+        ([*[9.2] * 7, *[None] * 17], "lucky is better at 7,000 images."),
+    ):
+        bands = {"lucky": one, "tpe": replace(search, lower=lower)}
+        (found,) = equal_luck(searches, bands, CALIBRATED_ELBO)
+        assert found.sentence.endswith(says)
+    # Bands that hold at each number on its own can't be looked through for the best place.
+    bands["tpe"] = replace(bands["tpe"], simultaneous=False)
+    (found,) = equal_luck(searches, bands, CALIBRATED_ELBO)
+    assert found.sentence.endswith("no difference can be shown.")
+    worse = {"lucky": replace(one, lower=[9.95] * 12, upper=[10.0] * 12), "tpe": search}
+    (found,) = equal_luck(searches, worse, CALIBRATED_ELBO)
+    assert found.sentence.endswith("tpe is better.")
+
+
 def random_search(arms: Arms) -> dict[str, Any]:
     search = {**arms["hand"]["search"], "sampler": {"name": "random"}, "pruner": None}
     return {**arms["hand"], "search": search}
@@ -219,7 +273,9 @@ def random_search(arms: Arms) -> dict[str, Any]:
 
 def with_lucky_seeds(make: Make, arms: Arms, seeds: list[float], trials: int = 4) -> Any:
     lucky = {**arms["automatic"], "search": {"sampler": {"name": "seeds"}, "trials": len(seeds)}}
-    stream = make({"tpe": random_search(arms), "sigma": arms["automatic"], "lucky": lucky})
+    hand = random_search(arms)
+    hand["search"]["trials"] = trials
+    stream = make({"tpe": hand, "sigma": arms["automatic"], "lucky": lucky})
     scores = [10.0 + i / 100 for i in range(trials)]
     stream.search("tpe", scores, tests=scores)
     stream.confirm("tpe", {101: 9.9, 102: 9.8, 103: 9.7}, chosen_from=0)

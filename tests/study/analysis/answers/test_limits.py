@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from study.analysis import build_report, build_tables
+from study.analysis.answers.arms import ArmResult, arm_results
+from study.analysis.answers.limits import limits
+from study.analysis.records.searches import ArmSearches, arm_searches
+from study.metrics import CALIBRATED_ELBO
+
+Make = Callable[..., Any]
+Results = tuple[list[ArmResult], dict[str, ArmSearches]]
+OBJECTIVE = "calibrated_elbo"
+
+
+def study(make: Make, tests: list[float], replicates: int = 1) -> Results:
+    """A search that scores ``tests``, against an automatic arm at 9.0 with a deviation of 0.1."""
+    stream = make()
+    for replicate in range(replicates):
+        stream.search("tpe", tests, replicate, tests=tests)
+        stream.confirm("tpe", {101: 9.0, 102: 9.1}, replicate=replicate, chosen_from=0)
+    stream.confirm("sigma", {101: 8.9, 102: 9.0, 103: 9.1})
+    tables = build_tables(stream.entries)
+    results = arm_results(tables, stream.spec, OBJECTIVE, "bits_per_dim")
+    return results, arm_searches(tables["trials"], stream.spec, OBJECTIVE)
+
+
+def notes(found: Results, margin: float | None = None, about: str = "") -> list[str]:
+    (hand, best), searches = found
+    said = limits([hand, best], hand, best, searches, CALIBRATED_ELBO, margin)
+    return [note for note in said if about in note]
+
+
+def test_a_constant_beta_is_all_that_is_spoken_of_without_a_schedule(make_stream: Make) -> None:
+    (hand, best), searches = study(make_stream, [9.0])
+    assert notes(([hand, best], searches), about="schedule") == [
+        "Hand-tuned means a constant beta here: no arm searched a schedule of it."
+    ]
+    scheduled = replace(hand, arm="warm", balancer="my_schedules:WarmUp")
+    said = limits([hand, scheduled, best], hand, best, searches, CALIBRATED_ELBO, None)
+    assert not any("schedule" in note for note in said)
+
+
+@pytest.mark.parametrize(
+    ("hand_at", "best_at", "told"), [(1000, 1000, True), (900, 950, True), (800, 1000, False)]
+)
+def test_that_nobody_converged_is_told_if_it_is_so_of_both(
+    make_stream: Make, hand_at: float, best_at: float, told: bool
+) -> None:
+    (hand, best), searches = study(make_stream, [9.0])
+    pair = [replace(hand, images_to_final=hand_at), replace(best, images_to_final=best_at)]
+    said = notes((pair, searches), about="converged")
+    assert said == [
+        "Neither tpe nor sigma had converged: on validation they came within 1 % of where they "
+        "ended in the last tenth of training only. Trained for longer, their order may be another."
+    ] * told  # fmt: skip
+
+
+def test_a_prior_that_is_hopeless_for_the_most_part_is_told_with_its_measure(
+    make_stream: Make,
+) -> None:
+    # 10 margins above 9.0 are 14.0; 10 standard deviations of 0.1, 10.0. The prior is 0.5 to 50.
+    found = study(make_stream, [9.0, 13.9, 14.1, 15.0, 20.0])
+    assert notes(found, margin=0.5, about="prior") == [
+        "3 of tpe's 5 scored trials, of a prior of 2.0 decades of beta, are worse than sigma by "
+        "more than 10 margins (5.00): what the search costs is in part the width of its prior."
+    ]
+    assert notes(found, about="prior")[0].startswith("4 of tpe's 5 scored trials")
+    assert "10 standard deviations of its seeds (1.00)" in notes(found, about="prior")[0]
+    assert notes(study(make_stream, [9.0, 13.9, 14.1, 15.0]), margin=0.5, about="prior") == []
+
+
+@pytest.mark.parametrize(
+    ("replicates", "says"),
+    [(1, "tpe has one search"), (2, "tpe has 2 searches, averaged within each seed")],
+)
+def test_the_luck_of_a_search_is_said_once_to_be_in_no_interval(
+    make_stream: Make, arms: Mapping[str, Any], replicates: int, says: str
+) -> None:
+    hand = {**arms["hand"], "search": {**arms["hand"]["search"], "replicates": replicates}}
+    made = lambda: make_stream({"tpe": hand, "sigma": arms["automatic"]})  # noqa: E731
+    assert notes(study(made, [9.0], replicates), about="luck") == [
+        f"{says}: the intervals cover training seeds, not the luck of a search."
+    ]
+
+
+def test_before_there_is_a_pair_only_the_arms_are_spoken_of(make_stream: Make) -> None:
+    stream = make_stream()
+    stream.search("tpe", [9.0])
+    report = build_report(build_tables(stream.entries))
+    assert list(report.failures) == []
+    assert any("constant beta" in note for note in report.notes)
