@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from study.analysis import Report, as_text, build_report, build_tables, write_records
 from study.analysis.answers.prices import Price
+from study.analysis.records.image_scores import image_scores
 from study.analysis.records.tables import study_facts
 from study.journal import Entry, StudyHome
 from study.spec import StudySpec, warnings
@@ -57,7 +58,14 @@ def write_report(
     drawing.prepare()
     tables = build_tables(entries)
     warned = warnings(spec, study_facts(tables["trials"])["roles"])
-    report = build_report(tables, spec.to_dict(), warned, target=target, price=price)
+    report = build_report(
+        tables,
+        spec.to_dict(),
+        warned,
+        target=target,
+        price=price,
+        image_scores=partial(image_scores, tables["trials"], home.path),
+    )
     try:
         _save(report, tables, home)
     except OSError as error:

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from study.analysis import build_tables
+from study.analysis.answers.design import TWO_STAGES
+from study.analysis.records.tables import study_facts
 from study.formatting import timestamp
 from study.journal import Entry, Event, StudyHome, holder, read_entries, unknown_trial
 from study.journal.commands import describe, pending, sent_at
@@ -32,7 +34,8 @@ _WIDTH = 16  # of a column
 def status_text(home: StudyHome) -> str:
     """A study's state: trials by arm, device time lost, caps, and commands not executed yet."""
     entries = list(read_entries(home.path))
-    trials = build_tables(entries)["trials"].to_pylist()
+    table = build_tables(entries)["trials"]
+    trials = table.to_pylist()
     lines = [f"{home.name}: {_state(home, entries)}; last entry {timestamp(entries[-1].time)}"]
     for arm in dict.fromkeys(trial["arm"] for trial in trials):
         for phase in ("search", "confirm"):
@@ -49,6 +52,7 @@ def status_text(home: StudyHome) -> str:
         lines.append(
             f"  done twice: {images:,} images, {redone:.1f} s; lost: {lost:.1f} s of device time"
         )
+    lines += _comparison(study_facts(table))
     lines += _caps(home, entries)
     for path, command in pending(home.path):
         when = timestamp(sent_at(path))
@@ -145,6 +149,17 @@ def _state(home: StudyHome, entries: Sequence[Entry]) -> str:
             return f"ended by {cap}: {_amount(spent)} of {_amount(limit)}"
         case _:
             return "not running"
+
+
+def _comparison(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The pair that was chosen, and the last look at it."""
+    pair, looks = facts["pair"], facts["looks"]
+    if pair and facts["design"] == TWO_STAGES:
+        yield f"  chosen on validation to be compared: {pair['hand']} against {pair['automatic']}"
+    if looks:
+        last = looks[-1]
+        outcome = last["outcome"].replace("_", " ")
+        yield f"  looked at {len(looks)} times, the last at {last['seeds']} seeds: {outcome}"
 
 
 def _caps(home: StudyHome, entries: Sequence[Entry]) -> list[str]:

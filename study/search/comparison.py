@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from math import fsum, isfinite
+from dataclasses import replace
+from math import fsum, inf, isfinite
 from typing import TypeVar
 
 import numpy as np
@@ -228,13 +229,17 @@ class Comparison:
         difference = paired(means[0], means[1], of_images[0], of_images[1])
         if difference.n < FEWEST:
             return None
-        lower, upper = bounds(difference, looks=True) or (None, None)
+        # All have ended: what one arm lacks and the other has, has failed.
+        one, other = (of.keys() for of in means)
+        difference = replace(difference, failed=(len(other - one), len(one - other)))
+        lower, upper = bounds(difference, looks=True) or (-inf, inf)
         outcome = "undecided"
-        if lower is not None and lower > 0:
+        if lower > 0:
             outcome = "does_not_pay"
-        elif upper is not None and upper < 0:
+        elif upper < 0:
             outcome = "pays"
-        return Looked(difference.n, outcome, difference.mean, lower, upper)
+        ends = (end if isfinite(end) else None for end in (lower, upper))
+        return Looked(difference.n, outcome, difference.mean, *ends)
 
     def _by_seed(
         self,

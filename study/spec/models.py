@@ -123,6 +123,10 @@ class StudySpec(Section):
         gt=0,
         description="how much worse, in the objective's unit, still counts as no worse, above 0",
     )
+    collapse: CollapseSpec | None = Field(
+        default=None,
+        description="what counts as a collapse of a confirm run, e.g. collapse: {worse_by: 50}",
+    )
     primary: PrimarySpec | None = Field(
         default=None,
         description="the pair to compare, e.g. primary: {hand_tuned: tpe, automatic: learned}",
@@ -131,10 +135,6 @@ class StudySpec(Section):
         default=None,
         ge=1,
         description="seeds that every arm trains on before the pair is chosen, 1 or more",
-    )
-    collapse: CollapseSpec | None = Field(
-        default=None,
-        description="what counts as a collapse of a confirm run, e.g. collapse: {worse_by: 50}",
     )
     seeds: Seeds = Field(
         default_factory=lambda known: own_seeds(known["name"]),
@@ -173,7 +173,7 @@ class StudySpec(Section):
     def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out keys that older versions did not have: the specs they froze keep their hash."""
         written: dict[str, Any] = write(self)
-        optional = ("primary", "choosing_seeds", "until", "seeds_batch", "collapse")
+        optional = ("collapse", "primary", "choosing_seeds", "until", "seeds_batch")
         return {k: v for k, v in written.items() if v is not None or k not in optional}
 
     @model_validator(mode="before")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,20 +29,23 @@ from study.analysis.answers.limits import limits
 from study.analysis.answers.luck import EqualLuck, equal_luck
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
 from study.analysis.answers.notes import ended_by, notes
-from study.analysis.answers.over_images import (
-    Scores,
-    TwoModels,
-    draw_error,
-    per_image,
-    two_models,
-)
 from study.analysis.answers.rate_distortion import Plane, plane
 from study.analysis.answers.sides import PairCost, pair_cost
+from study.analysis.answers.two_models import TwoModels, two_models
 from study.analysis.answers.verdict import Comparison, compare_arms, headline
 from study.analysis.records.engine_time import EngineTime
+from study.analysis.records.image_scores import BySeed, draw_error
 from study.analysis.records.searches import ArmSearches, arm_searches
 from study.metrics import Metric, metric, second_objective
 from study.spec.collapse import CollapseSpec
+
+ImageScoresOf = Callable[[str], Mapping[str, BySeed]]
+"""By an objective's name: arm -> seed -> the scores of the test images, in its unit."""
+
+
+def no_image_scores(objective: str) -> Mapping[str, BySeed]:
+    """Of a study whose confirm runs recorded none."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Scored:
     """The answers that depend on the objective that arms are compared by."""
 
     objective: Metric
+    image_scores: Mapping[str, BySeed]
     comparisons: Sequence[Comparison]
     headline: Comparison | None
     searches: Mapping[str, ArmSearches]
@@ -72,7 +76,7 @@ class Answers:
         tables: Mapping[str, pa.Table],
         facts: Mapping[str, Any],
         spec: Mapping[str, Any],
-        image_scores: Scores,
+        image_scores: ImageScoresOf,
     ) -> None:
         self.attempt = Attempts()
         self.design = design_of(facts, spec)
@@ -111,9 +115,12 @@ class Answers:
         curves = attempt(
             f"The cost curves {by}", lambda: cost_curves(searches), dict[str, CostCurve]()
         )
-        images = {
-            arm.arm: per_image(self._image_scores, arm.arm, objective, self._facts) for arm in arms
-        }
+        scores = attempt(
+            f"The scores of test images {by}",
+            lambda: self._image_scores(objective.name),
+            no_image_scores(objective.name),
+        )
+        images = {arm: {seed: one.values for seed, one in of.items()} for arm, of in scores.items()}
         comparisons = attempt(
             f"The comparison of the arms {by}",
             lambda: compare_arms(
@@ -123,6 +130,7 @@ class Answers:
         )
         return Scored(
             objective,
+            scores,
             comparisons,
             attempt(
                 f"The headline {by}",
@@ -293,7 +301,7 @@ class Answers:
             return None
         return self.attempt(
             "The comparison of two models",
-            lambda: two_models(self._image_scores, hand, best, self.first.objective),
+            lambda: two_models(self.first.image_scores, hand, best),
             None,
         )
 
@@ -341,7 +349,7 @@ class Answers:
         ]
 
     def _coverage(self) -> list[str]:
-        found = self.first.headline
+        found, scores = self.first.headline, self.first.image_scores
         return self.attempt(
             "What the verdict's interval covers",
             lambda: coverage_notes(
@@ -349,7 +357,9 @@ class Answers:
                 self.arms,
                 self.no_worse,
                 self.two_models,
-                draw_error(self._image_scores, found.hand, found.automatic) if found else None,
+                draw_error(scores.get(found.hand, {}), scores.get(found.automatic, {}))
+                if found
+                else None,
             ),
             [],
         )

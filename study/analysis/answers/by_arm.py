@@ -31,11 +31,13 @@ class ArmAnswer:
 def arm_answers(report: Report) -> dict[str, ArmAnswer]:
     """What ``report`` says of each of its arms.
 
-    Each is set against the arm of the other kind that is best on validation; the tag
-    ``study.against`` names it.
+    Each is set against the arm of the other kind in the compared pair, or where there is no pair
+    against the one that is best on validation; the tag ``study.against`` names it.
     """
+    pair = report.design.pair
+    spoken_of = [arm for arm in report.arms if pair is None or arm.arm in pair]
     best = {
-        kind: best_on_validation([arm for arm in report.arms if arm.automatic == kind])
+        kind: best_on_validation([arm for arm in spoken_of if arm.automatic == kind])
         for kind in (True, False)
     }
     return {arm.arm: _answer(report, arm, best[not arm.automatic]) for arm in report.arms}
@@ -103,7 +105,10 @@ def _sentences(report: Report, arm: ArmResult) -> Iterator[str]:
         yield f"There is no result: {arm.test.why}."
     else:
         value = objective.difference(arm.test, unit=False)
-        yield f"{objective.heading} on test: {value} over {arm.test.n} seeds."
+        seeds = "seeds" if arm.compared else "choosing seeds: it is not compared"
+        yield f"{objective.heading} on test: {value} over {arm.test.n} {seeds}."
+    if arm.collapsed is not None and arm.collapsed.count:
+        yield f"It collapsed on {arm.collapsed.count} of {arm.collapsed.n} seeds."
     if total is None:
         yield f"What a model costs is not known: {arm.cost.why}."
     elif ratio is None or report.ratio_to == arm.arm:

@@ -8,9 +8,8 @@ from statistics import median
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.non_inferiority import NonInferiority
-from study.analysis.answers.over_images import TwoModels
+from study.analysis.answers.two_models import TwoModels
 from study.analysis.answers.verdict import Comparison, Outcome
-from study.metrics import CALIBRATED_ELBO, ELBO, Metric
 from study.statistics.paired import median_rank
 
 FAR = 4.0
@@ -27,7 +26,7 @@ def coverage_notes(
     arms: Sequence[ArmResult],
     no_worse: Sequence[NonInferiority],
     models: TwoModels | None,
-    draws: tuple[float, int] | None,
+    draws: float | None,
 ) -> list[str]:
     """What goes with the verdict's interval, most important first.
 
@@ -36,18 +35,25 @@ def coverage_notes(
         arms: The arms' results.
         no_worse: Whether automatic is no worse, by pair.
         models: The two models that would be deployed, over the test images.
-        draws: The draws' standard error in the difference, in nats, and their number.
+        draws: The standard error that the draws of noise leave in the difference, in its unit.
     """
     notes = list(_skewed(arms))
     if found is None or found.difference.mean is None:
         return notes
-    of_pair = [n for n in no_worse if (n.hand, n.automatic) == (found.hand, found.automatic)]
     said = [
         one.sentence
-        for one in of_pair
+        for one in no_worse
+        if found.among == (1, 1) and (one.hand, one.automatic) == (found.hand, found.automatic)
         if one.margin is not None or (one.collapsed is not None and one.collapsed.count)
     ]
-    return [*said, *_far(found), *_images(found), *_models(models), *_draws(found, draws), *notes]
+    return [
+        *said,
+        *_far(found),
+        *_images(found),
+        *_models(found, models),
+        *_draws(found, draws),
+        *notes,
+    ]
 
 
 def _far(found: Comparison) -> Iterator[str]:
@@ -89,37 +95,27 @@ def _images(found: Comparison) -> Iterator[str]:
         )
 
 
-def _models(models: TwoModels | None) -> Iterator[str]:
+def _models(found: Comparison, models: TwoModels | None) -> Iterator[str]:
     if models is None:
         return
     one, other = models.seeds
     yield (
         f"These two models, the ones that are exported ({models.hand} of seed {one}, "
         f"{models.automatic} of seed {other}): hand-tuned minus automatic is "
-        f"{_nats(models)} over {models.difference.n:,} test images, which says nothing of other "
-        "seeds."
+        f"{found.objective.difference(models.difference)} over {models.difference.n:,} test "
+        "images, which says nothing of other seeds."
     )
 
 
-def _nats(models: TwoModels) -> str:
-    return Metric("", "", "", unit=ELBO, digits=2).difference(models.difference)
-
-
-def _draws(found: Comparison, draws: tuple[float, int] | None) -> Iterator[str]:
-    if (
-        draws is None
-        or found.objective != CALIBRATED_ELBO
-        or found.differences.n < 2
-        or found.differences.spread == 0
-    ):
+def _draws(found: Comparison, draws: float | None) -> Iterator[str]:
+    if draws is None or found.differences.n < 2 or found.differences.spread == 0:
         return
-    error, count = draws
-    share = error / (found.differences.spread / sqrt(found.differences.n))
+    share = draws / (found.differences.spread / sqrt(found.differences.n))
     beyond = "" if share <= DRAWS else f", more than the {100 * DRAWS:.0f} % that is aimed at"
+    unit = f" {found.objective.unit}".rstrip()
     yield (
-        f"Every test image is scored with {count} draws of noise, the same for both arms: their "
-        f"standard error in the difference is {error:.2g} nats, {100 * share:.0f} % of the seeds'"
-        f"{beyond}."
+        f"The draws of noise that test images are scored with leave a standard error of "
+        f"{draws:.2g}{unit} in the difference, {100 * share:.0f} % of the seeds'{beyond}."
     )
 
 

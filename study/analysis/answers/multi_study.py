@@ -55,19 +55,21 @@ def combine(reports: Sequence[Report]) -> SeveralReport:
         arm.scores = [scores_of(result, reports[0].objective) for result in arm.results]
     levels = [level_of([arm.scores[i] for arm in arms]) for i in range(len(reports))]
     over = [arm_over(arm, levels) for arm in arms]
+    compared = [arm for arm in arms if arm.compared]
     pairs = [
         pair_over(hand, automatic, reports)
-        for hand in arms
+        for hand in compared
         if not hand.automatic
-        for automatic in arms
+        for automatic in compared
         if automatic.automatic
     ]
+    named = {report.design.pair for report in reports}
     datasets = [report.data for report in reports]
     return SeveralReport(
         studies=[report.name for report in reports],
         datasets=datasets,
         score=score,
-        verdict=verdict(over, pairs, score, datasets),
+        verdict=verdict(over, pairs, score, datasets, named.pop() if len(named) == 1 else None),
         arms=over,
         pairs=pairs,
         profiles=_profiles(over),

@@ -18,28 +18,35 @@ def verdict(
     pairs: Sequence[PairOver],
     score: Metric,
     datasets: Sequence[str],
+    named: tuple[str, str] | None,
 ) -> list[str]:
-    """At most two sentences, the answer first."""
+    """At most two sentences, the answer first.
+
+    Args:
+        arms: The arms over all datasets.
+        pairs: Every hand-tuned arm against every automatic one that every study compares.
+        score: What they are compared by.
+        datasets: Their names.
+        named: The pair that every study compares, where it is one; else the best are spoken of.
+    """
     over = f"over {len(datasets)} datasets ({', '.join(datasets)})"
-    chosen = {}
+    unknown = f"Whether searching pays {over} can't be told"
+    known = {(pair.hand, pair.automatic): pair for pair in pairs}
+    chosen = []
     for kind, automatic in (("hand-tuned", False), ("automatic", True)):
-        known = [
-            (arm.validation, i)
-            for i, arm in enumerate(arms)
-            if arm.automatic is automatic and arm.validation is not None
+        if all(arm.automatic is not automatic for arm in arms):
+            return [f"{unknown}: the studies have no {kind} arm in common."]
+        compared = [a for a in arms if a.automatic is automatic and any(a.arm in p for p in known)]
+        scores = [(a.validation, i) for i, a in enumerate(compared) if a.validation is not None]
+        if compared and not scores:
+            return [f"{unknown}: no {kind} arm has a complete confirm run in each study yet."]
+        chosen += [compared[min(scores)[1]].arm] if scores else []
+    pair = known.get(named or (chosen[0], chosen[-1])) if known else None
+    if pair is None:
+        return [
+            f"{unknown}: no pair of arms is compared in each study; name one in their specs, "
+            "primary: {hand_tuned: ARM, automatic: ARM}."
         ]
-        if not known:
-            there = any(arm.automatic is automatic for arm in arms)
-            why = (
-                f"no {kind} arm has a complete confirm run in each study yet"
-                if there
-                else f"the studies have no {kind} arm in common"
-            )
-            return [f"Whether searching pays {over} can't be told: {why}."]
-        chosen[kind] = arms[min(known)[1]].arm
-    pair = next(
-        p for p in pairs if (p.hand, p.automatic) == (chosen["hand-tuned"], chosen["automatic"])
-    )
     return [_answer(pair, score, over), _beside(pair, len(datasets))]
 
 
@@ -119,6 +126,14 @@ def notes(
                     f"{arm.name}: distances of 0 or less in {report.name} have no logarithm and "
                     "are left out."
                 )
+    hands = sum(not arm.automatic and arm.compared for arm in arms)
+    automatic = sum(arm.automatic and arm.compared for arm in arms)
+    if hands * automatic > 1 and any(report.design.pair is None for report in reports):
+        found.append(
+            f"The verdict's pair is the best on validation of {hands} hand-tuned and {automatic} "
+            "automatic arms, chosen on the runs that compare them: its interval does not count "
+            "that. Name the pair in each study, primary: {hand_tuned: ARM, automatic: ARM}."
+        )
     coverages = [arm.regret.coverage for arm in over if arm.regret.coverage is not None]
     if coverages:
         at = coverages[0]

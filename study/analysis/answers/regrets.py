@@ -103,6 +103,11 @@ class CommonArm:
     def automatic(self) -> bool:
         return self.results[0].automatic
 
+    @property
+    def compared(self) -> bool:
+        """Whether its runs compare it with others in every study."""
+        return all(result.compared for result in self.results)
+
 
 def _likelihood(objective: Metric) -> bool:
     return objective in (CALIBRATED_ELBO, BITS_PER_DIM)

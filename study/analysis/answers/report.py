@@ -11,7 +11,7 @@ import pyarrow as pa
 from study.analysis.answers import costs
 from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
-from study.analysis.answers.assembly import Answers
+from study.analysis.answers.assembly import Answers, ImageScoresOf, no_image_scores
 from study.analysis.answers.attempts import Failure
 from study.analysis.answers.break_even import (
     BreakEven,
@@ -21,14 +21,11 @@ from study.analysis.answers.cost_curves import CostCurve, Tunability
 from study.analysis.answers.design import Design
 from study.analysis.answers.luck import EqualLuck
 from study.analysis.answers.non_inferiority import NonInferiority
-from study.analysis.answers.over_images import (
-    Scores,
-    TwoModels,
-)
 from study.analysis.answers.prices import Price
 from study.analysis.answers.rate_distortion import Plane
 from study.analysis.answers.sides import PairCost
 from study.analysis.answers.summary import plain
+from study.analysis.answers.two_models import TwoModels
 from study.analysis.answers.verdict import Comparison
 from study.analysis.records.tables import study_facts
 from study.metrics import Metric
@@ -114,22 +111,22 @@ def build_report(
     *,
     target: float | None = None,
     price: Price | None = None,
-    image_scores: Scores | None = None,
+    image_scores: ImageScoresOf = no_image_scores,
 ) -> Report:
     """The report of a study, finished or not. An answer that raises becomes one of its failures.
 
     Args:
         tables: "records" and "trials", as :func:`study.analysis.load` gives them.
-        spec: The study's spec as a dict; by default the one in the tables' metadata.
+        spec: The study's spec as a dict; by default that of the tables' metadata.
         warnings: Where the spec breaks a rule of fairness, in sentences.
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
-        image_scores: By arm and seed, what each confirm run scores on each test image: without
-            them, intervals are over seeds on this test set alone.
+        image_scores: Reads what confirm runs score on each test image
+            (:func:`study.analysis.records.image_scores.image_scores`); without it, intervals are
+            over seeds on this test set alone.
     """
     facts = study_facts(tables["trials"])
-    spec = facts["spec"] if spec is None else spec
-    answers = Answers(tables, facts, spec, image_scores or {})
+    answers = Answers(tables, facts, spec := spec or facts["spec"], image_scores)
     first, second = answers.first, answers.second
     return Report(
         name=spec["name"],

@@ -120,7 +120,7 @@ def compare_arms(
     arms: Sequence[ArmResult],
     objective: Metric,
     design: Design,
-    images: Mapping[str, Mapping[int, Images] | None],
+    images: Mapping[str, Mapping[int, Images]],
     *,
     cost: PairCost | None = None,
     second: bool = False,
@@ -131,7 +131,7 @@ def compare_arms(
         arms: The arms' results.
         objective: What they are compared by.
         design: How the compared pair came about.
-        images: By arm, seed -> the scores of the test images; None: there are none.
+        images: By arm, seed -> the scores of the test images, as far as there are any.
         cost: What the models of the study's pair take; None while there is none.
         second: Whether that is the second objective, not the one that settings were chosen by.
     """

@@ -268,5 +268,5 @@ def test_equal_scores_have_a_report(make_stream: Make, tests: list[float]) -> No
     text = as_text(report)
     assert not re.search(r"\b(nan|inf)\b", text)
     assert report.break_even[0].trials.value == 1
-    assert report.non_inferiority[0].shown is True
+    assert report.non_inferiority[0].shown is None, "two seeds cannot decide"
     summary(report)

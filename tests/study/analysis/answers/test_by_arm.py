@@ -75,10 +75,11 @@ def test_a_break_even_beyond_the_trials_is_words_and_no_number(whole: Any) -> No
 def test_non_inferiority_is_an_answer_of_the_automatic_arm(
     make_stream: Callable[..., Any], margin: float | None, shown: float | None
 ) -> None:
-    stream = make_stream(margin=margin)
+    seeds = range(101, 107)
+    stream = make_stream(margin=margin, seeds=seeds)
     stream.search("tpe", [10.0, 8.0])
-    stream.confirm("tpe", {101: 9.0, 102: 9.2, 103: 9.1}, chosen_from=1)
-    stream.confirm("sigma", {101: 9.4, 102: 9.5, 103: 9.6})
+    stream.confirm("tpe", dict.fromkeys(seeds, 9.0), chosen_from=1)
+    stream.confirm("sigma", {seed: 9.4 + 0.1 * (seed % 3) for seed in seeds})
     stream.emit(StudyFinished())
     answers = arm_answers(report_of(stream))
     assert answers["sigma"].metrics.get("answer/non_inferior") == shown

@@ -311,7 +311,7 @@ class TestCombine:
     def test_no_worse_on_all_takes_every_study(self) -> None:
         def made(*margins: float | None) -> SeveralReport:
             return joint(
-                *(study(f"s{i}", f"d{i}", jitter(i), margin=m) for i, m in enumerate(margins))
+                *(study(f"s{i}", f"d{i}", jitter(i, 6), margin=m) for i, m in enumerate(margins))
             )
 
         whole, part, none = made(0.1, 0.2), made(0.1, None), made(None, None)
@@ -383,9 +383,9 @@ class TestCombine:
         assert "auto, or hand-tuned (random-beta: searches beta)" in " ".join(text.split())
 
 
-def jitter(i: int) -> dict[str, list[float]]:
+def jitter(i: int, runs: int = 5) -> dict[str, list[float]]:
     """Runs of which sigma's are better, with some noise."""
-    noise = np.random.default_rng(i).normal(size=(2, 5)) * 0.1
+    noise = np.random.default_rng(i).normal(size=(2, runs)) * 0.1
     return {"tpe": (9.6 + noise[0]).tolist(), "sigma": (9 + noise[1]).tolist()}
 
 

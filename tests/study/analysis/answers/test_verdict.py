@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import pytest
+from itertools import product
+from math import hypot
 
-from study.analysis.answers.verdict import Comparison, Outcome, compare
+import pytest
+import scipy.stats
+
+from study.analysis.answers.design import NAMED, SAME_SEEDS, Design
+from study.analysis.answers.verdict import Comparison, Outcome, compare, headline
 from study.metrics import (
     BITS_PER_DIM,
     CALIBRATED_ELBO,
@@ -11,61 +16,172 @@ from study.metrics import (
     Metric,
     second_objective,
 )
-from study.statistics.intervals import Interval, mean_interval
+from study.statistics.intervals import Interval
+from study.statistics.paired import Differences
+
+SIX = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 
 
-def judge(difference: Interval, ratio: float | None = 13.0) -> Comparison:
+def judge(
+    differences: Differences | tuple[float, ...],
+    ratio: float | None = 13.0,
+    pair: tuple[str, str] = ("tpe", "sigma"),
+    *,
+    looks: bool = False,
+) -> Comparison:
+    if not isinstance(differences, Differences):
+        differences = Differences(differences)
     return compare(
-        "tpe", "sigma", CALIBRATED_ELBO, difference=difference,
-        ratio_images=ratio, ratio_standard=ratio,
-    )  # fmt: skip
-
-
-def test_a_better_model_pays_at_a_named_price() -> None:
-    verdict = judge(Interval(-0.4, -0.6, -0.2, 5))
-    assert verdict.outcome is Outcome.PAYS
-    assert verdict.sentence == (
-        "Searching pays where the gain is worth 13.0 times the training: by calibrated -ELBO (nats "
-        "per image, lower is better) on test, hand-tuned tpe found a better model than sigma, by "
-        "0.40 nats per image [0.20, 0.60] over 5 paired seeds; tpe costs 13.0x the images of sigma "
-        "to one model."
+        *pair, CALIBRATED_ELBO, differences, ratio_images=ratio, ratio_standard=ratio, looks=looks
     )
 
 
+def test_a_better_model_pays_at_a_named_price() -> None:
+    verdict = judge(tuple(-value for value in SIX))
+    assert verdict.outcome is Outcome.PAYS
+    # The sign test of 6 seeds bounds the median by their range, wider here than t's 3.5 +- 1.96.
+    assert verdict.sentence == (
+        "Searching pays where the gain is worth 13.0 times the training: by calibrated -ELBO (nats "
+        "per image, lower is better) on test, hand-tuned tpe found a better model than sigma, by "
+        "3.50 nats per image [1.00, 6.00] over 6 paired seeds on this test set; tpe costs 13.0x "
+        "the images of sigma to one model."
+    )
+    half = scipy.stats.t.ppf(0.975, 5) * scipy.stats.sem(SIX)
+    assert verdict.over_seeds.half_width == pytest.approx(half)
+
+
 def test_a_worse_model_does_not_pay() -> None:
-    verdict = judge(Interval(0.4, 0.2, 0.6, 5))
+    verdict = judge(SIX)
     assert verdict.outcome is Outcome.DOES_NOT_PAY
-    assert "automatic sigma is better than hand-tuned tpe, by 0.40 nats" in verdict.sentence
+    assert "automatic sigma is better than hand-tuned tpe, by 3.50 nats" in verdict.sentence
     assert verdict.sentence.startswith("Searching does not pay: by ")
 
 
-@pytest.mark.parametrize("bounds", [(-0.1, 0.3), (0.0, 0.3), (-0.3, 0.0)])
-def test_an_interval_that_holds_zero_shows_no_difference(bounds: tuple[float, float]) -> None:
-    verdict = judge(Interval(sum(bounds) / 2, *bounds, n=4))
+def test_test_images_are_joined_to_the_seeds() -> None:
+    images = scipy.stats.t.ppf(0.975, 296) * 0.5
+    verdict = judge(Differences(SIX, image_variance=0.25, images=297))
+    assert verdict.difference.lower == pytest.approx(3.5 - hypot(2.5, images))
+    assert verdict.difference.upper == pytest.approx(3.5 + hypot(2.5, images))
+    assert "over 6 paired seeds and 297 images;" in verdict.sentence
+    assert verdict.over_seeds == judge(SIX).over_seeds
+
+
+@pytest.mark.parametrize("least", [-0.1, 0.0])
+def test_an_interval_that_holds_zero_is_inconclusive(least: float) -> None:
+    verdict = judge((least, *SIX[1:]))
     assert verdict.outcome is Outcome.NOT_SHOWN
     assert "no difference between tpe and sigma could be shown" in verdict.sentence
-    assert verdict.sentence.startswith("Searching is not shown to pay: by ")
+    assert verdict.sentence.startswith("Inconclusive: by ")
 
 
-def test_equal_on_every_seed() -> None:
-    verdict = judge(mean_interval([0.0, 0.0]))
-    assert verdict.outcome is Outcome.NOT_SHOWN
-    assert "tpe and sigma are equal on all 2 paired seeds" in verdict.sentence
+def test_looking_again_and_again_takes_a_wider_interval() -> None:
+    """Seven wins of seven are the fewest that can decide, and here the mean does not."""
+    values = (0.2, *SIX[1:], 9.0)
+    once, often = judge(values), judge(values, looks=True)
+    assert (once.outcome, often.outcome) == (Outcome.DOES_NOT_PAY, Outcome.NOT_SHOWN)
+    few = judge(SIX, looks=True)
+    assert few.outcome is Outcome.UNKNOWN
+    assert few.sentence.startswith("Inconclusive by design (6 seeds cannot decide, 7 can): ")
+
+
+def test_five_seeds_can_decide_nothing() -> None:
+    verdict = judge((0.8, 0.81, 0.82, 0.83, 0.84))
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.sentence.startswith("Inconclusive by design (5 seeds cannot decide, 6 can): by ")
+    half = scipy.stats.t.ppf(0.975, 4) * scipy.stats.sem([0.8, 0.81, 0.82, 0.83, 0.84])
+    assert verdict.difference.half_width == pytest.approx(half), "t is shown, and decides nothing"
 
 
 @pytest.mark.parametrize(
-    ("values", "ratio", "says"),
+    ("failed", "outcome"),
     [
-        ([0.3], 2.0, "one seed gives no interval"),
-        ([], 2.0, "there is no value"),
-        ([-0.3, -0.4], None, "not known yet for both"),
+        ((0, 1), Outcome.DOES_NOT_PAY),  # 9 of 10 wins: 10 of 1024 and 1 more
+        ((0, 3), Outcome.NOT_SHOWN),  # 9 of 12: 299 of 4096
+        ((3, 0), Outcome.DOES_NOT_PAY),
     ],
 )
-def test_what_cannot_be_decided(values: list[float], ratio: float | None, says: str) -> None:
-    verdict = judge(mean_interval(values), ratio)
+def test_failed_seeds_count_against_their_arm(failed: tuple[int, int], outcome: Outcome) -> None:
+    values = tuple(1 + 0.1 * i for i in range(9))
+    verdict = judge(Differences(values, failed=failed))
+    assert verdict.outcome is outcome
+    assert verdict.difference == judge(values).difference, "the mean is that of those that ran"
+    arm, lost = ("tpe", failed[0]) if failed[0] else ("sigma", failed[1])
+    assert f"; {lost} of {arm}'s {9 + lost} seeds failed, which count" in verdict.sentence
+
+
+def test_equal_on_every_seed() -> None:
+    verdict = judge((0.0,) * 6)
+    assert verdict.outcome is Outcome.NOT_SHOWN
+    assert "tpe and sigma are equal on all 6 paired seeds" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ((0.3,), "Inconclusive by design (1 seed cannot decide, 6 can): "),
+        ((), "Whether searching pays can't be told yet: "),
+        ((0.5,) * 6, "Whether searching pays can't be told yet: "),
+    ],
+)
+def test_what_cannot_be_decided(values: tuple[float, ...], says: str) -> None:
+    verdict = judge(values)
     assert verdict.outcome is Outcome.UNKNOWN
-    assert says in verdict.sentence
-    assert verdict.sentence.startswith("Whether searching pays can't be told yet: by ")
+    assert verdict.sentence.startswith(says)
+    assert verdict.difference.lower is None
+    assert verdict.difference.why in verdict.sentence
+
+
+def test_a_price_that_is_not_known_is_said() -> None:
+    verdict = judge(SIX, None)
+    assert verdict.outcome is Outcome.DOES_NOT_PAY
+    assert "what a model costs is not known yet for both" in verdict.sentence
+
+
+def test_a_named_pair_is_the_headline_whatever_else_is_better() -> None:
+    comparisons = [
+        judge(SIX, pair=("tpe", "sigma")),
+        judge(tuple(-v for v in SIX), pair=("tpe", "other")),
+    ]
+    found = headline(comparisons, Design(NAMED, ("tpe", "other"), [], until_decided=False))
+    assert found is comparisons[1]
+
+
+def test_without_a_pair_the_best_arms_are_compared_by_bounds_that_count_the_choice() -> None:
+    """Hsu's bounds by brute force: max over a of min over h, each at .025 over the arms."""
+    shift = {("h1", "a1"): 0.0, ("h1", "a2"): 0.6, ("h2", "a1"): 0.2, ("h2", "a2"): 0.8}
+    base = [0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1, 2.3]
+    by_pair = {pair: tuple(v + more for v in base) for pair, more in shift.items()}
+    comparisons = [judge(values, pair=pair) for pair, values in by_pair.items()]
+    found = headline(comparisons, Design(SAME_SEEDS, None, [], until_decided=False))
+
+    def end(pair: tuple[str, str], sign: int) -> float:
+        values = sorted(sign * v for v in by_pair[pair])
+        t = scipy.stats.t.ppf(1 - 0.0125, 9) * scipy.stats.sem(values)
+        rank = sum(scipy.stats.binom.cdf(k, 10, 0.5) <= 0.0125 for k in range(10))
+        return sign * min(sum(values) / 10 - t, values[rank - 1])
+
+    hands, automatic = ("h1", "h2"), ("a1", "a2")
+    lower = max(min(end((h, a), 1) for h in hands) for a in automatic)
+    upper = min(max(end((h, a), -1) for a in automatic) for h in hands)
+    assert found is not None
+    assert (found.hand, found.automatic, found.among) == ("h1", "a2", (2, 2))
+    assert found.difference == Interval(
+        pytest.approx(2.0), pytest.approx(lower), pytest.approx(upper), 10
+    )
+    assert found.outcome is Outcome.DOES_NOT_PAY
+    assert "the best automatic arm is better than every hand-tuned one, by 2.00" in found.sentence
+    assert "the best of 2 hand-tuned and 2 automatic arms" in found.sentence
+    assert found.sentence.endswith("h1 costs 13.0x the images of a2 to one model.")
+
+
+def test_many_arms_take_more_seeds_to_decide() -> None:
+    pairs = product(("h1",), ("a1", "a2", "a3", "a4"))
+    comparisons = [judge(SIX, pair=pair) for pair in pairs]
+    found = headline(comparisons, Design(SAME_SEEDS, None, [], until_decided=False))
+    assert found is not None
+    assert found.outcome is Outcome.UNKNOWN
+    assert found.sentence.startswith("Inconclusive by design (6 seeds cannot decide, 8 can): ")
+    assert found.difference.lower is None, "an interval of the pair that looks best would be wrong"
 
 
 def test_numbers_carry_their_objective_s_digits() -> None:

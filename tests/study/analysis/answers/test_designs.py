@@ -1,0 +1,221 @@
+"""Reports of studies by design: which pair they speak of, over which runs, and how to go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from math import hypot
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from streams import AUTOMATIC, HAND, Stream
+
+from study.analysis import Report, as_text, build_report, build_tables, combine, summary
+from study.image_scores import ImageScores
+from study.journal.events import Looked, PairChosen, StudyFinished
+from study.statistics.planning import seeds_needed, smallest_shown, spread_bound
+
+SEEDS = tuple(range(101, 113))
+NOISE = dict(zip(SEEDS, scipy.stats.norm.ppf((np.arange(12) + 0.5) / 12), strict=True))
+ARMS = {"tpe": HAND, "random": HAND, "sigma": AUTOMATIC, "optimal": AUTOMATIC}
+LEVELS = {"tpe": -20.0, "random": -19.6, "sigma": -20.2, "optimal": -21.0}
+
+
+def reported(stream: Stream, **options: Any) -> Report:
+    stream.emit(StudyFinished())
+    report = build_report(build_tables(stream.entries), **options)
+    assert not report.failures
+    json.dumps(summary(report), allow_nan=False)
+    return report
+
+
+def scores_of(arm: str) -> dict[int, float | None]:
+    """Scores of an arm: a quality of its seed that all arms share, and one of its own."""
+    turn = list(ARMS).index(arm) if arm in ARMS else 0
+    own = dict(zip(SEEDS, [*NOISE.values()][turn:] + [*NOISE.values()][:turn], strict=True))
+    return {s: LEVELS.get(arm, -20.0) + NOISE[s] + 0.1 * own[s] for s in SEEDS}
+
+
+def two_stages(choosing: Mapping[str, float], pair: tuple[str, str] | None) -> Stream:
+    """All arms on two choosing seeds, at these levels, then the pair on the study's seeds."""
+    stream = Stream(ARMS, seeds=SEEDS, design="two_stages")
+    stream.describe(choosing_seeds=2)
+    for arm in ("tpe", "random"):
+        stream.search(arm, [10.0, 9.0, 8.0])
+    chosen = {"tpe": 2, "random": 2}
+    for arm, level in choosing.items():
+        runs: dict[int, float | None] = {11: level, 12: level + 0.2}
+        stream.confirm(arm, runs, chosen_from=chosen.get(arm), stage="choosing")
+    if pair is not None:
+        stream.emit(PairChosen(*pair, choosing))
+        for arm in pair:
+            tests = scores_of(arm)
+            stream.confirm(arm, tests, chosen_from=chosen.get(arm), stage="comparing", first=2)
+    return stream
+
+
+def test_choosing_runs_enter_no_comparison() -> None:
+    """However good they look: the headline is that of the comparing runs alone."""
+    pair = "random", "sigma"
+    plain, flattered = (
+        reported(two_stages({**LEVELS, "random": level}, pair)) for level in (-19.6, -90.0)
+    )
+    assert plain.headline is not None
+    assert plain.headline == flattered.headline
+    assert (plain.headline.hand, plain.headline.automatic) == pair
+    assert plain.headline.difference.mean == pytest.approx(0.6)
+    assert [(c.hand, c.automatic) for c in plain.comparisons] == [pair]
+    assert "over 12 fresh seeds on this test set" in plain.verdict[0]
+    assert "Chosen on validation over 2 choosing seeds: random among 2 hand-tuned, sigma among 2 " \
+        "automatic." in plain.remarks  # fmt: skip
+    arms = {arm.arm: arm for arm in plain.arms}
+    assert {name: arm.stage for name, arm in arms.items()} == {
+        "tpe": "choosing", "random": "comparing", "sigma": "comparing", "optimal": "choosing",
+    }  # fmt: skip
+    assert (arms["tpe"].test.n, arms["random"].test.n) == (2, 12)
+    assert arms["tpe"].test.mean == pytest.approx(-19.9)
+    # Four trials were to be searched by the arms that search, and three were.
+    assert {a: (sum(arm.counts.values()), arm.planned) for a, arm in arms.items()} == {
+        "tpe": (5, 6), "random": (17, 18), "sigma": (14, 14), "optimal": (2, 2),
+    }  # fmt: skip
+    text = " ".join(as_text(plain).split())
+    assert "not compared, over choosing seeds: tpe, optimal;" in text
+
+
+def test_before_the_pair_is_chosen_nothing_is_compared() -> None:
+    report = build_report(build_tables(two_stages(LEVELS, None).entries))
+    assert report.comparisons == []
+    assert report.verdict[0].endswith("the pair of arms to compare is not chosen yet.")
+
+
+def test_studies_that_chose_different_pairs_have_none_together() -> None:
+    reports = []
+    for name, pair in (("a", ("tpe", "sigma")), ("b", ("random", "optimal"))):
+        stream = two_stages(LEVELS, pair)
+        stream.describe(name=name, data={"name": name})
+        reports.append(reported(stream))
+    assert combine(reports).pairs == []
+    assert "no pair of arms is compared in each study; name one" in combine(reports).verdict[0]
+
+
+def named(**spec: Any) -> Stream:
+    """All arms on all seeds; `random` against `sigma` was named, though others are better."""
+    stream = Stream(ARMS, seeds=SEEDS, design="named", margin=0.5)
+    stream.describe(primary={"hand_tuned": "random", "automatic": "sigma"}, **spec)
+    for arm in ARMS:
+        if arm in ("tpe", "random"):
+            stream.search(arm, [10.0, 9.0, 8.0])
+        stream.confirm(arm, scores_of(arm), chosen_from=2 if arm in ("tpe", "random") else None)
+    return stream
+
+
+def test_a_pair_named_in_advance_is_the_headline() -> None:
+    report = reported(named())
+    assert report.headline is not None
+    assert (report.headline.hand, report.headline.automatic) == ("random", "sigma")
+    assert "automatic sigma is better than hand-tuned random, by 0.60" in report.verdict[0]
+    assert "Named before anything ran: random against sigma." in report.remarks
+    assert len(report.comparisons) == 4
+    assert "each on its own, not corrected for their number" in " ".join(as_text(report).split())
+
+
+def test_looks_are_said_and_their_interval_is_wider() -> None:
+    stream = named(until="decided")
+    for n, outcome in ((6, "undecided"), (9, "undecided"), (12, "does_not_pay")):
+        stream.emit(Looked(n, outcome, 0.6, None, None))
+    looked, once = reported(stream), reported(named())
+    assert looked.headline is not None
+    assert once.headline is not None
+    assert looked.headline.difference.half_width > once.headline.difference.half_width  # type: ignore[operator]
+    assert (
+        "Looked at 3 times, at 6, 9, 12 seeds: it was decided at 12, and the interval holds at "
+        "every look." in looked.remarks
+    )
+
+
+@pytest.fixture
+def close(make_stream: Callable[..., Stream]) -> Callable[..., Stream]:
+    """A study of one pair whose arms differ by little, with a margin."""
+
+    def make(margin: float | None = 0.5) -> Stream:
+        stream = make_stream(seeds=SEEDS, margin=margin)
+        stream.search("tpe", [10.0, 9.0, 8.0])
+        stream.confirm("tpe", scores_of("tpe"), chosen_from=2)
+        own = dict(zip(SEEDS, reversed(NOISE.values()), strict=True))
+        stream.confirm("sigma", {s: v - 0.1 + own[s] for s, v in scores_of("tpe").items() if v})
+        return stream
+
+    return make
+
+
+def test_an_inconclusive_study_says_what_it_could_have_shown(close: Callable[..., Stream]) -> None:
+    report = reported(close())
+    assert report.headline is not None
+    assert report.advice is not None
+    assert report.advice.sentence == report.remarks[0]
+    spread = float(np.std([*NOISE.values()], ddof=1))
+    assert report.advice.shown == pytest.approx(smallest_shown(12, spread), rel=1e-3)
+    needed = seeds_needed(0.5, spread_bound(spread, 12), looks=True)
+    assert needed is not None
+    assert report.advice.seeds == needed
+    assert f"takes about {needed - 12} more" in report.advice.sentence
+    assert report.advice.command == (
+        f"study resume toy --set 'seeds={{until: decided, at_most: {needed}, from: 101}}'"
+    )
+    assert "sets no margin" in reported(close(None)).remarks[0]
+
+
+def test_more_seeds_than_images_allow_are_not_asked_for(close: Callable[..., Stream]) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=100) * 5
+
+    def scores(objective: str) -> dict[str, dict[int, ImageScores]]:
+        if objective != "calibrated_elbo":
+            return {}
+        one = ImageScores(np.zeros(100), np.zeros(4))
+        return {"tpe": dict.fromkeys(SEEDS, ImageScores(images, np.zeros(4))),
+                "sigma": dict.fromkeys(SEEDS, one)}  # fmt: skip
+
+    report = reported(close(), image_scores=scores)
+    assert report.headline is not None
+    assert report.advice is not None
+    found = report.headline
+    error = scipy.stats.t.ppf(0.975, 99) * scipy.stats.sem(images)
+    alone = reported(close()).headline
+    assert alone is not None
+    for end in ("lower", "upper"):
+        reach = getattr(alone.difference, end) - found.difference.mean
+        with_images = getattr(found.difference, end) - found.difference.mean
+        assert abs(with_images) == pytest.approx(hypot(reach, error))
+    assert "12 paired seeds and 100 images" in report.verdict[0]
+    assert report.advice.command == ""
+    assert "no number of seeds shows the margin of 0.5 on these images" in report.advice.sentence
+    assert report.two_models is not None
+    low, high = scipy.stats.ttest_1samp(images, 0).confidence_interval(0.95)
+    assert report.two_models.difference.lower == pytest.approx(low)
+    assert report.two_models.difference.upper == pytest.approx(high)
+    assert any(note.startswith("Over seeds alone, on this very test set:") for note in report.notes)
+
+
+def test_a_damaged_file_of_scores_costs_the_images_alone(close: Callable[..., Stream]) -> None:
+    def scores(objective: str) -> dict[str, dict[int, ImageScores]]:
+        raise OSError("torn")
+
+    report = build_report(build_tables(close().entries), image_scores=scores)
+    assert {str(f) for f in report.failures} == {
+        f"The scores of test images by {by} could not be computed: OSError: torn"
+        for by in ("calibrated -ELBO", "bits per dimension")
+    }
+    assert "over 12 paired seeds on this test set" in report.verdict[0]
+
+
+def test_a_seed_far_off_leaves_the_average_open(make_stream: Callable[..., Stream]) -> None:
+    stream = make_stream(seeds=SEEDS)
+    stream.search("tpe", [10.0, 9.0, 8.0])
+    stream.confirm("tpe", {s: -18.0 + 0.1 * NOISE[s] for s in SEEDS}, chosen_from=2)
+    stream.confirm("sigma", {**dict.fromkeys(SEEDS, -20.0), 112: -23.0})
+    report = reported(stream)
+    (note,) = [n for n in report.notes if "median deviations off" in n]
+    assert note.startswith("The verdict speaks of typical seeds, not of the average: 1 of 12 seeds")
