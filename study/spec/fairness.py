@@ -11,7 +11,7 @@ from study.spec.distributions import Choice, Distribution
 from study.spec.models import StudySpec
 from study.spec.options import SAMPLERS
 from study.spec.roles import departure
-from study.statistics.order_statistics import BOUND_BY
+from study.statistics import BOUND_BY
 
 Roles = Mapping[str, Mapping[str, Any]]
 

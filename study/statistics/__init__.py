@@ -2,3 +2,7 @@
 
 FEWEST = 6
 """Seeds from which on the sign test can reject at 2.5 % a side: fewer can decide nothing."""
+
+BOUND_BY = 12
+"""Times the break-even: so many independent trials hold its interval's upper end with a chance of
+80 %, if the level is known."""

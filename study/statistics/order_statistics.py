@@ -20,10 +20,6 @@ from study.statistics.sequences import proportion_sequence
 
 Floats = NDArray[np.float64]
 
-BOUND_BY = 12
-"""Times the break-even: so many independent trials hold its interval's upper end with a chance of
-80 %, if the level is known."""
-
 #: Nominal level of the expected best's interval.
 _EXPECTED = 0.985
 

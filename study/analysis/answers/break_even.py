@@ -28,6 +28,7 @@ from study.analysis.answers.sides import EACH, PairCost, best_of_each
 from study.analysis.records.searches import ArmSearches
 from study.formatting import multiple
 from study.metrics import Metric
+from study.statistics import BOUND_BY
 from study.statistics import order_statistics as estimators
 from study.statistics.intervals import Interval, mean_interval
 
@@ -318,7 +319,7 @@ def trials_to(arm: ArmSearches, level: Target) -> Count:
             return Count(value, None, None, len(pool), known.why)
         first, last = estimators.trials_to_level_bounds(scores, (known.lower, known.upper))
         if isinf(last):
-            enough = estimators.BOUND_BY * int(value or first)
+            enough = BOUND_BY * int(value or first)
             return Count(value, int(first), None, len(pool), enough=enough)
         return Count(value, int(first), int(last), len(pool))
     curves = replicate_curves(arm.searches)

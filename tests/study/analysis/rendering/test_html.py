@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from study.analysis import build_report, build_tables
@@ -100,7 +101,7 @@ def test_the_first_thing_read_is_the_answer(whole: Any, tmp_path: Path) -> None:
     page = page_of(whole, tmp_path)
     first = page.index('<p class="verdict">')
     assert report.verdict[0][:30] in page[first : first + 80]
-    assert first < page.index("<table") < page.index(report.notes[0])
+    assert first < page.index("<table") < page.index(escape(report.notes[0]))
 
 
 def test_nothing_is_fetched_and_only_the_page_s_own_scripts_run(whole: Any, tmp_path: Path) -> None:
@@ -228,7 +229,10 @@ def test_a_study_with_few_results_has_a_page_that_says_so(
         stream.search("tpe", [None, None])
         stream.confirm("sigma", {101: None})
     tree = Tree(page_of(stream, tmp_path))
-    assert "can't be told" in tree.text
+    said = (
+        "Inconclusive by design" if which == "one seed" else "whether searching pays can't be told"
+    )
+    assert said.lower() in tree.text.lower()
     for words in (tree.text, *tree.scripts[:1]):
         assert not re.search(r"\b(nan|NaN|inf|Infinity|None|undefined)\b", words)
     assert len(list(tree.all("figure"))) > 8, "also those that show nothing say why"
