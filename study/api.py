@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from study.journal import HomeError, StudyHome, has_events, read_entries, studies_home
-from study.spec import StudySpec, load_spec
+from study.spec import StudySpec, begun_spec, load_spec
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
@@ -329,7 +327,9 @@ def begun(home: StudyHome) -> bool:
 
 def frozen_spec(home: StudyHome) -> StudySpec:
     """The spec a study was last launched with."""
-    return StudySpec.from_dict(_frozen(home))
+    found = begun_spec(home)
+    assert found is not None
+    return found
 
 
 def changed_spec(
@@ -341,7 +341,7 @@ def changed_spec(
         SpecError: an override cannot be applied, or makes the spec invalid.
     """
     name = name or home.name
-    changed, given = apply_overrides({**_frozen(home), "name": name}, overrides)
+    changed, given = apply_overrides({**frozen_spec(home).to_dict(), "name": name}, overrides)
     source = Source(str(home.spec), overrides=given)
     if changed["name"] != name:
         raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")
@@ -349,11 +349,6 @@ def changed_spec(
     if overrides or name != home.name:  # else its names were checked at the launch
         check_names(spec, source)
     return spec
-
-
-def _frozen(home: StudyHome) -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(home.spec.read_text())
-    return data
 
 
 def _refuse_links(*paths: Path) -> None:

@@ -6,20 +6,23 @@ journal names its own in its first line (files of format 1 name none), and an ev
 format is upgraded as it is read.
 
 To add a kind, write its class here; to change the fields of one, raise :data:`FORMAT` and add a
-function to :data:`_UPGRADES`.
+function to :mod:`study.journal.upgrades`.
 """
+
+# One thing: the kinds of events, side by side.
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
-FORMAT = 2
+from study.journal.upgrades import Data, upgraded
+
+FORMAT = 3
 """The journal format that this version writes; it reads this one and all before it."""
 
-Data = Mapping[str, Any]
 Numbers = Mapping[str, float | None]
 
 
@@ -81,6 +84,9 @@ class StudyDescribed(Event):
     """The prepared images (:meth:`vae_core.data.PreparedData.to_dict`)."""
     roles: Mapping[str, Data] = field(default_factory=dict)
     """By arm, ``hand_tuned`` and, in words, ``why`` (:func:`study.spec.roles.arm_roles`)."""
+    design: str = "same_seeds"
+    """How the compared pair of arms comes about: ``named`` in advance, chosen in ``two_stages``, or
+    not at all: all arms train on the ``same_seeds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,8 @@ class TrialAsked(Event):
     """What chose a search trial: the sampler's name, ``random`` where an adaptive sampler had too
     few results, ``enqueue`` where the spec gave it; "" of a confirm run, and in journals of earlier
     versions."""
+    stage: str = ""
+    """Of a confirm run of a study in two stages: ``choosing`` or ``comparing``; else ""."""
 
     @property
     def phase_name(self) -> str:
@@ -307,6 +315,33 @@ class ConfigurationChosen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PairChosen(Event):
+    """The two arms that are compared on fresh seeds were chosen, on validation."""
+
+    kind = "pair"
+    hand: str
+    automatic: str
+    scores: Numbers
+    """By arm, the mean over its choosing runs of the objective on validation; None: it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked(Event):
+    """The pair's difference was looked at, to see whether more seeds are needed."""
+
+    kind = "look"
+    seeds: int
+    """Comparing seeds that both arms have."""
+    outcome: str
+    """``pays``, ``does_not_pay`` or ``undecided``."""
+    difference: float
+    """Hand-tuned minus automatic on test, the mean over them."""
+    lower: float | None
+    """Of the interval that holds at all looks; None: there is none yet."""
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrialEnded(Event):
     """A trial ended."""
 
@@ -390,6 +425,8 @@ KINDS: Mapping[str, type[Event]] = {
         EngineDied,
         Stopped,
         ConfigurationChosen,
+        PairChosen,
+        Looked,
         TrialEnded,
         CapReached,
         StudyInterrupted,
@@ -421,29 +458,8 @@ def read_event(kind: str, data: Data, format: int) -> Event:
     Raises:
         EventError: this format has no such event.
     """
-    for upgrade in _UPGRADES[format - 1 :]:
-        data = upgrade(kind, data)
+    data = upgraded(kind, data, format, FORMAT)
     found = KINDS.get(kind)
     if found is None:
         raise EventError(f"has no event '{kind}'")
     return found.read(data)
-
-
-def _from_format_1(kind: str, data: Data) -> Data:
-    """Format 1 did not record which arms are hand-tuned: there, it went by their balancer."""
-    if kind == "study":
-        arms = data["spec"].get("arms", {})
-        return {**data, "roles": {name: _role_in_format_1(arm) for name, arm in arms.items()}}
-    return data
-
-
-def _role_in_format_1(arm: Data) -> Data:
-    searched = [key for key in ("beta", "k") if key in (arm.get("search") or {}).get("space", {})]
-    by_hand = bool(searched) or arm["balancer"]["name"] == "fixed_beta"
-    why = f"searches {searched[0]}" if searched else "sets beta"
-    return {"hand_tuned": by_hand, "why": why if by_hand else ""}
-
-
-_UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1,)
-"""From format 1 to 2, from 2 to 3, ...: each makes a line's data what the next format has."""
-assert len(_UPGRADES) == FORMAT - 1

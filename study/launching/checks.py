@@ -5,31 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-import yaml
-
-from study.journal import Entry, StudyHome, has_events
+from study.journal import Entry, StudyHome, has_events, read_entries
 from study.journal.commands import pending
-from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished
+from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished, TrialAsked
 from study.journal.home import command_line
 from study.journal.lease import check_vacant
 from study.launching.ray_cluster import check_address
-from study.spec import SpecError, StudySpec, check_images, difference
+from study.spec import SpecError, StudySpec, arm_roles, begun_spec, check_images, difference
+from study.spec.design import as_begun, check_design, settled
+from study.spec.errors import Source
 from study.spec.images import Models
 from study.tracking import check, check_name, probe_store, tracking_uri
 from vae_core.data import PreparedData
 
 
-def refuse_changes(spec: StudySpec, home: StudyHome) -> None:
-    """Refuse a spec that does more than extend the frozen one.
+def settle(spec: StudySpec, home: StudyHome) -> StudySpec:
+    """``spec`` with what it leaves open spelled out: as the study began, else by its arms' kinds.
 
     Raises:
-        SpecError: it does; with the changes.
+        SpecError: it does more than extend the spec the study began with, or has nothing to
+            decide.
     """
-    if not home.spec.exists():
-        return
-    # As this version reads it: a key that was not there yet has its default.
-    frozen = StudySpec.from_dict(yaml.safe_load(home.spec.read_text())).to_dict()
-    refused = difference(frozen, spec.to_dict()).refused
+    roles, frozen = arm_roles(spec), begun_spec(home)
+    if frozen is None:
+        check_design(spec, roles, Source())
+        return settled(spec, roles)
+    spec = as_begun(spec, frozen)
+    _refuse_changes(spec, frozen, home)
+    if spec.until is not None and spec.design == "same_seeds":
+        raise SpecError(
+            "the study began with all arms on the same seeds, and no pair of them to decide about",
+            where="seeds",
+            remedy="add seeds at the end of its list, or begin another study: "
+            f"`{command_line('fork', home.path)} NEW --set ...`",
+        )
+    return spec
+
+
+def _refuse_changes(spec: StudySpec, frozen: StudySpec, home: StudyHome) -> None:
+    """Refuse a spec that does more than extend the frozen one."""
+    old = frozen.to_dict()
+    if frozen.until is not None:  # of the seeds that may be added, those that were
+        old["seeds"] = frozen.seeds[: _seeds_begun(frozen, home)]
+    refused = difference(old, spec.to_dict()).refused
     if refused:
         raise SpecError(
             "the study has run already, with other settings:\n    " + "\n    ".join(refused),
@@ -40,11 +58,17 @@ def refuse_changes(spec: StudySpec, home: StudyHome) -> None:
         )
 
 
+def _seeds_begun(spec: StudySpec, home: StudyHome) -> int:
+    """How many of the seeds of ``spec`` a trial was asked for."""
+    asked = (e.event.seed for e in read_entries(home.path) if isinstance(e.event, TrialAsked))
+    begun = set(asked).intersection(spec.seeds)
+    return max((i + 1 for i, seed in enumerate(spec.seeds) if seed in begun), default=0)
+
+
 def begun_arms(home: StudyHome) -> set[str]:
     """The arms of the study as it was last launched; none if it has not begun."""
-    if not home.spec.exists() or not has_events(home.path):
-        return set()
-    return set(yaml.safe_load(home.spec.read_text())["arms"])
+    frozen = begun_spec(home) if has_events(home.path) else None
+    return set(frozen.arms) if frozen else set()
 
 
 def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, writing: bool) -> None:
@@ -106,11 +130,13 @@ def check_data(
 
 def nothing_left(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> bool:
     """Whether the study was finished, as ``spec`` has it, by an earlier launch."""
-    spec_hash, finished = "", False
+    described, finished = None, False
     for entry in entries:
         match entry.event:
             case StudyDescribed() as study:
-                spec_hash = study.spec_hash
+                described = study
             case LaunchBegan() | StudyFinished() as event:
                 finished = isinstance(event, StudyFinished)
-    return finished and spec_hash == spec.hash and not pending(home.path)
+    if described is None or not finished or pending(home.path):
+        return False
+    return StudySpec.from_dict(described.spec).hash == spec.hash

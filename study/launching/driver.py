@@ -35,7 +35,7 @@ from study.launching.checks import (
     check_data,
     check_services,
     nothing_left,
-    refuse_changes,
+    settle,
 )
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress
@@ -43,8 +43,7 @@ from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
-from study.spec import StudySpec, converted
-from study.spec.roles import arm_roles
+from study.spec import StudySpec, arm_roles, converted, last_description
 from study.tracking import MlflowWriter, tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
@@ -100,7 +99,7 @@ def run(spec: StudySpec, options: Options) -> Report:
     """
     home = options.home
     uri = tracking_uri(home.studies)
-    refuse_changes(spec, home)
+    spec = settle(spec, home)
     told = earlier_trials(spec, home)
     _rehearse(spec, home, told)
     check_services(spec, home, options.address, writing=True)
@@ -331,7 +330,7 @@ def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> N
 
 def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:
     """Freeze the spec and record that this launch begins."""
-    known = [e.event for e in journal.entries if isinstance(e.event, StudyDescribed)]
+    known = last_description(journal.entries)
     with atomic_write(home.spec) as file:
         file.write(yaml.safe_dump(spec.to_dict(), sort_keys=False).encode())
     described = StudyDescribed(
@@ -341,8 +340,9 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
         code_version=code_version(),
         data=data.to_dict(),
         roles=arm_roles(spec),
+        design=spec.design,
     )
-    if not known or (known[-1].spec_hash, known[-1].roles) != (spec.hash, described.roles):
+    if known is None or (known.spec_hash, known.roles) != (spec.hash, described.roles):
         journal.append(described)
     host = os.uname().nodename
     journal.append(LaunchBegan(journal.epoch, os.getpid(), host, list(sys.argv)))

@@ -23,7 +23,7 @@ from study.launching.checks import (
     check_data,
     check_home,
     check_services,
-    refuse_changes,
+    settle,
 )
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.remaining import ArmPlan, Past, remaining
@@ -145,7 +145,7 @@ def estimate(
     """
     device, available = _devices(spec.engines.device)
     there = StudyHome(home, spec.name)
-    refuse_changes(spec, there)
+    spec = settle(spec, there)
     entries = scan(there.path).entries
     told = earlier_trials(spec, there)
     rehearsals = rehearse(spec, told, begun=begun_arms(there))

@@ -12,11 +12,9 @@ from math import fsum, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from study.journal import StudyHome, has_events, read_entries
 from study.journal.events import TrialsTold, told_by
-from study.spec import SearchSpec, SpecError, StudySpec
+from study.spec import SearchSpec, SpecError, StudySpec, begun_spec
 from study.spec.arms import WarmStartSpec
 from study.spec.conventions import Convention
 from study.spec.distributions import drawable
@@ -70,7 +68,8 @@ def _from_study(
             where=where,
             remedy="name another study of this home, or give the Optuna storage it is in",
         )
-    earlier = StudySpec.from_dict(yaml.safe_load(source.spec.read_text()))
+    earlier = begun_spec(source)
+    assert earlier is not None
     if earlier.objective != spec.objective:
         raise SpecError(
             f"study '{given.study}' minimised {earlier.objective}, and this one minimises "

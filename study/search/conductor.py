@@ -22,6 +22,8 @@ from study.journal.events import (
     CapReached,
     ConfigurationChosen,
     EngineDied,
+    Looked,
+    PairChosen,
     Reported,
     ShapeTimed,
     Stopped,
@@ -34,11 +36,12 @@ from study.journal.events import (
 from study.journal.trial import SUSPECT
 from study.search.arm_progress import ArmProgress, arm_progress
 from study.search.budget import Spending
-from study.search.phases import Chosen, Confirm, Phase, Search
+from study.search.comparison import Comparison, ImageScores, no_image_scores
+from study.search.phases import Chosen, Confirm, Phase, Search, first_phases
 from study.search.queue import Queue, QueuedTrial
 from study.search.request import Request
 from study.search.samplers import StudyStorage
-from study.spec import StudySpec
+from study.spec import StudySpec, last_description
 from vae_core.errors import UserError
 
 FATAL = 5
@@ -58,6 +61,7 @@ class Conductor:
         journal: its journal, held by this driver.
         dims: D, observed dimensions of an image.
         slots: how many trials may run at once.
+        image_scores: reads the scores of a trial's test images, for looks at the pair.
 
     Attributes:
         interrupted: nothing more is handed out, and running trials are released.
@@ -65,7 +69,14 @@ class Conductor:
         failure: the error that ended it, if one did.
     """
 
-    def __init__(self, spec: StudySpec, journal: Journal, dims: int, slots: int) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        journal: Journal,
+        dims: int,
+        slots: int,
+        image_scores: ImageScores = no_image_scores,
+    ) -> None:
         self.spec, self.journal, self.slots = spec, journal, slots
         self.interrupted = False
         self.cap: CapReached | None = None
@@ -75,8 +86,12 @@ class Conductor:
         self._phases: dict[str, Phase] = {}
         self._queue = Queue()
         self._pilots: set[str] = set()
-        self._choices: dict[str, int | None] = {}
+        self._choices: dict[tuple[str, int], int | None] = {}
         self._stopped_arms: set[str] = set()
+        described = last_description(journal.entries)
+        roles = described.roles if described else {}
+        followed = self._queue, self._choices, self._stopped_arms
+        self._comparison = Comparison(spec, roles, *followed, image_scores)
         self._spending = Spending()
         self._lock = threading.RLock()
         with self._lock:
@@ -84,6 +99,7 @@ class Conductor:
             journal.observe(self._spending.follow)
             for phase in list(self._phases.values()):
                 self._advance(phase)
+            self._compare()
             journal.commit()
 
     @property
@@ -189,18 +205,19 @@ class Conductor:
         """
         with self._lock:
             if trial is not None:
-                stopped = [self._known(trial)]
+                stopped = [self._queue.known(trial, self.spec.name)]
                 if stopped[0].ended:
                     raise UserError(f"trial '{trial}' has ended already", where=self.spec.name)
             else:
                 if arm not in self.spec.arms:
                     raise UserError(f"no arm '{arm}'", where=self.spec.name)
-                stopped = [found for found in self._of(arm) if not found.ended]
+                stopped = [found for found in self._queue.of_arm(arm) if not found.ended]
                 self._stopped_arms.add(arm)
             self.journal.append(Stopped(trial=trial) if trial is not None else Stopped(arm=arm))
             for found in stopped:
                 self._end(found, {"state": "pruned", "reason": BY_HAND})
                 self._decide(found.phase)
+            self._compare()
             self.journal.commit()
             return [found.name for found in stopped if found.running]
 
@@ -215,17 +232,11 @@ class Conductor:
                 retried already: then the last retry is the one to retry.
         """
         with self._lock:
-            old = self._known(name)
-            if old.trial.state not in {"failed", "pruned"}:
-                state = old.trial.state if old.ended else "not over"
-                raise UserError(f"trial '{name}' is {state}", where=self.spec.name)
-            number = old.trial.asked.number
-            attempts = [q for q in self._queue.of(old.phase) if q.trial.asked.number == number]
-            if attempts[-1] is not old:
-                where = f"retried already, as '{attempts[-1].name}'"
-                raise UserError(f"trial '{name}' was {where}", where=self.spec.name)
-            again = old.phase.ask_again(old.trial.asked, len(attempts))
+            old, attempts = self._queue.to_retry(name, self.spec.name)
+            again = old.phase.ask_again(old.trial.asked, attempts)
             self._add(again, old.phase)
+            if isinstance(old.phase, Search):  # it may choose another configuration
+                self._comparison.confirms.pop((old.phase.arm, old.phase.replicate), None)
             self.journal.commit()
             return again.trial
 
@@ -305,14 +316,7 @@ class Conductor:
 
     def _apply(self, queued: QueuedTrial, event: Event) -> None:
         over = queued.ended
-        queued.trial.apply(event)
-        if isinstance(event, Reported):
-            queued.reported.add((event.engine, event.step))
-            if not event.redone:
-                value = event.metrics.get(f"validation/{self.spec.objective}")
-                queued.objective = value
-                if value is not None and math.isfinite(value):
-                    queued.best = min(queued.best, value)
+        queued.apply(event, f"validation/{self.spec.objective}")
         if queued.ended and not over:
             self._queue.end(queued)
 
@@ -363,63 +367,67 @@ class Conductor:
             trial = queued.trial
             phase.tell(trial.asked.optuna, trial.state, trial.value)
         batch.trials.clear()
-        if phase.arm in self._stopped_arms:
-            return
-        asked = phase.ask_batch()
+        if isinstance(phase, Confirm):
+            phase.trials = max(phase.trials, self._comparison.runs(phase))
+        asked = [] if phase.arm in self._stopped_arms else phase.ask_batch()
         for ask in asked:
             self._add(ask, phase)
-        if not asked and isinstance(phase, Search):
-            self._choose(phase)
+        if not asked:
+            if isinstance(phase, Search) and phase.arm not in self._stopped_arms:
+                self._choose(phase)
+            self._compare()
 
     def _choose(self, search: Search) -> None:
-        """Open the confirm phase of the configuration the search found best on validation."""
-        best = search.best()
+        """Confirm the configuration that the search, which is over, found best on validation."""
+        best, key = search.best(), (search.arm, search.replicate)
         number = None if best is None else best.number
-        if self._choices.get(search.name, ...) == number:
-            return
-        self._choices[search.name] = number
-        value = None if best is None else best.value
-        self.journal.append(ConfigurationChosen(search.arm, search.replicate, number, value))
-        if best is not None:
-            self._advance(self._confirm(search, best))
+        if self._choices.get(key, ...) != number:
+            self._choices[key] = number
+            value = None if best is None else best.value
+            self.journal.append(ConfigurationChosen(*key, number, value))
+        self._comparison.confirms[key] = None if best is None else self._confirm(search, best)
+
+    def _compare(self) -> None:
+        """Record what is known now of the pair, and ask for the confirm runs that this takes."""
+        for event in self._comparison.advance():
+            self._comparison.follow(self.journal.append(event).event)
+        for confirm in [*self._comparison.confirms.values()]:
+            if confirm is not None and confirm.trials < self._comparison.runs(confirm):
+                self._advance(confirm)
 
     def _confirm(self, search: Search, chosen: Chosen) -> Confirm:
-        confirm = Confirm(
-            self._storage, self.spec, self._dims, search.arm, search.replicate, chosen
-        )
-        self._phases[confirm.name] = confirm
-        return confirm
+        of = self._storage, self.spec, self._dims, search.arm, search.replicate
+        confirm = Confirm(*of, chosen)
+        known = self._phases.setdefault(confirm.name, confirm)
+        assert isinstance(known, Confirm)
+        return known
 
     def _restore(self) -> None:
         told = told_by(self.journal.entries)
-        for arm, spec in self.spec.arms.items():
-            for replicate in range(spec.search.replicates if spec.search else 1):
-                of = self._storage, self.spec, self._dims, arm, replicate
-                phase: Phase = Search(*of, told.get(arm)) if spec.search else Confirm(*of, None)
-                self._phases[phase.name] = phase
+        for phase in first_phases(self._storage, self.spec, self._dims, told):
+            self._phases[phase.name] = phase
+            if isinstance(phase, Confirm):
+                self._comparison.confirms[phase.arm, phase.replicate] = phase
         for entry in self.journal.entries:
             self._replay(entry.event)
             self._spending.follow(entry)
         for phase in self._phases.values():
-            batch = self._queue.batch(phase)
-            batch.trials = [q for q in batch.trials if not phase.told(q.trial.asked.optuna)]
-            for queued in batch.trials:
-                if not queued.ended and phase.synchronous:
-                    reported = phase.reported(queued.trial.asked.optuna)
-                    self._queue.hold(queued, queued.trial.step > reported)
+            self._queue.resume(phase)
 
     def _replay(self, event: Event) -> None:
         match event:
             case ConfigurationChosen():
                 search = self._phases[f"{event.arm}.search.r{event.replicate}"]
                 assert isinstance(search, Search)
-                self._choices[search.name] = event.number
+                self._choices[event.arm, event.replicate] = event.number
                 if event.number is not None:
                     tried = (queued.trial.asked for queued in self._queue.of(search))
                     params = next(a.params for a in tried if a.number == event.number)
                     self._confirm(search, Chosen(event.number, dict(params), event.value))
             case TrialAsked():
                 self._queue.add(QueuedTrial(Trial(event), self._phases[event.phase_name]))
+            case PairChosen() | Looked():
+                self._comparison.follow(event)
             case ShapeTimed():
                 self._pilots.add(event.shape)
             case Stopped(arm=str() as arm):
@@ -433,14 +441,6 @@ class Conductor:
         entry = self.journal.append(asked)
         assert isinstance(entry.event, TrialAsked)
         self._queue.add(QueuedTrial(Trial(entry.event), phase))
-
-    def _known(self, name: str) -> QueuedTrial:
-        if name not in self._queue.trials:
-            raise UserError(f"no trial '{name}'", where=self.spec.name)
-        return self._queue.trials[name]
-
-    def _of(self, arm: str) -> list[QueuedTrial]:
-        return [queued for queued in self._queue.trials.values() if queued.trial.asked.arm == arm]
 
 
 def _finite(value: float | None) -> bool:

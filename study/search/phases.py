@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,9 +108,18 @@ class Phase:
         ]
         self._asked = next(first)
 
+    @property
+    def asked(self) -> int:
+        """How many of its trials have been asked."""
+        return self._asked
+
     def seed(self, number: int) -> int:
         """Seed of trial ``number``."""
         raise NotImplementedError
+
+    def stage(self, number: int) -> str:
+        """What trial ``number`` is for, in a study of two stages."""
+        return ""
 
     def ask(self, number: int) -> tuple[optuna.Trial, str]:
         """Create Optuna's trial ``number``; also return what drew it, "" if nothing did."""
@@ -195,6 +205,7 @@ class Phase:
             optuna=trial.number,
             chosen_from=self.chosen_from,
             drawn_by=drawn_by,
+            stage=self.stage(number),
         )
 
 
@@ -282,7 +293,11 @@ class Search(Phase):
 
 
 class Confirm(Phase):
-    """Training one configuration on the study's seeds: the chosen one, or the arm's only one."""
+    """Training one configuration on seeds: the chosen one, or the arm's only one.
+
+    In a study of two stages the first are its choosing seeds; the study's own follow. Which of them
+    it trains on is :mod:`study.search.comparison`'s to say, by raising ``trials``.
+    """
 
     phase = "confirm"
 
@@ -301,12 +316,22 @@ class Confirm(Phase):
         )
         self.chosen_from = None if chosen is None else chosen.number
         self._params = {} if chosen is None else chosen.params
-        self.batch = self.trials = len(spec.seeds)
+        self._choosing = spec.choosing_seeds or 0
+        self.batch = self._choosing + len(spec.seeds)
+        self.trials = self.asked
         self._study.pruner = make_pruner(None)
 
     def seed(self, number: int) -> int:
-        """The study's seed of that position."""
-        return self.spec.seeds[number]
+        """The choosing or the study's seed of that position; the same for all arms."""
+        if number < self._choosing:  # derived ones are none that a spec can give
+            return derive(0, "choosing", self.spec.name, number)
+        return self.spec.seeds[number - self._choosing]
+
+    def stage(self, number: int) -> str:
+        """By its number, where there are two."""
+        if not self._choosing:
+            return ""
+        return "choosing" if number < self._choosing else "comparing"
 
     def ask(self, number: int) -> tuple[optuna.Trial, str]:
         """A trial that draws nothing."""
@@ -319,3 +344,13 @@ class Confirm(Phase):
     def params(self, trial: optuna.Trial) -> dict[str, Any]:
         """The chosen parameters."""
         return self._params
+
+
+def first_phases(
+    storage: BaseStorage, spec: StudySpec, dims: int, told: Mapping[str, TrialsTold]
+) -> Iterator[Phase]:
+    """The phase that each replicate of each arm begins with: its search, if it has one."""
+    for arm, found in spec.arms.items():
+        for replicate in range(found.search.replicates if found.search else 1):
+            of = storage, spec, dims, arm, replicate
+            yield Search(*of, told.get(arm)) if found.search else Confirm(*of, None)

@@ -10,8 +10,10 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from study.journal import Trial
+from study.journal import Event, Trial
+from study.journal.events import Reported, TrialEnded
 from study.search.phases import Phase
+from vae_core.errors import UserError
 
 
 @dataclass(eq=False)
@@ -30,8 +32,23 @@ class QueuedTrial:
     """Of its last report, on validation."""
     best: float = math.inf
     """The lowest of its reports, on validation; infinite before the first finite one."""
+    end: TrialEnded | None = None
+    """How it ended; None before."""
     reported: set[tuple[str, int]] = field(default_factory=set)
     """(engine, step) of every report that is in the journal."""
+
+    def apply(self, event: Event, objective: str) -> None:
+        """Take in an event of this trial; ``objective`` is its metric's name in reports."""
+        over = self.ended
+        self.trial.apply(event)
+        if isinstance(event, Reported):
+            self.reported.add((event.engine, event.step))
+            if not event.redone:
+                self.objective = event.metrics.get(objective)
+                if self.objective is not None and math.isfinite(self.objective):
+                    self.best = min(self.best, self.objective)
+        elif isinstance(event, TrialEnded) and not over:
+            self.end = event
 
     @property
     def name(self) -> str:
@@ -93,6 +110,47 @@ class Queue:
     def of(self, phase: Phase) -> list[QueuedTrial]:
         """All trials of ``phase``; looks through the whole study."""
         return [trial for trial in self.trials.values() if trial.phase.name == phase.name]
+
+    def of_arm(self, arm: str) -> list[QueuedTrial]:
+        """All trials of ``arm``; looks through the whole study."""
+        return [queued for queued in self.trials.values() if queued.trial.asked.arm == arm]
+
+    def known(self, name: str, study: str) -> QueuedTrial:
+        """The trial of that name.
+
+        Raises:
+            UserError: ``study`` has none.
+        """
+        if name not in self.trials:
+            raise UserError(f"no trial '{name}'", where=study)
+        return self.trials[name]
+
+    def to_retry(self, name: str, study: str) -> tuple[QueuedTrial, int]:
+        """The trial of that name, which may be run again, and how often it has been run.
+
+        Raises:
+            UserError: there is none, or it has not failed and was not pruned, or it was retried
+                already: then the last retry is the one to retry.
+        """
+        old = self.known(name, study)
+        if old.trial.state not in {"failed", "pruned"}:
+            state = old.trial.state if old.ended else "not over"
+            raise UserError(f"trial '{name}' is {state}", where=study)
+        number = old.trial.asked.number
+        attempts = [q for q in self.of(old.phase) if q.trial.asked.number == number]
+        if attempts[-1] is not old:
+            where = f"retried already, as '{attempts[-1].name}'"
+            raise UserError(f"trial '{name}' was {where}", where=study)
+        return old, len(attempts)
+
+    def resume(self, phase: Phase) -> None:
+        """Make the batch of ``phase``, all of whose trials were added again, what it was."""
+        batch = self.batch(phase)
+        batch.trials = [q for q in batch.trials if not phase.told(q.trial.asked.optuna)]
+        for queued in batch.trials:
+            if not queued.ended and phase.synchronous:
+                reported = phase.reported(queued.trial.asked.optuna)
+                self.hold(queued, queued.trial.step > reported)
 
     @property
     def ready(self) -> int:

@@ -6,6 +6,7 @@ and datasets, import the core.
 """
 
 from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
+from study.spec.begun import begun_spec, last_description
 from study.spec.conventions import LIBRARIES, NO_EQUIVALENT, Convention, Geometry
 from study.spec.difference import SpecChanges, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
@@ -54,11 +55,13 @@ __all__ = [
     "StudySpec",
     "TrainingSpec",
     "arm_roles",
+    "begun_spec",
     "check_images",
     "check_names",
     "check_splits",
     "converted",
     "difference",
+    "last_description",
     "load_spec",
     "resolve",
     "training_steps",

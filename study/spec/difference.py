@@ -15,7 +15,8 @@ class SpecChanges(NamedTuple):
     """Changes as lines ``key: old -> new``."""
 
     allowed: list[str]
-    """Extensions (trials, seeds, replicates, arms), and settings that change no result."""
+    """Extensions (trials, seeds, replicates, arms, more seeds until it is decided), and settings
+    that change no result."""
     refused: list[str]
     """Changes to settings of trials that have run."""
 
@@ -53,6 +54,10 @@ def _extends(path: tuple[str, ...], old: Any, new: Any) -> bool:
     match path:
         case ("seeds",):
             return bool(new[: len(old)] == old)  # a confirm run has the seed of its number
+        case ("until",):
+            return old is _ABSENT  # its bounds hold at every look, the first ones too
+        case ("seeds_batch",):
+            return True
         case ("arms", _):
             return old is _ABSENT
         case ("arms", _, "search", "trials" | "replicates"):

@@ -7,7 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from study.journal.home import NAME, NAME_RULE, RESERVED
 from study.metrics import OBJECTIVES, depends_on_beta
@@ -16,7 +24,7 @@ from study.spec.base import Named, Number, Section, Whole
 from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
 from study.spec.evaluation import EvaluationSpec
-from study.spec.seeds import Seeds
+from study.spec.seeds import Seeds, own_seeds, read_seeds, read_until
 from vae_core.errors import nearest
 
 
@@ -92,6 +100,13 @@ class CheckpointsSpec(Section):
     )
 
 
+class PrimarySpec(Section):
+    """The comparison that the study is about: one arm of each kind."""
+
+    hand_tuned: str = Field(description="the name of a hand-tuned arm")
+    automatic: str = Field(description="the name of an automatic arm")
+
+
 class StudySpec(Section):
     """One question: a dataset, a model, a training budget, an objective, several arms."""
 
@@ -107,9 +122,26 @@ class StudySpec(Section):
         gt=0,
         description="how much worse, in the objective's unit, still counts as no worse, above 0",
     )
+    primary: PrimarySpec | None = Field(
+        default=None,
+        description="the pair to compare, e.g. primary: {hand_tuned: tpe, automatic: learned}",
+    )
+    choosing_seeds: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="seeds that every arm trains on before the pair is chosen, 1 or more",
+    )
     seeds: Seeds = Field(
-        default=[0, 1, 2, 3, 4],
-        description="a list of whole numbers, one a confirming trial, or {from: 101, count: 8}",
+        default_factory=lambda known: own_seeds(known["name"]),
+        description="a list of whole numbers, {from: 101, count: 8}, or "
+        "{until: decided, at_most: 40}",
+    )
+    # What is left of ``seeds: {until: decided, ...}`` beside the list of all of them.
+    until: Literal["decided"] | None = Field(
+        default=None, description="decided, or leave it out to train on all seeds"
+    )
+    seeds_batch: Whole | None = Field(
+        default=None, ge=1, description="seeds added at a time until it is decided, 1 or more"
     )
     arms: dict[str, ArmSpec] = Field(
         description="arms by name, e.g. arms: {learned: {balancer: learned_sigma}}"
@@ -131,6 +163,27 @@ class StudySpec(Section):
     max_device_hours: Number | None = Field(
         default=None, gt=0, description="hours its engines may run, above 0, or leave it out"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out keys that older versions did not have: the specs they froze keep their hash."""
+        written: dict[str, Any] = write(self)
+        optional = ("primary", "choosing_seeds", "until", "seeds_batch")
+        return {k: v for k, v in written.items() if v is not None or k not in optional}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _until_decided(cls, value: Any) -> Any:
+        seeds = value.get("seeds") if isinstance(value, Mapping) else None
+        if not isinstance(seeds, Mapping) or "until" not in seeds:
+            return value
+        all_of_them, batch = read_until(seeds)
+        return {**value, "seeds": all_of_them, "until": "decided", "seeds_batch": batch}
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _read_seeds(cls, value: Any, info: ValidationInfo) -> Any:
+        return read_seeds(value, info.data.get("name", ""))
 
     @field_validator("name")
     @classmethod
@@ -166,6 +219,18 @@ class StudySpec(Section):
             if not NAME.fullmatch(name):
                 raise fault(f"'{name}' cannot be an arm's name", NAME_RULE, name)
         return value
+
+    @model_validator(mode="after")
+    def _one_design(self) -> Self:
+        if self.primary is None:
+            return self
+        if self.choosing_seeds is not None:
+            what = "choosing_seeds choose the pair that primary names"
+            raise fault(what, "leave out one of the two", "choosing_seeds")
+        for kind, arm in self.primary:
+            if arm not in self.arms:
+                raise fault(f"there is no arm '{arm}'", nearest(arm, self.arms), "primary", kind)
+        return self
 
     @model_validator(mode="after")
     def _measured_objective(self) -> Self:
@@ -218,8 +283,22 @@ class StudySpec(Section):
     @property
     def hash(self) -> str:
         """SHA-256, in hex, of the canonical JSON of the whole spec."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        whole = self.to_dict()
+        if whole["evaluation"]["draws"] == 1:  # specs that older versions froze keep their hash
+            del whole["evaluation"]["draws"]
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def design(self) -> str:
+        """How the compared pair comes about (:class:`study.journal.events.StudyDescribed`).
+
+        Of a spec whose study has been launched: that settles what the file leaves open
+        (:mod:`study.spec.design`).
+        """
+        if self.primary is not None:
+            return "named"
+        return "same_seeds" if self.choosing_seeds is None else "two_stages"
 
     @property
     def rows_alike(self) -> bool:

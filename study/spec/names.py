@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from study.spec.arms import ArmSpec
+from study.spec.design import check_design
 from study.spec.distributions import Choice, Distribution, FloatRange, section_of
 from study.spec.errors import Path, Source
 from study.spec.models import StudySpec, TrainingSpec
+from study.spec.roles import arm_roles
 from vae_core.errors import UserError, nearest
 
 
@@ -27,6 +29,7 @@ def check_names(spec: StudySpec, source: Source | None = None) -> None:
     settings = _model_settings(spec, source)
     for name, arm in spec.arms.items():
         _check_arm(name, arm, settings, source)
+    check_design(spec, arm_roles(spec), source)
 
 
 def _check_data(spec: StudySpec, source: Source) -> None:

@@ -1,1 +1,4 @@
 """Intervals and estimators. Numbers in, numbers out: nothing here depends on a study."""
+
+FEWEST = 6
+"""Seeds from which on the sign test can reject at 2.5 % a side: fewer can decide nothing."""

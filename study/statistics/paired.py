@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, stdtrit
 
+from study.statistics import FEWEST
 from study.statistics.sequences import radius, sign_rank
 
 Floats = NDArray[np.float64]
-
-FEWEST = 6
-"""Seeds from which on the sign test can reject at 2.5 % a side: fewer can decide nothing."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from study.journal.events import (
     EngineDied,
     Entry,
     LaunchBegan,
+    Looked,
     Numbers,
+    PairChosen,
     Reported,
     ShapeTimed,
     Stopped,
@@ -121,6 +123,8 @@ class History:
         capped: the last cap that was reached, if that is how the study ended.
         stopped: what was stopped by command, arms as "arm NAME" and trials by their names.
         told: by arm, the earlier search that its searches began with.
+        pair: the two arms that were chosen to be compared, if any were.
+        looks: every look at their difference, the last one of each number of seeds.
         isolated: trials that were trained alone because engines had died while they trained them.
         features: networks that distances were measured with, by name: every different
             description that an engine gave of one.
@@ -139,6 +143,8 @@ class History:
         self.stopped: list[str] = []
         self.isolated: list[str] = []
         self.told: dict[str, TrialsTold] = {}
+        self.pair: PairChosen | None = None
+        self.looks: dict[int, Looked] = {}
         self.features: dict[str, list[Mapping[str, Any]]] = {}
         self.numerics_keys: list[Mapping[str, Any]] = []
         for entry in entries:
@@ -183,6 +189,11 @@ class History:
                     self.stopped.append(what)
             case TrialsTold() as event:
                 self.told[event.arm] = event
+            case PairChosen() as event:
+                self.pair = event
+                self.looks = {}
+            case Looked() as event:
+                self.looks[event.seeds] = event
             case StudyDescribed() as event:
                 self.study = event
             case StudyFinished():

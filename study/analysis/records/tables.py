@@ -65,6 +65,7 @@ _TRIAL_FIELDS = (
     ("chosen_from", pa.int64()),  # confirm: number of the search trial it trains again
     ("retry_of", pa.string()),  # the trial it runs again
     ("drawn_by", pa.string()),  # search: the sampler, or random; null: not recorded
+    ("stage", pa.string()),  # confirm, of a study in two stages: choosing, comparing; else null
     ("state", pa.string()),  # waiting, running, interrupted, complete, pruned, failed
     ("reason", pa.string()),
     ("chosen", pa.bool_()),  # see study.journal.trial.standing
@@ -121,11 +122,21 @@ def study_facts(trials: pa.Table) -> dict[str, Any]:
 
     Keys: name, spec, spec_hash, code_version, roles, finished; capped, stopped, isolated, features
     and numerics_keys (see :class:`study.analysis.records.history.History`); told (by arm, the
-    source, the number of trials, and what the whole earlier search cost); engines (a list of the
-    fields of :class:`study.analysis.records.engine_time.EngineTime`).
+    source, the number of trials, and what the whole earlier search cost); design (of
+    :class:`study.journal.events.StudyDescribed`), pair and looks (the fields of the events
+    :class:`PairChosen` and :class:`Looked`); engines (a list of the fields of
+    :class:`study.analysis.records.engine_time.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
     return facts
+
+
+def dims(trials: pa.Table) -> float | None:
+    """D, the dimensions of an image; None where no trial was measured on test."""
+    for s, mse in zip(trials["test_S"].to_pylist(), trials["test_MSE"].to_pylist(), strict=True):
+        if s and mse:
+            return float(round(s / mse))
+    return None
 
 
 class Role(NamedTuple):
@@ -171,6 +182,9 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "stopped": history.stopped,
         "isolated": history.isolated,
         "told": {arm: _told(event) for arm, event in history.told.items()},
+        "design": study.design,
+        "pair": history.pair.to_data() if history.pair else None,
+        "looks": [look.to_data() for look in history.looks.values()],
         "features": history.features,
         "numerics_keys": history.numerics_keys,
         "engines": [asdict(time) for time in history.engine_times],
@@ -230,6 +244,7 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "chosen_from": [t.asked.chosen_from for t in of],
         "retry_of": [t.asked.retry_of for t in of],
         "drawn_by": [t.asked.drawn_by or None for t in of],
+        "stage": [t.asked.stage or None for t in of],
         "state": [t.state for t in of],
         "reason": [t.reason for t in trials],
         "chosen": [history.chosen(t.name) for t in of],

@@ -113,8 +113,8 @@ class TestLooking:
 def test_a_dry_run_says_what_would_run_and_starts_nothing(place):
     result = study("launch", "study.yaml", "--dry-run")
     assert result.exit_code == 0
-    assert result.stdout.startswith("small would run 18 trials on ")
-    for part in ("8 to search", "5 to confirm", "engine(s) on ", "memory", "disk", "time about"):
+    assert result.stdout.startswith("small would run 32 trials on ")
+    for part in ("8 to search", "12 to confirm", "engine(s) on ", "memory", "disk", "time about"):
         assert part in result.stdout
     assert {name.partition("/")[0] for name in made(place)} == {"data"}
     assert not ray.is_initialized()

@@ -12,7 +12,7 @@ def compare(base):
     """The difference that a change made in place to a spec's dict makes."""
 
     def changed(change):
-        old = StudySpec.from_dict(base()).to_dict()
+        old = StudySpec.from_dict(base(seeds=[0, 1, 2, 3, 4])).to_dict()
         new = copy.deepcopy(old)
         change(new)
         return difference(old, StudySpec.from_dict(new).to_dict())
@@ -36,6 +36,7 @@ def test_no_change(compare):
             lambda new: new["arms"]["random"]["search"].update(replicates=3),
             "arms.random.search.replicates: 1 -> 3",
         ),
+        (lambda new: new.update(until="decided"), "until: nothing -> 'decided'"),
         (lambda new: new.update(question="why?"), "question: '' -> 'why?'"),
         (lambda new: new["engines"].update(slots=4), "engines.slots: 'auto' -> 4"),
         (
@@ -79,6 +80,11 @@ def test_another_arm(compare):
             "objective: 'calibrated_elbo' -> 'bits_per_dim'",
         ),
         (lambda new: new["evaluation"].update(images=10), "evaluation.images: 2048 -> 10"),
+        (
+            lambda new: new.update(primary={"hand_tuned": "random", "automatic": "learned"}),
+            "primary: nothing -> {'hand_tuned': 'random', 'automatic': 'learned'}",
+        ),
+        (lambda new: new.update(choosing_seeds=2), "choosing_seeds: nothing -> 2"),
         (lambda new: new["seeds"].remove(3), "seeds: [0, 1, 2, 3, 4] -> [0, 1, 2, 4]"),
         (
             lambda new: new["seeds"].insert(0, 9),

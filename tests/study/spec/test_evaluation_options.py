@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from own_models import MODELS
 
-from study.launching.checks import refuse_changes
+from study.journal import StudyHome
+from study.launching.checks import settle
 from study.metrics import OBJECTIVES
 from study.spec import (
     EvaluationSpec,
@@ -243,9 +243,10 @@ def frozen(base: Any, tmp_path: Path) -> Any:
             del spec["evaluation"]
         else:
             spec["evaluation"] = evaluation
-        file = tmp_path / "spec.yaml"
-        file.write_text(yaml.safe_dump(spec, sort_keys=False))
-        return SimpleNamespace(spec=file)
+        home = StudyHome(tmp_path, spec["name"])
+        home.make()
+        home.spec.write_text(yaml.safe_dump(spec, sort_keys=False))
+        return home
 
     return freeze
 
@@ -255,7 +256,7 @@ def test_a_study_begun_before_there_were_these_keys_goes_on(
     base: Any, frozen: Any, section: dict[str, Any] | None
 ) -> None:
     now = StudySpec.from_dict(base(**({} if section is None else {"evaluation": section})))
-    refuse_changes(now, frozen(section))
+    assert settle(now, frozen(section)).evaluation == now.evaluation
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_but_it_cannot_begin_to_measure_something_else(
 ) -> None:
     """Half of its trials would lack the numbers."""
     with pytest.raises(SpecError) as caught:
-        refuse_changes(
+        settle(
             StudySpec.from_dict(base(evaluation=asked)), frozen({"images": 2048, "pictures": 32})
         )
     assert line in caught.value.what

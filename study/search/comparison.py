@@ -1,0 +1,262 @@
+"""Which pair of arms a study compares and on how many seeds, as its results decide.
+
+In two stages every arm trains on a few *choosing seeds* first. The hand-tuned and the automatic arm
+that are best on validation there are the pair, and they alone train on the study's seeds, the
+*comparing seeds*. Given the choice, these runs are independent of it: what is valid for a pair that
+was named in advance is valid for the chosen one, however many arms there were.
+
+A study *until decided* adds comparing seeds batch by batch, and looks at the pair's difference on
+test after each, with bounds that hold at all looks together.
+
+All of this follows from results and the order of arms in the spec, never from when a trial ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from math import fsum, isfinite
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.journal.events import Event, Looked, PairChosen, TrialEnded
+from study.search.phases import Confirm
+from study.search.queue import Queue, QueuedTrial
+from study.spec import StudySpec
+from study.statistics import FEWEST
+from study.statistics.paired import bounds, paired
+
+Floats = NDArray[np.float64]
+ImageScores = Callable[[TrialEnded], Floats | None]
+"""The objective of every test image [N] by a trial that ended; None where it is not recorded."""
+Score = TypeVar("Score", float, Floats)
+Key = tuple[str, int]
+"""An arm, and a replicate of its search."""
+
+DECIDED = frozenset({"pays", "does_not_pay"})
+"""Outcomes of a look after which no seed is added."""
+
+
+def no_image_scores(end: TrialEnded) -> None:
+    """Of trials that record no score of an image."""
+
+
+class Comparison:
+    """Follows a study's confirm phases, and says how many runs each is to have.
+
+    Args:
+        spec: the study, its design settled.
+        roles: by arm, whether it is ``hand_tuned``.
+        queue: its trials; followed, never changed.
+        choices: by arm and replicate, the search trial chosen last; followed likewise.
+        stopped: arms stopped by hand; followed likewise.
+        image_scores: reads the scores of a trial's test images.
+
+    Attributes:
+        confirms: the confirm phases that stand, of the arms and replicates whose search is over;
+            None where it found no configuration.
+        pair: the last choice; None before the first.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        roles: Mapping[str, Mapping[str, object]],
+        queue: Queue,
+        choices: Mapping[Key, int | None],
+        stopped: set[str],
+        image_scores: ImageScores = no_image_scores,
+    ) -> None:
+        self.confirms: dict[Key, Confirm | None] = {}
+        self.pair: PairChosen | None = None
+        self._spec, self._roles, self._queue = spec, roles, queue
+        self._choices, self._stopped, self._image_scores = choices, stopped, image_scores
+        self._configurations: Mapping[Key, int | None] = {}  # of the pair, when it was chosen
+        self._look: Looked | None = None
+        self._first = 0  # comparing seeds before the first look
+        if spec.until is not None:
+            batch = spec.seeds_batch or 1
+            self._first = min(-(-FEWEST // batch) * batch, len(spec.seeds))
+        self._wanted = self._first  # comparing seeds of the pair
+
+    def follow(self, event: Event) -> None:
+        """Take in an event of the journal."""
+        if isinstance(event, PairChosen):
+            self.pair, self._look, self._wanted = event, None, self._first
+            self._configurations = self._configurations_of(event.hand, event.automatic)
+        elif isinstance(event, Looked):
+            self._look = event
+
+    def runs(self, confirm: Confirm) -> int:
+        """How many runs a phase is to have by now: none that is not asked where its arm's search
+        goes on, or chose another configuration since.
+        """
+        spec, arm = self._spec, confirm.arm
+        if self.confirms.get((arm, confirm.replicate)) is not confirm:
+            return 0
+        compared = self.pair is not None and arm in (self.pair.hand, self.pair.automatic)
+        if spec.design == "two_stages":
+            return (spec.choosing_seeds or 0) + (self._comparing() if compared else 0)
+        if spec.primary is None or arm in (spec.primary.hand_tuned, spec.primary.automatic):
+            return self._comparing()
+        return len(spec.seeds) if spec.until is None else self._first
+
+    def advance(self) -> Iterator[Event]:
+        """What is new: the pair, once it is known, and a look, once its batch has ended.
+
+        Each event is to be journalled and followed before the next is asked for.
+        """
+        pair = self._choose()
+        if pair is not None and (
+            self.pair is None
+            or (pair.hand, pair.automatic) != (self.pair.hand, self.pair.automatic)
+            or self._configurations_of(pair.hand, pair.automatic) != self._configurations
+        ):
+            yield pair
+        if pair is not None and self._spec.until is not None:
+            yield from self._look_at(pair.hand, pair.automatic)
+
+    def _comparing(self) -> int:
+        return len(self._spec.seeds) if self._spec.until is None else self._wanted
+
+    # -- the choice of the pair -----------------------------------------------------------------
+
+    def _choose(self) -> PairChosen | None:
+        """The pair as it is best now; None while results are missing, or where there is none."""
+        primary, spec = self._spec.primary, self._spec
+        if primary is not None:
+            arms = primary.hand_tuned, primary.automatic
+            known = all(map(self._is_searched, arms)) and all(map(self._confirms_of, arms))
+            return PairChosen(primary.hand_tuned, primary.automatic, {}) if known else None
+        if spec.design != "two_stages" or not all(map(self._is_scored, spec.arms)):
+            return None
+        runs = self._ended()
+        scored = {arm: self._score(arm, runs) for arm in spec.arms}
+        hand = [arm for arm in spec.arms if self._roles[arm]["hand_tuned"]]
+        kinds = hand, [arm for arm in spec.arms if arm not in hand]
+        best = [self._best(kind, scored) for kind in kinds]
+        if best[0] is None or best[1] is None:
+            return None
+        return PairChosen(best[0], best[1], {arm: score for arm, (score, _) in scored.items()})
+
+    def _best(self, arms: list[str], scored: Mapping[str, tuple[float | None, bool]]) -> str | None:
+        """The arm of the lowest score, the first of equals, of those without a failure if any."""
+        before = (self.pair.hand, self.pair.automatic) if self.pair else ()
+        there = [arm for arm in arms if arm not in self._stopped or arm in before]
+        scores = {arm: score for arm in there if (score := scored[arm][0]) is not None}
+        whole = {arm: score for arm, score in scores.items() if scored[arm][1]}
+        ranked = whole or scores
+        return min(ranked, key=lambda arm: ranked[arm], default=None)
+
+    def _score(
+        self, arm: str, runs: Mapping[str, Mapping[int, QueuedTrial]]
+    ) -> tuple[float | None, bool]:
+        """The mean over the complete choosing runs of ``arm``, and whether all are complete."""
+        count = self._spec.choosing_seeds or 0
+        mine = [runs[c.name].get(n) for c in self._confirms_of(arm) for n in range(count)]
+        values = [run.trial.value for run in mine if run is not None]
+        complete = [value for value in values if value is not None]
+        return fsum(complete) / len(complete) if complete else None, len(complete) == len(mine)
+
+    def _is_searched(self, arm: str) -> bool:
+        """Whether all searches of ``arm`` are over."""
+        search = self._spec.arms[arm].search
+        replicates = range(search.replicates if search else 1)
+        return arm in self._stopped or all((arm, r) in self.confirms for r in replicates)
+
+    def _is_scored(self, arm: str) -> bool:
+        """Whether its choosing runs are over, too."""
+        count = self._spec.choosing_seeds or 0
+        return self._is_searched(arm) and all(self._have_ended(arm, count))
+
+    def _confirms_of(self, arm: str) -> list[Confirm]:
+        found = (confirm for key, confirm in self.confirms.items() if key[0] == arm)
+        return [confirm for confirm in found if confirm is not None]
+
+    def _configurations_of(self, *arms: str) -> dict[Key, int | None]:
+        return {key: number for key, number in self._choices.items() if key[0] in arms}
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    def _have_ended(self, arm: str, count: int) -> Iterator[bool]:
+        """For each configuration of ``arm``, whether its first ``count`` runs have ended."""
+        for confirm in self._confirms_of(arm):
+            living = (
+                q.trial.asked.number for q in self._queue.batch(confirm).trials if not q.ended
+            )
+            asked = confirm.asked >= count or arm in self._stopped
+            yield asked and all(number >= count for number in living)
+
+    def _ended(self) -> Mapping[str, Mapping[int, QueuedTrial]]:
+        """By confirm phase and number, its run: of retries the complete one, else the last."""
+        found: dict[str, dict[int, QueuedTrial]] = defaultdict(dict)
+        for queued in self._queue.trials.values():
+            asked, runs = queued.trial.asked, found[queued.phase.name]
+            if asked.phase == Confirm.phase and queued.ended:
+                before = runs.get(asked.number)
+                if before is None or before.trial.state != "complete":
+                    runs[asked.number] = queued
+        return found
+
+    # -- looks ----------------------------------------------------------------------------------
+
+    def _look_at(self, hand: str, automatic: str) -> Iterator[Looked]:
+        """A look at the pair, if its whole batch has ended; then the next batch, if it is not
+        decided.
+        """
+        spec, before, pair = self._spec, self._spec.choosing_seeds or 0, (hand, automatic)
+        asked = [confirm.asked - before for arm in pair for confirm in self._confirms_of(arm)]
+        self._wanted = max(self._wanted, min(asked))
+        if not all(all(self._have_ended(arm, before + self._wanted)) for arm in pair):
+            return
+        look = self._looked(hand, automatic, range(before, before + self._wanted))
+        if look is not None and (self._look is None or self._look.seeds != look.seeds):
+            yield look
+        decided = self._look is not None and self._look.outcome in DECIDED
+        if not decided and not self._stopped.intersection(pair):
+            self._wanted = min(self._wanted + (spec.seeds_batch or 1), len(spec.seeds))
+
+    def _looked(self, hand: str, automatic: str, numbers: range) -> Looked | None:
+        """What the runs of ``numbers`` say; None where they are too few to look at."""
+        runs = self._ended()
+        tested = [self._by_seed(arm, runs, numbers, self._test) for arm in (hand, automatic)]
+        images = [self._by_seed(arm, runs, numbers, self._of_images) for arm in (hand, automatic)]
+        means = [{seed: fsum(of[seed]) / len(of[seed]) for seed in of} for of in tested]
+        of_images = [{seed: np.mean(of[seed], axis=0) for seed in of} for of in images]
+        difference = paired(means[0], means[1], of_images[0], of_images[1])
+        if difference.n < FEWEST:
+            return None
+        lower, upper = bounds(difference, looks=True) or (None, None)
+        outcome = "undecided"
+        if lower is not None and lower > 0:
+            outcome = "does_not_pay"
+        elif upper is not None and upper < 0:
+            outcome = "pays"
+        return Looked(difference.n, outcome, difference.mean, lower, upper)
+
+    def _by_seed(
+        self,
+        arm: str,
+        runs: Mapping[str, Mapping[int, QueuedTrial]],
+        numbers: range,
+        score: Callable[[TrialEnded], Score | None],
+    ) -> dict[int, list[Score]]:
+        """Seed -> scores of the complete runs of ``numbers``, one a replicate."""
+        found: dict[int, list[Score]] = defaultdict(list)
+        for confirm in self._confirms_of(arm):
+            for number in numbers:
+                run = runs[confirm.name].get(number)
+                if run is not None and run.end is not None and run.trial.state == "complete":
+                    value = score(run.end)
+                    if value is not None:
+                        found[run.trial.asked.seed].append(value)
+        return found
+
+    def _test(self, end: TrialEnded) -> float | None:
+        value = end.metrics.get(f"test/{self._spec.objective}")
+        return value if value is not None and isfinite(value) else None
+
+    def _of_images(self, end: TrialEnded) -> Floats | None:
+        return None if self._test(end) is None else self._image_scores(end)

@@ -1,0 +1,76 @@
+"""How a study finds the pair of arms that it compares: settled once, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from study.spec.errors import Source
+from study.spec.models import PrimarySpec, StudySpec
+
+Roles = Mapping[str, Mapping[str, Any]]
+
+MANY = 8
+"""Arms from which on choosing among them takes a seed more."""
+
+
+def choosing_seeds(arms: int) -> int:
+    """How many seeds so many arms are chosen on, where the spec gives no number."""
+    return 2 if arms < MANY else 3
+
+
+def check_design(spec: StudySpec, roles: Roles, source: Source) -> None:
+    """Check what ``spec`` says of the pair against its arms' kinds.
+
+    Raises:
+        SpecError: an arm of the pair is of the other kind, or there is no pair to choose or to
+            decide about.
+    """
+    hand, automatic = _kinds(spec, roles)
+    for kind, arm in spec.primary or ():
+        of_kind = hand if kind == "hand_tuned" else automatic
+        if arm not in of_kind:
+            what = f"arm '{arm}' is {'automatic' if kind == 'hand_tuned' else 'hand-tuned'}"
+            remedy = f"name one of {', '.join(of_kind)}" if of_kind else "leave primary out"
+            raise source.error(("primary", kind), what, remedy)
+    if spec.choosing_seeds is not None and len(hand) * len(automatic) < 2:
+        pairs = "one pair of arms" if hand and automatic else "no pair of arms"
+        what = f"there is {pairs}, a hand-tuned and an automatic one, so none is chosen"
+        raise source.error(("choosing_seeds",), what, "leave it out")
+    if spec.until is not None and not (hand and automatic):
+        what = "there is nothing to decide without a hand-tuned and an automatic arm"
+        raise source.error(("seeds",), what, "give the seeds, e.g. {count: 12}")
+
+
+def settled(spec: StudySpec, roles: Roles) -> StudySpec:
+    """``spec`` of a study that has not begun, with its design spelled out.
+
+    The pair is the one that the spec names or that is the only one; else it is chosen on seeds of
+    their own, which every arm trains on first. Without a hand-tuned and an automatic arm all arms
+    train on the same seeds, and nothing is chosen.
+    """
+    hand, automatic = _kinds(spec, roles)
+    if spec.design != "same_seeds" or not (hand and automatic):
+        return spec
+    if len(hand) == len(automatic) == 1:
+        pair = PrimarySpec(hand_tuned=hand[0], automatic=automatic[0])
+        return spec.model_copy(update={"primary": pair})
+    return spec.model_copy(update={"choosing_seeds": choosing_seeds(len(spec.arms))})
+
+
+def as_begun(spec: StudySpec, frozen: StudySpec) -> StudySpec:
+    """``spec`` of a study that has begun as ``frozen``, which says what ``spec`` leaves open."""
+    open_keys = {
+        key: getattr(frozen, key)
+        for key in ("primary", "choosing_seeds")
+        if getattr(spec, key) is None
+    }
+    if "seeds" not in spec.model_fields_set:
+        open_keys |= {key: getattr(frozen, key) for key in ("seeds", "until", "seeds_batch")}
+    return spec.model_copy(update=open_keys)
+
+
+def _kinds(spec: StudySpec, roles: Roles) -> tuple[list[str], list[str]]:
+    """The names of the hand-tuned and of the automatic arms, in the spec's order."""
+    hand = [arm for arm in spec.arms if roles[arm]["hand_tuned"]]
+    return hand, [arm for arm in spec.arms if arm not in hand]

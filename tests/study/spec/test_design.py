@@ -1,0 +1,120 @@
+"""How the compared pair comes about, and which seeds it trains on: what a spec leaves open."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from study.journal import StudyHome
+from study.launching.checks import settle
+from study.spec import SpecError, StudySpec, arm_roles
+from study.spec.design import as_begun, settled
+from study.spec.seeds import own_seeds
+from vae_core.randomness import SEED_LIMIT
+
+SEARCH = {"space": {"beta": {"low": 1e-3, "high": 10, "log": True}}, "trials": 4}
+HAND: dict[str, Any] = {"balancer": "fixed_beta", "search": SEARCH}
+AUTO = {"balancer": "learned_sigma"}
+
+
+def arms(hand: int, automatic: int) -> dict[str, Any]:
+    return {f"h{i}": HAND for i in range(hand)} | {f"a{i}": AUTO for i in range(automatic)}
+
+
+@pytest.fixture
+def spec(base: Any) -> Any:
+    """A spec with changes, as a first launch settles it."""
+
+    def make(**changes: Any) -> StudySpec:
+        found = StudySpec.from_dict(base(**changes))
+        return settled(found, arm_roles(found))
+
+    return make
+
+
+class TestDesign:
+    @pytest.mark.parametrize(
+        ("hand", "automatic", "design", "choosing"),
+        [
+            (1, 1, "named", None),
+            (0, 3, "same_seeds", None),
+            (3, 0, "same_seeds", None),
+            (1, 2, "two_stages", 2),
+            (2, 1, "two_stages", 2),
+            (3, 4, "two_stages", 2),
+            (4, 4, "two_stages", 3),
+        ],
+    )
+    def test_it_follows_from_the_arms(
+        self, spec: Any, hand: int, automatic: int, design: str, choosing: int | None
+    ) -> None:
+        found = spec(arms=arms(hand, automatic))
+        assert (found.design, found.choosing_seeds) == (design, choosing)
+
+    def test_what_is_given_stands(self, spec: Any) -> None:
+        pair = {"hand_tuned": "h1", "automatic": "a0"}
+        named = spec(arms=arms(2, 2), primary=pair)
+        assert (named.design, named.to_dict()["primary"]) == ("named", pair)
+        assert spec(arms=arms(2, 2), choosing_seeds=5).choosing_seeds == 5
+
+    def test_a_settled_spec_is_read_back_as_it_is(self, spec: Any) -> None:
+        for found in (spec(arms=arms(1, 1)), spec(arms=arms(1, 2)), spec(arms=arms(1, 0))):
+            again = StudySpec.from_dict(found.to_dict())
+            assert (again, again.hash) == (found, found.hash)
+
+    def test_nothing_to_decide_is_refused(self, base: Any, tmp_path: Any) -> None:
+        seeds = {"until": "decided", "at_most": 40}
+        study = StudySpec.from_dict(base(arms=arms(0, 2), seeds=seeds))
+        with pytest.raises(SpecError, match="nothing to decide without a hand-tuned"):
+            settle(study, StudyHome(tmp_path, "small"))
+
+
+class TestBegun:
+    def test_it_stays_what_it_was(self, spec: Any, base: Any) -> None:
+        for before, more in (((1, 1), (1, 2)), ((1, 2), (4, 4)), ((2, 0), (2, 2))):
+            begun = spec(arms=arms(*before))
+            now = as_begun(StudySpec.from_dict(base(arms=arms(*more))), begun)
+            assert (now.design, now.primary) == (begun.design, begun.primary)
+            assert now.choosing_seeds == begun.choosing_seeds
+
+    def test_seeds_that_are_not_given_are_those_it_began_with(self, base: Any) -> None:
+        old = StudySpec.from_dict(base(seeds=[0, 1, 2, 3, 4]))
+        assert as_begun(StudySpec.from_dict(base()), old).seeds == [0, 1, 2, 3, 4]
+        assert as_begun(StudySpec.from_dict(base(seeds=[7])), old).seeds == [7]
+
+
+class TestSeeds:
+    def test_a_study_has_its_own_wherever_it_runs(self, base: Any) -> None:
+        code = "from study.spec.seeds import own_seeds; print(own_seeds('small'))"
+        there = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        found = StudySpec.from_dict(base()).seeds
+        assert str(found) == there.stdout.strip()
+        assert len(found) == 12
+        assert all(b - a == 1 for a, b in pairwise(found))
+        assert all(0 <= seed < SEED_LIMIT for seed in found)
+        assert not set(found) & set(own_seeds("other"))
+
+    def test_a_count_alone_begins_where_they_do(self, base: Any) -> None:
+        own = StudySpec.from_dict(base()).seeds
+        assert StudySpec.from_dict(base(seeds={"count": 15})).seeds[:12] == own
+        assert StudySpec.from_dict(base(seeds={"count": 5})).seeds == own[:5]
+
+    def test_until_decided_is_frozen_as_the_list_of_all_of_them(self, base: Any) -> None:
+        seeds = {"until": "decided", "at_most": 8, "from": 5}
+        found = StudySpec.from_dict(base(seeds=seeds))
+        frozen = found.to_dict()
+        assert frozen["seeds"] == [5, 6, 7, 8, 9, 10, 11, 12]
+        assert (frozen["until"], frozen["seeds_batch"]) == ("decided", 3)
+        assert StudySpec.from_dict(frozen) == found
+        other = StudySpec.from_dict(base(seeds={**seeds, "batch": 5}))
+        assert other.seeds_batch == 5
+
+    def test_what_is_not_given_is_not_in_the_frozen_spec(self, base: Any) -> None:
+        keys = StudySpec.from_dict(base()).to_dict().keys()
+        assert not keys & {"primary", "choosing_seeds", "until", "seeds_batch"}
