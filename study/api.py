@@ -130,25 +130,25 @@ def plan(
     study: PathLike | StudySpec,
     overrides: Sequence[str] = (),
     *,
-    pilot: str | None = None,
+    earlier: str | None = None,
     spread: float | None = None,
     home: PathLike | None = None,
     data_root: PathLike | None = None,
 ) -> Plan:
     """What a study's seeds, trials and replicates can show, and what more would take.
 
-    It starts nothing. ``pilot`` names a study of this home whose records say how the paired
+    It starts nothing. ``earlier`` names a study of this home whose records say how the paired
     difference varies over seeds, ``spread`` gives its standard deviation; without either it is what
     the study itself has recorded so far. Other arguments as for :func:`launch`.
 
     Raises:
-        study.launching.plan.PlanError: the pilot says nothing of it, or both are given.
+        study.launching.plan.PlanError: the earlier study says nothing of it, or both are given.
     """
     from study.launching.plan import plan as plan_of
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
-    earlier = None if pilot is None else find(pilot, home)
-    return plan_of(spec, studies_home(home), _path(data_root), pilot=earlier, spread=spread)
+    known = None if earlier is None else find(earlier, home)
+    return plan_of(spec, studies_home(home), _path(data_root), earlier=known, spread=spread)
 
 
 def resume_spec(

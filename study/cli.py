@@ -112,7 +112,7 @@ def launch(
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @_set
-@click.option("--from", "pilot", metavar="STUDY", help="Earlier study to plan by. [this one]")
+@click.option("--from", "earlier", metavar="STUDY", help="Earlier study to plan by. [this one]")
 @click.option("--spread", type=float, help="Standard deviation of the paired difference instead.")
 @_home
 @_data_root

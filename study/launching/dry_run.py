@@ -17,7 +17,7 @@ from study.engine.weights import shared_weights
 from study.formatting import duration, size
 from study.journal import StudyHome
 from study.journal.commands import describe
-from study.journal.events import TrialsTold
+from study.journal.events import ArmPiloted, TrialsTold
 from study.journal.files import scan
 from study.launching.checks import (
     begun_arms,
@@ -26,6 +26,7 @@ from study.launching.checks import (
     check_services,
     settle,
 )
+from study.launching.pilots import pilots
 from study.launching.plan import images_of_run, own_pilot
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.remaining import ArmPlan, Past, remaining
@@ -66,8 +67,8 @@ class Estimate:
     disk_bytes: int
     seconds: float
     """Of training, with every slot busy and nothing pruned."""
-    told: list[TrialsTold]
-    """The earlier searches that searches begin with."""
+    before: list[TrialsTold | ArmPiloted]
+    """The earlier searches that searches begin with, and the pilots of arms."""
     rehearsals: list[Rehearsal]
     """What the searches' samplers and pruners can do."""
     plan: Plan
@@ -82,7 +83,7 @@ class Estimate:
             for arm in self.arms
         ]
         lines += [
-            *map(str, self.told),
+            *map(str, self.before),
             *filter(None, map(str, self.rehearsals)),
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             *converted(self.spec, ImageShape(*self.data.shape).dims),
@@ -187,7 +188,7 @@ def estimate(
         memory_bytes=row * engines * slots,
         disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
-        told=told,
+        before=[*told, *pilots(spec, there)],
         rehearsals=rehearsals,
         plan=Plan(spec, images_of_run(spec, len(opened.train)), own_pilot(there, spec)),
     )

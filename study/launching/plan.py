@@ -25,7 +25,7 @@ def plan(
     home: Path,
     data_root: Path | None,
     *,
-    pilot: StudyHome | None = None,
+    earlier: StudyHome | None = None,
     spread: float | None = None,
 ) -> Plan:
     """What the seeds, trials and replicates of ``spec`` can show. Prepares the data.
@@ -34,20 +34,20 @@ def plan(
         spec: The study.
         home: The studies' home.
         data_root: A folder with datasets already there.
-        pilot: A study whose records say how differences vary; by default the spec's own, as far as
+        earlier: A study whose records say how differences vary; by default the spec's own, as far as
             it has run.
         spread: The standard deviation of the paired difference instead, in the objective's unit.
 
     Raises:
-        PlanError: both are given, the pilot has another objective or compares nothing, or the
+        PlanError: both are given, the earlier study compares nothing by the objective, or the
             standard deviation is not above 0.
         UserError: the spec or its data are wrong.
     """
     known: Pilot | None
     if spread is not None:
-        known = _given(spread, spec, pilot)
-    elif pilot is not None:
-        known = _recorded(pilot, spec)
+        known = _given(spread, spec, earlier)
+    elif earlier is not None:
+        known = _recorded(earlier, spec)
     else:
         known = own_pilot(StudyHome(home, spec.name), spec)
     spec = settle(spec, StudyHome(home, spec.name))
@@ -64,7 +64,7 @@ def images_of_run(spec: StudySpec, train: int) -> int:
 
 
 def own_pilot(home: StudyHome, spec: StudySpec) -> Pilot | None:
-    """The pilot that the records of ``spec`` itself are, as far as it has run."""
+    """What the records of a study say of the objective of ``spec``, as far as it has run."""
     if not has_events(home.path):
         return None
     tables = build_tables(read_entries(home.path))
@@ -72,12 +72,12 @@ def own_pilot(home: StudyHome, spec: StudySpec) -> Pilot | None:
     return pilot_of(tables, scores, spec.objective)
 
 
-def _recorded(pilot: StudyHome, spec: StudySpec) -> Pilot:
-    found = own_pilot(pilot, spec)
+def _recorded(earlier: StudyHome, spec: StudySpec) -> Pilot:
+    found = own_pilot(earlier, spec)
     if found is None:
         objective = metric(spec.objective).label
         raise PlanError(
-            f"no hand-tuned and automatic arm of study '{pilot.name}' have two seeds in common "
+            f"no hand-tuned and automatic arm of study '{earlier.name}' have two seeds in common "
             f"with {objective} on test",
             where="--from",
             remedy="name a study that has compared them, or give --spread VALUE",
@@ -85,8 +85,8 @@ def _recorded(pilot: StudyHome, spec: StudySpec) -> Pilot:
     return found
 
 
-def _given(spread: float, spec: StudySpec, pilot: StudyHome | None) -> Pilot:
-    if pilot is not None:
+def _given(spread: float, spec: StudySpec, earlier: StudyHome | None) -> Pilot:
+    if earlier is not None:
         raise PlanError(
             "a study and a standard deviation are given", where="--from", remedy="give one of them"
         )

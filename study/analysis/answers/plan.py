@@ -166,12 +166,12 @@ class Plan:
             yield "seeds: there is no hand-tuned and automatic arm to compare"
             return
         if self.pilot is None:
-            yield "pilot: none; give --from STUDY, an earlier study's name, or --spread VALUE"
+            yield "spread: not known; give --from STUDY, an earlier study's name, or --spread VALUE"
         elif self.pilot.seeds is None:
-            yield f"pilot: {self.pilot.source}"
+            yield f"spread: {self.pilot.source}"
         else:
             yield (
-                f"pilot: {self.pilot.source}: the paired difference has a standard deviation of "
+                f"spread: {self.pilot.source}: the paired difference has a standard deviation of "
                 f"{self._number(self.pilot.spread)}, of at most {self._number(self.pilot.planned)} "
                 "with 80 % confidence, which is planned with"
             )

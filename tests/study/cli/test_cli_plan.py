@@ -61,7 +61,7 @@ def test_an_earlier_study_and_the_study_s_own_records(place):
     follow(Conductor(spec, journal, dims=64, slots=1), reported)
     journal.close()
     text = study("plan", "study.yaml", "--from", "first").stdout
-    assert text.startswith("pilot: study first, random and learned over 3 seeds")
+    assert text.startswith("spread: study first, random and learned over 3 seeds")
     (place / "first.yaml").write_text(home.spec.read_text())
     own = study("plan", "first.yaml").stdout
     assert own.splitlines()[:2] == [
