@@ -34,8 +34,8 @@ def plan(
         spec: The study.
         home: The studies' home.
         data_root: A folder with datasets already there.
-        earlier: A study whose records say how differences vary; by default the spec's own, as far as
-            it has run.
+        earlier: A study whose records say how differences vary; by default the spec's own, as far
+            as it has run.
         spread: The standard deviation of the paired difference instead, in the objective's unit.
 
     Raises:
