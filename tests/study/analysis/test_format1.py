@@ -16,7 +16,10 @@ from study.analysis.records.tables import recorded_roles
 from study.journal import read_entries
 
 FIXTURE = Path(__file__).parents[1] / "journal" / "format1"
-REWORDED = {"none is honest at": "none covers 95 % at"}
+REWORDED = {
+    "none is honest at": "none covers 95 % at",
+    "replicates: 5 or more": "replicates: 6 or more",
+}
 
 
 @pytest.fixture(scope="module")
