@@ -20,10 +20,17 @@ from study.spec.errors import fault
 Generator = Literal["prior", "mixture", "second_stage"]
 
 SCORES = 12_000
-"""Test scores, images times draws. The draws' error in a difference of arms is a tenth of the seeds'
-at 100 w^2 / s^2 of them, with w the draws' standard deviation in one image's paired difference and s
-the seeds' in the mean difference: 1,600 to 8,500 for most pairs, and more where s is small
-(``docs/metrics.md``)."""
+"""Test scores, images times draws. The draws' error in a difference of arms is a tenth of the
+seeds' at 100 w^2 / s^2 of them, with w the draws' standard deviation in one image's paired
+difference and s the seeds' in the mean difference: 1,600 to 8,500 for most pairs, and more where s
+is small (``docs/metrics.md``)."""
+
+
+def _once(names: list[str]) -> list[str]:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise fault(f"'{name}' is given twice", "give each once", i)
+    return names
 
 
 class SecondStageSpec(Section):
