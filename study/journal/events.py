@@ -83,8 +83,8 @@ class StudyDescribed(Event):
     data: Data = field(default_factory=dict)
     """The prepared images (:meth:`vae_core.data.PreparedData.to_dict`)."""
     roles: Mapping[str, Data] = field(default_factory=dict)
-    """By arm, ``hand_tuned``, in words ``why``, and where it ``departs`` from its balancer's
-    defaults, if it does (:func:`study.spec.roles.arm_roles`)."""
+    """By arm, ``hand_tuned``, in words ``why``, and where it ``departs`` from a balancer's defaults
+    (:func:`study.spec.roles.arm_roles`)."""
     design: str = "same_seeds"
     """How the compared pair of arms comes about: ``named`` in advance, chosen in ``two_stages``, or
     not at all: all arms train on the ``same_seeds``."""

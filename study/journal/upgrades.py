@@ -31,20 +31,18 @@ def _role_in_format_1(arm: Data) -> Data:
 
 
 def _from_format_2(kind: str, data: Data) -> Data:
-    """In format 2 all arms trained on the same seeds, and balancers' defaults were constants.
+    """In format 2 all arms trained on the same seeds, and balancers' rates were constants.
 
     Test images were measured with one draw of latents, and a tie was inside.
     """
     if kind == "study":
-        arms = data["spec"].get("arms", {})
-        known = {
-            "arms": {name: _with_constants(arm) for name, arm in arms.items()},
-            "evaluation": {"draws": 1, **data["spec"].get("evaluation", {})},
-        }
-        return {**data, "spec": {**data["spec"], **known}, "design": "same_seeds"}
+        evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
+        arms = {name: _with_constants(arm) for name, arm in data["spec"].get("arms", {}).items()}
+        spec = {**data["spec"], "evaluation": evaluation, "arms": arms}
+        return {**data, "design": "same_seeds", "spec": spec}
     if kind == "trial" and "balancer" in data["settings"]:
         balancer = data["settings"]["balancer"]
-        constants = _CONSTANTS.get(balancer["name"], {})
+        constants = BALANCER_CONSTANTS.get(balancer["name"], {})
         settings = {**data["settings"], "balancer": {**balancer, **constants, **balancer}}
         return {**data, "settings": settings}
     if kind == "engine" and data.get("features"):
@@ -57,12 +55,12 @@ def _from_format_2(kind: str, data: Data) -> Data:
 def _with_constants(arm: Data) -> Data:
     """The arm with the constants that format 2 had for what it neither sets nor searches."""
     space = (arm.get("search") or {}).get("space", {})
-    constants = _CONSTANTS.get(arm["balancer"]["name"], {})
+    constants = BALANCER_CONSTANTS.get(arm["balancer"]["name"], {})
     constants = {key: value for key, value in constants.items() if key not in space}
     return {**arm, "balancer": {**arm["balancer"], **constants, **arm["balancer"]}}
 
 
-_CONSTANTS: Mapping[str, Data] = {
+BALANCER_CONSTANTS: Mapping[str, Data] = {
     "learned_sigma": {"sigma_lr": 1e-3},
     "laplace_scale": {"scale_lr": 2.5e-4},
     "running_average": {"decay": 0.99},
@@ -70,7 +68,7 @@ _CONSTANTS: Mapping[str, Data] = {
     "optimal_sigma": {"log_sigma_min": -6.0},
     "per_image_sigma": {"log_sigma_min": -6.0},
 }
-"""By balancer, the defaults that are others since format 3."""
+"""By balancer, the defaults of formats 1 and 2 that are others, or derived, since format 3."""
 
 
 _UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)

@@ -6,14 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -198,7 +198,7 @@ def _conduct(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = prepared.spec
     _close_orphans(spec, journal, home)
-    # One object each: those of an arm that has begun were read from this journal.
+    # Those of an arm that has begun were read from this journal.
     known = [entry.event for entry in journal.entries]
     for event in before:
         if event not in known:
@@ -341,7 +341,7 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
         spec_hash=spec.hash,
         code_version=code_version(),
         data=data.to_dict(),
-        roles=arm_roles(spec),
+        roles={**arm_roles(spec), **_known_roles(spec, known)},
         design=spec.design,
     )
     if known is None or (known.spec_hash, known.roles) != (spec.hash, described.roles):
@@ -349,6 +349,11 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
     host = os.uname().nodename
     journal.append(LaunchBegan(journal.epoch, os.getpid(), host, list(sys.argv)))
     journal.commit()
+
+
+def _known_roles(spec: StudySpec, known: StudyDescribed | None) -> Mapping[str, Any]:
+    """The roles of the arms that have begun: defaults may have become others since."""
+    return {arm: role for arm, role in known.roles.items() if arm in spec.arms} if known else {}
 
 
 def code_version() -> str:

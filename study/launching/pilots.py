@@ -37,6 +37,7 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
     """All that a study was charged, with what was spent before it on its arms."""
     from study.analysis import build_tables
     from study.analysis.answers.costs import told_cost
+    from study.analysis.records.tables import study_facts
 
     source = StudyHome(home.studies, name)
     if source == home or not has_events(source.path):
@@ -47,7 +48,7 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
         )
     trials = build_tables(read_entries(source.path))["trials"]
     rows = trials.to_pylist()
-    before = [told_cost(trials, other) for other in sorted({row["arm"] for row in rows})]
+    before = [told_cost(trials, other) for other in study_facts(trials)["spec"].get("arms", {})]
     standard = [*(row["standard_seconds"] for row in rows), *(cost.standard for cost in before)]
     return ArmPiloted(
         arm=arm,

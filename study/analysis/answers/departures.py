@@ -11,15 +11,17 @@ from study.spec.roles import departure
 def departures(facts: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each arm of the compared pair that departs, and what that has cost.
 
-    Where no pair was chosen, any automatic arm may be the compared one.
+    Where no pair is named or chosen, any automatic arm may be the compared one.
 
     Args:
         facts: What the tables' metadata says (:func:`study.analysis.records.tables.study_facts`).
     """
-    pair, piloted = facts.get("pair"), facts.get("piloted") or {}
+    chosen, piloted = facts.get("pair") or {}, facts.get("piloted") or {}
+    named = facts.get("spec", {}).get("primary") or {}
+    compared = {*named.values(), *(chosen[key] for key in ("hand", "automatic") if chosen)}
     for arm, role in (facts.get("roles") or {}).items():
         departs = role.get("departs")
-        if not departs or (pair and arm not in (pair["hand"], pair["automatic"])):
+        if not departs or (compared and arm not in compared):
             continue
         cost = "tuned outside this study, and its cost is not counted"
         if arm in piloted:

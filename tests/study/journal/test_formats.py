@@ -55,7 +55,13 @@ def test_an_event_comes_back_as_it_was_and_leaves_out_its_defaults(kind: type[Ev
 
 
 def _example(field: str) -> Any:
-    plain = {"operation": {"op": 1}, "spec": {"arms": {}}, "command": ["study"], "seconds": {}}
+    plain: dict[str, Any] = {
+        "operation": {"op": 1},
+        "spec": {"arms": {}},
+        "command": ["study"],
+        "seconds": {},
+        "images": 5,
+    }
     return plain.get(field, field)
 
 
@@ -125,6 +131,7 @@ class TestFirst:
             "slots",
             "cap",
             "told",
+            "piloted",
             "pair",
             "look",
         }
@@ -137,6 +144,35 @@ class TestFirst:
             "weighted": {"hand_tuned": True, "why": "searches k"},
             "optimal": {"hand_tuned": False, "why": ""},
         }
+
+    def test_balancers_keep_the_constants_that_it_had_as_defaults(self) -> None:
+        learned, average = {"name": "learned_sigma", "k": 2.0}, {"name": "running_average"}
+        arms: dict[str, Any] = {
+            "a": {"balancer": learned},
+            "b": {"balancer": average, "search": {"space": {"decay": {"low": 0.5, "high": 0.9}}}},
+            "c": {"balancer": {"name": "asperti_trentin"}},
+        }
+        study = {"name": "s", "spec": {"arms": arms}, "spec_hash": "", "code_version": "1"}
+        for format in (1, 2):
+            event = read_event("study", study, format)
+            assert isinstance(event, StudyDescribed)
+            assert event.spec["arms"] == {
+                **arms,
+                "a": {"balancer": {"name": "learned_sigma", "k": 2.0, "sigma_lr": 1e-3}},
+            }
+            assert arms["a"]["balancer"] is learned  # what was read stays as it was
+        trial = {
+            "trial": "t", "arm": "b", "phase": "search", "replicate": 0, "number": 0, "seed": 1,
+            "params": {}, "settings": {"balancer": {"name": "running_minimum", "k": 3.0}},
+        }  # fmt: skip
+        asked = read_event("trial", trial, 2)
+        assert isinstance(asked, TrialAsked)
+        wanted = {"name": "running_minimum", "k": 3.0, "decay": 0.99}
+        assert asked.settings["balancer"] == wanted
+        settings = {"balancer": {"name": "running_minimum", "decay": 0.8}}
+        asked = read_event("trial", {**trial, "settings": settings}, 2)
+        assert isinstance(asked, TrialAsked)
+        assert asked.settings == settings
 
     def test_its_measurements_and_rules_are_those_it_had(self) -> None:
         entries = list(read_entries(FORMAT_1 / "finished"))

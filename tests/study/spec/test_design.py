@@ -118,3 +118,15 @@ class TestSeeds:
     def test_what_is_not_given_is_not_in_the_frozen_spec(self, base: Any) -> None:
         keys = StudySpec.from_dict(base()).to_dict().keys()
         assert not keys & {"primary", "choosing_seeds", "until", "seeds_batch"}
+
+
+def test_a_balancer_keeps_the_constant_that_was_its_default_when_the_study_began(base: Any) -> None:
+    def described(**hyper: float) -> StudySpec:
+        return StudySpec.from_dict(
+            base(arms={"a": {"balancer": {"name": "learned_sigma", **hyper}}})
+        )
+
+    begun, tuned = described(sigma_lr=1e-3), described(sigma_lr=0.03)
+    assert as_begun(described(), begun).to_dict() == begun.to_dict()
+    assert as_begun(described(), tuned).to_dict() == described().to_dict()  # to be refused
+    assert as_begun(tuned, begun).to_dict() == tuned.to_dict()  # likewise
