@@ -125,7 +125,7 @@ class TestAspertiTrentin:
 
     def test_the_weight_on_top_is_theirs_or_searched_at_a_cost(self, name):
         spec = load_spec(FOLDER / f"{name}.yaml")
-        assert spec.arms["running-minimum-k3"].balancer.extras == {"k": 3}
+        assert spec.arms["running-minimum-k3"].balancer.extras == {"k": 3, "decay": 0.99}
         assert [*spec.arms["searched-k"].search.space] == ["k"]
         assert arm_roles(spec)["searched-k"] == {"hand_tuned": True, "why": "searches k"}
         shape = {"asperti2020_cifar10": (32, 1), "asperti2020_celeba": (64, 4)}
