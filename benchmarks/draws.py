@@ -4,7 +4,7 @@
 
 Of every hand-tuned arm against every automatic one, from the confirm runs' ``image_scores``. *Draws
 needed* are images times draws at which the draws' error is a tenth of the seeds':
-:data:`study.spec.evaluation.SCORES` is to be about the largest.
+:data:`study.spec.evaluation.SCORES` is to suffice for most pairs.
 """
 
 from __future__ import annotations

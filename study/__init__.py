@@ -18,6 +18,7 @@ __all__ = [  # noqa: F405
     "fork",
     "launch",
     "load",
+    "plan",
     "replay",
     "report",
     "resume",

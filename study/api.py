@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.storages import JournalStorage
 
     from study.analysis import Report, SeveralReport
+    from study.analysis.answers.plan import Plan
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.managing.cleanup import Cleanup
@@ -123,6 +124,31 @@ def dry_run(
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
     where = studies_home(home)
     return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
+
+
+def plan(
+    study: PathLike | StudySpec,
+    overrides: Sequence[str] = (),
+    *,
+    earlier: str | None = None,
+    spread: float | None = None,
+    home: PathLike | None = None,
+    data_root: PathLike | None = None,
+) -> Plan:
+    """What a study's seeds, trials and replicates can show, and what more would take.
+
+    It starts nothing. ``earlier`` names a study of this home whose records say how the paired
+    difference varies over seeds, ``spread`` gives its standard deviation; without either it is what
+    the study itself has recorded so far. Other arguments as for :func:`launch`.
+
+    Raises:
+        study.launching.plan.PlanError: the earlier study says nothing of it, or both are given.
+    """
+    from study.launching.plan import plan as plan_of
+
+    spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
+    known = None if earlier is None else find(earlier, home)
+    return plan_of(spec, studies_home(home), _path(data_root), earlier=known, spread=spread)
 
 
 def resume_spec(

@@ -3,6 +3,8 @@
 Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted and resumable.
 """
 
+# One thing: the command's verbs, each with its options.
+
 from __future__ import annotations
 
 import gc
@@ -105,6 +107,23 @@ def launch(
         _planned(api.dry_run(file, overrides, **options, take_over=take_over))
         return
     _run(lambda: api.launch(file, overrides, **options, take_over=take_over), home)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_set
+@click.option("--from", "earlier", metavar="STUDY", help="Earlier study to plan by. [this one]")
+@click.option("--spread", type=float, help="Standard deviation of the paired difference instead.")
+@_home
+@_data_root
+def plan(file: Path, overrides: tuple[str, ...], **options: Any) -> None:
+    """Print what the study in FILE can show.
+
+    And how many seeds, trials and replicates its margin and break-even take.
+    """
+    from study import api
+
+    click.echo(str(api.plan(file, overrides, **options)))
 
 
 @main.command()

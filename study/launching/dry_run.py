@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from study.analysis.answers.plan import Plan
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
 from study.engine.weights import shared_weights
@@ -26,6 +27,7 @@ from study.launching.checks import (
     settle,
 )
 from study.launching.pilots import pilots
+from study.launching.plan import images_of_run, own_pilot
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.remaining import ArmPlan, Past, remaining
 from study.launching.warm_start import earlier_trials
@@ -69,6 +71,8 @@ class Estimate:
     """The earlier searches that searches begin with, and the pilots of arms."""
     rehearsals: list[Rehearsal]
     """What the searches' samplers and pruners can do."""
+    plan: Plan
+    """What the study's seeds and trials can show."""
 
     def __str__(self) -> str:
         images = sum(arm.images for arm in self.arms)
@@ -90,6 +94,7 @@ class Estimate:
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy, nothing pruned and without evaluation",
             *self._caps(images),
+            *([] if self.past.finished else self.plan.short),
             *(f"a launch first executes: {describe(command)}" for command in self.past.commands),
         ]
         return "\n".join(lines)
@@ -185,6 +190,7 @@ def estimate(
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         before=[*told, *pilots(spec, there)],
         rehearsals=rehearsals,
+        plan=Plan(spec, images_of_run(spec, len(opened.train)), own_pilot(there, spec)),
     )
 
 

@@ -20,9 +20,10 @@ from study.spec.errors import fault
 Generator = Literal["prior", "mixture", "second_stage"]
 
 SCORES = 12_000
-"""Test scores, images times draws, at which the draws' error in a difference of arms is a tenth of
-the seeds': 100 w^2 / s^2, with w the draws' standard deviation in an image's paired difference and
-s the seeds' in the mean difference (``docs/metrics.md``)."""
+"""Test scores, images times draws. The draws' error in a difference of arms is a tenth of the
+seeds' at 100 w^2 / s^2 of them, with w the draws' standard deviation in one image's paired
+difference and s the seeds' in the mean difference: 1,600 to 8,500 for most pairs, and more where s
+is small (``docs/metrics.md``)."""
 
 
 def _once(names: list[str]) -> list[str]:
@@ -100,7 +101,7 @@ class EvaluationSpec(Section):
     def draws_of(self, images: int) -> int:
         """Draws for each of so many test images: K.
 
-        ``auto`` makes as many as keep the draws' error below a tenth of the seeds', and two at
-        least, which show what it is. A single draw is a fixed one, the same for every trial.
+        ``auto`` makes :data:`SCORES` scores of all images, and two of each at least, which show
+        what the draws' error is. A single draw is a fixed one, the same for every trial.
         """
         return max(2, ceil(SCORES / images)) if self.draws == "auto" else self.draws

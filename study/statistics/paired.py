@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import fsum, hypot, inf, sqrt
 
 import numpy as np
@@ -48,12 +48,12 @@ class Differences:
         """Seeds."""
         return len(self.values)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Their mean; not defined without a seed."""
         return fsum(self.values) / self.n
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Standard deviation over seeds, of 2 or more."""
         mean = self.mean

@@ -148,6 +148,18 @@ def trials_needed(break_even: float, factor: float | None = None) -> int | None:
     return int(trials[found[0]]) if len(found) else None
 
 
+def break_even_bounded(trials: int) -> int:
+    """The largest break-even that so many trials bound from above within themselves; 0: none.
+
+    With :data:`POWER`, of independent trials.
+    """
+    wanted = np.array([-np.expm1(np.log(0.5) / trials)])
+    successes = _fewest_successes(np.array([trials]), wanted)[0]
+    truths = np.arange(1, trials + 1)
+    chance = bdtrc(successes - 1, trials, -np.expm1(np.log(0.5) / truths))
+    return int((chance >= POWER).sum())  # the chance falls with the truth
+
+
 def _fewest_successes(trials: NDArray[np.intp], chance: Floats) -> Floats:
     """The least X whose lower Clopper-Pearson bound is at ``chance`` or above, of each N."""
     low, high = np.zeros(trials.shape), trials.astype(float)  # X > low; X <= high if any is

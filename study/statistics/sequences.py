@@ -84,6 +84,7 @@ def proportion_sequence(successes: int, count: int, error: float) -> tuple[float
     return lower, 1 - _chance_above(count - successes, count, error)
 
 
+@lru_cache(maxsize=4096)
 def _chance_above(successes: int, count: int, error: float) -> float:
     """The largest q against which the e-value reaches 1 / ``error``; it falls in q up to X / N."""
     if successes == 0:

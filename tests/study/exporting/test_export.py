@@ -23,6 +23,7 @@ from study.cli import main
 from study.exporting.model import refitted_variance
 from study.journal import StudyHome
 from study.journal.events import StudyDescribed
+from study.spec import EvaluationSpec
 from vae_core.data import Dataset, prepare
 from vae_core.errors import UserError
 from vae_core.evaluation import EvaluationSet, fitted_variance, measure, reconstructions
@@ -103,7 +104,9 @@ def test_the_folder_holds_the_arms_best_model_and_it_measures_as_recorded(
     try:
         train = EvaluationSet(data.train, "train", count=200, shape=data.shape)
         test = EvaluationSet(data.test, "test", count=len(data.test), shape=data.shape)
-        fitted, measured = (measure(model.vae, s.batches(model.latent)) for s in (train, test))
+        fitted = measure(model.vae, train.batches(model.latent))
+        draws = EvaluationSpec().draws_of(len(test))
+        measured = measure(model.vae, test.drawn(model.latent, row["seed"], draws))
         x = next(test.batches(model.latent)).x[:4]
         picture = io.BytesIO()
         reconstructions(model.vae, x).save(picture, format="png")

@@ -103,7 +103,7 @@ def test_an_arm_s_role_and_what_makes_it_so(base: Any, given: dict[str, Any], wh
     ("balancer", "departs"),
     [
         ({"name": "optimal_sigma", "k": 3}, [("k", 3, "1")]),
-        ({"name": "optimal_sigma", "k": 1, "log_sigma_min": -6}, []),
+        ({"name": "optimal_sigma", "k": 1, "log_sigma_min": -12}, []),
         ({"name": "learned_sigma", "sigma_lr": 0.03}, [("sigma_lr", 0.03, "derived")]),
         ({"name": "asperti_trentin", "decay": 0.9}, [("decay", 0.9, "0.99")]),
         (
