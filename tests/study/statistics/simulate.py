@@ -243,7 +243,7 @@ def replicates(rng: np.random.Generator, studies: int) -> Iterator[Row]:
     """Searches whose trials depend on each other: bands and break-even of the median search."""
     length = 16
     truth = np.median(_adaptive(np.random.default_rng(0), 200_000, length), axis=0)
-    for R in (5, 6, 10):
+    for R in (6, 9, 12):
         for share in (0.25, 0.5, 0.9):
             level = float(truth[round(share * (length - 1))] + 1e-9)
             n = int(np.flatnonzero(truth <= level)[0]) + 1
