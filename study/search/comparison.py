@@ -25,6 +25,7 @@ from study.journal.events import Event, Looked, PairChosen, TrialEnded
 from study.search.phases import Confirm
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
+from study.spec.design import confirm_runs, first_look
 from study.statistics import FEWEST
 from study.statistics.paired import bounds, paired
 
@@ -75,11 +76,8 @@ class Comparison:
         self._choices, self._stopped, self._image_scores = choices, stopped, image_scores
         self._configurations: Mapping[Key, int | None] = {}  # of the pair, when it was chosen
         self._look: Looked | None = None
-        self._first = 0  # comparing seeds before the first look
-        if spec.until is not None:
-            batch = spec.seeds_batch or 1
-            self._first = min(-(-FEWEST // batch) * batch, len(spec.seeds))
-        self._wanted = self._first  # comparing seeds of the pair
+        self._first = 0 if spec.until is None else first_look(spec)
+        self._wanted = self._first  # comparing seeds of the pair, until it is decided
 
     def follow(self, event: Event) -> None:
         """Take in an event of the journal."""
@@ -89,19 +87,22 @@ class Comparison:
         elif isinstance(event, Looked):
             self._look = event
 
+    def planned(self, arm: str) -> int:
+        """How many confirm runs each configuration of ``arm`` is to have, as far as known."""
+        primary, pair = self._spec.primary, self.pair
+        arms: tuple[str, ...] = (pair.hand, pair.automatic) if pair else ()
+        compared = arm in ((primary.hand_tuned, primary.automatic) if primary else arms)
+        found = confirm_runs(self._spec, compared=compared)
+        if compared and self._spec.until is not None:
+            return found - len(self._spec.seeds) + self._wanted
+        return found
+
     def runs(self, confirm: Confirm) -> int:
         """How many runs a phase is to have by now: none that is not asked where its arm's search
         goes on, or chose another configuration since.
         """
-        spec, arm = self._spec, confirm.arm
-        if self.confirms.get((arm, confirm.replicate)) is not confirm:
-            return 0
-        compared = self.pair is not None and arm in (self.pair.hand, self.pair.automatic)
-        if spec.design == "two_stages":
-            return (spec.choosing_seeds or 0) + (self._comparing() if compared else 0)
-        if spec.primary is None or arm in (spec.primary.hand_tuned, spec.primary.automatic):
-            return self._comparing()
-        return len(spec.seeds) if spec.until is None else self._first
+        stands = self.confirms.get((confirm.arm, confirm.replicate)) is confirm
+        return self.planned(confirm.arm) if stands else 0
 
     def advance(self) -> Iterator[Event]:
         """What is new: the pair, once it is known, and a look, once its batch has ended.
@@ -117,9 +118,6 @@ class Comparison:
             yield pair
         if pair is not None and self._spec.until is not None:
             yield from self._look_at(pair.hand, pair.automatic)
-
-    def _comparing(self) -> int:
-        return len(self._spec.seeds) if self._spec.until is None else self._wanted
 
     # -- the choice of the pair -----------------------------------------------------------------
 

@@ -269,7 +269,8 @@ class Conductor:
     def arm_progress(self) -> list[ArmProgress]:
         """Progress of every arm, in the spec's order."""
         with self._lock:
-            return arm_progress(self.spec, self._queue.trials.values())
+            trials = self._queue.trials.values()
+            return arm_progress(self.spec, trials, self._comparison.planned)
 
     def interrupt(self) -> None:
         """Hand out nothing more, and release what runs."""
