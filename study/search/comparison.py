@@ -26,7 +26,7 @@ from study.search.phases import Confirm
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
 from study.spec.design import confirm_runs, first_look
-from study.statistics import FEWEST
+from study.statistics import FEWEST_LOOKED
 from study.statistics.paired import bounds, paired
 
 Floats = NDArray[np.float64]
@@ -224,7 +224,7 @@ class Comparison:
         means = [{seed: fsum(of[seed]) / len(of[seed]) for seed in of} for of in tested]
         of_images = [{seed: np.mean(of[seed], axis=0) for seed in of} for of in images]
         difference = paired(means[0], means[1], of_images[0], of_images[1])
-        if difference.n < FEWEST:
+        if difference.n < FEWEST_LOOKED:
             return None
         lower, upper = bounds(difference, looks=True) or (None, None)
         outcome = "undecided"

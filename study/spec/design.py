@@ -8,7 +8,7 @@ from typing import Any
 from study.spec.errors import Source
 from study.spec.models import PrimarySpec, StudySpec
 from study.spec.seeds import BATCH
-from study.statistics import FEWEST
+from study.statistics import FEWEST_LOOKED
 
 Roles = Mapping[str, Mapping[str, Any]]
 
@@ -22,9 +22,11 @@ def choosing_seeds(arms: int) -> int:
 
 
 def first_look(spec: StudySpec) -> int:
-    """Seeds before the first look of a study that goes on until it is decided: whole batches."""
+    """Seeds before the first look of a study that goes on until it is decided: the whole batches
+    without which nothing is decided.
+    """
     batch = spec.seeds_batch or BATCH
-    return min(-(-FEWEST // batch) * batch, len(spec.seeds))
+    return min(-(-FEWEST_LOOKED // batch) * batch, len(spec.seeds))
 
 
 def confirm_runs(spec: StudySpec, *, compared: bool) -> int:

@@ -2,3 +2,5 @@
 
 FEWEST = 6
 """Seeds from which on the sign test can reject at 2.5 % a side: fewer can decide nothing."""
+FEWEST_LOOKED = 7
+"""Likewise of data that are looked at more than once: from here on a look can decide."""
