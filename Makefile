@@ -51,8 +51,9 @@ format: $(STAMP)  ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Time the bank, Tune's side, a report and 500 trials on a cluster (see benchmarks/README.md).
+bench: $(STAMP)  ## Time the bank, an evaluation, Tune's side, a report and 500 trials on a cluster (see benchmarks/README.md).
 	$(BIN)/python -m benchmarks.bank
+	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.tune_overhead
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.scale --trials 500

@@ -59,6 +59,14 @@ def test_the_bank_is_timed_beside_a_loop_and_beside_itself() -> None:
     assert judged["K = 8"] == [">=", "1.5"]
 
 
+def test_the_evaluation_of_a_confirm_run_is_timed_beside_one_with_a_single_draw() -> None:
+    rows = table_of("benchmarks.evaluation")
+    assert rows[0][1:3] == ["seconds, 40 draws", "seconds, 1 draw"]
+    for row in rows[2:]:
+        assert float(row[3]) > 0
+        assert row[-1].split()[:2] == ["<=", "1.5"]
+
+
 @pytest.mark.studies
 def test_every_trial_of_the_overhead_study_ends() -> None:
     trials, reports, slots, seconds, _ = table_of("benchmarks.tune_overhead")[-1]

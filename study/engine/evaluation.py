@@ -1,7 +1,8 @@
 """What a trial's model is measured on: at every report, and in its final evaluation.
 
-No measurement depends on the trial's neighbours. Only the second stage depends on the trial's
-seed, which it is trained from; all other differences between two trials are in what they learned.
+No measurement depends on the trial's neighbours. Two depend on its seed: the second stage is
+trained from it, and the latents that test images are measured with are drawn by it. Two trials of
+one seed, and on validation any two, are measured under the same noise.
 """
 
 from __future__ import annotations
@@ -15,16 +16,24 @@ import torch
 from torch import Tensor
 
 from study.engine.config import EngineConfig
+from study.image_scores import ImageScores
 from study.metrics import Network, distance_name, metric
 from study.spec import EvaluationSpec
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
-from vae_core.evaluation import EvaluationSet, Measurement, calibrated, measure
+from vae_core.evaluation import (
+    EvaluationSet,
+    Measurement,
+    calibrated,
+    fitted_variance,
+    measure,
+    measure_images,
+)
 from vae_core.evaluation.distances import Reference, Statistics, frechet
 from vae_core.evaluation.features import Features, classifier, inception
 from vae_core.evaluation.references import References
 from vae_core.generation import sample_prior
-from vae_core.likelihoods import Likelihood
+from vae_core.likelihoods import Likelihood, calibrated_elbo
 from vae_core.models import VAE
 
 T = TypeVar("T")
@@ -68,19 +77,6 @@ def checked(parts: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
     for part in parts:
         check()
         yield part
-
-
-def scores(
-    model: VAE,
-    fitted: Measurement,
-    images: EvaluationSet,
-    likelihood: Likelihood,
-    check: Callable[[], None],
-) -> dict[str, float]:
-    """Likelihood and latent use on ``images``; sigma^2 is fitted to the measurement ``fitted``."""
-    measured = measure(model, checked(images.batches(model.latent), check))
-    found = calibrated(fitted, measured, model.shape.dims, likelihood)
-    return {f"{images.split}/{name}": value for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -148,6 +144,32 @@ class Evaluation:
     def features(self) -> dict[str, dict[str, Any]]:
         """The networks that distances are measured with, by name."""
         return {name: space.describe() for name, space in self.spaces.items()}
+
+    def on_validation(
+        self, model: VAE, fitted: Measurement, likelihood: Likelihood
+    ) -> dict[str, float]:
+        """Likelihood and latent use; sigma^2 is fitted to the measurement ``fitted``."""
+        measured = measure(model, self.validation.batches(model.latent))
+        found = calibrated(fitted, measured, model.shape.dims, likelihood)
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    def on_test(
+        self,
+        model: VAE,
+        fitted: Measurement,
+        likelihood: Likelihood,
+        seed: int,
+        check: Callable[[], None],
+    ) -> tuple[dict[str, float], ImageScores]:
+        """The same on test, the mean over draws of latents keyed by ``seed``, and each image's."""
+        draws = self.settings.draws_of(len(self.test))
+        batches = checked(self.test.drawn(model.latent, seed, draws), check)
+        measured, terms = measure_images(model, batches)
+        found = calibrated(fitted, measured, model.shape.dims, likelihood)
+        sigma2 = torch.tensor(fitted_variance(fitted, model.shape.dims), dtype=torch.float64)
+        nats = calibrated_elbo(terms.S, terms.R, sigma2.to(terms.S.device), model.shape.dims).cpu()
+        scores = ImageScores(nats.mean(dim=0).numpy(), nats.mean(dim=1).numpy())
+        return {f"test/{name}": value for name, value in found.items()}, scores
 
     def objective_on(self, split: str, model: VAE, check: Callable[[], None]) -> dict[str, float]:
         """The study's objective on ``split``, where it is a distance of samples; else nothing."""

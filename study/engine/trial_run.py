@@ -11,9 +11,10 @@ from typing import Any
 
 from study.engine import checkpoints
 from study.engine.config import EngineConfig
-from study.engine.evaluation import Evaluation, Files, no_check, scores
+from study.engine.evaluation import Evaluation, Files, no_check
 from study.engine.fence import Fence
 from study.engine.final_evaluation import FinalEvaluation
+from study.image_scores import ARTIFACT, FILE
 from study.journal import trial_folder
 from vae_core.atomic import atomic_write
 from vae_core.balancers import BALANCERS
@@ -271,8 +272,7 @@ class TrialRun:
     def _validated(
         self, model: VAE, fitted: Measurement, evaluation: Evaluation
     ) -> dict[str, float]:
-        validation, likelihood = evaluation.validation, self._likelihood
-        found = scores(model, fitted, validation, likelihood, no_check)
+        found = evaluation.on_validation(model, fitted, self._likelihood)
         return {**found, **evaluation.objective_on("validation", model, no_check)}
 
     def _end(
@@ -284,15 +284,16 @@ class TrialRun:
         check: Callable[[], None],
     ) -> dict[str, Any]:
         """The end of a trial at its last report."""
-        metrics = scores(model, fitted, evaluation.test, self._likelihood, check)
+        likelihood, seed = self._likelihood, self.request["seed"]
+        metrics, scores = evaluation.on_test(model, fitted, likelihood, seed, check)
         confirmed = self.request["phase"] == "confirm"
         files: Files = {}
         if confirmed or evaluation.settings.trials == "all":
             found = FinalEvaluation(
-                evaluation, model, fitted, self._likelihood, self.request["seed"], watch.lap, check
+                evaluation, model, fitted, likelihood, seed, watch.lap, check
             ).result()
             metrics |= found.metrics
-            files = found.files
+            files = {**found.files, ARTIFACT: (FILE, scores.to_bytes())}
         else:
             metrics |= evaluation.objective_on("test", model, check)
         artifacts = self._write(files) if confirmed else {}

@@ -31,8 +31,15 @@ def _role_in_format_1(arm: Data) -> Data:
 
 
 def _from_format_2(kind: str, data: Data) -> Data:
-    """In format 2 all arms trained on the same seeds, whichever pair was to be compared."""
-    return {**data, "design": "same_seeds"} if kind == "study" else data
+    """In format 2 all arms trained on the same seeds, whichever pair was to be compared.
+
+    Test images were measured with one draw of latents.
+    """
+    if kind == "study":
+        evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
+        spec = {**data["spec"], "evaluation": evaluation}
+        return {**data, "design": "same_seeds", "spec": spec}
+    return data
 
 
 _UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)

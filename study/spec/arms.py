@@ -155,7 +155,8 @@ class SearchSpec(Section):
     """
 
     space: dict[str, Distribution] = Field(
-        description="what is searched, e.g. space: {beta: {low: 1e-3, high: 10, log: true}}"
+        default={},
+        description="what is searched, e.g. space: {beta: {low: 1e-3, high: 10, log: true}}",
     )
     sampler: SamplerSpec = Field(
         default=SamplerSpec(name="random"), description="a sampler's name, or its name and options"
@@ -189,8 +190,8 @@ class SearchSpec(Section):
     @field_validator("space", mode="before")
     @classmethod
     def _read_space(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or not value:
-            what = "nothing is searched" if not value else f"{shown(value)} is not a space"
+        if not isinstance(value, Mapping):
+            what = f"{shown(value)} is not a space"
             raise fault(what, "give settings and their ranges, or leave out search")
         return {str(k): read_distribution(str(k), value[k]) for k in sorted(value, key=str)}
 
@@ -219,6 +220,12 @@ class SearchSpec(Section):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         name, row = self.sampler.name, self._row
+        if row.spaceless and self.space:
+            what = f"sampler '{name}' repeats the arm's own settings under other seeds"
+            raise fault(what, "leave out space, or use another sampler", "space")
+        if not row.spaceless and not self.space:
+            remedy = "give settings and their ranges, or leave out search"
+            raise fault("nothing is searched", remedy, "space")
         for key, distribution in self.space.items():
             if isinstance(distribution, Choice) and not row.choices:
                 what = f"sampler '{name}' draws from ranges only, and this is a list"

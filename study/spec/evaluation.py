@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,6 +12,11 @@ from study.spec.base import Number, Section, Whole
 from study.spec.errors import fault
 
 Generator = Literal["prior", "mixture", "second_stage"]
+
+SCORES = 12_000
+"""Test scores, images times draws, at which the draws' error in a difference of arms is a tenth of
+the seeds': 100 w^2 / s^2, with w the draws' standard deviation in an image's paired difference and
+s the seeds' in the mean difference (``docs/metrics.md``)."""
 
 
 def _once(names: list[str]) -> list[str]:
@@ -44,6 +50,10 @@ class EvaluationSpec(Section):
     """
 
     images: Whole = Field(default=2048, ge=2, description="images evaluated per split, 2 or more")
+    draws: Annotated[Whole, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="draws of latents that a test image is measured with: auto, or 1 or more",
+    )
     pictures: Whole = Field(default=32, ge=0, description="pictures in a grid, 0 or more")
     trials: Literal["confirm", "all"] = Field(
         default="confirm", description="which trials get a final evaluation: confirm, or all"
@@ -68,3 +78,11 @@ class EvaluationSpec(Section):
         if not self.generators:
             raise fault("no generator is given", "give at least one, e.g. [prior]", "generators")
         return self
+
+    def draws_of(self, images: int) -> int:
+        """Draws for each of so many test images: K.
+
+        ``auto`` makes as many as keep the draws' error below a tenth of the seeds', and two at
+        least, which show what it is. A single draw is a fixed one, the same for every trial.
+        """
+        return max(2, ceil(SCORES / images)) if self.draws == "auto" else self.draws

@@ -80,6 +80,7 @@ class Sampler(Row):
         whole_space: Whether it is constructed with the space, as ``space``.
         grid: Whether its trials are the points of a grid, in order, rather than drawn.
         told: Whether it chooses by trials that it did not ask for, too.
+        spaceless: Whether it searches no setting: its trials differ in their seeds alone.
     """
 
     adaptive: bool = False
@@ -91,6 +92,7 @@ class Sampler(Row):
     whole_space: bool = False
     grid: bool = False
     told: bool = False
+    spaceless: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ SAMPLERS: Mapping[str, Sampler] = {
     "random": Sampler("optuna.samplers:RandomSampler"),
     # Its sampler only has to leave given values alone.
     "grid": Sampler("optuna.samplers:RandomSampler", grid=True),
+    # Nor has this one anything to draw: the luck of as many runs as a search has.
+    "seeds": Sampler("optuna.samplers:RandomSampler", spaceless=True),
     "qmc": Sampler(
         "study.search.samplers:WholeSpaceQMCSampler",
         options={"qmc_type": QMC_TYPE, "scramble": FLAG},

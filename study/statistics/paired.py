@@ -11,8 +11,9 @@ end as a second, independent error: squares of the two parts are joined.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import fsum, inf, sqrt
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import fsum, hypot, inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,6 @@ from study.statistics import FEWEST
 from study.statistics.sequences import radius, sign_rank
 
 Floats = NDArray[np.float64]
-
-LOOKED = 2.24
-"""Standard errors of the test images where the data are looked at more than once: the images do
-not grow, so their error is one event that happens or does not, at half of the level."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +60,16 @@ class Differences:
 def image_variance(differences: Floats) -> float:
     """Of the mean of paired differences [n, N] over n seeds and N images: the images' own part.
 
-    The two-way layout without replication: the variance of column means over N, less the
-    interaction's (total - rows - columns) over n N, which the seeds' part counts already. 0 where
-    that is negative.
+    The two-way layout without replication (seeds and images crossed, both random): the variance of
+    column means over N, less the interaction's, (total - rows - columns) over n N, which the seeds'
+    part counts already. 0 where that is negative. It takes 2 seeds and 2 images.
     """
     n, N = differences.shape
-    if n < 2 or N < 2:
-        return 0.0
     rows, columns = differences.mean(1), differences.mean(0)
     s2, i2 = rows.var(ddof=1), columns.var(ddof=1)
     total = ((differences - differences.mean()) ** 2).sum()
     e2 = (total - N * (n - 1) * s2 - n * (N - 1) * i2) / ((n - 1) * (N - 1))
-    return max(0.0, float(i2 / N - max(e2, 0.0) / (n * N)))
+    return max(0.0, float(i2 / N - e2 / (n * N)))
 
 
 def paired(
@@ -90,10 +85,13 @@ def paired(
         automatic: likewise.
         hand_images: seed -> scores of the test images [N], in the same unit.
         automatic_images: likewise, of the same images.
+
+    Returns:
+        With the images' part where every seed of both has them, and there are 2 seeds at least.
     """
     seeds = sorted(hand.keys() & automatic.keys())
     values = tuple(hand[seed] - automatic[seed] for seed in seeds)
-    if not seeds or hand_images is None or automatic_images is None:
+    if len(seeds) < 2 or hand_images is None or automatic_images is None:
         return Differences(values)
     if not all(seed in hand_images and seed in automatic_images for seed in seeds):
         return Differences(values)
@@ -107,7 +105,7 @@ def bounds(
     """A lower and an upper bound, each wrong with a chance of ``error`` at most.
 
     Args:
-        differences: over 2 seeds or more.
+        differences: over any number of seeds.
         error: of each bound alone.
         looks: whether the data are looked at after every seed, and may end the study: then the
             bounds hold at all looks from :data:`FEWEST` seeds on together.
@@ -117,38 +115,74 @@ def bounds(
         nothing of the spread.
     """
     n = differences.n
-    rank = sign_rank(n, error) if looks else _rank(n, error)
-    if n < FEWEST or rank == 0 or differences.spread == 0:
-        return None
-    reach = radius(n, error) if looks else float(stdtrit(n - 1, 1 - error))
-    if reach == inf:
+    if n < fewest(error, looks=looks) or differences.spread == 0:
         return None
     mean, ordered = differences.mean, sorted(differences.values)
-    half = reach * differences.spread / sqrt(n)
+    half = mean_reach(n, error, looks=looks) * differences.spread / sqrt(n)
+    rank = median_rank(n, error, looks=looks)
     low = max(half, mean - ordered[rank - 1])
     high = max(half, ordered[n - rank] - mean)
     images = _images(differences, error, looks=looks)
-    return mean - sqrt(low**2 + images), mean + sqrt(high**2 + images)
+    return mean - hypot(low, images), mean + hypot(high, images)
+
+
+def mean_bounds(
+    differences: Differences, error: float = 0.025, *, looks: bool = False
+) -> tuple[float, float] | None:
+    """The bounds of the mean alone, over seeds and images: Student's t, or its sequence.
+
+    They hold for means of values near to normal ones; None where fewer than 2 values, or equal
+    ones, bound nothing.
+    """
+    n = differences.n
+    if n < 2 or differences.spread == 0:
+        return None
+    reach = mean_reach(n, error, looks=looks)
+    if reach == inf:
+        return None
+    half = reach * differences.spread / sqrt(n)
+    width = hypot(half, _images(differences, error, looks=looks))
+    return differences.mean - width, differences.mean + width
 
 
 def over_seeds(differences: Differences, error: float = 0.025) -> tuple[float, float] | None:
     """Student's t bounds of the mean over seeds alone: fresh seeds on this very test set."""
-    n = differences.n
-    if n < 2 or len(set(differences.values)) == 1:
-        return None
-    half = float(stdtrit(n - 1, 1 - error)) * differences.spread / sqrt(n)
-    return differences.mean - half, differences.mean + half
+    return mean_bounds(replace(differences, image_variance=None), error)
+
+
+@lru_cache(maxsize=256)
+def fewest(error: float = 0.025, *, looks: bool = False) -> int:
+    """From how many seeds on :func:`bounds` are finite: fewer cannot decide at this error."""
+    n = FEWEST
+    while not median_rank(n, error, looks=looks) or mean_reach(n, error, looks=looks) == inf:
+        n += 1
+    return n
+
+
+@lru_cache(maxsize=4096)
+def mean_reach(n: int, error: float, *, looks: bool = False) -> float:
+    """How many standard errors over n >= 2 seeds a bound of the mean is away from it."""
+    return radius(n, error) if looks else float(stdtrit(n - 1, 1 - error))
+
+
+@lru_cache(maxsize=4096)
+def median_rank(n: int, error: float, *, looks: bool = False) -> int:
+    """The r of the exact bounds [x_(r), x_(n+1-r)] of a median; 0 where there are none."""
+    if looks:
+        return sign_rank(n, error)
+    return sum(1 for below in range(n) if bdtr(below, n, 0.5) <= error)
+
+
+def image_reach(images: int, error: float, *, looks: bool = False) -> float:
+    """How many of their standard errors the ``images`` add, to be joined with the seeds' part.
+
+    Where the data are looked at more than once the images do not grow: their error is one event
+    that happens or does not, at half of the level.
+    """
+    return float(stdtrit(max(1, images - 1), 1 - (error / 2 if looks else error)))
 
 
 def _images(differences: Differences, error: float, *, looks: bool) -> float:
     if not differences.image_variance:
         return 0.0
-    reach = float(stdtrit(max(1, differences.images - 1), 1 - error))
-    if looks:
-        reach = max(reach, LOOKED)
-    return reach**2 * differences.image_variance
-
-
-def _rank(n: int, error: float) -> int:
-    """The r of the exact interval [x_(r), x_(n+1-r)] of a median; 0 where there is none."""
-    return sum(1 for below in range(n) if bdtr(below, n, 0.5) <= error)
+    return image_reach(differences.images, error, looks=looks) * sqrt(differences.image_variance)

@@ -1,4 +1,4 @@
-"""Bounds that hold at every look at once: for data that are added until they decide.
+"""Bounds that hold at every look at once: for seeds and trials that are added until they decide.
 
 A fixed-n interval that is looked at again and again is wrong more often than it says. These hold
 however often one looks and whatever makes one stop (Ville 1939; Robbins 1970).
@@ -72,3 +72,35 @@ def sign_rank(n: int, error: float) -> int:
     while sign_log_e(n - rank, rank) >= -log(error):
         rank += 1
     return rank
+
+
+def proportion_sequence(successes: int, count: int, error: float) -> tuple[float, float]:
+    """Bounds of a proportion, each wrong at any count with a chance of ``error`` at most.
+
+    Jeffreys' Beta(1/2, 1/2) as the mixture over chances above q, cut there and renormalised,
+    against q: the lower bound is the largest q rejected. The upper one is that of failures.
+    """
+    lower = _chance_above(successes, count, error)
+    return lower, 1 - _chance_above(count - successes, count, error)
+
+
+def _chance_above(successes: int, count: int, error: float) -> float:
+    """The largest q against which the e-value reaches 1 / ``error``; it falls in q up to X / N."""
+    if successes == 0:
+        return 0.0
+    low, high = 0.0, successes / count
+    for _ in range(60):  # halvings, to the last bit
+        middle = (low + high) / 2
+        if _proportion_log_e(successes, count, middle) >= -log(error):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _proportion_log_e(successes: int, count: int, q: float) -> float:
+    """The logarithm of the e-value against "the chance is at most q"."""
+    a, b = successes + 0.5, count - successes + 0.5
+    whole = float(betaln(a, b) - betaln(0.5, 0.5))
+    cut = log(float(betaincc(a, b, q)) or 1e-300) - log(float(betaincc(0.5, 0.5, q)))
+    return whole + cut - successes * log(q) - (count - successes) * float(log1p(-q))

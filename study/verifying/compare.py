@@ -20,7 +20,7 @@ class Mismatch:
     """A value that differs from the recorded one."""
 
     where: str
-    """``report 3``, ``test``, ``end`` or ``weights``."""
+    """``report 3``, ``test``, ``end``, ``image scores`` or ``weights``."""
     name: str
     """The metric's or the tensor's."""
     recorded: Value
@@ -45,7 +45,7 @@ class Training:
     beside: Sequence[str]
     """The trials that trained beside it."""
     metrics: int
-    """Values of reports and of the end that were compared."""
+    """Values of reports and of the end that were compared, and scores of single images."""
     weights: int | None
     """Weights that were compared; None if the trial has none."""
     differences: Sequence[Mismatch]
@@ -133,28 +133,28 @@ def compare_values(
             yield Mismatch(where, name, before, now, _relative(before, now))
 
 
-def compare_weights(
-    recorded: Mapping[str, Tensor], found: Mapping[str, Tensor]
+def compare_tensors(
+    where: str, recorded: Mapping[str, Tensor], found: Mapping[str, Tensor]
 ) -> tuple[int, list[Mismatch]]:
-    """The number of recorded weights, and the largest difference of each differing tensor."""
+    """The number of recorded entries, and the largest difference of each differing tensor."""
     differences = []
     for name in [*recorded, *(name for name in found if name not in recorded)]:
         before, now = recorded.get(name), found.get(name)
         if before is None or now is None or before.shape != now.shape or before.dtype != now.dtype:
-            differences.append(Mismatch("weights", name, _kind(before), _kind(now), None))
+            differences.append(Mismatch(where, name, _kind(before), _kind(now), None))
         elif not torch.equal(_bytes(before), _bytes(now)):
-            differences.append(_largest(name, before, now))
+            differences.append(_largest(where, name, before, now))
     return sum(tensor.numel() for tensor in recorded.values()), differences
 
 
-def _largest(name: str, before: Tensor, now: Tensor) -> Mismatch:
+def _largest(where: str, name: str, before: Tensor, now: Tensor) -> Mismatch:
     a, b = before.flatten().double(), now.flatten().double()
     apart = (a - b).abs()
     at = int(apart.nan_to_num(nan=math.inf).argmax())
     scale = float(torch.maximum(a.abs().max(), b.abs().max()))
     finite = math.isfinite(scale) and math.isfinite(float(apart[at]))
     relative = float(apart[at]) / scale if finite and scale else (0.0 if finite else None)
-    return Mismatch("weights", f"{name}, entry {at}", float(a[at]), float(b[at]), relative)
+    return Mismatch(where, f"{name}, entry {at}", float(a[at]), float(b[at]), relative)
 
 
 def _kind(tensor: Tensor | None) -> str | None:

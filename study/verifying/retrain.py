@@ -19,6 +19,7 @@ from study.engine import checkpoints
 from study.engine.config import EngineConfig
 from study.engine.engine import Engine
 from study.engine.weights import recorded_weights
+from study.image_scores import ARTIFACT, FILE, ImageScores
 from study.journal import Entry, StudyHome, read_entries, trial_folder, unknown_trial
 from study.journal.events import Reported, TrialPlaced
 from study.verifying.compare import (
@@ -26,12 +27,12 @@ from study.verifying.compare import (
     Training,
     Verification,
     compare_reports,
+    compare_tensors,
     compare_values,
-    compare_weights,
     shortened,
 )
 from vae_core.data import Dataset, PreparedData
-from vae_core.errors import UserError
+from vae_core.errors import DataError, UserError
 from vae_core.export import ExportError, read_tensors
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _choose(home: StudyHome, history: History, name: str | None) -> tuple[TrialH
         return found, "as requested"
     complete = [found for found in history.trials.values() if found.trial.state == "complete"]
     confirmed = [found for found in complete if found.trial.asked.phase == "confirm"]
-    weighted = [found for found in confirmed if _weights_file(home, found) is not None]
+    weighted = [found for found in confirmed if _file(home, found, WEIGHTS) is not None]
     for trials, why in (
         (weighted, "the first confirm run whose weights are there"),
         (confirmed, "the first complete confirm run"),
@@ -174,12 +175,8 @@ class _Verifier:
         )
         self._data = _data(home, history.study.data)
         Dataset.open(self._data, self._validation)  # verifies checksums, which engines do not
-        self._weights: Mapping[str, Tensor] | None = None
-        file = _weights_file(home, recorded)
-        if file is not None:
-            self._weights = _load(file)
-        elif WEIGHTS in recorded.artifacts:
-            self.left_out.append("the weights: they are not in the study's home any more")
+        self._weights = self._kept("the weights", WEIGHTS, _load)
+        self._scores = self._kept("the scores of single images", ARTIFACT, _scores)
 
     def trainings(self) -> Iterator[Training]:
         """From scratch in the last slot; from the middle checkpoint in the middle one."""
@@ -200,6 +197,17 @@ class _Verifier:
         checkpoints.save(trial_folder(there, self._trial.name), saved, epoch=1, keep="all")
         start = f"from the checkpoint of report {middle}, {which}"
         yield self._again(start, there, row=last // 2, after=middle, skip=max(1, last))
+
+    def _kept(
+        self, what: str, artifact: str, load: Callable[[Path], Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor] | None:
+        """What the recorded trial left as a file, if it did and the file is there."""
+        file = _file(self._home, self._recorded, artifact)
+        if file is not None:
+            return load(file)
+        if artifact in self._recorded.artifacts:
+            self.left_out.append(f"{what}: they are not in the study's home any more")
+        return None
 
     def key_differences(self) -> dict[str, tuple[Any, Any]]:
         """Where a numerics key of the recorded training and the one here differ."""
@@ -226,11 +234,16 @@ class _Verifier:
         else:
             outcome = f"{end['state']}: {end['reason']}"
             differences.append(Mismatch("end", "state", "complete", outcome, None))
+        folder = trial_folder(home, self._trial.name)
+        if self._scores is not None:
+            again = _scores(folder / FILE) if (folder / FILE).exists() else {}
+            count, of_images = compare_tensors("image scores", self._scores, again)
+            metrics, differences = metrics + count, [*differences, *of_images]
         weights = None
         if self._weights is not None:
-            file = trial_folder(home, self._trial.name) / "model.pt"
+            file = folder / "model.pt"
             made = _load(file) if file.exists() else {}
-            weights, of_weights = compare_weights(self._weights, made)
+            weights, of_weights = compare_tensors("weights", self._weights, made)
             differences += of_weights
         self._key = reports[0]["start"]["key"]
         slot = len(neighbours[:row]) + 1
@@ -328,9 +341,17 @@ def _data(home: StudyHome, recorded: Mapping[str, Any]) -> PreparedData:
     return replace(data, files={**data.files, **moved})
 
 
-def _weights_file(home: StudyHome, trial: TrialHistory) -> Path | None:
-    """The weights of a trial in the study's home, if they are there."""
-    return home.artifact(trial.artifacts[WEIGHTS]) if WEIGHTS in trial.artifacts else None
+def _file(home: StudyHome, trial: TrialHistory, artifact: str) -> Path | None:
+    """A file of a trial in the study's home, if it is there."""
+    return home.artifact(trial.artifacts[artifact]) if artifact in trial.artifacts else None
+
+
+def _scores(file: Path) -> dict[str, Tensor]:
+    try:
+        scores = ImageScores.read(file)
+    except DataError as error:
+        raise VerificationFailedError(error.what, where=error.where, remedy=error.remedy) from error
+    return {"values": torch.from_numpy(scores.values), "draws": torch.from_numpy(scores.draws)}
 
 
 def _load(file: Path) -> dict[str, Tensor]:

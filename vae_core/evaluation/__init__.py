@@ -3,12 +3,14 @@
 from vae_core.evaluation.likelihood import (
     Batch,
     EvaluationSet,
+    ImageTerms,
     Measurement,
     calibrated,
     discretised_bits_per_dim,
     fitted_variance,
     iwae,
     measure,
+    measure_images,
 )
 from vae_core.evaluation.pictures import grid, interpolations, reconstructions, samples
 from vae_core.evaluation.smoothness import midpoints, smoothness
@@ -23,6 +25,7 @@ __all__ = [
     "Batch",
     "Calibration",
     "EvaluationSet",
+    "ImageTerms",
     "Measurement",
     "calibrated",
     "calibration",
@@ -32,6 +35,7 @@ __all__ = [
     "interpolations",
     "iwae",
     "measure",
+    "measure_images",
     "midpoints",
     "reconstructions",
     "sample_maps",

@@ -1,14 +1,15 @@
-"""How well a model explains images: one fixed measurement, the same for every balancer.
+"""How well a model explains images: one measurement, the same for every balancer.
 
-Everything here is a deterministic function of the parameters: which images are scored, how they
-are dequantised and the latent noise depend on the split's name, the row and the latent size, never
-on a trial's seed. Two trials differ in these numbers only by what they learned.
+Everything here is a deterministic function of the parameters and the draws asked for. Which images
+are scored, how they are dequantised and the fixed draw of latent noise depend on the split's name,
+the row and the latent size alone. Further draws of latents depend on a trial's seed, too: trials of
+one seed share them, those of different seeds err independently.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -65,7 +66,7 @@ class Batch(NamedTuple):
     x: Tensor
     """[B, C, H, W], dequantised: (v + u)/256"""
     noise: Tensor
-    """[B, Z]"""
+    """[B, Z]; [K, B, Z] of K draws"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ class Measurement:
     variance: 1 at an optimum, where it equals the prior's (Asperti & Trentin 2020)"""
     n: int
     """Images measured"""
+
+
+class ImageTerms(NamedTuple):
+    """The two terms of the ELBO for each of N images, under K draws of latents; float64."""
+
+    S: Tensor
+    """[K, N]: squared error, as :class:`Measurement` has it"""
+    R: Tensor
+    """[N]: KL to the prior, which no draw changes"""
 
 
 class EvaluationSet:
@@ -130,6 +140,17 @@ class EvaluationSet:
             x = self._dequantised(block, values)
             yield Batch(x, self._noise(len(x), latent, "latents", latent, block))
 
+    def drawn(self, latent: int, seed: int, count: int) -> Iterator[Batch]:
+        """The same batches with ``count`` draws of noise [K, B, Z], keyed by seed, row and draw.
+
+        A single draw is the fixed one of :meth:`batches`, whatever the seed. The dequantisation is
+        fixed: it belongs to the image, and a fresh one would take a pass of the encoder.
+        """
+        for block, (x, noise) in enumerate(self.batches(latent)):
+            names = ("draws", latent, block)
+            draws = [self._noise(len(x), latent, *names, k, seed=seed) for k in range(count)]
+            yield Batch(x, torch.stack(draws) if count > 1 else noise.unsqueeze(0))
+
     def values(self) -> Iterator[Tensor]:
         """The bytes [B, C, H, W] that the images of each batch were made from."""
         for start in range(0, len(self), BLOCK):
@@ -141,54 +162,75 @@ class EvaluationSet:
         for sample in range(samples):
             yield self._noise(rows, latent, "importance", latent, block, sample)
 
-    def _noise(self, rows: int, latent: int, *names: str | int) -> Tensor:
-        noise = torch.randn(BLOCK, latent, generator=self._stream(*names))
+    def _noise(self, rows: int, latent: int, *names: str | int, seed: int = 0) -> Tensor:
+        noise = torch.randn(BLOCK, latent, generator=self._stream(seed, *names))
         return noise[:rows].to(self.device)
 
     def _dequantised(self, block: int, values: Tensor) -> Tensor:
         if block in self._kept:
             return self._kept[block]
-        u = torch.rand(BLOCK, *self.shape.chw, generator=self._stream("pixels", block))
+        u = torch.rand(BLOCK, *self.shape.chw, generator=self._stream(0, "pixels", block))
         x = u[: len(values)].to(self.device).add_(values).div_(LEVELS)
         if self._keeps:
             self._kept[block] = x
         return x
 
-    def _stream(self, *names: str | int) -> torch.Generator:
-        return reseeded(self._generator, 0, "evaluation", self.split, *names)
+    def _stream(self, seed: int, *names: str | int) -> torch.Generator:
+        return reseeded(self._generator, seed, "evaluation", self.split, *names)
 
 
 def measure(model: VAE, batches: Iterable[Batch]) -> Measurement:
-    """What ``model``, in evaluation mode, does on ``batches``.
+    """What ``model``, in evaluation mode, does on ``batches``: the mean over their draws.
 
     Values that are not finite are returned as they are: a diverged model is the caller's to judge.
     """
-    S, S1, R, nll, means = [], [], [], [], []
+    return measure_images(model, batches)[0]
+
+
+def measure_images(model: VAE, batches: Iterable[Batch]) -> tuple[Measurement, ImageTerms]:
+    """The same, and the terms for each image. Images are encoded once, whatever the draws."""
+    S, S1, nll = list[list[Tensor]](), list[list[Tensor]](), list[list[Tensor]]()
+    R, means = list[Tensor](), list[Tensor]()
     spread = torch.zeros((), dtype=torch.float64)
     with evaluating(model):
         for x, noise in batches:
-            out = model(x, noise)
-            S.append(squared_error(x, out.xhat).double())
-            S1.append(absolute_error(x, out.xhat).double())
-            R.append(gaussian_kl(out.mu, out.logvar).double().sum(-1))
-            if out.log_sigma2 is not None:
-                nll.append(negative_log_likelihood(x, out.xhat, out.log_sigma2).double())
-            means.append(out.mu.double())
-            spread = spread.to(x.device) + out.logvar.double().exp().mean(-1).sum()
+            mu, logvar = (value.float() for value in model.encode(x))
+            for part in (S, S1, nll):
+                part.append([])
+            for draw in noise.unsqueeze(0) if noise.dim() == 2 else noise:
+                out = model.decode_draw(mu, logvar, draw)
+                S[-1].append(squared_error(x, out.xhat).double())
+                S1[-1].append(absolute_error(x, out.xhat).double())
+                if out.log_sigma2 is not None:
+                    nll[-1].append(out.nll(x).double())
+            R.append(gaussian_kl(mu, logvar).double().sum(-1))
+            means.append(mu.double())
+            spread = spread.to(x.device) + logvar.double().exp().mean(-1).sum()
     variance = torch.cat(means).var(dim=0, correction=0)
     active = (variance > ACTIVE_VARIANCE).sum() if variance.isfinite().all() else torch.nan
-    mean_S = float(torch.cat(S).mean())
-    n = len(torch.cat(S))
-    return Measurement(
+    terms = ImageTerms(_by_draw(S), torch.cat(R))
+    mean_S, n = _mean(terms.S), len(terms.R)
+    measured = Measurement(
         S=mean_S,
-        S1=float(torch.cat(S1).mean()),
+        S1=_mean(_by_draw(S1)),
         mse=mean_S / model.shape.dims,
-        R=float(torch.cat(R).mean()),
-        nll=float(torch.cat(nll).mean()) if nll else None,
+        R=float(terms.R.mean()),
+        nll=None if model.head is None else _mean(_by_draw(nll)),
         active_units=float(active),
         variance_law=float(variance.mean() + spread / n),
         n=n,
     )
+    return measured, terms
+
+
+def _by_draw(blocks: Sequence[Sequence[Tensor]]) -> Tensor:
+    """[K, N] of blocks of K draws of [B] each."""
+    return torch.stack([torch.cat(draws) for draws in zip(*blocks, strict=True)])
+
+
+def _mean(values: Tensor) -> float:
+    """Of [K, N], over draws the mean of the means over images."""
+    return sum(float(draw.mean()) for draw in values) / len(values)
 
 
 def fitted_variance(train: Measurement, dims: int, likelihood: Likelihood = "gaussian") -> float:

@@ -89,6 +89,10 @@ class VAE(nn.Module, ABC):
         All in float32, even where the layers in between multiply in bfloat16.
         """
         mu, logvar = (value.float() for value in self.encode(x))
+        return self.decode_draw(mu, logvar, noise)
+
+    def decode_draw(self, mu: Tensor, logvar: Tensor, noise: Tensor) -> Reconstruction:
+        """The second half of a pass: decode one draw from posteriors of float32."""
         z = torch.addcmul(mu, noise, (0.5 * logvar).exp())
         if self.head is None:
             return Reconstruction(self.decode(z).float(), mu, logvar)

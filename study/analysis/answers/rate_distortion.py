@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
-from study.analysis.records.tables import recorded_roles
+from study.analysis.records.tables import dims, recorded_roles
 
 Point = tuple[float, float, float]
 
@@ -71,9 +71,9 @@ def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) 
     """
     sweep = _sweep(trials, spec)
     frontier = lower_hull(sweep)
-    dims = _dims(trials)
+    size = dims(trials)
     landings = [
-        _land(arm, frontier, dims) for arm in arms if arm.rate is not None and arm.mse is not None
+        _land(arm, frontier, size) for arm in arms if arm.rate is not None and arm.mse is not None
     ]
     why = "" if len(frontier) > 1 else "no two fixed betas have complete trials"
     return Plane(sweep, frontier, landings, why)
@@ -114,14 +114,6 @@ def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
             if all(value is not None and isfinite(value) for value in point):
                 found.append(point)
     return sorted(found)
-
-
-def _dims(trials: pa.Table) -> float | None:
-    """D, the dimensions of an image."""
-    for s, mse in zip(trials["test_S"].to_pylist(), trials["test_MSE"].to_pylist(), strict=True):
-        if s and mse:
-            return float(round(s / mse))
-    return None
 
 
 def _land(arm: ArmResult, frontier: Sequence[Point], dims: float | None) -> Landing:

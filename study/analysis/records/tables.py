@@ -131,6 +131,14 @@ def study_facts(trials: pa.Table) -> dict[str, Any]:
     return facts
 
 
+def dims(trials: pa.Table) -> float | None:
+    """D, the dimensions of an image; None where no trial was measured on test."""
+    for s, mse in zip(trials["test_S"].to_pylist(), trials["test_MSE"].to_pylist(), strict=True):
+        if s and mse:
+            return float(round(s / mse))
+    return None
+
+
 class Role(NamedTuple):
     """Whether an arm is hand-tuned, as the study declares it."""
 

@@ -28,7 +28,10 @@ def spec(reports: int = 10, space: Any = None, **search: Any) -> StudySpec:
             "model": {"name": "mlp", "latent": 4, "width": 8},
             "training": {"epochs": 2, "reports": reports},
             "arms": {
-                "hand": {"balancer": "fixed_beta", "search": {"space": space or BETA, **search}}
+                "hand": {
+                    "balancer": "fixed_beta",
+                    "search": {"space": BETA if space is None else space, **search},
+                }
             },
         }
     )
@@ -65,7 +68,7 @@ class TestSamplers:
 
     @pytest.mark.parametrize("sampler", [n for n in SAMPLERS if n not in ADAPTIVE])
     def test_others_have_nothing_to_rehearse(self, sampler):
-        space = {"beta": [0.1, 1.0]} if sampler == "grid" else BETA
+        space = {"grid": {"beta": [0.1, 1.0]}, "seeds": {}}.get(sampler, BETA)
         assert rehearse(spec(space=space, sampler=sampler, trials=2)) == []
 
     @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from study.engine import checkpoints
 from study.engine.config import EngineConfig
 from study.engine.engine import Engine
 from study.engine.trial_run import TrialRun
+from study.image_scores import ImageScores
 from study.journal import Journal, StudyHome
 from study.journal.events import FORMAT, read_event
 from study.spec import StudySpec, resolve
@@ -213,8 +214,10 @@ class TestAgreement:
             "from the checkpoint of report 2, the recorded one",
         )
         a_report, the_end = 15, 7 + 7  # a confirm run's end has final metrics
-        assert scratch.metrics == 4 * a_report + the_end
-        assert middle.metrics == 2 * a_report + the_end
+        scores = ImageScores.read(small.trial(CONFIRM) / "image_scores.parquet")
+        of_images = len(scores.values) + len(scores.draws)
+        assert scratch.metrics == 4 * a_report + the_end + of_images
+        assert middle.metrics == 2 * a_report + the_end + of_images
         weights = torch.load(small.trial(CONFIRM) / "model.pt", weights_only=True)
         count = sum(tensor.numel() for tensor in weights.values())
         assert scratch.weights == middle.weights == count
@@ -322,6 +325,17 @@ class TestDifference:
             assert (difference.where, difference.name) == ("weights", f"{name}, entry 5")
             assert difference.recorded == pytest.approx(difference.found + 0.5)
 
+    def test_the_score_of_an_image(self, small):
+        file = small.trial(CONFIRM) / "image_scores.parquet"
+        scores = ImageScores.read(file)
+        scores.values[7] += 0.25
+        file.write_bytes(scores.to_bytes())
+        found = api.verify("small", home=small.studies)
+        assert found.failed
+        (difference,) = found.trainings[0].differences
+        assert (difference.where, difference.name) == ("image scores", "values, entry 7")
+        assert difference.recorded == difference.found + 0.25
+
     def test_a_middle_checkpoint_that_is_another(self, small):
         folder = small.trial(CONFIRM)
         saved = checkpoints.at(folder, 2)
@@ -333,7 +347,7 @@ class TestDifference:
         scratch, middle = found.trainings
         assert not scratch.differences
         assert {difference.where for difference in middle.differences} == {
-            *("report 3", "report 4", "test", "weights")
+            *("report 3", "report 4", "test", "image scores", "weights")
         }
 
     def test_a_torn_middle_checkpoint_is_passed_over(self, small):
@@ -445,6 +459,13 @@ class TestWeights:
         found = api.verify("small", home=small.studies)
         assert (found.why, found.trainings[0].weights) == ("the first complete confirm run", None)
         assert found.left_out == ["the weights: they are not in the study's home any more"]
+
+    def test_and_scores_of_images_that_are_gone_are_left_out(self, small):
+        (small.trial(CONFIRM) / "image_scores.parquet").unlink()
+        found = api.verify("small", home=small.studies)
+        assert found.agrees
+        gone = "the scores of single images: they are not in the study's home any more"
+        assert found.left_out == [gone]
 
     def test_that_would_run_code_are_not_loaded(self, small, tmp_path):
         class Bomb:

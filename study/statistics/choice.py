@@ -1,0 +1,80 @@
+"""The best hand-tuned arm against the best automatic one, where these seeds must also find them.
+
+A pair chosen on the runs that it is compared on looks better than it is. The bounds here hold for
+the difference of the truly best arms, whatever made one look at a pair: nothing is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+
+from study.statistics.paired import Differences, bounds, fewest
+
+ERROR = 0.025
+
+
+@dataclass(frozen=True)
+class BestAgainstBest:
+    """What the best hand-tuned arm's mean exceeds the best automatic one's by, with its bounds.
+
+    Attributes:
+        mean: The estimate: that of the pair with the best means.
+        lower: Wrong with a chance of 2.5 % at most, whatever the arms have in common.
+        upper: Likewise.
+        hand: The hand-tuned arm of the estimate's pair.
+        automatic: Its automatic arm.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+    hand: str
+    automatic: str
+
+
+def best_against_best(
+    differences: Mapping[tuple[str, str], Differences], *, looks: bool = False
+) -> BestAgainstBest | None:
+    """Bounds of theta = min_h mu_h - min_a mu_a (Hsu 1984, by Berger's intersection-union, 1982).
+
+    For each automatic arm the least of its lower bounds holds for the difference to the truly best
+    hand-tuned arm, one fixed pair; one of A automatic arms is the best one: so each bound has an
+    error of .025 / A, and the largest of them counts. Upper bounds likewise, at .025 / H.
+
+    Args:
+        differences: (hand-tuned arm, automatic arm) -> differences, of every pair.
+        looks: as in :func:`study.statistics.paired.bounds`.
+
+    Returns:
+        None where so few seeds bound nothing (:func:`fewest_seeds`), or a pair has no spread.
+    """
+    hands = list(dict.fromkeys(hand for hand, _ in differences))
+    automatics = list(dict.fromkeys(automatic for _, automatic in differences))
+    if not differences or any(one.n == 0 for one in differences.values()):
+        return None
+    lower = max(
+        min(_end(differences[h, a], ERROR / len(automatics), 0, looks) for h in hands)
+        for a in automatics
+    )
+    upper = min(
+        max(_end(differences[h, a], ERROR / len(hands), 1, looks) for a in automatics)
+        for h in hands
+    )
+    if lower == -inf or upper == inf:
+        return None
+    best = {a: min(hands, key=lambda h: differences[h, a].mean) for a in automatics}
+    automatic = max(automatics, key=lambda a: differences[best[a], a].mean)
+    pair = best[automatic], automatic
+    return BestAgainstBest(differences[pair].mean, lower, upper, *pair)
+
+
+def fewest_seeds(hands: int, automatics: int, *, looks: bool = False) -> int:
+    """From how many seeds on :func:`best_against_best` can decide among so many arms."""
+    return fewest(ERROR / max(hands, automatics), looks=looks)
+
+
+def _end(differences: Differences, error: float, side: int, looks: bool) -> float:
+    found = bounds(differences, error, looks=looks)
+    return (-inf, inf)[side] if found is None else found[side]

@@ -1,0 +1,169 @@
+"""How many seeds, trials and replicates it takes: power of the rules that the report decides by.
+
+Power is the chance that :func:`study.statistics.paired.bounds` leave 0 outside on the right side,
+for normal differences: that of the mean's test and the sign test together, which is the lesser of
+the two within .02 (simulated). Differences are in the objective's unit throughout.
+"""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtrc, betaincinv, chdtri, ndtr, ndtri
+
+from study.statistics.paired import fewest, image_reach, mean_reach, median_rank
+
+POWER = 0.8
+ERROR = 0.025
+MOST_SEEDS, MOST_TRIALS = 500, 5000
+"""Beyond which nothing is planned."""
+_NODES = 64
+
+Floats = NDArray[np.float64]
+
+
+def power(
+    difference: float,
+    n: int,
+    spread: float,
+    image_variance: float = 0.0,
+    images: int = 0,
+    *,
+    error: float = ERROR,
+    looks: bool = False,
+) -> float:
+    """The chance that ``n`` seeds show a true ``difference``.
+
+    Args:
+        difference: The truth, above 0.
+        n: Seeds.
+        spread: Standard deviation of the paired differences over seeds.
+        image_variance: as in :class:`study.statistics.paired.Differences`.
+        images: The test images behind it.
+        error: of each bound; .025 over the number of arms for best against best.
+        looks: Whether the seeds go on until decided: then the chance at the look after ``n``.
+    """
+    if n < fewest(error, looks=looks):
+        return 0.0
+    # What this test set adds to all seeds, and the spread these seeds show, at equal chances.
+    chances = (np.arange(_NODES) + 0.5) / _NODES
+    luck = difference + sqrt(image_variance) * ndtri(chances)
+    shown = spread * np.sqrt(chdtri(n - 1, chances) / (n - 1))
+    standard = sqrt(image_variance) * image_reach(images, error, looks=looks)
+    needed = np.hypot(mean_reach(n, error, looks=looks) * shown / sqrt(n), standard)
+    by_mean = ndtr((luck[:, None] - needed) * sqrt(n) / spread).mean(1)
+    # The sign test's end is joined with the images: that many values must be above this.
+    left = np.maximum(luck, 0) ** 2 - standard**2
+    above = luck - np.sqrt(np.maximum(left, 0))
+    wins = n - median_rank(n, error, looks=looks)
+    by_sign = np.where(left >= 0, bdtrc(wins, n, ndtr((luck - above) / spread)), 0.0)
+    return float(np.minimum(by_mean, by_sign).mean())
+
+
+def smallest_shown(
+    n: int,
+    spread: float,
+    image_variance: float = 0.0,
+    images: int = 0,
+    *,
+    error: float = ERROR,
+    looks: bool = False,
+) -> float:
+    """The difference that ``n`` seeds show with :data:`POWER`; infinite where they decide nothing.
+
+    Arguments as for :func:`power`.
+    """
+    if n < fewest(error, looks=looks):
+        return inf
+    low, high = 0.0, 10 * (spread + sqrt(image_variance))
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        if power(middle, n, spread, image_variance, images, error=error, looks=looks) < POWER:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def seeds_needed(
+    difference: float,
+    spread: float,
+    image_variance: float = 0.0,
+    images: int = 0,
+    *,
+    error: float = ERROR,
+    looks: bool = False,
+) -> int | None:
+    """The fewest seeds that show ``difference`` with :data:`POWER`.
+
+    The sign test's power goes down where one more seed does not let it spare one more: so a few
+    seeds more can be worse. Arguments as for :func:`power`.
+
+    Returns:
+        None where :data:`MOST_SEEDS` do not show it, as below :func:`image_floor`.
+    """
+
+    def enough(n: int) -> bool:
+        chance = power(difference, n, spread, image_variance, images, error=error, looks=looks)
+        return chance >= POWER
+
+    if difference <= 0 or not enough(MOST_SEEDS):
+        return None
+    return next(filter(enough, range(fewest(error, looks=looks), MOST_SEEDS + 1)))
+
+
+def image_floor(image_variance: float, images: int, *, error: float = ERROR) -> float:
+    """The difference that no number of seeds shows on these images, with :data:`POWER`."""
+    return (image_reach(images, error) + float(ndtri(POWER))) * sqrt(image_variance)
+
+
+def spread_bound(spread: float, n: int, confidence: float = 0.8) -> float:
+    """The upper bound of a standard deviation, for normal values (Browne 1995 plans with 80 %).
+
+    ``spread`` is that of ``n`` >= 2 values. A plan with it has the power wanted in four of five
+    cases; a plan with the pilot's own has it in fewer than half.
+    """
+    return spread * sqrt((n - 1) / float(chdtri(n - 1, confidence)))
+
+
+def trials_needed(break_even: float, factor: float | None = None) -> int | None:
+    """The fewest independent trials that bound a break-even from above, with :data:`POWER`.
+
+    Args:
+        break_even: The true number of trials, one of which reaches the level with chance 1/2.
+        factor: How many times the truth the upper end may be; None: it need only lie within the
+            trials that are run.
+
+    Returns:
+        None where :data:`MOST_TRIALS` do not.
+    """
+    trials = np.arange(2, MOST_TRIALS + 1)
+    wanted = trials if factor is None else np.full(trials.shape, factor * break_even)
+    # At X successes the bound is low enough if so many are rare at the chance of ``wanted``.
+    successes = _fewest_successes(trials, -np.expm1(np.log(0.5) / wanted))
+    chance = bdtrc(successes - 1, trials, -np.expm1(np.log(0.5) / break_even))
+    found = np.flatnonzero(chance >= POWER)
+    return int(trials[found[0]]) if len(found) else None
+
+
+def _fewest_successes(trials: NDArray[np.intp], chance: Floats) -> Floats:
+    """The least X whose lower Clopper-Pearson bound is at ``chance`` or above, of each N."""
+    low, high = np.zeros(trials.shape), trials.astype(float)  # X > low; X <= high if any is
+    while (high - low > 1).any():
+        middle = np.where(high - low > 1, np.floor((low + high) / 2), high)
+        bound = betaincinv(middle, trials - middle + 1, ERROR)
+        low, high = np.where(bound < chance, middle, low), np.where(bound < chance, high, middle)
+    return high
+
+
+def replicates_needed(share: float) -> int:
+    """The fewest replicates of a search whose median's interval spans ``share`` of all searches.
+
+    On average, whatever their law: [x_(r), x_(R+1-r)] holds (R + 1 - 2r) / (R + 1) of it.
+    """
+    R = fewest(ERROR)
+    while R + 1 - 2 * median_rank(R, ERROR) > share * (R + 1):
+        R += 1
+    return R
