@@ -75,8 +75,8 @@ def _seeds(spec: StudySpec) -> Iterator[str]:
     count = len(spec.seeds)
     if count < FEWEST:
         yield (
-            f"{count} seed{'s' if count > 1 else ''} can decide nothing: whatever the "
-            f"results, the verdict is inconclusive. Give {FEWEST} or more; {DEFAULT} are the default."
+            f"{count} seed{'s' if count > 1 else ''} can decide nothing: whatever the results, the "
+            f"verdict is inconclusive. Give {FEWEST} or more; {DEFAULT} are the default."
         )
     elif count in WASTEFUL and spec.until is None:
         fewer = WASTEFUL[count]
