@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from math import fsum, isfinite
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from study import image_scores
 from study.journal.events import Event, Looked, PairChosen, TrialEnded
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 from study.search.phases import Confirm
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
@@ -40,8 +43,20 @@ DECIDED = frozenset({"pays", "does_not_pay"})
 """Outcomes of a look after which no seed is added."""
 
 
-def no_image_scores(end: TrialEnded) -> None:
-    """Of trials that record no score of an image."""
+def recorded_scores(objective: str, dims: int, home: Path) -> ImageScores:
+    """Reads what trials recorded in the study's ``home``; a distance has no score of an image.
+
+    ``dims`` is D, observed dimensions of an image.
+    """
+
+    def read(end: TrialEnded) -> Floats | None:
+        file = end.artifacts.get(image_scores.ARTIFACT)
+        if file is None or objective not in (CALIBRATED_ELBO.name, BITS_PER_DIM.name):
+            return None
+        found = image_scores.ImageScores.read(home / file)
+        return (found.bits_per_dim(dims) if objective == BITS_PER_DIM.name else found).values
+
+    return read
 
 
 class Comparison:
@@ -68,7 +83,7 @@ class Comparison:
         queue: Queue,
         choices: Mapping[Key, int | None],
         stopped: set[str],
-        image_scores: ImageScores = no_image_scores,
+        image_scores: ImageScores,
     ) -> None:
         self.confirms: dict[Key, Confirm | None] = {}
         self.pair: PairChosen | None = None

@@ -12,7 +12,6 @@ import optuna
 from study.journal import Journal, journal_file
 from study.journal.events import StudyDescribed
 from study.search import Conductor, Request
-from study.search.comparison import ImageScores, no_image_scores
 from study.spec import StudySpec, arm_roles, last_description
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -89,10 +88,8 @@ class Simulation:
         study: StudySpec,
         slots: int,
         make: Any = outcome,
-        image_scores: ImageScores = no_image_scores,
     ) -> None:
-        self.home, self.spec, self.slots = home, study, slots
-        self.make, self.image_scores = make, image_scores
+        self.home, self.spec, self.slots, self.make = home, study, slots, make
         self.open()
 
     def open(self) -> None:
@@ -103,7 +100,7 @@ class Simulation:
             roles = arm_roles(self.spec)
             self.journal.append(StudyDescribed(*whole, roles=roles, design=self.spec.design))
             self.journal.commit()
-        self.conductor = Conductor(self.spec, self.journal, 64, self.slots, self.image_scores)
+        self.conductor = Conductor(self.spec, self.journal, 64, self.slots)
         self.running: list[tuple[Request, int]] = []
 
     def crash(self) -> None:

@@ -14,12 +14,13 @@ import pytest
 from entries import of_kind
 from simulation import REPORTS, Simulation, hand, outcome, spec
 
+from study.image_scores import ARTIFACT, ImageScores
 from study.journal.events import Looked, PairChosen, TrialAsked, TrialEnded
 from study.search import Request
 from study.spec import StudySpec, arm_roles
 from study.spec.design import as_begun, settled
 from study.statistics import FEWEST_LOOKED
-from study.statistics.paired import Differences, bounds
+from study.statistics.paired import Differences, bounds, fewest, image_variance
 from vae_core.randomness import SEED_LIMIT
 
 AUTO = {"balancer": "learned_sigma"}
@@ -314,13 +315,18 @@ class TestNamed:
 TWO = {"hand": fixed(), "auto": AUTO}
 
 
-def until(at_most: int = 20, **keys: Any) -> StudySpec:
-    return study(TWO, seeds={"until": "decided", "at_most": at_most, "from": 50, **keys})
+UNITS = {"calibrated_elbo": 1.0, "bits_per_dim": 1 / (64 * np.log(2))}
+"""By objective, its unit in nats an image of 64 dimensions."""
+
+
+def until(at_most: int = 20, batch: int = 3, **changes: Any) -> StudySpec:
+    seeds = {"until": "decided", "at_most": at_most, "from": 50, "batch": batch}
+    return study(TWO, seeds=seeds, **changes)
 
 
 def test_the_fewest_seeds_that_a_look_can_decide_by_are_those_of_the_sign_test() -> None:
     agreeing = [Differences(tuple(1 + i / 100 for i in range(n))) for n in (6, 7)]
-    assert FEWEST_LOOKED == 7
+    assert fewest(looks=True) == FEWEST_LOOKED == 7
     assert bounds(agreeing[0], looks=True) is None
     assert bounds(agreeing[1], looks=True) is not None
 
@@ -370,19 +376,40 @@ class TestUntilDecided:
             assert (look.outcome == "does_not_pay") == (lower > 0)
         assert looks(found)[-1].outcome == "does_not_pay"
 
-    def test_images_widen_it_where_their_scores_are_there(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("objective", "unit"), [*UNITS.items()])
+    def test_images_widen_it_where_their_scores_are_there(
+        self, tmp_path: Path, objective: str, unit: float
+    ) -> None:
+        """By the variance that the statistics find in all differences, in the objective's unit."""
         rng = np.random.default_rng(0)
-        shapes = {arm: rng.normal(0, 20, 50) for arm in TWO}
+        of_images = {arm: rng.normal(0, 5 / unit, 50) for arm in TWO}
 
-        def scores(end: TrialEnded) -> Any:
-            return end.metrics["test/calibrated_elbo"] + shapes[end.trial.partition(".")[0]]
+        class WithImages(Results):
+            def __call__(self, request: Request, step: int) -> dict[str, Any]:
+                found = super().__call__(request, step)
+                found["metrics"][f"validation/{objective}"] = 1.0
+                if "end" in found:
+                    value = found["end"]["metrics"]["test/calibrated_elbo"]
+                    scores = value / unit + of_images[request.trial.partition(".")[0]]
+                    file = f"trials/{request.trial}.parquet"
+                    (tmp_path / "j/trials").mkdir(exist_ok=True)
+                    path = tmp_path / "j" / file
+                    path.write_bytes(ImageScores(scores, np.zeros(1)).to_bytes())
+                    found["end"]["metrics"] = {f"test/{objective}": value}
+                    found["end"]["artifacts"] = {ARTIFACT: file}
+                return found
 
-        results = Results({"hand": 6.0, "auto": 5.0})
-        plain = Simulation(tmp_path / "j", until(), 4, results).run(order=1)
-        wide = Simulation(tmp_path / "k", until(), 4, results, scores).run(order=1)
-        assert looks(plain)[0].outcome == "does_not_pay"
-        assert looks(wide)[0].lower < looks(plain)[0].lower
-        assert looks(wide)[0].outcome == "undecided"
+        results = WithImages({"hand": 6.0, "auto": 5.0})
+        spec = until(9, objective=objective)
+        look = looks(Simulation(tmp_path / "j", spec, 4, results).run(order=1))[0]
+        noise = [[random.Random(f"{arm} {50 + i}").gauss(0, 0.3) for i in range(9)] for arm in TWO]
+        values = 1.0 + np.subtract(*noise)
+        images = unit * (of_images["hand"] - of_images["auto"])
+        differences = Differences(tuple(values), image_variance(values[:, None] + images), 50)
+        assert (look.lower, look.upper) == pytest.approx(bounds(differences, looks=True), abs=1e-3)
+        seeds_only = bounds(Differences(tuple(values)), looks=True)
+        assert seeds_only is not None
+        assert look.lower < seeds_only[0]
 
     def test_a_failed_run_leaves_the_seeds_that_both_have(self, tmp_path: Path) -> None:
         results = Results({"hand": 9.0, "auto": 1.0})
