@@ -56,7 +56,8 @@ def test_an_event_comes_back_as_it_was_and_leaves_out_its_defaults(kind: type[Ev
 
 def _example(field: str) -> Any:
     plain = {"operation": {"op": 1}, "spec": {"arms": {}}, "command": ["study"], "seconds": {}}
-    return plain.get(field, field)
+    numbers = {"difference": 1.5, "lower": 0.5, "upper": 2.5}
+    return {**plain, **numbers}.get(field, field)
 
 
 def test_a_field_that_is_missing_or_not_known_is_no_event() -> None:
