@@ -19,6 +19,7 @@ from study.journal.events import StudyFinished
 from study.journal.files import scan
 from study.journal.home import HomeError
 from study.journal.lease import LeaseError
+from study.launching.checks import settle
 from study.launching.dry_run import Estimate, estimate
 from study.launching.remaining import PAIR, remaining
 from study.search import Conductor
@@ -204,6 +205,23 @@ class TestRefusals:
         conductor.journal.close()
         with pytest.raises(SpecError, match=r"objective: 'calibrated_elbo' -> 'bits_per_dim'"):
             plan(changed(conductor.spec, objective="bits_per_dim"), home)
+
+    def test_a_cap_may_be_lowered_to_the_seeds_that_ran(
+        self, told_spec: StudySpec, follow_up: Any, tmp_path: Path
+    ) -> None:
+        pair = {"hand_tuned": "random", "automatic": "optimal"}
+        seeds = {"until": "decided", "at_most": 20}
+        old = {**told_spec.to_dict(), "primary": pair}
+        spec = StudySpec.from_dict({**old, "seeds": seeds})
+        home = StudyHome(tmp_path, "told")
+        conductor = Conductor(spec, begin(spec, home, ()), dims=64, slots=1)
+        follow_up(conductor, 8)  # the first 9 seeds are asked
+        conductor.journal.close()
+        lowered = StudySpec.from_dict({**old, "seeds": {**seeds, "at_most": 9}})
+        assert settle(lowered, home).seeds == spec.seeds[:9]
+        too_low = StudySpec.from_dict({**old, "seeds": {**seeds, "at_most": 8}})
+        with pytest.raises(SpecError, match="seeds: "):
+            settle(too_low, home)
 
     def test_a_study_that_runs(self, conducting: Conducting) -> None:
         conductor, home = conducting(4)

@@ -12,6 +12,7 @@ import pytest
 from harness import BETA, Launch, events, judge, table
 
 from study import load
+from study.analysis.records.tables import study_facts
 from study.journal.events import Looked, PairChosen, TrialAsked
 
 ARMS: dict[str, Any] = {
@@ -53,8 +54,9 @@ def test_whatever_is_killed_the_same_pair_is_compared_at_the_same_looks(tmp_path
             assert counts[arm, "choosing"] == 2
             compared = looks[-1].seeds if arm in (pair.hand, pair.automatic) else 0
             assert counts[arm, "comparing"] == compared
-        facts = load(harness.NAME, home=home, arrow=True)["trials"].schema.metadata
-        assert facts is not None
+        facts = study_facts(load(harness.NAME, home=home, arrow=True)["trials"])
+        assert (facts["design"], facts["pair"]["hand"]) == ("two_stages", pair.hand)
+        assert [look["seeds"] for look in facts["looks"]] == [look.seeds for look in looks]
         assert not harness.left_over(home)
     finally:
         harness.end_all(home)
@@ -75,6 +77,6 @@ def test_a_finished_study_is_extended_by_its_command_line(tmp_path: Path) -> Non
         named = "primary={hand_tuned: one, automatic: optimal}"
         refused = Launch(home, "--set", named, verb="resume", spec=small)
         assert refused.end() == 2
-        assert "primary: nothing -> {'hand_tuned': 'one'" in refused.text()
+        assert "choosing_seeds choose the pair that primary names" in refused.text()
     finally:
         harness.end_all(home)
