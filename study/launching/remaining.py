@@ -164,7 +164,7 @@ def _left(
         numbers = {run.asked.number for run in runs}
         chosen_by = len([number for number in numbers if number < before])
         choosing += before - chosen_by
-        comparing += whole - before - (len(numbers) - chosen_by)
+        comparing += max(0, whole - before - (len(numbers) - chosen_by))
         living = any(run.asked.number < before and not run.ended for run in runs)
         chooses = chooses or goes_on or chosen_by < before or living
     looks = list(history.looks.values())
