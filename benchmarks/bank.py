@@ -119,7 +119,9 @@ def full_bank(
     )
     for seed in range(width):
         bank.admit(
-            Member(seed, lr=LR, balancer="fixed_beta", hyper={"beta": BETA * 2 ** (seed % 8)})
+            Member(
+                seed, lr=LR, balancer="fixed_beta", hyper={"beta": BETA * 2 ** (seed % 8)}, steps=1
+            )
         )
     return bank
 

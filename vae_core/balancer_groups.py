@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_core.balancers import Balancer, Terms, check_hyperparameters
 from vae_core.errors import ContractError
+from vae_core.members import Member
 from vae_core.optim import RowAdam
 
 
@@ -49,14 +50,14 @@ class Family:
         }
         self._leaves: dict[str, Tensor] = {}
 
-    def admit(self, row: int, given: Mapping[str, float], step: int = 0) -> None:
-        """Set the hyperparameters and initial state of ``row``, whose member is ``step`` steps old.
+    def admit(self, row: int, member: Member, step: int = 0) -> None:
+        """Set the hyperparameters and initial state of ``row`` for ``member``, ``step`` steps old.
 
         Raises:
             ContractError: a hyperparameter that is unknown, out of bounds or missing.
         """
-        check_hyperparameters(type(self.balancer), given)
-        values = self.balancer.complete(given)
+        check_hyperparameters(type(self.balancer), member.hyper)
+        values = self.balancer.complete(member.hyper, member.steps)
         missing = self._hyper.keys() - values.keys()
         if missing:
             raise ContractError(

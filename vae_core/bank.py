@@ -133,7 +133,7 @@ class Bank:
         row = self._rows.index(None)
         step = 0 if checkpoint is None else int(checkpoint["step"])
         family = self._family(member.balancer)
-        family.admit(row, member.hyper, step)
+        family.admit(row, member, step)
         self._adam.reset(row, step)
         history = []
         if checkpoint is None:

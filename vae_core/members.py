@@ -21,7 +21,9 @@ class Member:
     """Adam's learning rate of the network, in the first epochs."""
     balancer: str
     hyper: Mapping[str, float]
-    """Hyperparameters of the balancer that were given; defaults fill the rest."""
+    """Hyperparameters of the balancer that were given; it derives the rest, or has defaults."""
+    steps: int
+    """Of its whole training, from which the balancer derives rates."""
     halve_every: float | None = None
     """Epochs after which every learning rate, those of learned scalars too, is halved, again and
     again; None: never."""

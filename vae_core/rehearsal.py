@@ -161,7 +161,9 @@ class _Rehearsal:
                 precision=self.precision,
             )
             for seed in range(width):
-                member = Member(seed, lr=1e-4, balancer=_BALANCERS[self.head], hyper={})
+                member = Member(
+                    seed, lr=1e-4, balancer=_BALANCERS[self.head], hyper={}, steps=STEPS
+                )
                 bank.admit(member, _reread(begun[seed].checkpoint) if begun else None)
             return bank
 

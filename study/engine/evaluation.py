@@ -142,8 +142,9 @@ class Evaluation:
         )
 
     def features(self) -> dict[str, dict[str, Any]]:
-        """The networks that distances are measured with, by name."""
-        return {name: space.describe() for name, space in self.spaces.items()}
+        """The networks that distances are measured with, by name, and how."""
+        ties = {"ties_of_precision_and_recall": self.settings.ties}
+        return {name: {**space.describe(), **ties} for name, space in self.spaces.items()}
 
     def on_validation(
         self, model: VAE, fitted: Measurement, likelihood: Likelihood

@@ -159,7 +159,9 @@ class FinalEvaluation:
     def _compare(self, images: Tensor, compared: str, measured: dict[str, Any]) -> None:
         for name, space in self._evaluation.spaces.items():
             blocks = checked(torch.split(images, BLOCK), self._check)
-            for distance, value in distances(space.features, space.test, blocks).items():
+            ties = self._evaluation.settings.ties
+            found = distances(space.features, space.test, blocks, ties=ties)
+            for distance, value in found.items():
                 metric = space.metric(distance, compared)
                 self._metrics[metric] = measured[name]["values"][metric] = value
 

@@ -34,7 +34,7 @@ def time_widths(
     prepared, training = PreparedData.from_dict(data), spec["training"]
     opened = Dataset.open(prepared, spec["data"]["validation"], verify=False)
     images = TrainingImages(opened.train, torch.device(device))
-    member = Member(0, training["lr"], "learned_sigma", {})
+    member = Member(0, training["lr"], "learned_sigma", {}, steps=STEPS)
     found: dict[int, float] = {}
     before: list[Bank] = []
     for width in widths:

@@ -94,6 +94,7 @@ class TrialRun:
             lr=settings["training"]["lr"],
             balancer=settings["balancer"]["name"],
             hyper=hyper,
+            steps=self.steps,
             halve_every=settings["training"].get("halve_every"),
         )
 

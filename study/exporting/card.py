@@ -137,7 +137,7 @@ def _cost(record: Record, arm: CostToOneModel) -> Iterator[str]:
     amount = Amount(run["images"], run["device_seconds"], run["standard_seconds"])
     yield _amount("this run", amount)
     if arm.search is not None and arm.search.images:
-        told = " and the earlier one it began with" if arm.told.images else ""
+        told = ", and what it began with," if arm.told.images else ""
         yield _amount(f"one search of its arm{told}", arm.search)
     if arm.total is None:
         yield f"| one model of its arm: {arm.why} | | | |"

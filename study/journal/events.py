@@ -83,7 +83,8 @@ class StudyDescribed(Event):
     data: Data = field(default_factory=dict)
     """The prepared images (:meth:`vae_core.data.PreparedData.to_dict`)."""
     roles: Mapping[str, Data] = field(default_factory=dict)
-    """By arm, ``hand_tuned`` and, in words, ``why`` (:func:`study.spec.roles.arm_roles`)."""
+    """By arm, ``hand_tuned``, in words ``why``, and where it ``departs`` from a balancer's defaults
+    (:func:`study.spec.roles.arm_roles`)."""
     design: str = "same_seeds"
     """How the compared pair of arms comes about: ``named`` in advance, chosen in ``two_stages``, or
     not at all: all arms train on the ``same_seeds``."""
@@ -165,6 +166,25 @@ class TrialsTold(Event):
     def __str__(self) -> str:
         others = f" ({self.left_out} others left out)" if self.left_out else ""
         return f"{self.arm} is told {len(self.trials)} trials of {self.source}{others}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPiloted(Event):
+    """An arm begins with settings that were chosen before, at a cost."""
+
+    kind = "piloted"
+    arm: str
+    source: str
+    """Where they were chosen, in words."""
+    images: int
+    """Trained on there."""
+    billed: float
+    """Device seconds that took."""
+    standard: float | None
+    """The same in standard device seconds; None: not known."""
+
+    def __str__(self) -> str:
+        return f"{self.arm} has settings from {self.source}: {self.images:,} images are charged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +449,7 @@ KINDS: Mapping[str, type[Event]] = {
         EngineChanged,
         SlotsChosen,
         TrialsTold,
+        ArmPiloted,
         TrialAsked,
         TrialPlaced,
         ShapeTimed,

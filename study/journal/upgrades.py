@@ -31,15 +31,44 @@ def _role_in_format_1(arm: Data) -> Data:
 
 
 def _from_format_2(kind: str, data: Data) -> Data:
-    """In format 2 all arms trained on the same seeds, whichever pair was to be compared.
+    """In format 2 all arms trained on the same seeds, and balancers' rates were constants.
 
-    Test images were measured with one draw of latents.
+    Test images were measured with one draw of latents, and a tie was inside.
     """
     if kind == "study":
         evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
-        spec = {**data["spec"], "evaluation": evaluation}
+        arms = {name: _with_constants(arm) for name, arm in data["spec"].get("arms", {}).items()}
+        spec = {**data["spec"], "evaluation": evaluation, "arms": arms}
         return {**data, "design": "same_seeds", "spec": spec}
+    if kind == "trial" and "balancer" in data["settings"]:
+        balancer = data["settings"]["balancer"]
+        constants = BALANCER_CONSTANTS.get(balancer["name"], {})
+        settings = {**data["settings"], "balancer": {**balancer, **constants, **balancer}}
+        return {**data, "settings": settings}
+    if kind == "engine" and data.get("features"):
+        ties = {"ties_of_precision_and_recall": "inside"}
+        features = {name: {**about, **ties} for name, about in data["features"].items()}
+        return {**data, "features": features}
     return data
+
+
+def _with_constants(arm: Data) -> Data:
+    """The arm with the constants that format 2 had for what it neither sets nor searches."""
+    space = (arm.get("search") or {}).get("space", {})
+    constants = BALANCER_CONSTANTS.get(arm["balancer"]["name"], {})
+    constants = {key: value for key, value in constants.items() if key not in space}
+    return {**arm, "balancer": {**arm["balancer"], **constants, **arm["balancer"]}}
+
+
+BALANCER_CONSTANTS: Mapping[str, Data] = {
+    "learned_sigma": {"sigma_lr": 1e-3},
+    "laplace_scale": {"scale_lr": 2.5e-4},
+    "running_average": {"decay": 0.99},
+    "running_minimum": {"decay": 0.99},
+    "optimal_sigma": {"log_sigma_min": -6.0},
+    "per_image_sigma": {"log_sigma_min": -6.0},
+}
+"""By balancer, the defaults of formats 1 and 2 that are others, or derived, since format 3."""
 
 
 _UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)

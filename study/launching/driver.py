@@ -6,14 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -22,13 +22,13 @@ from study.engine.weights import shared_weights
 from study.formatting import duration
 from study.journal import Entry, Event, Journal, StudyHome, heartbeats
 from study.journal.events import (
+    ArmPiloted,
     LaunchBegan,
     StudyDescribed,
     StudyFinished,
     StudyInterrupted,
     TrialEnded,
     TrialsTold,
-    told_by,
 )
 from study.launching.checks import (
     begun_arms,
@@ -37,6 +37,7 @@ from study.launching.checks import (
     nothing_left,
     settle,
 )
+from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress
 from study.launching.ray_cluster import ray_up
@@ -101,7 +102,9 @@ def run(spec: StudySpec, options: Options) -> Report:
     home = options.home
     uri = tracking_uri(home.studies)
     spec = settle(spec, home)
-    told = earlier_trials(spec, home)
+    told, piloted = earlier_trials(spec, home), pilots(spec, home)
+    for event in (*told, *piloted):
+        print(event, file=sys.stderr)
     _rehearse(spec, home, told)
     check_services(spec, home, options.address, writing=True)
     with ExitStack() as stack:
@@ -124,7 +127,7 @@ def run(spec: StudySpec, options: Options) -> Report:
         prepared = Prepared(spec, data, weights, one_row=models.one_row is not None)
         _begin(spec, data, journal, home)
         with _tracking(uri, home, journal) as writer:
-            _conduct(prepared, told, journal, home, signals)
+            _conduct(prepared, [*told, *piloted], journal, home, signals)
             with ThreadPoolExecutor(1) as aside:
                 ending = aside.submit(started.close)
                 report = _conclude(spec, journal, home, writer)
@@ -183,7 +186,7 @@ def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWri
 
 def _conduct(
     prepared: Prepared,
-    told: Iterable[TrialsTold],
+    before: Iterable[TrialsTold | ArmPiloted],
     journal: Journal,
     home: StudyHome,
     signals: Signals,
@@ -196,9 +199,10 @@ def _conduct(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = prepared.spec
     _close_orphans(spec, journal, home)
-    begun = told_by(journal.entries)
-    for event in told:
-        if event.arm not in begun:
+    # Those of an arm that has begun were read from this journal.
+    known = [entry.event for entry in journal.entries]
+    for event in before:
+        if event not in known:
             journal.append(event)
     # The engines bring the slots.
     conductor = Conductor(spec, journal, _dims(prepared.data), slots=0)
@@ -314,15 +318,13 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
 
 
 def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> None:
-    """Say what the searches begin with, and what their samplers and pruners can do.
+    """Say what the searches' samplers and pruners can do.
 
     Raises:
         SpecError: a sampler could do nothing, in a study that has not begun.
     """
     from study.search.rehearsal import rehearse
 
-    for event in told:
-        print(event, file=sys.stderr)
     for rehearsal in rehearse(spec, told, begun=begun_arms(home)):
         for line in (str(rehearsal), rehearsal.warning and f"warning: {rehearsal.warning}"):
             if line:
@@ -340,7 +342,7 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
         spec_hash=spec.hash,
         code_version=code_version(),
         data=data.to_dict(),
-        roles=arm_roles(spec),
+        roles={**arm_roles(spec), **_known_roles(spec, known)},
         design=spec.design,
     )
     if known is None or known.roles != described.roles or not begun_as(known, spec):
@@ -348,6 +350,11 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
     host = os.uname().nodename
     journal.append(LaunchBegan(journal.epoch, os.getpid(), host, list(sys.argv)))
     journal.commit()
+
+
+def _known_roles(spec: StudySpec, known: StudyDescribed | None) -> Mapping[str, Any]:
+    """The roles of the arms that have begun: defaults may have become others since."""
+    return {arm: role for arm, role in known.roles.items() if arm in spec.arms} if known else {}
 
 
 def code_version() -> str:

@@ -16,7 +16,7 @@ from study.engine.weights import shared_weights
 from study.formatting import duration, size
 from study.journal import StudyHome
 from study.journal.commands import describe
-from study.journal.events import TrialsTold
+from study.journal.events import ArmPiloted, TrialsTold
 from study.journal.files import scan
 from study.launching.checks import (
     begun_arms,
@@ -25,6 +25,7 @@ from study.launching.checks import (
     check_services,
     settle,
 )
+from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.remaining import ArmPlan, Past, remaining
 from study.launching.warm_start import earlier_trials
@@ -64,8 +65,8 @@ class Estimate:
     disk_bytes: int
     seconds: float
     """Of training, with every slot busy and nothing pruned."""
-    told: list[TrialsTold]
-    """The earlier searches that searches begin with."""
+    before: list[TrialsTold | ArmPiloted]
+    """The earlier searches that searches begin with, and the pilots of arms."""
     rehearsals: list[Rehearsal]
     """What the searches' samplers and pruners can do."""
 
@@ -74,7 +75,7 @@ class Estimate:
         lines = [self._headline(images)]
         lines += [self._row(arm) for arm in self.arms]
         lines += [
-            *map(str, self.told),
+            *map(str, self.before),
             *filter(None, map(str, self.rehearsals)),
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             *converted(self.spec, ImageShape(*self.data.shape).dims),
@@ -185,7 +186,7 @@ def estimate(
         memory_bytes=row * engines * slots,
         disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
-        told=told,
+        before=[*told, *pilots(spec, there)],
         rehearsals=rehearsals,
     )
 

@@ -291,6 +291,34 @@ class SearchSpec(Section):
         return min(wanted, self.trials)
 
 
+class PilotSpec(Section):
+    """What choosing an arm's settings has cost: a study of this home, or as stated."""
+
+    study: str | None = Field(default=None, description="a study of this home")
+    images: Whole | None = Field(
+        default=None, ge=0, description="images that were trained on to choose them"
+    )
+    device_seconds: Number | None = Field(
+        default=None, ge=0, description="device seconds that took"
+    )
+
+    @model_serializer(mode="wrap")
+    def _given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        stated = {key: getattr(self, key) for key in ("images", "device_seconds")}
+        if self.study is not None and any(value is not None for value in stated.values()):
+            what = "a study of this home records what it cost, and costs are stated too"
+            raise fault(what, "leave out one of the two", "study")
+        if self.study is None and None in stated.values():
+            what = "nothing says what the pilot cost"
+            raise fault(what, "give study, or images and device_seconds")
+        return self
+
+
 class ArmSpec(Section):
     """A balancer and, optionally, a search."""
 
@@ -300,14 +328,15 @@ class ArmSpec(Section):
         default=None,
         description="hand_tuned or automatic, or leave it out: balancer and search decide",
     )
+    pilot: PilotSpec | None = Field(
+        default=None, description="what choosing its balancer's settings has cost"
+    )
 
     @model_serializer(mode="wrap")
     def _without_its_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a kind that is not given: specs that older versions froze keep their hash."""
+        """Leave out what is not given: specs that older versions froze keep their hash."""
         written: dict[str, Any] = write(self)
-        if self.kind is None:
-            del written["kind"]
-        return written
+        return {k: v for k, v in written.items() if v is not None or k not in {"kind", "pilot"}}
 
     @model_validator(mode="after")
     def _fixed_or_searched(self) -> Self:

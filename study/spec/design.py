@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from study.journal.upgrades import BALANCER_CONSTANTS
+from study.spec.arms import ArmSpec
 from study.spec.errors import Source
 from study.spec.models import PrimarySpec, StudySpec
 from study.spec.seeds import BATCH
@@ -86,14 +88,33 @@ def settled(spec: StudySpec, roles: Roles) -> StudySpec:
 
 def as_begun(spec: StudySpec, frozen: StudySpec) -> StudySpec:
     """``spec`` of a study that has begun as ``frozen``, which says what ``spec`` leaves open."""
-    open_keys = {
+    open_keys: dict[str, Any] = {
         key: getattr(frozen, key)
         for key in ("primary", "choosing_seeds")
         if getattr(spec, key) is None
     }
     if "seeds" not in spec.model_fields_set:
         open_keys |= {key: getattr(frozen, key) for key in ("seeds", "until", "seeds_batch")}
-    return spec.model_copy(update=open_keys)
+    arms = {
+        name: _arm_as_begun(arm, frozen.arms[name]) if name in frozen.arms else arm
+        for name, arm in spec.arms.items()
+    }
+    if "draws" not in spec.evaluation.model_fields_set:
+        draws = {"draws": frozen.evaluation.draws}
+        open_keys["evaluation"] = spec.evaluation.model_copy(update=draws)
+    return spec.model_copy(update={**open_keys, "arms": arms})
+
+
+def _arm_as_begun(arm: ArmSpec, frozen: ArmSpec) -> ArmSpec:
+    """``arm`` with the constants that were its balancer's defaults when it began."""
+    if arm.balancer.name != frozen.balancer.name:
+        return arm
+    constants = {
+        key: value
+        for key, value in BALANCER_CONSTANTS.get(arm.balancer.name, {}).items()
+        if key not in arm.balancer.extras and frozen.balancer.extras.get(key) == value
+    }
+    return arm.model_copy(update={"balancer": arm.balancer.model_copy(update=constants)})
 
 
 def _kinds(spec: StudySpec, roles: Roles) -> tuple[list[str], list[str]]:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from study.metrics import Network
 from study.spec.base import Number, Section, Whole
@@ -65,6 +71,10 @@ class EvaluationSpec(Section):
     samples: Whole = Field(
         default=10_000, ge=6, description="images a distance compares, 6 or more"
     )
+    ties: Literal["inside", "outside"] = Field(
+        default="inside",
+        description="where precision and recall count an image at a ball's radius: inside, outside",
+    )
     generators: Annotated[list[Generator], AfterValidator(_once)] = Field(
         default=["prior"], description="where samples come from: prior, mixture, second_stage"
     )
@@ -72,6 +82,14 @@ class EvaluationSpec(Section):
     second_stage: SecondStageSpec = Field(
         default=SecondStageSpec(), description="e.g. second_stage: {width: 2048, epochs: 1400}"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_its_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ties that are not given: specs that older versions froze keep their hash."""
+        written: dict[str, Any] = write(self)
+        if self.ties == "inside":
+            del written["ties"]
+        return written
 
     @model_validator(mode="after")
     def _some_generator(self) -> Self:

@@ -10,6 +10,7 @@ from study.spec.arms import ArmSpec, SearchSpec
 from study.spec.distributions import Choice, Distribution
 from study.spec.models import StudySpec
 from study.spec.options import SAMPLERS
+from study.spec.roles import departure
 from study.spec.seeds import DEFAULT
 from study.statistics import FEWEST
 
@@ -26,7 +27,8 @@ def warnings(spec: StudySpec, roles: Roles) -> list[str]:
 
     All arms should search nuisance settings (learning rate, latent size, ...) in the same space
     with the same budget. Results need seeds. An adaptive search needs replicates: one search is
-    one random draw. A narrow beta range is prior knowledge whose cost is not counted.
+    one random draw. A narrow beta range is prior knowledge whose cost is not counted, and so is a
+    balancer's setting that is not its default, unless the arm names the pilot that chose it.
 
     Args:
         spec: the study.
@@ -40,6 +42,7 @@ def warnings(spec: StudySpec, roles: Roles) -> list[str]:
         *_replicates(spec),
         *_narrow_beta(hand_tuned),
         *_enqueued(spec),
+        *_departing(spec, roles),
         *_rows(spec),
     ]
 
@@ -123,6 +126,17 @@ def _enqueued(spec: StudySpec) -> Iterator[str]:
             yield (
                 f"arm '{name}' tries {len(arm.search.enqueue)} given settings first: what finding "
                 "them took is not counted. warm_start counts what an earlier search took."
+            )
+
+
+def _departing(spec: StudySpec, roles: Roles) -> Iterator[str]:
+    for name, arm in spec.arms.items():
+        departs = roles[name].get("departs")
+        if departs and arm.pilot is None:
+            yield (
+                f"arm '{name}' departs from its balancer's defaults, {departure(departs)}: tuned "
+                f"outside this study, and its cost is not counted. Leave them out, or name what "
+                f"chose them: arms.{name}.pilot."
             )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from study.spec.arms import ArmSpec
 from study.spec.models import StudySpec
+
+if TYPE_CHECKING:
+    from vae_core.balancers import Balancer
 
 
 def arm_roles(spec: StudySpec) -> dict[str, dict[str, Any]]:
@@ -14,18 +18,27 @@ def arm_roles(spec: StudySpec) -> dict[str, dict[str, Any]]:
     An arm is what the spec declares it to be. Else it is hand-tuned if its balancer says so, or if
     it searches a hyperparameter that sets the trade-off itself (beta, k, a target).
 
+    An automatic arm whose balancer is not left at its own defaults has ``departs`` too: a list of
+    ``name``, ``value`` and, in words, ``default``. Somebody chose these values.
+
     Imports the core, and any balancer that the spec names by import path.
     """
-    return {name: _role(arm) for name, arm in spec.arms.items()}
-
-
-def _role(arm: ArmSpec) -> dict[str, Any]:
     from vae_core.balancers import BALANCERS
 
+    roles = {}
+    for name, arm in spec.arms.items():
+        family = BALANCERS.get(arm.balancer.name)
+        roles[name] = _role(arm, family)
+        departs = [*_departures(arm, family)]
+        if departs and not roles[name]["hand_tuned"]:
+            roles[name]["departs"] = departs
+    return roles
+
+
+def _role(arm: ArmSpec, family: type[Balancer]) -> dict[str, Any]:
     if arm.kind is not None:
         hand_tuned = arm.kind == "hand_tuned"
         return {"hand_tuned": hand_tuned, "why": "declared in the spec" if hand_tuned else ""}
-    family = BALANCERS.get(arm.balancer.name)
     trade_offs = [key for key, found in family.hyperparameters.items() if found.trade_off]
     searched = [key for key in trade_offs if arm.search and key in arm.search.space]
     if searched:
@@ -35,3 +48,18 @@ def _role(arm: ArmSpec) -> dict[str, Any]:
     given = [key for key in trade_offs if key in arm.balancer.extras] or trade_offs
     why = f"sets {' and '.join(given)}" if given else f"balancer {family.name} is hand-tuned"
     return {"hand_tuned": True, "why": why}
+
+
+def _departures(arm: ArmSpec, family: type[Balancer]) -> Iterator[dict[str, Any]]:
+    """The hyperparameters that the arm sets to another value than the balancer's default."""
+    for name, declared in family.hyperparameters.items():
+        value = arm.balancer.extras.get(name, declared.default)
+        if value != declared.default:
+            missing = "none" if declared.required else "derived"
+            default = missing if declared.default is None else f"{declared.default:g}"
+            yield {"name": name, "value": value, "default": default}
+
+
+def departure(departs: Sequence[Mapping[str, Any]]) -> str:
+    """What an arm departs in, in words: ``k = 2 (default 1), decay = 0.9 (default derived)``."""
+    return ", ".join(f"{d['name']} = {d['value']:g} (default {d['default']})" for d in departs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from study.journal.events import (
+    ArmPiloted,
     CapReached,
     ConfigurationChosen,
     EngineChanged,
@@ -88,6 +89,7 @@ class Projection:
         self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
         self._choices: dict[tuple[str, int], int | None] = {}  # likewise
         self._told: dict[str, str] = {}  # arm -> the earlier search its searches began with
+        self._piloted: dict[str, str] = {}  # arm -> the pilot that chose its settings
         self._reasoned: set[str] = set()  # keys of runs that hold a reason for their end
         self._ends: list[Entry] = []  # of the study: one for each time that it ended
 
@@ -113,6 +115,8 @@ class Projection:
                 self._trials[event.trial] = TrackedTrial(Trial(event))
             case TrialsTold() as event:
                 self._told[event.arm] = event.source
+            case ArmPiloted() as event:
+                self._piloted[event.arm] = event.source
             case TrialPlaced() as event:
                 self._on_placed(entry, event)
             case Reported() as event:
@@ -188,6 +192,8 @@ class Projection:
             tags["study.arm"] = name
             if name in self._told:
                 tags["study.warm_start"] = self._told[name]
+            if name in self._piloted:
+                tags["study.pilot"] = self._piloted[name]
             run_name = arm_name(name, hand_tuned=study.roles[name]["hand_tuned"])
             return Run(run_name, STUDY, tags, milliseconds(self._arms[name]))
         run = self._trials[name]

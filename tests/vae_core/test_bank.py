@@ -26,6 +26,8 @@ MLP = {"name": "mlp", "latent": 4, "width": 24, "depth": 1}
 CONV_SHAPE = ImageShape(1, 28, 28)
 CONV = {"name": "conv", "latent": 4, "width": 4}
 BATCH = 32
+STEPS = 30_000
+"""Of the whole training, as members know it: sigma_lr is 1e-3."""
 
 
 @dataclass
@@ -94,12 +96,12 @@ class Tied(Normalised):
         return super().decode(self.again(torch.tanh(self.wide(torch.tanh(self.narrow(z))))))
 
 
-ONE = Member(seed=11, lr=3e-3, balancer="learned_sigma", hyper={})
+ONE = Member(seed=11, lr=3e-3, balancer="learned_sigma", hyper={}, steps=STEPS)
 NEIGHBOURS = [
-    Member(seed=5, lr=1e-3, balancer="fixed_beta", hyper={"beta": 0.1}),
-    Member(seed=6, lr=3e-3, balancer="running_average", hyper={"decay": 0.9}),
-    Member(seed=7, lr=2e-3, balancer="learned_sigma", hyper={"sigma_lr": 1e-2}),
-    Member(seed=8, lr=2e-3, balancer="optimal_sigma", hyper={}),
+    Member(seed=5, lr=1e-3, balancer="fixed_beta", hyper={"beta": 0.1}, steps=STEPS),
+    Member(seed=6, lr=3e-3, balancer="running_average", hyper={"decay": 0.9}, steps=STEPS),
+    Member(seed=7, lr=2e-3, balancer="learned_sigma", hyper={"sigma_lr": 1e-2}, steps=STEPS),
+    Member(seed=8, lr=2e-3, balancer="optimal_sigma", hyper={}, steps=STEPS),
 ]
 
 
@@ -382,7 +384,7 @@ def test_midpoints_are_the_mean_of_dequantised_values() -> None:
 def test_a_full_bank_refuses_and_an_unfit_member_leaves_no_trace() -> None:
     found = bank(1)
     with pytest.raises(Exception, match="needs beta"):
-        found.admit(Member(0, 1e-3, "fixed_beta", {}))
+        found.admit(Member(0, 1e-3, "fixed_beta", {}, STEPS))
     assert found.free == 1
     found.admit(ONE)
     with pytest.raises(RuntimeError, match="full"):
@@ -446,7 +448,7 @@ def test_every_family_learns_digits(name: str, precision: Precision) -> None:
     family = BALANCERS.get(name)
     hyper = {n: value for n, value in FAST.items() if n in family.hyperparameters}
     found = bank(1, head=family.head, precision=precision)
-    row = found.admit(Member(0, 3e-3, name, hyper))
+    row = found.admit(Member(0, 3e-3, name, hyper, STEPS))
     found.train(20)
     early = found.segment(row)
     found.train(180)

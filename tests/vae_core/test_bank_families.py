@@ -63,7 +63,7 @@ FAMILIES = [*HYPER, *(name for name in BALANCERS.names() if name not in HYPER)]
 
 def member(name: str, seed: int = 0) -> Member:
     hyper = HYPER.get(name) or example_hyperparameters(BALANCERS.get(name)(TINY, 3), 0)
-    return Member(seed, 3e-3, name, hyper)
+    return Member(seed, 3e-3, name, hyper, STEPS)
 
 
 def with_head(head: Head | None) -> list[str]:
@@ -134,11 +134,11 @@ class Loop:
 
     def optimal_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
         sigma = (x - out.xhat).square().mean().sqrt()
-        return self.normal(x, out.xhat, (sigma + math.exp(-6)) ** 2)
+        return self.normal(x, out.xhat, (sigma + math.exp(-12)) ** 2)
 
     def per_image_sigma(self, x: Tensor, out: Reconstruction) -> Tensor:
         sigma = (x - out.xhat).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        return self.normal(x, out.xhat, (sigma + math.exp(-6)) ** 2)
+        return self.normal(x, out.xhat, (sigma + math.exp(-12)) ** 2)
 
     def running_average(self, x: Tensor, out: Reconstruction) -> Tensor:
         return self.normal(x, out.xhat, self.average)
@@ -176,7 +176,7 @@ def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
     model = build(MLP, TINY, family.head)
     initialise(model, one.seed)
     rule = family(TINY, model.latent)
-    hyper = {n: torch.tensor([value]) for n, value in rule.complete(one.hyper).items()}
+    hyper = {n: torch.tensor([value]) for n, value in rule.complete(one.hyper, one.steps).items()}
     state = rule.initial_state(hyper)
     learned = {n: hyper[s.init].clone().requires_grad_() for n, s in rule.learned.items()}
     adams = [torch.optim.Adam(model.parameters(), lr=one.lr)]
@@ -260,7 +260,7 @@ def last_batch(one: Member, found: Bank, row: int, step: int) -> tuple[Tensor, R
 
 REPORTED: dict[str, Callable[[Tensor, Reconstruction], float]] = {
     "per_image_sigma": lambda x, out: float(
-        ((x - out.xhat).square().mean(dim=(1, 2, 3)).sqrt() + math.exp(-6)).log().mul(2).mean()
+        ((x - out.xhat).square().mean(dim=(1, 2, 3)).sqrt() + math.exp(-12)).log().mul(2).mean()
     ),
     "laplace_scale": lambda x, out: math.log(2 * float((x - out.xhat).abs().mean()) ** 2),
     "predicted_image_sigma": lambda x, out: float(_predicted(out).mean()),
@@ -276,7 +276,7 @@ def _predicted(out: Reconstruction) -> Tensor:
 @pytest.mark.parametrize("name", sorted(REPORTED))
 def test_many_variances_are_reported_as_their_geometric_mean_and_a_scale_as_2_b2(name: str) -> None:
     hyper = {"scale_init": 1e-4} if name == "laplace_scale" else {}
-    one = Member(3, 1e-3, name, hyper)
+    one = Member(3, 1e-3, name, hyper, STEPS)
     found = bank(2, BALANCERS.get(name).head)
     row = found.admit(one)
     found.train(4)

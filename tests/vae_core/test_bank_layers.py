@@ -15,9 +15,9 @@ from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.models import Start, build
 
 BATCH, STEPS, BETA, LR = 8, 6, 0.1, 1e-3
-FIRST = Member(seed=11, lr=LR, balancer="fixed_beta", hyper={"beta": BETA})
+FIRST = Member(seed=11, lr=LR, balancer="fixed_beta", hyper={"beta": BETA}, steps=STEPS)
 OTHERS = [
-    Member(seed=seed, lr=lr, balancer="learned_sigma", hyper={})
+    Member(seed=seed, lr=lr, balancer="learned_sigma", hyper={}, steps=STEPS)
     for seed, lr in ((5, 1e-3), (6, 1e30), (7, 2e-3))
 ]
 

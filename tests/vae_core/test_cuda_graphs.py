@@ -33,7 +33,7 @@ from vae_core import batches
 from vae_core.bank import Bank, Member
 from vae_core.cuda_graphs import Recorder
 
-LAPLACE = Member(seed=9, lr=1e-3, balancer="laplace_scale", hyper={})
+LAPLACE = Member(seed=9, lr=1e-3, balancer="laplace_scale", hyper={}, steps=20_000)
 
 
 @pytest.fixture

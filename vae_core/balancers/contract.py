@@ -79,7 +79,8 @@ class Hyperparameter:
     """A number that a study sets or searches."""
 
     default: float | None
-    """Value when none is given; None: the balancer derives it, or it is ``required``."""
+    """Value when none is given; None: the balancer derives it (:meth:`Balancer.derived`), or it is
+    ``required``."""
     low: float
     """Exclusive lower bound."""
     high: float
@@ -125,10 +126,20 @@ class Balancer(ABC):
     def __init__(self, shape: ImageShape, latent: int) -> None:
         self.shape, self.latent = shape, latent
 
-    def complete(self, given: Mapping[str, float]) -> dict[str, float]:
-        """Every hyperparameter's value: the ones given, else their defaults."""
+    def derived(self, steps: int) -> dict[str, float]:
+        """Values of hyperparameters whose default is None, for a training of ``steps``, 1 or more.
+
+        From image shape and latent size, or from ``steps``: so a rule is as fast for its training
+        in a short one as in a long one.
+        """
+        return {}
+
+    def complete(self, given: Mapping[str, float], steps: int) -> dict[str, float]:
+        """Every hyperparameter's value: the one given, else its default, else the derived one."""
+        derived = self.derived(steps)
         values = {
-            name: given.get(name, spec.default) for name, spec in self.hyperparameters.items()
+            name: given.get(name, derived.get(name) if spec.default is None else spec.default)
+            for name, spec in self.hyperparameters.items()
         }
         return {name: float(value) for name, value in values.items() if value is not None}
 

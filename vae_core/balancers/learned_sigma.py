@@ -21,12 +21,19 @@ from vae_core.balancers.contract import (
 DEQUANTISATION_SIGMA = 1 / (256 * math.sqrt(12))
 """Standard deviation of uniform noise one grey level wide: a sigma below it fits the rounding."""
 
+TRAVEL = 30.0
+"""How far ln sigma can move in a whole training, if no rate is given."""
+FASTEST = 0.1
+"""The largest rate that is derived: at the optimum Adam keeps ln sigma moving by about its rate."""
+
 
 class LearnedSigma(Balancer):
     """sigma is a scalar trained with the network by maximising the evidence bound, k = 1.
 
     ln sigma is learned, clamped below at ln sigma_min. Under Adam it moves by at most about
-    sigma_lr a step: from sigma 1 to 0.06 takes 2,800 steps at 1e-3. To tune: nothing.
+    sigma_lr a step: from sigma 1 to 0.06 takes 2,800 steps at 1e-3. By default it can move by
+    TRAVEL in a training of any length, and needs a tenth of it from sigma 1 to 0.05. To tune:
+    nothing.
     """
 
     name = "learned_sigma"
@@ -34,10 +41,13 @@ class LearnedSigma(Balancer):
     hyperparameters = {
         "k": KL_WEIGHT,
         "log_sigma_init": real(0.0, "ln sigma before the first step (Dai & Wipf: 0)"),
-        "sigma_lr": positive(1e-3, "Adam's learning rate of ln sigma"),
+        "sigma_lr": positive(None, "Adam's learning rate of ln sigma; by default 30 / steps"),
         "sigma_min": positive(DEQUANTISATION_SIGMA, "lower bound of sigma"),
     }
     learned = {"log_sigma": Learned(init="log_sigma_init", lr="sigma_lr")}
+
+    def derived(self, steps: int) -> dict[str, float]:
+        return {"sigma_lr": min(TRAVEL / steps, FASTEST)}
 
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
         log_sigma = torch.maximum(learned["log_sigma"], hyper["sigma_min"].log())

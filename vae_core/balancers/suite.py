@@ -23,6 +23,8 @@ from vae_core.randomness import derive
 
 SHAPE = ImageShape(1, 8, 8)
 LATENT, MEMBERS, IMAGES = 4, 3, 16
+STEPS = (1, 500, 1_000_000)
+"""Of trainings that a balancer derives hyperparameters for: its step is checked for the second."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class _Case:
 
 def example_hyperparameters(balancer: Balancer, member: int) -> dict[str, float]:
     """Legal values: the defaults, and for what has none a value inside its bounds."""
-    values = balancer.complete({})
+    values = balancer.complete({}, STEPS[1])
     for name, spec in balancer.hyperparameters.items():
         low = max(spec.low, -1.0)
         values.setdefault(name, low + min(spec.high - low, 1.0) * (0.3 + 0.1 * member))
@@ -132,11 +134,20 @@ def check_balancer(family: type[Balancer]) -> None:
     if family.likelihood not in get_args(Likelihood):
         fail(f"declares likelihood {family.likelihood!r}, not {' or '.join(get_args(Likelihood))}")
     try:
+        _check_derived(family(SHAPE, LATENT), fail)
         _check_steps(_case(family), fail)
     except ContractError:
         raise
     except Exception as error:
         fail(f"raises {type(error).__name__} in a plain step: {error}")
+
+
+def _check_derived(balancer: Balancer, fail: Callable[[str], None]) -> None:
+    for steps in STEPS:
+        for name, value in balancer.complete({}, steps).items():
+            spec = balancer.hyperparameters[name]
+            if not spec.low < value < spec.high:
+                fail(f"derives {name} = {value:g}, out of bounds, for a training of {steps} steps")
 
 
 def _check_steps(case: _Case, fail: Callable[[str], None]) -> None:

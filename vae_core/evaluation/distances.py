@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 from vae_core.errors import DataError
 from vae_core.evaluation.features.contract import Features
 from vae_core.randomness import reseeded
+
+Ties = Literal["inside", "outside"]
+"""Where an image lies that is as far from a ball's centre as the ball reaches."""
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -103,23 +106,31 @@ def kid(a: Tensor, b: Tensor, seed: int = 0) -> float:
     return total / SUBSETS
 
 
-def neighbourhoods(real: Tensor, fake: Tensor, k: int = 3, k_density: int = 5) -> Neighbourhoods:
+def neighbourhoods(
+    real: Tensor, fake: Tensor, k: int = 3, k_density: int = 5, ties: Ties = "inside"
+) -> Neighbourhoods:
     """Precision, recall, density and coverage of features real [n, F] and fake [m, F].
 
-    Precision and recall (Kynkaanniemi et al. 2019) use closed balls that reach to the ``k``-th
-    nearest other member of the own set; density and coverage (Naeem et al. 2020) open ones that
-    reach to the ``k_density``-th, both as in their authors' code.
+    Balls of precision and recall (Kynkaanniemi et al. 2019) reach to the ``k``-th nearest other
+    member of the own set, those of density and coverage (Naeem et al. 2020) to the
+    ``k_density``-th.
+
+    Args:
+        ties: Whether an image at a ball's very radius is ``inside`` it for precision and recall, as
+            in their authors' code, or ``outside``, as in Naeem et al.'s package prdc. Duplicates
+            make such ties. Density and coverage count it outside, as their authors do.
     """
     centre = real.double().mean(dim=0)  # less is lost in |x|^2 + |y|^2 - 2 x.y
     real, fake = real.double() - centre, fake.double() - centre
-    closed, open_ = _radii(real, (k, k_density))
+    near, open_ = _radii(real, (k, k_density))
     (reach,) = _radii(fake, (k,))
+    within = torch.le if ties == "inside" else torch.lt
     inside = 0
     precise: list[Tensor] = []
     recalled, covered = torch.zeros(2, len(real), dtype=torch.bool, device=real.device)
     for start, block in _squared(fake, real):
-        precise.append((block <= closed).any(dim=1))
-        recalled |= (block <= reach[start : start + ROWS, None]).any(dim=0)
+        precise.append(within(block, near).any(dim=1))
+        recalled |= within(block, reach[start : start + ROWS, None]).any(dim=0)
         hits = block < open_
         inside += int(hits.sum())
         covered |= hits.any(dim=0)
@@ -132,7 +143,11 @@ def neighbourhoods(real: Tensor, fake: Tensor, k: int = 3, k_density: int = 5) -
 
 
 def distances(
-    features: Features, reference: Reference, fakes: Tensor | Iterable[Tensor], seed: int = 0
+    features: Features,
+    reference: Reference,
+    fakes: Tensor | Iterable[Tensor],
+    seed: int = 0,
+    ties: Ties = "inside",
 ) -> dict[str, float]:
     """Every distance of images to ``reference``, by name, as ``features`` see them.
 
@@ -141,6 +156,7 @@ def distances(
         reference: real images.
         fakes: images [m, C, H, W] in [0, 1], or batches of such; on any device.
         seed: draws the subsets of ``kid``.
+        ties: of precision and recall; see :func:`neighbourhoods`.
 
     Returns:
         frechet, kid, precision, recall, density, coverage: all nan if an image is not finite.
@@ -166,7 +182,7 @@ def distances(
     return {
         "frechet": frechet(reference.statistics, Statistics.of(fake)),
         "kid": kid(real, fake, seed),
-        **neighbourhoods(real, fake)._asdict(),
+        **neighbourhoods(real, fake, ties=ties)._asdict(),
     }
 
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from vae_core.balancers.contract import Balancer, State, Terms
 from vae_core.balancers.learned_sigma import LearnedSigma
-from vae_core.balancers.running_average import AspertiTrentin
+from vae_core.balancers.running_average import RELEASED_DECAY, AspertiTrentin
 from vae_core.errors import UserError, nearest
 from vae_core.generation.latents import BLOCK, Posteriors, normal
 from vae_core.geometry import ImageShape
@@ -278,11 +278,12 @@ class _Balance:
 
     def __init__(self, stage: SecondStage, device: torch.device) -> None:
         family: type[Balancer] = AspertiTrentin
-        given = {"k": 1.0}
+        given = {"k": 1.0, "decay": RELEASED_DECAY}
         if stage.settings.recipe == "dai2019":
-            family, given = LearnedSigma, {"k": 1.0, "sigma_min": NO_BOUND}
+            family, given = LearnedSigma, {"k": 1.0, "sigma_lr": stage.settings.lr}
+            given |= {"sigma_min": NO_BOUND}
         self._rule = family(ImageShape(1, 1, stage.observed), stage.latent)
-        values = self._rule.complete(given)
+        values = self._rule.complete(given, steps=1)  # no rate is left to derive
         self._hyper = {name: torch.tensor([x], device=device) for name, x in values.items()}
         self._state: State = self._rule.initial_state(self._hyper)
         self._terms: Terms | None = None

@@ -39,7 +39,8 @@ class CostToOneModel:
 
     Attributes:
         search: One search, pruned and failed trials included: the mean over finished replicates.
-            With the whole earlier search that it began with, if it did, which cost ``told``.
+            With what was spent on the arm elsewhere, ``told``: the whole earlier search that it
+            began with, and the pilot that chose its settings.
         final: One confirm run: the mean over the complete ones.
         measurement: All else the arm was charged (further seeds, replicates, superseded
             choices): not part of the cost to one model.
@@ -198,9 +199,13 @@ def _arm_paid(arm: str, rows: Sequence[Mapping[str, Any]]) -> ArmPaid:
 
 
 def told_cost(trials: pa.Table, arm: str) -> Amount:
-    """What the earlier search that an arm's searches began with cost, where it ran."""
-    told = (study_facts(trials).get("told") or {}).get(arm)
-    return Amount(told["images"], told["billed"], told["standard"]) if told else NOTHING
+    """What was spent on an arm elsewhere: the search it began with, the pilot of its settings."""
+    facts = study_facts(trials)
+    spent = [(facts.get(key) or {}).get(arm) for key in ("told", "piloted")]
+    amounts = [
+        Amount(*(cost[k] for k in ("images", "billed", "standard"))) for cost in spent if cost
+    ]
+    return sum(amounts, NOTHING)
 
 
 def _amount(row: Mapping[str, Any]) -> Amount:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.costs import Paid
+from study.analysis.answers.departures import departures
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
 
 _UNITS = {
@@ -53,6 +54,7 @@ def notes(
         *_capped(facts, arms),
         *_random_searches(arms),
         *_told(facts),
+        *departures(facts),
         *_missing(arms),
         *_commands(trials, facts),
         *_numerics(facts),

@@ -11,6 +11,7 @@ from typing import Any
 
 from study.analysis.records.engine_time import EngineClock, EngineTime
 from study.journal.events import (
+    ArmPiloted,
     CapReached,
     ConfigurationChosen,
     EngineChanged,
@@ -123,6 +124,7 @@ class History:
         capped: the last cap that was reached, if that is how the study ended.
         stopped: what was stopped by command, arms as "arm NAME" and trials by their names.
         told: by arm, the earlier search that its searches began with.
+        piloted: by arm, the pilot that chose its settings.
         pair: the two arms that were chosen to be compared, if any were.
         looks: every look at their difference, the last one of each number of seeds.
         isolated: trials that were trained alone because engines had died while they trained them.
@@ -143,6 +145,7 @@ class History:
         self.stopped: list[str] = []
         self.isolated: list[str] = []
         self.told: dict[str, TrialsTold] = {}
+        self.piloted: dict[str, ArmPiloted] = {}
         self.pair: PairChosen | None = None
         self.looks: dict[int, Looked] = {}
         self.features: dict[str, list[Mapping[str, Any]]] = {}
@@ -189,6 +192,8 @@ class History:
                     self.stopped.append(what)
             case TrialsTold() as event:
                 self.told[event.arm] = event
+            case ArmPiloted() as event:
+                self.piloted[event.arm] = event
             case PairChosen() as event:
                 self.pair = event
                 self.looks = {}

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from study.analysis.records.engine_time import PURPOSES
 from study.analysis.records.history import History, Reports, TrialHistory
-from study.journal.events import Entry, TrialsTold
+from study.journal.events import ArmPiloted, Entry, TrialsTold
 from study.metrics import recorded
 from vae_core.atomic import atomic_write
 from vae_core.errors import UserError
@@ -122,7 +122,8 @@ def study_facts(trials: pa.Table) -> dict[str, Any]:
 
     Keys: name, spec, spec_hash, code_version, roles, finished; capped, stopped, isolated, features
     and numerics_keys (see :class:`study.analysis.records.history.History`); told (by arm, the
-    source, the number of trials, and what the whole earlier search cost); design (of
+    source, the number of trials, and what the whole earlier search cost); piloted (by arm, source
+    and cost of the pilot that chose its settings); design (of
     :class:`study.journal.events.StudyDescribed`), pair and looks (the fields of the events
     :class:`PairChosen` and :class:`Looked`); engines (a list of the fields of
     :class:`study.analysis.records.engine_time.EngineTime`).
@@ -145,6 +146,9 @@ class Role(NamedTuple):
     hand_tuned: bool
     why: str
     """Which of its settings makes it so; "" of an automatic arm."""
+    departs: Sequence[Mapping[str, Any]] = ()
+    """Of an automatic arm, the balancer's hyperparameters that are not at their defaults: ``name``,
+    ``value`` and, in words, ``default``."""
 
 
 def recorded_roles(trials: pa.Table) -> Mapping[str, Role]:
@@ -182,6 +186,7 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "stopped": history.stopped,
         "isolated": history.isolated,
         "told": {arm: _told(event) for arm, event in history.told.items()},
+        "piloted": {arm: _cost(event) for arm, event in history.piloted.items()},
         "design": study.design,
         "pair": history.pair.to_data() if history.pair else None,
         "looks": [look.to_data() for look in history.looks.values()],
@@ -197,8 +202,11 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
 
 
 def _told(event: TrialsTold) -> dict[str, Any]:
-    costs = {key: getattr(event, key) for key in ("images", "billed", "standard")}
-    return {"source": event.source, "trials": len(event.trials), **costs}
+    return {**_cost(event), "trials": len(event.trials)}
+
+
+def _cost(event: TrialsTold | ArmPiloted) -> dict[str, Any]:
+    return {key: getattr(event, key) for key in ("source", "images", "billed", "standard")}
 
 
 def _order(history: TrialHistory, arms: Sequence[str]) -> tuple[Any, ...]:

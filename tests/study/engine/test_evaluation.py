@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 import time
 from pathlib import Path
@@ -16,9 +17,10 @@ from PIL import Image
 
 from study.engine import checkpoints
 from study.engine.engine import Engine
+from study.image_scores import STEP, ImageScores
 from study.metrics import METRICS
 from vae_core.data import Dataset
-from vae_core.evaluation import EvaluationSet
+from vae_core.evaluation import EvaluationSet, calibrated, measure, measure_images
 from vae_core.evaluation.distances import Statistics, distances, frechet
 from vae_core.evaluation.features import classifier
 from vae_core.evaluation.references import References
@@ -96,6 +98,53 @@ def test_a_number_has_its_network_and_n_beside_it(measured: Any) -> None:
     assert len(found["values"]) == 6 * len(GENERATED)
     described = engine._evaluation.features()["classifier"]
     assert described == {k: v for k, v in found.items() if k != "values"}
+
+
+def test_the_scores_of_single_images_are_kept_and_their_mean_is_the_metric(measured: Any) -> None:
+    bench, engine, reports = measured
+    end = reports[-1]["end"]
+    scores = ImageScores.read(bench.home / end["artifacts"]["image_scores"])
+    assert end["artifacts"]["image_scores"] == "trials/all/image_scores.parquet"
+    draws = engine._evaluation.settings.draws_of(297)
+    assert (len(scores.values), len(scores.draws), draws) == (297, draws, 41)
+    elbo = end["metrics"]["test/calibrated_elbo"]
+    assert scores.draws.mean() == pytest.approx(elbo, rel=1e-12)
+    assert scores.values.mean() == pytest.approx(elbo, abs=4 * STEP / math.sqrt(12 * 297))
+    # Image by image, from the model that was kept.
+    model, data = trained(bench, end), Dataset.open(bench.data, 220)
+    test = EvaluationSet(data.test, "test", count=297, shape=data.shape)
+    train = EvaluationSet(data.train, "train", count=300, shape=data.shape)
+    sigma2 = measure(model, train.batches(4)).mse
+    _, terms = measure_images(model, test.drawn(4, 1, draws))  # under the trial's seed
+    normaliser = 32 * math.log(2 * math.pi * sigma2)
+    nats = (terms.S.mean(dim=0) / (2 * sigma2) + normaliser + terms.R).numpy()
+    assert abs(scores.values - nats).max() < STEP
+
+
+def test_a_pair_shares_its_draws_and_another_seed_has_its_own(bench: Bench) -> None:
+    """Of one model: measured under one seed it scores the same, under another it does not."""
+    engine = bench.engine(draws=3)
+    follow(engine, request("t", phase="confirm"))
+    model = MLP(ImageShape(1, 8, 8), 4, 16).eval()
+    model.load_state_dict(torch.load(bench.folder("t") / "model.pt", weights_only=True))
+    found = engine._evaluation
+    fitted = measure(model, found.train.batches(4))
+    first, again, other = (
+        found.on_test(model, fitted, "gaussian", seed, lambda: None)[1] for seed in (1, 1, 2)
+    )
+    assert first.to_bytes() == again.to_bytes()
+    assert not set(first.draws) & set(other.draws)
+    recorded = ImageScores.read(bench.folder("t") / "image_scores.parquet")
+    assert recorded.draws.tolist() == first.draws.tolist()
+
+
+def test_one_draw_is_the_fixed_one_whatever_the_seed(bench: Bench) -> None:
+    engine = bench.engine(draws=1)
+    end = follow(engine, request("t", phase="confirm"))[-1]["end"]
+    model, found = trained(bench, end), engine._evaluation
+    fitted = measure(model, found.train.batches(4))
+    fixed = calibrated(fitted, measure(model, found.test.batches(4)), 64)
+    assert fixed == {name: end["metrics"][f"test/{name}"] for name in fixed}
 
 
 def test_pictures_and_tables_can_be_opened(measured: Any) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from entries import of_kind
 from journals import note_line
 
@@ -24,6 +23,7 @@ from study.journal.events import (
     Reported,
     StudyDescribed,
     StudyFinished,
+    TrialAsked,
     read_event,
 )
 from study.journal.lines import Line, control, decode
@@ -55,9 +55,17 @@ def test_an_event_comes_back_as_it_was_and_leaves_out_its_defaults(kind: type[Ev
 
 
 def _example(field: str) -> Any:
-    plain = {"operation": {"op": 1}, "spec": {"arms": {}}, "command": ["study"], "seconds": {}}
-    numbers = {"difference": 1.5, "lower": 0.5, "upper": 2.5}
-    return {**plain, **numbers}.get(field, field)
+    plain: dict[str, Any] = {
+        "operation": {"op": 1},
+        "spec": {"arms": {}},
+        "command": ["study"],
+        "seconds": {},
+        "images": 5,
+        "difference": 1.5,
+        "lower": 0.5,
+        "upper": 2.5,
+    }
+    return plain.get(field, field)
 
 
 def test_a_field_that_is_missing_or_not_known_is_no_event() -> None:
@@ -126,6 +134,7 @@ class TestFirst:
             "slots",
             "cap",
             "told",
+            "piloted",
             "pair",
             "look",
         }
@@ -139,11 +148,61 @@ class TestFirst:
             "optimal": {"hand_tuned": False, "why": ""},
         }
 
+    def test_balancers_keep_the_constants_that_it_had_as_defaults(self) -> None:
+        learned, average = {"name": "learned_sigma", "k": 2.0}, {"name": "running_average"}
+        arms: dict[str, Any] = {
+            "a": {"balancer": learned},
+            "b": {"balancer": average, "search": {"space": {"decay": {"low": 0.5, "high": 0.9}}}},
+            "c": {"balancer": {"name": "asperti_trentin"}},
+        }
+        study = {"name": "s", "spec": {"arms": arms}, "spec_hash": "", "code_version": "1"}
+        for format in (1, 2):
+            event = read_event("study", study, format)
+            assert isinstance(event, StudyDescribed)
+            assert event.spec["arms"] == {
+                **arms,
+                "a": {"balancer": {"name": "learned_sigma", "k": 2.0, "sigma_lr": 1e-3}},
+            }
+            assert arms["a"]["balancer"] is learned  # what was read stays as it was
+        trial = {
+            "trial": "t", "arm": "b", "phase": "search", "replicate": 0, "number": 0, "seed": 1,
+            "params": {}, "settings": {"balancer": {"name": "running_minimum", "k": 3.0}},
+        }  # fmt: skip
+        asked = read_event("trial", trial, 2)
+        assert isinstance(asked, TrialAsked)
+        wanted = {"name": "running_minimum", "k": 3.0, "decay": 0.99}
+        assert asked.settings["balancer"] == wanted
+        settings = {"balancer": {"name": "running_minimum", "decay": 0.8}}
+        asked = read_event("trial", {**trial, "settings": settings}, 2)
+        assert isinstance(asked, TrialAsked)
+        assert asked.settings == settings
+
+    def test_its_measurements_and_rules_are_those_it_had(self) -> None:
+        entries = list(read_entries(FORMAT_1 / "finished"))
+        (study,) = of_kind(entries, StudyDescribed)
+        spec = StudySpec.from_dict(study.spec)
+        assert (spec.evaluation.draws, spec.evaluation.ties) == (1, "inside")
+        asked = of_kind(entries, TrialAsked)
+        balancers = [trial.settings["balancer"] for trial in asked]
+        clips = {b["log_sigma_min"] for b in balancers if b["name"] == "optimal_sigma"}
+        assert clips == {-6.0}
+
+    def test_the_networks_of_its_distances_counted_ties_inside(self) -> None:
+        told = {
+            "engine": "e",
+            "state": "started",
+            "device": "cpu",
+            "features": {"classifier": {"n": 9}},
+        }
+        event = read_event("engine", told, 1)
+        assert event.features["classifier"] == {"n": 9, "ties_of_precision_and_recall": "inside"}
+
     def test_a_conductor_resumes_it_as_the_version_that_wrote_it_did(
         self, interrupted: Path
     ) -> None:
-        spec = StudySpec.from_dict(yaml.safe_load((interrupted / "spec.yaml").read_text()))
         journal = Journal(interrupted)
+        described = [e.event for e in journal.entries if isinstance(e.event, StudyDescribed)]
+        spec = StudySpec.from_dict(described[-1].spec)
         conductor = Conductor(spec, journal, dims=64, slots=1)
         handed_out = []
         while (request := conductor.next()) is not None:
@@ -160,6 +219,9 @@ class TestFirst:
             for q in conductor.trials.values()
         ]
         wanted = json.loads((FORMAT_1 / "continuation.json").read_text())
+        for _, _, balancer, *_ in wanted["handed_out"]:
+            if balancer["name"] == "optimal_sigma":  # said since format 3, where it is another
+                balancer["log_sigma_min"] = -6.0
         assert handed_out == wanted["handed_out"]
         assert ended == wanted["ended"]
         assert conductor.all_ended

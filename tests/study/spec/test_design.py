@@ -151,3 +151,15 @@ class TestFrozen:
         until = {"until": "decided", "at_most": 40, "from": begun.seeds[0]}
         with pytest.raises(SpecError, match="began with all arms on the same seeds"):
             settle(StudySpec.from_dict({**begun.to_dict(), "seeds": until}), home)
+
+
+def test_a_balancer_keeps_the_constant_that_was_its_default_when_the_study_began(base: Any) -> None:
+    def described(**hyper: float) -> StudySpec:
+        return StudySpec.from_dict(
+            base(arms={"a": {"balancer": {"name": "learned_sigma", **hyper}}})
+        )
+
+    begun, tuned = described(sigma_lr=1e-3), described(sigma_lr=0.03)
+    assert as_begun(described(), begun).to_dict() == begun.to_dict()
+    assert as_begun(described(), tuned).to_dict() == described().to_dict()  # to be refused
+    assert as_begun(tuned, begun).to_dict() == tuned.to_dict()  # likewise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,24 @@ def test_nothing_is_measured_closely_that_costs_much_unless_asked(base: Any) -> 
     assert (asked.images, asked.pictures, asked.trials) == (2048, 32, "confirm")
     assert (asked.iwae, asked.features, asked.samples) == (0, [], 10_000)
     assert (asked.generators, asked.mixture) == (["prior"], 10)
+
+
+@pytest.mark.parametrize(("images", "draws"), [(297, 41), (2_000, 6), (10_000, 2), (60_000, 2)])
+def test_a_test_set_gets_as_many_draws_as_it_is_small(images: int, draws: int) -> None:
+    assert EvaluationSpec().draws_of(images) == draws
+    assert EvaluationSpec(draws=1).draws_of(images) == 1
+
+
+def test_what_older_versions_measured_keeps_the_hash_it_had(base: Any) -> None:
+    """They recorded neither key: one draw, and ties inside."""
+    spec = StudySpec.from_dict(base(evaluation={"draws": 1}))
+    older = spec.to_dict()
+    assert older["evaluation"].pop("draws") == 1
+    text = json.dumps(older, sort_keys=True, separators=(",", ":"))
+    assert spec.hash == hashlib.sha256(text.encode()).hexdigest()
+    assert "ties" not in older["evaluation"]
+    others = [base(), base(evaluation={"draws": 1, "ties": "outside"})]
+    assert len({spec.hash, *(StudySpec.from_dict(other).hash for other in others)}) == 3
 
 
 def test_the_second_stage_s_defaults_are_the_core_s() -> None:
@@ -257,6 +277,15 @@ def test_a_study_begun_before_there_were_these_keys_goes_on(
 ) -> None:
     now = StudySpec.from_dict(base(**({} if section is None else {"evaluation": section})))
     assert settle(now, frozen(section)).evaluation == now.evaluation
+
+
+def test_a_study_begun_with_one_draw_goes_on_with_it_unless_another_number_is_asked_for(
+    base: Any, frozen: Any
+) -> None:
+    home = frozen({"draws": 1})
+    assert settle(StudySpec.from_dict(base()), home).evaluation.draws == 1
+    with pytest.raises(SpecError, match=r"evaluation\.draws: 1 -> 'auto'"):
+        settle(StudySpec.from_dict(base(evaluation={"draws": "auto"})), home)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from study.spec import SpecError, StudySpec, arm_roles, check_names, difference, warnings
+from study.spec.roles import departure
 
 BETA = {"low": 0.1, "high": 10, "log": True}
 AUTOMATIC = {"hand_tuned": False, "why": ""}
@@ -84,7 +85,6 @@ def arm(balancer: Any, space: Any = None, **more: Any) -> dict[str, Any]:
         (arm("Bare"), "balancer bare is hand-tuned"),
         (arm("learned_sigma", kind="hand_tuned"), "declared in the spec"),
         (arm("optimal_sigma"), ""),
-        (arm({"name": "optimal_sigma", "k": 3}), ""),
         (arm("optimal_sigma", {"log_sigma_min": [-6, -3]}), ""),
         (arm("Annealed"), ""),
         (arm("Annealed", {"steps": BETA}), ""),
@@ -97,6 +97,69 @@ def test_an_arm_s_role_and_what_makes_it_so(base: Any, given: dict[str, Any], wh
     check_names(spec)
     assert arm_roles(spec) == {"a": {"hand_tuned": bool(why), "why": why}}
     assert arm_roles(StudySpec.from_dict(spec.to_dict())) == arm_roles(spec)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "departs"),
+    [
+        ({"name": "optimal_sigma", "k": 3}, [("k", 3, "1")]),
+        ({"name": "optimal_sigma", "k": 1, "log_sigma_min": -6}, []),
+        ({"name": "learned_sigma", "sigma_lr": 0.03}, [("sigma_lr", 0.03, "derived")]),
+        ({"name": "asperti_trentin", "decay": 0.9}, [("decay", 0.9, "0.99")]),
+        (
+            {"name": "asperti_trentin", "k": 1, "decay": 0.9},
+            [("k", 1, "derived"), ("decay", 0.9, "0.99")],
+        ),
+        ({"name": "roles_own_balancers:Annealed", "steps": 20}, [("steps", 20, "100")]),
+        ({"name": "roles_own_balancers:Constant", "steps": 20}, []),  # hand-tuned
+    ],
+)
+def test_what_an_automatic_arm_departs_in_from_its_balancer_s_defaults(
+    base: Any, balancer: Any, departs: list[Any]
+) -> None:
+    (role,) = arm_roles(StudySpec.from_dict(base(arms={"a": {"balancer": balancer}}))).values()
+    found = role.get("departs", [])
+    assert [(d["name"], d["value"], d["default"]) for d in found] == departs
+
+
+def test_a_required_setting_of_an_automatic_arm_has_no_default_to_keep(base: Any) -> None:
+    given = arm({"name": "fixed_beta", "beta": 0.5}, kind="automatic")
+    (role,) = arm_roles(StudySpec.from_dict(base(arms={"a": given}))).values()
+    assert departure(role["departs"]) == "beta = 0.5 (default none)"
+
+
+def test_a_departure_without_a_pilot_is_warned_of(base: Any) -> None:
+    given = arm({"name": "learned_sigma", "sigma_lr": 0.03})
+    spec = StudySpec.from_dict(base(arms={"a": given}))
+    (warning,) = warnings(spec, arm_roles(spec))
+    assert warning == (
+        "arm 'a' departs from its balancer's defaults, sigma_lr = 0.03 (default derived): tuned "
+        "outside this study, and its cost is not counted. Leave them out, or name what chose them: "
+        "arms.a.pilot."
+    )
+    for pilot in ({"study": "before"}, {"images": 5, "device_seconds": 0.5}):
+        spec = StudySpec.from_dict(base(arms={"a": {**given, "pilot": pilot}}))
+        assert warnings(spec, arm_roles(spec)) == []
+        assert StudySpec.from_dict(spec.to_dict()) == spec
+        assert spec.to_dict()["arms"]["a"]["pilot"] == pilot
+
+
+@pytest.mark.parametrize(
+    ("pilot", "what"),
+    [
+        ({}, "nothing says what the pilot cost"),
+        ({"images": 5}, "nothing says what the pilot cost"),
+        ({"study": "before", "images": 5}, "costs are stated too"),
+        ({"study": "before", "epochs": 5}, "epochs"),
+        ({"images": -5, "device_seconds": 1}, "-5"),
+    ],
+)
+def test_a_pilot_is_a_study_or_its_stated_cost(
+    base: Any, refused: Any, pilot: Any, what: str
+) -> None:
+    error = refused(base(arms={"a": arm("optimal_sigma", pilot=pilot)}))
+    assert what in str(error)
+    assert "arms.a.pilot" in error.where
 
 
 def test_fairness_goes_by_the_roles(base: Any) -> None:

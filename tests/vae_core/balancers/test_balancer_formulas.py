@@ -178,7 +178,7 @@ def test_a_recorded_sequence_gives_the_formulas_numbers(name: str) -> None:
     assert name in REFERENCES, f"write the formula of {name} here, as its paper prints it"
     function, given = REFERENCES[name]
     balancer = BALANCERS.get(name)(SHAPE, LATENT)
-    values = balancer.complete(given)
+    values = balancer.complete(given, STEPS)
     hyper = {n: torch.tensor([v], dtype=torch.float64) for n, v in values.items()}
     state = balancer.initial_state(hyper)
     steps = recording()
@@ -210,7 +210,7 @@ def test_the_recording_reaches_both_sides_of_every_bound() -> None:
 def gradient(name: str, term: str, found: Terms, **given: float) -> Tensor:
     """Of the loss, in one of the terms, [K, B]."""
     balancer = BALANCERS.get(name)(SHAPE, LATENT)
-    hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete(given).items()}
+    hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete(given, STEPS).items()}
     learned = {n: hyper[s.init] for n, s in balancer.learned.items()}
     leaf = found.given()[term].clone().requires_grad_()
     loss = balancer.loss(replace(found, **{term: leaf}), {}, learned, hyper)
@@ -237,7 +237,7 @@ def test_the_laplace_scale_has_the_gradient_of_a_constant_scale_at_the_mean_erro
 def test_the_laplace_scale_learns_its_scale_until_the_bound_bites() -> None:
     """dL/db = D/b - S1/b^2 above the bound, and none below."""
     balancer = BALANCERS.get("laplace_scale")(SHAPE, LATENT)
-    hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete({}).items()}
+    hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete({}, STEPS).items()}
     found = recording()[20].terms(frozenset({"absolute_error"}))
     assert found.absolute_error is not None
     S1 = float(found.absolute_error.mean())
@@ -260,7 +260,8 @@ def biased(name: str, repetitions: int) -> Tensor:
     noises = torch.tensor(list(BIAS[name]))
     balancer = BALANCERS.get(name)(ImageShape(1, 1, 1), 1)
     members = repetitions * len(noises)
-    hyper = {n: torch.full((members,), v) for n, v in balancer.complete({}).items()}
+    values = balancer.complete({"decay": 0.99}, steps=35_000)
+    hyper = {n: torch.full((members,), v) for n, v in values.items()}
     spread = noises.repeat_interleave(repetitions).unsqueeze(1)
     generator = torch.Generator().manual_seed(1)
     kl, mse = torch.zeros(members, 1, 1), torch.empty(members, 1)

@@ -26,7 +26,7 @@ from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 
 SHAPE = ImageShape(3, 4, 4)
-D, LATENT, IMAGES = SHAPE.dims, 5, 6
+D, LATENT, IMAGES, STEPS = SHAPE.dims, 5, 6, 500
 BUILT_IN = [name for name in BALANCERS.names() if BALANCERS.built_in(name)]
 GUIDE = Path(__file__).parents[3] / "docs" / "studies.md"
 
@@ -53,7 +53,7 @@ def terms(seed: int, scale: float = 1.0, members: int = 1, wanted: Collection[st
 
 def build(name: str, given: dict[str, float]) -> tuple[Balancer, dict[str, Tensor]]:
     balancer = BALANCERS.get(name)(SHAPE, LATENT)
-    values = balancer.complete(given)
+    values = balancer.complete(given, STEPS)
     return balancer, {k: torch.tensor([v], dtype=torch.float64) for k, v in values.items()}
 
 
@@ -100,10 +100,54 @@ def test_the_guide_has_a_row_for_every_family(name: str) -> None:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_hyperparameters_declare_defaults_and_what_is_required(name: str) -> None:
     family = BALANCERS.get(name)
-    complete = family(SHAPE, LATENT).complete({})
+    complete = family(SHAPE, LATENT).complete({}, STEPS)
     for key, spec in family.hyperparameters.items():
         assert spec.doc
         assert spec.required is (key not in complete), key
+
+
+LENGTHS = (500, 5_000)
+"""Steps of trainings in which a derived rate is to be the same share of the way along."""
+
+
+@pytest.mark.parametrize("steps", LENGTHS)
+def test_a_running_average_forgets_its_start_in_the_same_share_of_any_training(steps: int) -> None:
+    """From 1 to a constant error m it is at m + (1 - m) e^(-100 t) after a share t."""
+    balancer = BALANCERS.get("running_average")(SHAPE, LATENT)
+    hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete({}, steps).items()}
+    error = torch.full((1, IMAGES), 0.01 * D, dtype=torch.float64)
+    found, state = Terms(error, error.unsqueeze(2)), balancer.initial_state(hyper)
+    for _ in range(steps // 20):
+        state = balancer.next_state(found, state, {}, hyper)
+    assert float(state["mse"]) == pytest.approx(0.01 + 0.99 * math.exp(-5), rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", LENGTHS)
+def test_a_learned_sigma_arrives_in_the_same_share_of_any_training(steps: int) -> None:
+    """At ln sigma = -3, by Adam: half way after a twentieth, there after a fifth, and it rests."""
+    balancer = BALANCERS.get("learned_sigma")(SHAPE, LATENT)
+    hyper = {n: torch.tensor([v]).double() for n, v in balancer.complete({}, steps).items()}
+    error = torch.full((1, IMAGES), math.exp(-6) * D, dtype=torch.float64)
+    found, log_sigma = Terms(error, error.unsqueeze(2)), torch.zeros(1, dtype=torch.float64)
+    adam = torch.optim.Adam([log_sigma.requires_grad_()], lr=float(hyper["sigma_lr"]))
+    path = []
+    for _ in range(steps):
+        (log_sigma.grad,) = torch.autograd.grad(
+            balancer.loss(found, {}, {"log_sigma": log_sigma}, hyper).sum(), log_sigma
+        )
+        adam.step()
+        path.append(float(log_sigma.detach()))
+    assert path[steps // 20 - 1] == pytest.approx(-1.5, abs=0.2)
+    assert max(abs(at + 3) for at in path[steps // 5 :]) < 0.1
+
+
+@pytest.mark.parametrize("steps", LENGTHS)
+def test_the_rule_as_released_keeps_its_constant_and_what_is_given_holds(steps: int) -> None:
+    released = BALANCERS.get("asperti_trentin")(SHAPE, LATENT)
+    assert released.complete({}, steps)["decay"] == 0.99
+    for name, rate in (("running_minimum", "decay"), ("learned_sigma", "sigma_lr")):
+        balancer = BALANCERS.get(name)(SHAPE, LATENT)
+        assert balancer.complete({rate: 0.5}, steps)[rate] == 0.5
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -138,8 +182,8 @@ def test_the_released_rule_weighs_the_kl_by_image_side_and_latent_size(
     side: int, latent: int, k: float
 ) -> None:
     balancer = BALANCERS.get("asperti_trentin")(ImageShape(3, side, side), latent)
-    assert balancer.complete({})["k"] == k
-    assert balancer.complete({"k": 2.0})["k"] == 2.0
+    assert balancer.complete({}, STEPS)["k"] == k
+    assert balancer.complete({"k": 2.0}, STEPS)["k"] == 2.0
 
 
 @pytest.mark.parametrize("name", taking("k"))
@@ -313,6 +357,13 @@ class _Grows(BALANCERS.get("running_average")):  # type: ignore[misc]
         return {**super().next_state(terms, state, learned, hyper), "more": hyper["decay"]}
 
 
+class _Overshoots(BALANCERS.get("running_average")):  # type: ignore[misc]
+    name = "overshoots"
+
+    def derived(self, steps):  # type: ignore[no-untyped-def]
+        return {"decay": 1 + 1 / steps}
+
+
 class _Silent(BALANCERS.get("fixed_beta")):  # type: ignore[misc]
     name = "silent"
     hand_tuned = None
@@ -364,6 +415,7 @@ class _MixesHeads(BALANCERS.get("predicted_image_sigma")):  # type: ignore[misc]
         (_Impure, "not a pure rule"),
         (_Shapeless, "shape"),
         (_Grows, "names, shapes or types of its state"),
+        (_Overshoots, "derives decay = 2, out of bounds, for a training of 1 steps"),
     ],
 )
 def test_the_suite_names_the_clause_that_is_broken(family: type[Balancer], clause: str) -> None:

@@ -133,7 +133,7 @@ def test_kid_of_equal_distributions_is_zero_on_average_and_may_be_negative():
     assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(60)
 
 
-def by_loops(real, fake, k, k_density):
+def by_loops(real, fake, k, k_density, ties="inside"):
     """Neighbourhoods, straight from the definitions, on distances computed one by one."""
     d = lambda u, v: math.dist(u.tolist(), v.tolist())  # noqa: E731
 
@@ -144,9 +144,13 @@ def by_loops(real, fake, k, k_density):
     R, F = [radius(real, i, k) for i in range(N)], [radius(fake, j, k) for j in range(M)]
     D = [radius(real, i, k_density) for i in range(N)]
     cross = [[d(real[i], fake[j]) for j in range(M)] for i in range(N)]
+
+    def within(distance, radius):
+        return distance < radius or (ties == "inside" and distance == radius)
+
     return (
-        sum(any(cross[i][j] <= R[i] for i in range(N)) for j in range(M)) / M,
-        sum(any(cross[i][j] <= F[j] for j in range(M)) for i in range(N)) / N,
+        sum(any(within(cross[i][j], R[i]) for i in range(N)) for j in range(M)) / M,
+        sum(any(within(cross[i][j], F[j]) for j in range(M)) for i in range(N)) / N,
         sum(cross[i][j] < D[i] for i in range(N) for j in range(M)) / (k_density * M),
         sum(any(cross[i][j] < D[i] for j in range(M)) for i in range(N)) / N,
     )
@@ -162,6 +166,27 @@ def test_neighbourhoods_are_what_double_loops_count(monkeypatch, rows, n, m, sca
         assert found == pytest.approx(by_loops(real, fake, k, k_density), abs=1e-12)
     theirs = calculate_precision_recall_full(fake, real, neighborhood=3)
     assert neighbourhoods(real, fake)[:2] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_duplicates_make_ties_that_count_as_asked():
+    """On a lattice, where distances are exact, with an eighth of the images duplicated."""
+    random = np.random.default_rng(0)
+    real, fake = (
+        torch.tensor(random.integers(0, 12, (n, 3)), dtype=torch.float64) for n in (64, 56)
+    )
+    real[:8], fake[:7] = real[8:16], fake[7:14]
+    fake[20:30] = real[20:30]
+    found = {}
+    for ties in ("inside", "outside"):
+        found[ties] = neighbourhoods(real, fake, ties=ties)
+        assert found[ties] == pytest.approx(by_loops(real, fake, 3, 5, ties), abs=1e-12)
+    assert found["outside"].precision < found["inside"].precision
+    assert found["outside"].recall < found["inside"].recall
+    assert found["outside"][2:] == found["inside"][2:]
+    # Where each image is there four times, every radius is 0: a copy is at it, and not within it.
+    copies = torch.cat([real[8:20]] * 4)
+    assert neighbourhoods(copies, copies)[:2] == (1, 1)
+    assert neighbourhoods(copies, copies, ties="outside")[:2] == (0, 0)
 
 
 def test_neighbourhoods_of_extremes():

@@ -10,7 +10,14 @@ from known_models import Known, Rows, headed
 from sklearn.datasets import load_digits
 
 from vae_core.data import Dataset, prepare
-from vae_core.evaluation import Batch, EvaluationSet, Measurement, calibrated, measure
+from vae_core.evaluation import (
+    Batch,
+    EvaluationSet,
+    Measurement,
+    calibrated,
+    measure,
+    measure_images,
+)
 from vae_core.evaluation.likelihood import BLOCK, fitted_variance
 from vae_core.geometry import ImageShape
 from vae_core.likelihoods import (
@@ -128,6 +135,63 @@ def test_evaluation_is_deterministic_and_independent_of_batch_size(digits, model
         chunks = zip(x.split(size), noise.split(size), strict=True)
         other = measure(model, [Batch(*chunk) for chunk in chunks])
         assert_close(other, first, 1e-6)
+
+
+def test_draws_are_keyed_by_seed_row_and_draw_and_one_is_the_fixed_one(digits):
+    data = EvaluationSet(digits, "test", count=300, shape=SHAPE)
+
+    def noise(seed, count):
+        return torch.cat([batch.noise for batch in data.drawn(3, seed, count)], dim=1)
+
+    fixed = torch.cat([batch.noise for batch in data.batches(3)])
+    assert torch.equal(noise(7, 1), fixed[None])
+    assert torch.equal(noise(8, 1), fixed[None])
+    three = noise(7, 3)
+    assert three.shape == (3, 300, 3)
+    assert torch.equal(noise(7, 2), three[:2])
+    draws = [*three, *noise(8, 3), fixed]
+    for i, one in enumerate(draws):
+        assert not any(torch.equal(one[:44], other[:44]) for other in draws[:i])
+        assert not torch.equal(one[:44], one[256:])
+        assert one.mean().item() == pytest.approx(0, abs=0.12)  # 4 standard errors
+    images = [
+        torch.cat([b.x for b in batches]) for batches in (data.batches(3), data.drawn(3, 7, 2))
+    ]
+    assert torch.equal(*images)
+
+
+@pytest.mark.parametrize("head", [None, "pixel"])
+def test_measuring_draws_is_the_mean_of_measuring_each(digits, model, head):
+    data = EvaluationSet(digits, "test", count=300, shape=SHAPE)
+    model = model if head is None else headed(SHAPE, head, latent=4)
+    whole, terms = measure_images(model, data.drawn(4, 5, 3))
+    each = [
+        measure(model, [Batch(x, noise[k]) for x, noise in data.drawn(4, 5, 3)]) for k in range(3)
+    ]
+    for name in ("S", "S1", "mse", "nll"):
+        values = [getattr(one, name) for one in each]
+        if values[0] is not None:
+            assert len(set(values)) == 3
+            assert getattr(whole, name) == pytest.approx(np.mean(values), rel=1e-12)
+    for name in ("R", "active_units", "variance_law", "n"):
+        assert {getattr(one, name) for one in each} == {getattr(whole, name)}
+    assert (terms.S.shape, terms.R.shape) == ((3, 300), (300,))
+    assert terms.S.mean(dim=1).tolist() == [one.S for one in each]
+    assert measure(model, data.drawn(4, 5, 1)) == measure(model, data.batches(4))
+
+
+def test_draws_estimate_the_expectation_that_a_linear_model_has():
+    """E S of one image is |(I - P) x|^2 + the sum of posterior variances: no draw is biased."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 64), dtype=np.uint8)
+    data = EvaluationSet(Rows(pixels, np.arange(50)), "test", count=50, shape=SHAPE)
+    directions = torch.linalg.qr(torch.randn(64, 3, generator=torch.Generator().manual_seed(0)))[0]
+    logvar = torch.tensor([-2.0, 0.0, 1.0])
+    known = Known(SHAPE, directions.T.contiguous(), logvar)
+    _, terms = measure_images(known, data.drawn(3, 1, 400))
+    x = next(data.batches(3)).x.flatten(1)
+    expected = x.square().sum(1) - (x @ directions).square().sum(1) + logvar.exp().sum()
+    error = terms.S.std(dim=0) / 20
+    assert ((terms.S.mean(dim=0) - expected).abs() < 5 * error).all()
 
 
 def test_active_units_are_the_latents_whose_mean_moves(digits):

@@ -18,10 +18,12 @@ from vae_core.models import Head, build, initialise
 DIGITS = ImageShape(1, 8, 8)
 SETTINGS = {"name": "residual", "latent": 3, "width": 4, "dense": 8, "bn_decay": 0.9}
 BATCH = 32
+STEPS = 30_000
+"""Of the whole training, as members know it."""
 MEMBERS = [
-    Member(seed=1, lr=3e-3, balancer="fixed_beta", hyper={"beta": 0.02}),
-    Member(seed=2, lr=1e-3, balancer="optimal_sigma", hyper={}),
-    Member(seed=3, lr=3e-3, balancer="learned_sigma", hyper={}),
+    Member(seed=1, lr=3e-3, balancer="fixed_beta", hyper={"beta": 0.02}, steps=STEPS),
+    Member(seed=2, lr=1e-3, balancer="optimal_sigma", hyper={}, steps=STEPS),
+    Member(seed=3, lr=3e-3, balancer="learned_sigma", hyper={}, steps=STEPS),
 ]
 
 
@@ -196,7 +198,7 @@ def test_a_head_beside_normalisation_learns_the_variance(
     flat = random.uniform(90, 160, (256, 1)) + noise * random.standard_normal((256, shape.dims))
     images = TrainingImages(Rows(flat.astype(np.uint8), np.arange(256)), torch.device("cpu"))
     found = Bank(model, images, shape, width=width, batch_size=32, head=head)
-    member = Member(seed=0, lr=2e-2, balancer=f"predicted_{head}_sigma", hyper={})
+    member = Member(seed=0, lr=2e-2, balancer=f"predicted_{head}_sigma", hyper={}, steps=STEPS)
     row = found.admit(member)
     found.train(80)
     found.segment(row)

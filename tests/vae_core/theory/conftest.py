@@ -26,12 +26,12 @@ ABOVE = (0.05, 0.1)
 """Further betas, that put out the third latent, and the second as well."""
 PROFILE: dict[str, Rule] = {
     "learned_sigma": ("learned_sigma", {}),
-    # The released clip is no part of the theory, and a test of its own.
-    "optimal_sigma": ("optimal_sigma", {"log_sigma_min": -12.0}),
+    "optimal_sigma": ("optimal_sigma", {}),
     "running_average": ("running_average", {}),
     "running_minimum": ("running_minimum", {}),
     "asperti_trentin": ("asperti_trentin", {"k": 1.0}),
-    "optimal_sigma_clipped": ("optimal_sigma", {}),
+    # The released clip is no part of the theory, and a test of its own.
+    "optimal_sigma_clipped": ("optimal_sigma", {"log_sigma_min": -6.0}),
 }
 
 

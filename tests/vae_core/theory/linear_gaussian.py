@@ -199,10 +199,11 @@ def train_all(
     )
     evaluation = EvaluationSet(images, "train", count=len(images.pixels), shape=shape)
     saved: list[Checkpoint | None] = [None] * len(rules)
+    total = sum(steps for _, steps in stages)
     if start is not None:
         given = {f"parameter/{name}": value.detach() for name, value in start.named_parameters()}
         for row, (name, hyper) in enumerate(rules):
-            bank.admit(Member(seed=0, lr=0.1, balancer=name, hyper=hyper))
+            bank.admit(Member(seed=0, lr=0.1, balancer=name, hyper=hyper, steps=total))
             saved[row] = {**bank.checkpoint(row), **given}
     segments: list[Segment] = []
     for lr, steps in stages:
@@ -210,7 +211,8 @@ def train_all(
             bank.release(row)
         for row, (name, hyper) in enumerate(rules):
             given = {**hyper, "sigma_lr": lr} if name == "learned_sigma" else hyper
-            assert bank.admit(Member(seed=0, lr=lr, balancer=name, hyper=given), saved[row]) == row
+            member = Member(seed=0, lr=lr, balancer=name, hyper=given, steps=total)
+            assert bank.admit(member, saved[row]) == row
         bank.train(steps)
         segments = [bank.segment(row) for row in bank.active()]
         saved = [bank.checkpoint(row) for row in bank.active()]

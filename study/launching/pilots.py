@@ -1,0 +1,59 @@
+"""What choosing an arm's settings has cost, read at the launch that begins the arm."""
+
+from __future__ import annotations
+
+from math import fsum
+
+from study.journal import StudyHome, has_events, read_entries
+from study.journal.events import ArmPiloted
+from study.spec import SpecError, StudySpec
+from study.spec.arms import PilotSpec
+
+STATED = "a pilot outside this home, as the spec states it"
+
+
+def pilots(spec: StudySpec, home: StudyHome) -> list[ArmPiloted]:
+    """Of every arm of ``spec`` with a pilot: by its journal if it has begun, else read now.
+
+    Raises:
+        SpecError: the study that was the pilot is not there.
+    """
+    wanted = {name: arm.pilot for name, arm in spec.arms.items() if arm.pilot is not None}
+    entries = read_entries(home.path) if wanted and has_events(home.path) else ()
+    events = (entry.event for entry in entries)
+    begun = {event.arm: event for event in events if isinstance(event, ArmPiloted)}
+    return [begun.get(name) or _read(name, pilot, home) for name, pilot in wanted.items()]
+
+
+def _read(arm: str, pilot: PilotSpec, home: StudyHome) -> ArmPiloted:
+    if pilot.study is not None:
+        return _of_study(arm, pilot.study, home)
+    assert pilot.images is not None
+    assert pilot.device_seconds is not None
+    return ArmPiloted(arm, STATED, pilot.images, pilot.device_seconds, pilot.device_seconds)
+
+
+def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
+    """All that a study was charged, with what was spent before it on its arms."""
+    from study.analysis import build_tables
+    from study.analysis.answers.costs import told_cost
+    from study.analysis.records.tables import study_facts
+
+    source = StudyHome(home.studies, name)
+    if source == home or not has_events(source.path):
+        raise SpecError(
+            f"there is no earlier study '{name}' in {home.studies}",
+            where=f"arms.{arm}.pilot.study",
+            remedy="name another study of this home, or give images and device_seconds",
+        )
+    trials = build_tables(read_entries(source.path))["trials"]
+    rows = trials.to_pylist()
+    before = [told_cost(trials, other) for other in study_facts(trials)["spec"].get("arms", {})]
+    standard = [*(row["standard_seconds"] for row in rows), *(cost.standard for cost in before)]
+    return ArmPiloted(
+        arm=arm,
+        source=f"study '{name}'",
+        images=sum(row["images"] for row in rows) + sum(int(cost.images) for cost in before),
+        billed=fsum([*(row["billed_seconds"] for row in rows), *(cost.billed for cost in before)]),
+        standard=None if None in standard else fsum(standard),
+    )
