@@ -22,7 +22,8 @@ def begin(spec: StudySpec, home: StudyHome, engines: Sequence[EngineChanged]) ->
     home.make()
     home.spec.write_text(yaml.safe_dump(spec.to_dict(), sort_keys=False))
     journal = Journal(home.path)
-    journal.append(StudyDescribed(spec.name, spec.to_dict(), spec.hash, "1", roles=arm_roles(spec)))
+    whole = spec.name, spec.to_dict(), spec.hash, "1"
+    journal.append(StudyDescribed(*whole, roles=arm_roles(spec), design=spec.design))
     journal.append(LaunchBegan(1, pid=1, host="h", command=["study", "launch"]))
     for engine in engines:
         journal.append(engine)

@@ -368,6 +368,9 @@ def changed_spec(
     """
     name = name or home.name
     changed, given = apply_overrides({**frozen_spec(home).to_dict(), "name": name}, overrides)
+    by_design = {"primary", "choosing_seeds"}
+    if name != home.name and len(found := by_design & {path[0] for path in given}) == 1:
+        changed[(by_design - found).pop()] = None  # a new study may have the other design
     source = Source(str(home.spec), overrides=given)
     if changed["name"] != name:
         raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")

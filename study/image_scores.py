@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from math import log, log2
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,11 @@ class ImageScores:
     dequantisation"""
     draws: NDArray[np.float64]
     """[K]: the mean over images of each draw, not rounded"""
+
+    def bits_per_dim(self, dims: float) -> ImageScores:
+        """In bits per dimension of images of D ``dims`` (vae_core.likelihoods.bits_per_dim)."""
+        scale, shift = 1 / (dims * log(2)), log2(256)
+        return ImageScores(self.values * scale + shift, self.draws * scale + shift)
 
     def to_bytes(self) -> bytes:
         """A Parquet file, about 2 bytes an image. Equal scores give equal bytes."""

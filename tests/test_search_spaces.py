@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.spec import StudySpec, arm_roles, load_spec, warnings
+from study.spec.design import confirm_runs, settled
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -35,12 +36,21 @@ FAMILIES = {
 
 
 def trials_of(spec: StudySpec) -> int:
-    """Search and confirm trials of a whole study."""
-    total = 0
-    for arm in spec.arms.values():
-        replicates = arm.search.replicates if arm.search else 1
-        total += replicates * ((arm.search.trials if arm.search else 0) + len(spec.seeds))
-    return total
+    """Search and confirm trials of a whole study, the pair the one of most replicates."""
+    roles = arm_roles(spec)
+    spec = settled(spec, roles)
+    replicates = {name: a.search.replicates if a.search else 1 for name, a in spec.arms.items()}
+    total = sum(
+        replicates[name]
+        * ((arm.search.trials if arm.search else 0) + confirm_runs(spec, compared=False))
+        for name, arm in spec.arms.items()
+    )
+    pair = [
+        max(n for name, n in replicates.items() if roles[name]["hand_tuned"] is kind)
+        for kind in (True, False)
+    ]
+    beyond = confirm_runs(spec, compared=True) - confirm_runs(spec, compared=False)
+    return total + beyond * sum(pair)
 
 
 def images_of_a_trial(spec: StudySpec) -> int:
@@ -146,7 +156,7 @@ def test_the_reduced_fashion_mnist_command_in_its_comment_loads():
     assert len(given) == 4
     spec = load_spec(FOLDER / "fashion_mnist.yaml", given)
     assert spec.training.epochs == 1
-    assert spec.seeds == [0, 1, 2]
+    assert len(spec.seeds) == 6
     assert spec.arms["tpe-beta"].search.trials == 8
 
 

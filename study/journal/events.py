@@ -336,13 +336,20 @@ class ConfigurationChosen(Event):
 
 @dataclass(frozen=True, slots=True)
 class PairChosen(Event):
-    """The two arms that are compared on fresh seeds were chosen, on validation."""
+    """The two arms that are compared were chosen, on validation; or they were named, and their
+    configurations are known. Again whenever that changes.
+    """
 
     kind = "pair"
     hand: str
     automatic: str
     scores: Numbers
-    """By arm, the mean over its choosing runs of the objective on validation; None: it has none."""
+    """By arm, the mean over its choosing runs of the objective on validation; None: it has none.
+    Empty where the pair was named."""
+
+    def __str__(self) -> str:
+        how = "chosen on validation" if self.scores else "named"
+        return f"the pair, {how}: hand-tuned {self.hand} against automatic {self.automatic}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +366,11 @@ class Looked(Event):
     lower: float | None
     """Of the interval that holds at all looks; None: there is none yet."""
     upper: float | None
+
+    def __str__(self) -> str:
+        interval = "" if self.lower is None else f" [{self.lower:.4g}, {self.upper:.4g}]"
+        outcome = self.outcome.replace("_", " ")
+        return f"look at {self.seeds} seeds: {outcome}, difference {self.difference:.4g}{interval}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from study.journal.home import command_line
 from study.journal.lease import check_vacant
 from study.launching.ray_cluster import check_address
 from study.spec import SpecError, StudySpec, arm_roles, begun_spec, check_images, difference
+from study.spec.begun import begun_as
 from study.spec.design import as_begun, check_design, settled
 from study.spec.errors import Source
 from study.spec.images import Models
@@ -139,4 +140,4 @@ def nothing_left(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> 
                 finished = isinstance(event, StudyFinished)
     if described is None or not finished or pending(home.path):
         return False
-    return StudySpec.from_dict(described.spec).hash == spec.hash
+    return begun_as(described, spec)

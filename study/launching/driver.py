@@ -45,6 +45,7 @@ from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
 from study.spec import StudySpec, arm_roles, converted, last_description
+from study.spec.begun import begun_as
 from study.tracking import MlflowWriter, tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
@@ -344,7 +345,7 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
         roles={**arm_roles(spec), **_known_roles(spec, known)},
         design=spec.design,
     )
-    if known is None or (known.spec_hash, known.roles) != (spec.hash, described.roles):
+    if known is None or known.roles != described.roles or not begun_as(known, spec):
         journal.append(described)
     host = os.uname().nodename
     journal.append(LaunchBegan(journal.epoch, os.getpid(), host, list(sys.argv)))

@@ -77,11 +77,7 @@ class Estimate:
     def __str__(self) -> str:
         images = sum(arm.images for arm in self.arms)
         lines = [self._headline(images)]
-        lines += [
-            f"  {arm.arm:<24} {arm.search_trials:>5} to search, {arm.confirm_runs:>3} to confirm, "
-            f"{arm.images:>15,} images"
-            for arm in self.arms
-        ]
+        lines += [self._row(arm) for arm in self.arms]
         lines += [
             *map(str, self.before),
             *filter(None, map(str, self.rehearsals)),
@@ -99,9 +95,15 @@ class Estimate:
         ]
         return "\n".join(lines)
 
+    def _row(self, arm: ArmPlan) -> str:
+        stages = self.spec.design == "two_stages"
+        runs = f"{arm.choosing_runs:>3} to choose, " if stages else ""
+        runs += f"{arm.confirm_runs:>3} to {'compare' if stages else 'confirm'}"
+        return f"  {arm.arm:<24} {arm.search_trials:>5} to search, {runs}, {arm.images:>15,} images"
+
     def _headline(self, images: int) -> str:
         name, ended = self.spec.name, sum(arm.ended for arm in self.arms)
-        trials = sum(arm.search_trials + arm.confirm_runs for arm in self.arms)
+        trials = sum(arm.trials for arm in self.arms)
         if self.past.finished:
             return f"{name} is finished: a launch would run nothing, and report again"
         if self.past.reached is not None:
@@ -111,7 +113,8 @@ class Estimate:
                 f"are spent. With a higher cap, {trials} trials on {images:,} images are left:"
             )
         before = f", after {ended} that have ended" if ended else ""
-        return f"{name} would run {trials} trials on {images:,} images{before}:"
+        most = "at most " if self.spec.until is not None else ""
+        return f"{name} would run {most}{trials} trials on {images:,} images{before}:"
 
     def _caps(self, images: int) -> list[str]:
         """The caps that would end the study before it is through."""
@@ -196,8 +199,8 @@ def estimate(
 
 def _disk(spec: StudySpec, arms: Sequence[ArmPlan], rows: int, parameters: int) -> int:
     """Bytes of checkpoints, weights and records of what ``arms`` run in so many rows."""
-    trials = sum(arm.search_trials + arm.confirm_runs for arm in arms)
-    confirmed = sum(arm.confirm_runs for arm in arms)
+    trials = sum(arm.trials for arm in arms)
+    confirmed = sum(arm.choosing_runs + arm.confirm_runs for arm in arms)
     running = rows * KEPT
     checkpoints = {  # at the end, when most are there
         "none": running,

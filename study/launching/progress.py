@@ -14,7 +14,7 @@ from rich.table import Table
 
 from study.formatting import duration
 from study.journal import Entry, Event
-from study.journal.events import EngineChanged, TrialEnded
+from study.journal.events import EngineChanged, Looked, PairChosen, TrialEnded
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Progress:
         return self
 
     def show(self, entry: Entry) -> None:
-        """Print what a person should know at once: lost engines, failed trials."""
+        """Print what a person should know at once: lost engines, failed trials, what is decided."""
         if news := _news(entry.event):
             self._console.print(news, highlight=False, soft_wrap=True)
 
@@ -115,7 +115,7 @@ class Progress:
 
 def _news(event: Event) -> str:
     match event:
-        case EngineChanged(state="lost"):
+        case EngineChanged(state="lost") | PairChosen() | Looked():
             return str(event)
         case TrialEnded(state="failed"):
             return f"trial {event.trial} failed: {event.reason}"

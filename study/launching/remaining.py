@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from study.analysis.records.history import History
@@ -12,24 +12,39 @@ from study.journal.commands import STOP, Command, pending
 from study.journal.events import CapReached
 from study.launching.checks import nothing_left
 from study.search.budget import Spending
-from study.spec import StudySpec
+from study.search.comparison import DECIDED
+from study.search.phases import CHOOSING
+from study.spec import StudySpec, arm_roles
+from study.spec.design import confirm_runs
 
 ImagesOf = Callable[[Mapping[str, Any]], int]
 """Images that a trial of these training settings trains on."""
 
 
+PAIR = "the chosen pair"
+"""Stands for the two arms that are not chosen yet."""
+
+
 @dataclass(frozen=True)
 class ArmPlan:
-    """What an arm would run."""
+    """What an arm would run; or the pair that is to be chosen, at most."""
 
     arm: str
     search_trials: int
-    """Begun ones included; ``confirm_runs`` likewise."""
+    """Begun ones included; likewise the others."""
+    choosing_runs: int
+    """Confirm runs that the pair is chosen by."""
     confirm_runs: int
+    """All others; at most, where seeds are added until it is decided."""
     images: int
     """Without those that trials have trained on already."""
     ended: int
     """Trials that have ended."""
+
+    @property
+    def trials(self) -> int:
+        """All of them."""
+        return self.search_trials + self.choosing_runs + self.confirm_runs
 
 
 @dataclass(frozen=True)
@@ -62,38 +77,76 @@ class Past:
 def remaining(spec: StudySpec, entries: Iterable[Entry], images_of: ImagesOf) -> list[ArmPlan]:
     """What each arm of ``spec`` has left, with nothing pruned; all of it for a study not begun.
 
-    A search that goes on may choose another configuration: all its confirm runs are counted.
+    A search that goes on may choose another configuration: all its confirm runs are counted. While
+    it is not known which pair is chosen, its comparing runs are those of :data:`PAIR`, at most.
     """
     history = History(entries)
     trials: dict[str, list[Trial]] = {arm: [] for arm in spec.arms}
     for found in history.trials.values():
         trials.setdefault(found.trial.asked.arm, []).append(found.trial)
-    return [_plan(spec, arm, trials[arm], history, images_of) for arm in spec.arms]
+    pair = _pair(spec, history)
+    left = {arm: _left(spec, arm, trials[arm], history, pair) for arm in spec.arms}
+    chooses = spec.design == "two_stages" and any(mine.chooses for mine in left.values())
+    images = images_of(spec.training.model_dump(mode="json"))
+    plans = []
+    for arm, mine in left.items():
+        compared = spec.design != "two_stages" or (arm in pair and not chooses)
+        counted = mine if compared else replace(mine, comparing=0)
+        plans.append(_plan(arm, trials[arm], counted, images_of, images))
+    if chooses:
+        roles = arm_roles(spec)
+        most = dict.fromkeys((True, False), 0)
+        for arm, mine in left.items():
+            kind = roles[arm]["hand_tuned"]
+            most[kind] = max(most[kind], mine.comparing)
+        runs = sum(most.values())
+        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0))
+    return plans
 
 
-def _plan(
-    spec: StudySpec, arm: str, trials: list[Trial], history: History, images_of: ImagesOf
-) -> ArmPlan:
+@dataclass(frozen=True)
+class _Left:
+    """Trials of an arm that are still to be asked for."""
+
+    searched: int = 0
+    choosing: int = 0
+    comparing: int = 0
+    """Its other confirm runs, if it is of the pair or there is none."""
+    chooses: bool = False
+    """Whether a search or a choosing run of it is not over."""
+
+
+def _pair(spec: StudySpec, history: History) -> tuple[str, ...]:
+    """The arms that are compared, as far as known."""
+    if spec.primary is not None:
+        return spec.primary.hand_tuned, spec.primary.automatic
+    return (history.pair.hand, history.pair.automatic) if history.pair else ()
+
+
+def _plan(arm: str, trials: list[Trial], left: _Left, images_of: ImagesOf, images: int) -> ArmPlan:
     open_trials = [trial for trial in trials if not trial.ended]
-    searched, confirmed = 0, 0  # of those that are not asked yet
-    if f"arm {arm}" not in history.stopped:
-        searched, confirmed = _not_asked(spec, arm, trials, history)
-    begun = sum(_left_of(trial, images_of) for trial in open_trials)
-    whole = images_of(spec.training.model_dump(mode="json"))
     searching = sum(trial.asked.phase == "search" for trial in open_trials)
+    choosing = sum(trial.asked.stage == CHOOSING for trial in open_trials)
+    begun = sum(_left_of(trial, images_of) for trial in open_trials)
     return ArmPlan(
         arm=arm,
-        search_trials=searching + searched,
-        confirm_runs=len(open_trials) - searching + confirmed,
-        images=begun + (searched + confirmed) * whole,
+        search_trials=searching + left.searched,
+        choosing_runs=choosing + left.choosing,
+        confirm_runs=len(open_trials) - searching - choosing + left.comparing,
+        images=begun + (left.searched + left.choosing + left.comparing) * images,
         ended=len(trials) - len(open_trials),
     )
 
 
-def _not_asked(spec: StudySpec, arm: str, trials: list[Trial], history: History) -> tuple[int, int]:
-    """Search trials and confirm runs that are still to be asked for."""
-    search = spec.arms[arm].search
-    searched = confirmed = 0
+def _left(
+    spec: StudySpec, arm: str, trials: list[Trial], history: History, pair: Collection[str]
+) -> _Left:
+    if f"arm {arm}" in history.stopped:
+        return _Left()
+    search, before = spec.arms[arm].search, spec.choosing_seeds or 0
+    searched = choosing = comparing = 0
+    chooses = False
+    whole = confirm_runs(spec, compared=spec.design == "two_stages" or arm in pair)
     for replicate in range(search.replicates if search else 1):
         mine = [trial for trial in trials if trial.asked.replicate == replicate]
         asked = {t.asked.number for t in mine if t.asked.phase == "search"}
@@ -103,13 +156,21 @@ def _not_asked(spec: StudySpec, arm: str, trials: list[Trial], history: History)
         chosen = history.choices.get((arm, replicate)) if search else None
         if search and not goes_on and chosen is None and (arm, replicate) in history.choices:
             continue  # no trial of it is complete: there is nothing to confirm
-        runs = {
-            t.asked.number
+        runs = [
+            t
             for t in mine
             if t.asked.phase == "confirm" and t.asked.chosen_from == chosen and not goes_on
-        }
-        confirmed += len(spec.seeds) - len(runs)
-    return searched, confirmed
+        ]
+        numbers = {run.asked.number for run in runs}
+        chosen_by = len([number for number in numbers if number < before])
+        choosing += before - chosen_by
+        comparing += max(0, whole - before - (len(numbers) - chosen_by))
+        living = any(run.asked.number < before and not run.ended for run in runs)
+        chooses = chooses or goes_on or chosen_by < before or living
+    looks = list(history.looks.values())
+    if looks and looks[-1].outcome in DECIDED and arm in pair and not chooses:
+        comparing = 0
+    return _Left(searched, choosing, comparing, chooses)
 
 
 def _left_of(trial: Trial, images_of: ImagesOf) -> int:

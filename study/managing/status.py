@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 
 from study.analysis import build_tables
-from study.analysis.answers.design import TWO_STAGES
-from study.analysis.records.tables import study_facts
 from study.formatting import timestamp
 from study.journal import Entry, Event, StudyHome, holder, read_entries, unknown_trial
 from study.journal.commands import describe, pending, sent_at
 from study.journal.events import (
     CapReached,
     LaunchBegan,
+    Looked,
+    PairChosen,
     Reported,
     Stopped,
     StudyFinished,
@@ -34,16 +34,16 @@ _WIDTH = 16  # of a column
 def status_text(home: StudyHome) -> str:
     """A study's state: trials by arm, device time lost, caps, and commands not executed yet."""
     entries = list(read_entries(home.path))
-    table = build_tables(entries)["trials"]
-    trials = table.to_pylist()
+    trials = build_tables(entries)["trials"].to_pylist()
     lines = [f"{home.name}: {_state(home, entries)}; last entry {timestamp(entries[-1].time)}"]
     for arm in dict.fromkeys(trial["arm"] for trial in trials):
-        for phase in ("search", "confirm"):
-            mine = [t for t in trials if t["arm"] == arm and t["phase"] == phase]
+        for phase in ("search", "confirm", "choosing", "comparing"):
+            mine = [t for t in trials if t["arm"] == arm and (t["stage"] or t["phase"]) == phase]
             if mine:
                 states = Counter(trial["state"] for trial in mine)
                 counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
-                lines.append(f"  {arm:<24} {phase:<8} {counts}")
+                lines.append(f"  {arm:<24} {phase:<9} {counts}")
+    lines += [f"  {found}" for found in _comparison(entries)]
     redone, lost = (
         sum(trial[f"{what}_seconds"] for trial in trials) for what in ("redone", "lost")
     )
@@ -52,7 +52,6 @@ def status_text(home: StudyHome) -> str:
         lines.append(
             f"  done twice: {images:,} images, {redone:.1f} s; lost: {lost:.1f} s of device time"
         )
-    lines += _comparison(study_facts(table))
     lines += _caps(home, entries)
     for path, command in pending(home.path):
         when = timestamp(sent_at(path))
@@ -70,8 +69,9 @@ def trial_text(home: StudyHome, trial: str) -> str:
     mine = [entry for entry in entries if _concerns(entry.event, asked)]
     reports = [entry.event for entry in mine if isinstance(entry.event, Reported)]
     retries = [name for name, other in trials.items() if other.retry_of == trial]
+    stage = f" ({asked.stage})" if asked.stage else ""
     lines = [
-        f"{trial}: {asked.phase} {asked.number} of arm {asked.arm}, seed {asked.seed}",
+        f"{trial}: {asked.phase} {asked.number}{stage} of arm {asked.arm}, seed {asked.seed}",
         *([f"retried as {', '.join(retries)}"] if retries else []),
         f"searched: {json.dumps(asked.params)}",
         *(f"{name}: {json.dumps(values)}" for name, values in asked.settings.items()),
@@ -151,15 +151,13 @@ def _state(home: StudyHome, entries: Sequence[Entry]) -> str:
             return "not running"
 
 
-def _comparison(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The pair that was chosen, and the last look at it."""
-    pair, looks = facts["pair"], facts["looks"]
-    if pair and facts["design"] == TWO_STAGES:
-        yield f"  chosen on validation to be compared: {pair['hand']} against {pair['automatic']}"
-    if looks:
-        last = looks[-1]
-        outcome = last["outcome"].replace("_", " ")
-        yield f"  looked at {len(looks)} times, the last at {last['seeds']} seeds: {outcome}"
+def _comparison(entries: Sequence[Entry]) -> Iterator[str]:
+    """The pair that is compared, and the last look at it."""
+    events = [e.event for e in entries if isinstance(e.event, PairChosen | Looked)]
+    if pair := next((e for e in reversed(events) if isinstance(e, PairChosen)), None):
+        yield str(pair)
+    if events and isinstance(events[-1], Looked):
+        yield str(events[-1])
 
 
 def _caps(home: StudyHome, entries: Sequence[Entry]) -> list[str]:

@@ -13,7 +13,9 @@ from study.engine.config import CLEARLY, EngineConfig
 from study.journal import Entry
 from study.journal.events import SlotsChosen
 from study.spec import EnginesSpec, StudySpec
+from study.spec.design import confirm_runs, first_look
 from study.spec.distributions import Choice, Distribution
+from study.spec.seeds import BATCH
 from vae_core.errors import UserError
 
 WIDEST = 64
@@ -121,10 +123,11 @@ def best_width(spec: StudySpec, engines: int, seconds: Mapping[int, float]) -> i
 def _at_once(spec: StudySpec) -> int:
     """How many trials of the study may run at once."""
     found = 0
+    confirm = confirm_runs(spec, compared=False)
     for arm in spec.arms.values():
-        batch = max(len(spec.seeds), arm.search.batch_size if arm.search else 0)
+        batch = max(confirm, arm.search.batch_size if arm.search else 0)
         found += batch * (arm.search.replicates if arm.search else 1)
-    return found
+    return max(found, *_comparing(spec))
 
 
 def _rounds(spec: StudySpec, slots: int) -> int:
@@ -133,16 +136,30 @@ def _rounds(spec: StudySpec, slots: int) -> int:
     That is the time of the longest arm, whose batches wait for each other, or that of all trials.
     """
     longest = trials = 0
+    confirm, comparing = confirm_runs(spec, compared=False), _comparing(spec)
     for arm in spec.arms.values():
         replicates = arm.search.replicates if arm.search else 1
-        batches = [len(spec.seeds)]
+        batches = [confirm]
         if arm.search:
             batches += [arm.search.batch_size] * math.ceil(
                 arm.search.trials / arm.search.batch_size
             )
         longest = max(longest, sum(math.ceil(batch * replicates / slots) for batch in batches))
         trials += sum(batches) * replicates
-    return max(longest, math.ceil(trials / slots))
+    longest += sum(math.ceil(batch / slots) for batch in comparing)
+    return max(longest, math.ceil((trials + sum(comparing)) / slots))
+
+
+def _comparing(spec: StudySpec) -> list[int]:
+    """Confirm runs of the pair beyond those of other arms, at most: batch after batch."""
+    seeds = confirm_runs(spec, compared=True) - confirm_runs(spec, compared=False)
+    batches = [seeds]
+    if spec.until is not None:
+        batch = spec.seeds_batch or BATCH
+        first = batch if spec.design == "named" else first_look(spec)
+        batches = [first, *[batch] * math.ceil(max(0, seeds - first) / batch)]
+    replicates = sorted(arm.search.replicates if arm.search else 1 for arm in spec.arms.values())
+    return [seeds * sum(replicates[-2:]) for seeds in batches]
 
 
 def _shapes(spec: StudySpec) -> float:

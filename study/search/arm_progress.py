@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from study.search.queue import QueuedTrial
@@ -25,15 +25,20 @@ class ArmProgress:
     """Lowest objective reported on validation so far."""
 
 
-def arm_progress(spec: StudySpec, trials: Collection[QueuedTrial]) -> list[ArmProgress]:
-    """Progress of every arm of ``spec``, in its order."""
+def arm_progress(
+    spec: StudySpec, trials: Collection[QueuedTrial], runs: Callable[[str], int]
+) -> list[ArmProgress]:
+    """Progress of every arm of ``spec``, in its order.
+
+    ``runs`` says how many confirm runs each configuration of an arm is to have, as far as known.
+    """
     by_arm: dict[str, list[QueuedTrial]] = {arm: [] for arm in spec.arms}
     for queued in trials:
         by_arm[queued.trial.asked.arm].append(queued)
-    return [_progress(spec, arm, found) for arm, found in by_arm.items()]
+    return [_progress(spec, arm, found, runs(arm)) for arm, found in by_arm.items()]
 
 
-def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial]) -> ArmProgress:
+def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial], runs: int) -> ArmProgress:
     search = spec.arms[arm].search
     replicates = search.replicates if search else 1
     searched = search.trials * replicates if search else 0
@@ -43,7 +48,7 @@ def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial]) -> ArmProgre
         arm=arm,
         ended=sum(queued.ended for queued in trials),
         running=sum(queued.running for queued in trials),
-        planned=max(searched + len(spec.seeds) * replicates, len(trials)),
+        planned=max(searched + runs * replicates, len(trials)),
         work=sum(1.0 if q.ended else q.trial.step / reports for q in trials),
         best=None if math.isinf(best) else best,
     )

@@ -17,16 +17,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import fsum, inf, isfinite
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from study import image_scores
 from study.journal.events import Event, Looked, PairChosen, TrialEnded
+from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 from study.search.phases import Confirm
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
-from study.statistics import FEWEST
+from study.spec.design import confirm_runs, first_look
+from study.statistics import FEWEST_LOOKED
 from study.statistics.paired import bounds, paired
 
 Floats = NDArray[np.float64]
@@ -40,8 +44,20 @@ DECIDED = frozenset({"pays", "does_not_pay"})
 """Outcomes of a look after which no seed is added."""
 
 
-def no_image_scores(end: TrialEnded) -> None:
-    """Of trials that record no score of an image."""
+def recorded_scores(objective: str, dims: int, home: Path) -> ImageScores:
+    """Reads what trials recorded in the study's ``home``; a distance has no score of an image.
+
+    ``dims`` is D, observed dimensions of an image.
+    """
+
+    def read(end: TrialEnded) -> Floats | None:
+        file = end.artifacts.get(image_scores.ARTIFACT)
+        if file is None or objective not in (CALIBRATED_ELBO.name, BITS_PER_DIM.name):
+            return None
+        found = image_scores.ImageScores.read(home / file)
+        return (found.bits_per_dim(dims) if objective == BITS_PER_DIM.name else found).values
+
+    return read
 
 
 class Comparison:
@@ -68,7 +84,7 @@ class Comparison:
         queue: Queue,
         choices: Mapping[Key, int | None],
         stopped: set[str],
-        image_scores: ImageScores = no_image_scores,
+        image_scores: ImageScores,
     ) -> None:
         self.confirms: dict[Key, Confirm | None] = {}
         self.pair: PairChosen | None = None
@@ -76,11 +92,8 @@ class Comparison:
         self._choices, self._stopped, self._image_scores = choices, stopped, image_scores
         self._configurations: Mapping[Key, int | None] = {}  # of the pair, when it was chosen
         self._look: Looked | None = None
-        self._first = 0  # comparing seeds before the first look
-        if spec.until is not None:
-            batch = spec.seeds_batch or 1
-            self._first = min(-(-FEWEST // batch) * batch, len(spec.seeds))
-        self._wanted = self._first  # comparing seeds of the pair
+        self._first = 0 if spec.until is None else first_look(spec)
+        self._wanted = self._first  # comparing seeds of the pair, until it is decided
 
     def follow(self, event: Event) -> None:
         """Take in an event of the journal."""
@@ -90,19 +103,22 @@ class Comparison:
         elif isinstance(event, Looked):
             self._look = event
 
+    def planned(self, arm: str) -> int:
+        """How many confirm runs each configuration of ``arm`` is to have, as far as known."""
+        primary, pair = self._spec.primary, self.pair
+        arms: tuple[str, ...] = (pair.hand, pair.automatic) if pair else ()
+        compared = arm in ((primary.hand_tuned, primary.automatic) if primary else arms)
+        found = confirm_runs(self._spec, compared=compared)
+        if compared and self._spec.until is not None:
+            return found - len(self._spec.seeds) + self._wanted
+        return found
+
     def runs(self, confirm: Confirm) -> int:
         """How many runs a phase is to have by now: none that is not asked where its arm's search
         goes on, or chose another configuration since.
         """
-        spec, arm = self._spec, confirm.arm
-        if self.confirms.get((arm, confirm.replicate)) is not confirm:
-            return 0
-        compared = self.pair is not None and arm in (self.pair.hand, self.pair.automatic)
-        if spec.design == "two_stages":
-            return (spec.choosing_seeds or 0) + (self._comparing() if compared else 0)
-        if spec.primary is None or arm in (spec.primary.hand_tuned, spec.primary.automatic):
-            return self._comparing()
-        return len(spec.seeds) if spec.until is None else self._first
+        stands = self.confirms.get((confirm.arm, confirm.replicate)) is confirm
+        return self.planned(confirm.arm) if stands else 0
 
     def advance(self) -> Iterator[Event]:
         """What is new: the pair, once it is known, and a look, once its batch has ended.
@@ -118,9 +134,6 @@ class Comparison:
             yield pair
         if pair is not None and self._spec.until is not None:
             yield from self._look_at(pair.hand, pair.automatic)
-
-    def _comparing(self) -> int:
-        return len(self._spec.seeds) if self._spec.until is None else self._wanted
 
     # -- the choice of the pair -----------------------------------------------------------------
 
@@ -227,7 +240,7 @@ class Comparison:
         means = [{seed: fsum(of[seed]) / len(of[seed]) for seed in of} for of in tested]
         of_images = [{seed: np.mean(of[seed], axis=0) for seed in of} for of in images]
         difference = paired(means[0], means[1], of_images[0], of_images[1])
-        if difference.n < FEWEST:
+        if difference.n < FEWEST_LOOKED:
             return None
         # All have ended: what one arm lacks and the other has, has failed.
         one, other = (of.keys() for of in means)

@@ -36,7 +36,7 @@ from study.journal.events import (
 from study.journal.trial import SUSPECT
 from study.search.arm_progress import ArmProgress, arm_progress
 from study.search.budget import Spending
-from study.search.comparison import Comparison, ImageScores, no_image_scores
+from study.search.comparison import Comparison, recorded_scores
 from study.search.phases import Chosen, Confirm, Phase, Search, first_phases
 from study.search.queue import Queue, QueuedTrial
 from study.search.request import Request
@@ -61,7 +61,6 @@ class Conductor:
         journal: its journal, held by this driver.
         dims: D, observed dimensions of an image.
         slots: how many trials may run at once.
-        image_scores: reads the scores of a trial's test images, for looks at the pair.
 
     Attributes:
         interrupted: nothing more is handed out, and running trials are released.
@@ -69,14 +68,7 @@ class Conductor:
         failure: the error that ended it, if one did.
     """
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        journal: Journal,
-        dims: int,
-        slots: int,
-        image_scores: ImageScores = no_image_scores,
-    ) -> None:
+    def __init__(self, spec: StudySpec, journal: Journal, dims: int, slots: int) -> None:
         self.spec, self.journal, self.slots = spec, journal, slots
         self.interrupted = False
         self.cap: CapReached | None = None
@@ -91,7 +83,8 @@ class Conductor:
         described = last_description(journal.entries)
         roles = described.roles if described else {}
         followed = self._queue, self._choices, self._stopped_arms
-        self._comparison = Comparison(spec, roles, *followed, image_scores)
+        scores = recorded_scores(spec.objective, dims, journal.home)
+        self._comparison = Comparison(spec, roles, *followed, scores)
         self._spending = Spending()
         self._lock = threading.RLock()
         with self._lock:
@@ -269,7 +262,8 @@ class Conductor:
     def arm_progress(self) -> list[ArmProgress]:
         """Progress of every arm, in the spec's order."""
         with self._lock:
-            return arm_progress(self.spec, self._queue.trials.values())
+            trials = self._queue.trials.values()
+            return arm_progress(self.spec, trials, self._comparison.planned)
 
     def interrupt(self) -> None:
         """Hand out nothing more, and release what runs."""

@@ -33,6 +33,8 @@ _TOLD = "told"
 """Attribute of an Optuna trial of an earlier search, which this one never trains or chooses."""
 _NO_NUMBER = -1
 """The number of such a trial."""
+CHOOSING, COMPARING = "choosing", "comparing"
+"""What confirm runs of a study in two stages are for."""
 ENQUEUED = "enqueue"
 """What draws a trial whose settings the spec gives."""
 
@@ -331,7 +333,7 @@ class Confirm(Phase):
         """By its number, where there are two."""
         if not self._choosing:
             return ""
-        return "choosing" if number < self._choosing else "comparing"
+        return CHOOSING if number < self._choosing else COMPARING
 
     def ask(self, number: int) -> tuple[optuna.Trial, str]:
         """A trial that draws nothing."""

@@ -20,6 +20,11 @@ def last_description(entries: Iterable[Entry]) -> StudyDescribed | None:
     return found
 
 
+def begun_as(described: StudyDescribed, spec: StudySpec) -> bool:
+    """Whether a study was described as having ``spec``, both as this version reads them."""
+    return StudySpec.from_dict(described.spec).hash == spec.hash
+
+
 def begun_spec(home: StudyHome) -> StudySpec | None:
     """The spec that the study in ``home`` was last launched with; None if there was no launch.
 

@@ -9,6 +9,8 @@ from study.journal.upgrades import BALANCER_CONSTANTS
 from study.spec.arms import ArmSpec
 from study.spec.errors import Source
 from study.spec.models import PrimarySpec, StudySpec
+from study.spec.seeds import BATCH
+from study.statistics import FEWEST_LOOKED
 
 Roles = Mapping[str, Mapping[str, Any]]
 
@@ -19,6 +21,30 @@ MANY = 8
 def choosing_seeds(arms: int) -> int:
     """How many seeds so many arms are chosen on, where the spec gives no number."""
     return 2 if arms < MANY else 3
+
+
+def first_look(spec: StudySpec) -> int:
+    """Seeds before the first look of a study that goes on until it is decided: the whole batches
+    without which nothing is decided.
+    """
+    batch = spec.seeds_batch or BATCH
+    return min(-(-FEWEST_LOOKED // batch) * batch, len(spec.seeds))
+
+
+def confirm_runs(spec: StudySpec, *, compared: bool) -> int:
+    """How many confirm runs a configuration may have in the end.
+
+    Args:
+        spec: the study, its design settled.
+        compared: whether its arm is of the pair. The other arms of a study with a pair have their
+            choosing runs, or, where the pair was named in advance, as many as the first look takes.
+    """
+    chosen_on = spec.choosing_seeds or 0
+    if compared or spec.design == "same_seeds":
+        return chosen_on + len(spec.seeds)
+    if spec.design == "two_stages":
+        return chosen_on
+    return len(spec.seeds) if spec.until is None else first_look(spec)
 
 
 def check_design(spec: StudySpec, roles: Roles, source: Source) -> None:

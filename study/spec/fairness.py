@@ -11,11 +11,14 @@ from study.spec.distributions import Choice, Distribution
 from study.spec.models import StudySpec
 from study.spec.options import SAMPLERS
 from study.spec.roles import departure
-from study.statistics import BOUND_BY
+from study.spec.seeds import DEFAULT
+from study.statistics import BOUND_BY, FEWEST
 
 Roles = Mapping[str, Mapping[str, Any]]
 
-SEEDS = 5
+WASTEFUL = {7: 6, 8: 6, 10: 9, 11: 9}
+"""Numbers of seeds that make the sign test weaker than fewer do: at 6 to 8 all must agree, at 9 to
+11 all but one, at 12 to 14 all but two."""
 BETA_DECADES = 2.0
 BREAK_EVEN = 2
 """Trials: a search that could not bound a break-even there bounds none to speak of."""
@@ -76,12 +79,17 @@ def _nuisance(spec: StudySpec, hand: Mapping[str, ArmSpec]) -> Iterator[str]:
 
 def _seeds(spec: StudySpec) -> Iterator[str]:
     count = len(spec.seeds)
-    if count == 1:
-        yield "one seed gives no interval, so arms cannot be distinguished: give 5 seeds."
-    elif count < SEEDS:
+    if count < FEWEST:
         yield (
-            f"{count} seeds give wide intervals (Student's t with {count - 1} degrees of freedom): "
-            f"give {SEEDS} or more."
+            f"{count} seed{'s' if count > 1 else ''} can decide nothing: whatever the results, the "
+            f"verdict is inconclusive. Give {FEWEST} or more; {DEFAULT} are the default."
+        )
+    elif count in WASTEFUL and spec.until is None:
+        fewer = WASTEFUL[count]
+        yield (
+            f"{count} seeds decide less often than {fewer}: the sign test behind the verdict then "
+            f"needs one agreeing seed more and may miss none more. Give {fewer}, {fewer + 3} or "
+            f"{DEFAULT + 3}."
         )
 
 

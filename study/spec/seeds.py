@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from study.spec.base import Whole
 from study.spec.distributions import whole
 from study.spec.errors import fault, shown
-from study.statistics import FEWEST
+from study.statistics import FEWEST_LOOKED
 from vae_core.errors import nearest
 from vae_core.randomness import SEED_LIMIT, derive
 
@@ -72,8 +72,8 @@ def read_until(value: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     if "at_most" not in value:
         raise fault("'at_most' is missing", "give the most seeds, e.g. at_most: 40", at)
     most, batch = whole(value["at_most"]), whole(value.get("batch", BATCH))
-    if not _is_within(most, FEWEST, MOST):
-        remedy = f"give {FEWEST} to {MOST}: fewer than {FEWEST} seeds decide nothing"
+    if not _is_within(most, FEWEST_LOOKED, MOST):
+        remedy = f"give {FEWEST_LOOKED} to {MOST}: fewer than {FEWEST_LOOKED} seeds decide nothing"
         raise fault(f"{shown(most)} cannot be the most seeds", remedy, at, "at_most")
     if not _is_within(batch, 1, MOST):
         remedy = f"give 1 to {MOST}, or leave it out for {BATCH}"

@@ -2,6 +2,8 @@
 
 FEWEST = 6
 """Seeds from which on the sign test can reject at 2.5 % a side: fewer can decide nothing."""
+FEWEST_LOOKED = 7
+"""Likewise of data that are looked at more than once: from here on a look can decide."""
 
 BOUND_BY = 12
 """Times the break-even: so many independent trials hold its interval's upper end with a chance of

@@ -63,9 +63,9 @@ def made_up(request: Request, step: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def follow_up() -> Callable[[Conductor], None]:
-    """Gives a conductor all the reports it waits for."""
-    return lambda conductor: follow(conductor, made_up)
+def follow_up() -> Callable[..., None]:
+    """Gives a conductor all the reports it waits for, or so many."""
+    return lambda conductor, reports=None: follow(conductor, made_up, reports)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import re
@@ -35,6 +36,7 @@ SPEC: dict[str, Any] = {
     "data": {"name": "digits", "validation": 220},
     "model": {"name": "mlp", "latent": 4, "width": 16},
     "training": {"epochs": 50, "batch_size": 64, "lr": 3e-3, "reports": 12},
+    "primary": {"hand_tuned": "random", "automatic": "optimal"},
     "seeds": [0, 1],
     "evaluation": {"images": 200, "pictures": 4},
     "engines": {"device": "cpu", "count": 1, "slots": 1},
@@ -61,6 +63,11 @@ PATIENCE = 150.0
 """The longest wait for anything here, in seconds."""
 MARK = "STUDY_TEST"
 """Environment variable that marks a launch; Ray's processes inherit it and are found by it."""
+
+
+def with_arms(arms: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """A copy of :data:`SPEC` with other arms, none of them named to be compared."""
+    return copy.deepcopy({**SPEC, "arms": dict(arms), "primary": None, **changes})
 
 
 class HarnessError(AssertionError):

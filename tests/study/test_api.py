@@ -130,6 +130,17 @@ class TestRunning:
         study.fork("told", "longer", ["training.epochs=4", "model.latent=3"], home=told.studies)
         assert (ran[0].training.epochs, ran[0].model.latent) == (4, 3)
 
+    def test_fork_of_a_study_that_chose_its_pair_may_name_it(self, tell, told_spec, tmp_path, ran):
+        data = told_spec.to_dict()
+        data["arms"]["learned"] = {"balancer": "learned_sigma"}
+        home = tell({**data, "choosing_seeds": 2}, tmp_path)
+        named = "primary={hand_tuned: random, automatic: optimal}"
+        study.fork("told", "other", [named], home=home.studies)
+        spec, _ = ran
+        assert (spec.design, spec.choosing_seeds) == ("named", None)
+        with pytest.raises(SpecError, match="choosing_seeds choose the pair that primary names"):
+            study.resume("told", [named], home=home.studies)
+
     def test_no_fork_over_a_study(self, told, ran):
         with pytest.raises(HomeError, match="there is a study 'told' already") as caught:
             study.fork("told", "told", home=told.studies)

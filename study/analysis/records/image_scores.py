@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import log, log2, sqrt
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,10 @@ def image_scores(trials: pa.Table, home: Path, objective: str) -> Mapping[str, B
         found[row["arm"]][row["seed"]].append(ImageScores.read(path))
     size = dims(trials) if objective == BITS_PER_DIM.name else None
     return {
-        arm: {seed: _converted(_mean(runs), size) for seed, runs in by_seed.items()}
+        arm: {
+            seed: _mean(runs).bits_per_dim(size) if size else _mean(runs)
+            for seed, runs in by_seed.items()
+        }
         for arm, by_seed in found.items()
     }
 
@@ -67,11 +70,3 @@ def _mean(runs: Sequence[ImageScores]) -> ImageScores:
     return ImageScores(
         np.mean([run.values for run in runs], axis=0), np.mean([run.draws for run in runs], axis=0)
     )
-
-
-def _converted(scores: ImageScores, dims: float | None) -> ImageScores:
-    """In bits per dimension, if ``dims`` are given (:func:`vae_core.likelihoods.bits_per_dim`)."""
-    if dims is None:
-        return scores
-    scale, shift = 1 / (dims * log(2)), log2(256)
-    return ImageScores(scores.values * scale + shift, scores.draws * scale + shift)

@@ -123,7 +123,8 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(place):
 def test_warnings_go_to_stderr_as_lines(place):
     result = study("launch", "study.yaml", "--dry-run", "--set", "seeds=[1]")
     assert result.stderr.splitlines() == [
-        "warning: one seed gives no interval, so arms cannot be distinguished: give 5 seeds.",
+        "warning: 1 seed can decide nothing: whatever the results, the verdict is inconclusive. "
+        "Give 6 or more; 12 are the default.",
         "warning: arm 'random' makes 8 random trials, which can bound a break-even at trial 1 "
         "only: give 12 times the number to be bounded, such as 36 for 3.",
     ]

@@ -61,6 +61,9 @@ def _example(field: str) -> Any:
         "command": ["study"],
         "seconds": {},
         "images": 5,
+        "difference": 1.5,
+        "lower": 0.5,
+        "upper": 2.5,
     }
     return plain.get(field, field)
 

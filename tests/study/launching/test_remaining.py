@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.made_up import begin
 from study.cli import main
 from study.journal import Journal, StudyHome
 from study.journal.commands import send
@@ -17,8 +19,9 @@ from study.journal.events import StudyFinished
 from study.journal.files import scan
 from study.journal.home import HomeError
 from study.journal.lease import LeaseError
+from study.launching.checks import settle
 from study.launching.dry_run import Estimate, estimate
-from study.launching.remaining import remaining
+from study.launching.remaining import PAIR, remaining
 from study.search import Conductor
 from study.search.budget import Spending
 from study.spec import SpecError, StudySpec
@@ -67,7 +70,62 @@ def test_what_is_left_is_what_a_launch_then_runs(
     again.journal.close()
 
 
+@pytest.fixture
+def staged(told_spec: StudySpec) -> Callable[..., StudySpec]:
+    """The study with two arms more, so that the pair is chosen."""
+    old = told_spec.to_dict()
+    more = {
+        "fixed": {"balancer": {"name": "fixed_beta", "beta": 1}},
+        "learned": {"balancer": "learned_sigma"},
+    }
+    staged = {**old, "seeds": {"from": 3, "count": 3}, "arms": {**old["arms"], **more}}
+    return lambda **changes: StudySpec.from_dict({**staged, **changes})
+
+
+@pytest.mark.parametrize("reports", [0, 5, 11, 16, 21, 22, 26, 33])
+@pytest.mark.parametrize("until", [False, True])
+def test_so_it_is_in_two_stages_with_the_pair_at_most(
+    tmp_path: Path, staged: Any, follow_up: Any, reports: int, until: bool
+) -> None:
+    seeds = {"until": "decided", "at_most": 9} if until else {"count": 3}
+    spec, home = staged(choosing_seeds=2, seeds=seeds), StudyHome(tmp_path, "told")
+    conductor = Conductor(spec, begin(spec, home, ()), dims=64, slots=1)
+    follow_up(conductor, reports)
+    planned = remaining(spec, scan(home.path).entries, lambda training: 2700)
+    before = {name for name, queued in conductor.trials.items() if queued.ended}
+    conductor.journal.close()
+    again = Conductor(spec, Journal(home.path), dims=64, slots=1)
+    follow_up(again)
+    assert again.all_ended
+    ran = Counter(
+        (queued.trial.asked.phase, queued.trial.asked.stage)
+        for name, queued in again.trials.items()
+        if name not in before
+    )
+    assert sum(arm.search_trials for arm in planned) == ran["search", ""]
+    assert sum(arm.choosing_runs for arm in planned) == ran["confirm", "choosing"]
+    assert sum(arm.confirm_runs for arm in planned) == ran["confirm", "comparing"]
+    assert sum(arm.ended for arm in planned) == len(before)
+    choosing = any(arm.search_trials or arm.choosing_runs for arm in planned)
+    assert ([arm.arm for arm in planned][4:] == [PAIR]) == choosing
+    again.journal.close()
+
+
 class TestCounts:
+    def test_of_a_study_in_two_stages(self, staged: Any, tmp_path: Path) -> None:
+        found = plan(staged(), StudyHome(tmp_path, "told"))
+        assert counts(found) == [
+            (3, 0, 5 * TRIAL, 0),
+            *[(0, 0, 2 * TRIAL, 0)] * 3,
+            (0, 6, 6 * TRIAL, 0),
+        ]
+        assert [arm.choosing_runs for arm in found.arms] == [2, 2, 2, 2, 0]
+        lines = str(found).splitlines()
+        assert lines[0] == f"told would run 17 trials on {17 * TRIAL:,} images:"
+        assert "3 to search,   2 to choose,   0 to compare," in lines[1]
+        assert lines[5].startswith(f"  {PAIR} ")
+        assert "0 to choose,   6 to compare," in lines[5]
+
     def test_of_a_study_that_was_interrupted(self, conducting: Conducting) -> None:
         conductor, home = conducting(4)  # one trial done, one crashed, one at its first report
         conductor.journal.close()
@@ -147,6 +205,23 @@ class TestRefusals:
         conductor.journal.close()
         with pytest.raises(SpecError, match=r"objective: 'calibrated_elbo' -> 'bits_per_dim'"):
             plan(changed(conductor.spec, objective="bits_per_dim"), home)
+
+    def test_a_cap_may_be_lowered_to_the_seeds_that_ran(
+        self, told_spec: StudySpec, follow_up: Any, tmp_path: Path
+    ) -> None:
+        pair = {"hand_tuned": "random", "automatic": "optimal"}
+        seeds = {"until": "decided", "at_most": 20}
+        old = {**told_spec.to_dict(), "primary": pair}
+        spec = StudySpec.from_dict({**old, "seeds": seeds})
+        home = StudyHome(tmp_path, "told")
+        conductor = Conductor(spec, begin(spec, home, ()), dims=64, slots=1)
+        follow_up(conductor, 8)  # the first 9 seeds are asked
+        conductor.journal.close()
+        lowered = StudySpec.from_dict({**old, "seeds": {**seeds, "at_most": 9}})
+        assert settle(lowered, home).seeds == spec.seeds[:9]
+        too_low = StudySpec.from_dict({**old, "seeds": {**seeds, "at_most": 8}})
+        with pytest.raises(SpecError, match="seeds: "):
+            settle(too_low, home)
 
     def test_a_study_that_runs(self, conducting: Conducting) -> None:
         conductor, home = conducting(4)

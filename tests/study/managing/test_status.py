@@ -27,6 +27,26 @@ class TestStatus:
             ["optimal", "confirm", "2", "complete"],
         ]
 
+    def test_a_study_that_chose_its_pair_and_looked_at_it(self, tell, told_spec, tmp_path):
+        data = told_spec.to_dict()
+        data["arms"]["learned"] = {"balancer": "learned_sigma"}
+        seeds = {"until": "decided", "at_most": 9}
+        home = tell({**data, "seeds": seeds, "choosing_seeds": 2}, tmp_path)
+        lines = status_text(home).splitlines()
+        assert [line.split() for line in lines[1:-2]] == [
+            ["random", "search", "2", "complete,", "1", "failed"],
+            ["random", "choosing", "2", "complete"],
+            ["random", "comparing", "9", "complete"],
+            ["optimal", "choosing", "2", "complete"],
+            ["optimal", "comparing", "9", "complete"],
+            ["learned", "choosing", "2", "complete"],
+        ]
+        chosen = "the pair, chosen on validation: hand-tuned random against automatic optimal"
+        assert lines[-2] == f"  {chosen}"
+        assert lines[-1].startswith("  look at 9 seeds: undecided, difference ")
+        text = trial_text(home, "learned.confirm.r0.fixed.0001")
+        assert "confirm 1 (choosing) of arm learned" in text
+
     def test_a_study_that_is_not_running(self, conducting):
         conductor, home = conducting(3)
         conductor.journal.close()

@@ -60,6 +60,22 @@ def test_widths_fill_their_rows_and_end_with_what_lets_all_trials_run_at_once() 
     assert widths_to_try(adaptive, "cpu", 2, ()) == (1, 4, 7, 13), "5 x 5 confirm runs at once"
 
 
+def test_of_two_stages_the_pair_fills_the_rows_in_the_second() -> None:
+    arms = {
+        "one": {"balancer": {"name": "fixed_beta", "beta": 1}},
+        "learned": {"balancer": "learned_sigma"},
+        "optimal": {"balancer": "optimal_sigma"},
+    }
+    seeds = {"count": 12}
+    stages = study(arms=arms, choosing_seeds=2, seeds=seeds)
+    assert widths_to_try(stages, "cpu", 1, ())[-1] == 24, "2 x 12 comparing runs, not 3 x 2"
+    # 6 choosing runs, then 24: 1 + 2 rounds of 12 slots, or 1 + 1 of 24.
+    assert best_width(stages, 1, {12: 1.0, 24: 0.6}) == 24
+    assert best_width(stages, 1, {12: 1.0, 24: 0.7}) == 12
+    decided = study(arms=arms, choosing_seeds=2, seeds={"until": "decided", "at_most": 12})
+    assert widths_to_try(decided, "cpu", 1, ())[-1] == 18, "2 x 9 until the first look"
+
+
 def test_batches_that_cost_a_wide_bank_its_last_bits_get_one_row_on_a_cpu() -> None:
     odd = study(training={"epochs": 2, "batch_size": 10})
     assert widths_to_try(odd, "cpu", 2, ()) == (1,)

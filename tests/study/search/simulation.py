@@ -10,8 +10,9 @@ from typing import Any
 import optuna
 
 from study.journal import Journal, journal_file
+from study.journal.events import StudyDescribed
 from study.search import Conductor, Request
-from study.spec import StudySpec
+from study.spec import StudySpec, arm_roles, last_description
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -81,12 +82,24 @@ def outcome(request: Request, step: int, engine: str = "e") -> dict[str, Any]:
 class Simulation:
     """Runs a conductor's trials in random order, crashing every so often."""
 
-    def __init__(self, home: Path, study: StudySpec, slots: int) -> None:
-        self.home, self.spec, self.slots = home, study, slots
+    def __init__(
+        self,
+        home: Path,
+        study: StudySpec,
+        slots: int,
+        make: Any = outcome,
+    ) -> None:
+        self.home, self.spec, self.slots, self.make = home, study, slots, make
         self.open()
 
     def open(self) -> None:
         self.journal = Journal(self.home, take_over=True)
+        begun = last_description(self.journal.entries)
+        if begun is None or begun.spec_hash != self.spec.hash:
+            whole = self.spec.name, self.spec.to_dict(), self.spec.hash, "1"
+            roles = arm_roles(self.spec)
+            self.journal.append(StudyDescribed(*whole, roles=roles, design=self.spec.design))
+            self.journal.commit()
         self.conductor = Conductor(self.spec, self.journal, 64, self.slots)
         self.running: list[tuple[Request, int]] = []
 
@@ -102,7 +115,7 @@ class Simulation:
                 self.running.append((request, request.after))
             index = rng.randrange(len(self.running))
             request, seen = self.running.pop(index)
-            if self.conductor.report(request.trial, outcome(request, seen + 1)):
+            if self.conductor.report(request.trial, self.make(request, seen + 1)):
                 self.conductor.returned(request.trial)
             else:
                 self.running.append((request, seen + 1))

@@ -275,7 +275,7 @@ def test_a_wrong_key_or_value(refused, where, old, new, line, key, what, remedy)
         ({"seeds": {"form": 1, "count": 2}}, "seeds.form", "unknown key", "mean 'from'?"),
         ({"seeds": {"until": "bored", "at_most": 9}}, "seeds.until", "'bored'", "until: decided"),
         ({"seeds": {"until": "decided"}}, "seeds", "'at_most' is missing", "at_most: 40"),
-        ({"seeds": {"until": "decided", "at_most": 5}}, "seeds.at_most", "5 cannot", "6 to"),
+        ({"seeds": {"until": "decided", "at_most": 6}}, "seeds.at_most", "6 cannot", "7 to"),
         (
             {"seeds": {"until": "decided", "at_most": 9, "batch": 0}},
             "seeds.batch",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.made_up import begin
 from study.journal import StudyHome
 from study.launching.checks import settle
-from study.spec import SpecError, StudySpec, arm_roles
+from study.spec import SpecError, StudySpec, arm_roles, begun_spec
 from study.spec.design import as_begun, settled
 from study.spec.seeds import own_seeds
 from vae_core.randomness import SEED_LIMIT
 
+FORMAT_1 = Path(__file__).parents[1] / "journal" / "format1" / "finished"
 SEARCH = {"space": {"beta": {"low": 1e-3, "high": 10, "log": True}}, "trials": 4}
 HAND: dict[str, Any] = {"balancer": "fixed_beta", "search": SEARCH}
 AUTO = {"balancer": "learned_sigma"}
@@ -118,6 +122,35 @@ class TestSeeds:
     def test_what_is_not_given_is_not_in_the_frozen_spec(self, base: Any) -> None:
         keys = StudySpec.from_dict(base()).to_dict().keys()
         assert not keys & {"primary", "choosing_seeds", "until", "seeds_batch"}
+
+
+class TestFrozen:
+    def test_it_is_the_journals_and_not_the_file_for_people(
+        self, spec: Any, base: Any, tmp_path: Any
+    ) -> None:
+        home = StudyHome(tmp_path, "small")
+        assert begun_spec(home) is None
+        begin(spec(arms=arms(1, 2)), home, ()).close()
+        home.spec.write_text("name: another")
+        assert begun_spec(home) == spec(arms=arms(1, 2))
+        assert settle(StudySpec.from_dict(base(arms=arms(1, 3))), home).choosing_seeds == 2
+
+    def test_records_of_the_first_format_keep_their_arms_on_the_same_seeds(
+        self, tmp_path: Any
+    ) -> None:
+        home = StudyHome(tmp_path, "format1")
+        shutil.copytree(FORMAT_1, home.path)
+        begun = begun_spec(home)
+        assert begun is not None
+        assert settle(begun, home) == begun
+        assert begun.design == "same_seeds"
+        pair = {"hand_tuned": "random", "automatic": "optimal"}
+        for key, value in (("primary", pair), ("choosing_seeds", 2)):
+            with pytest.raises(SpecError, match=f"{key}: nothing -> "):
+                settle(StudySpec.from_dict({**begun.to_dict(), key: value}), home)
+        until = {"until": "decided", "at_most": 40, "from": begun.seeds[0]}
+        with pytest.raises(SpecError, match="began with all arms on the same seeds"):
+            settle(StudySpec.from_dict({**begun.to_dict(), "seeds": until}), home)
 
 
 def test_a_balancer_keeps_the_constant_that_was_its_default_when_the_study_began(base: Any) -> None:

@@ -1,6 +1,7 @@
 """What a launch warns about, and what it has no reason to."""
 
 import pytest
+from scipy.stats import binom
 
 from study.spec import StudySpec, arm_roles, warnings
 
@@ -71,10 +72,23 @@ class TestNuisance:
 
 class TestStrength:
     def test_seeds(self, warned):
-        assert "one seed gives no interval" in warned(seeds=[0])[0]
-        (warning,) = warned(seeds=[0, 1, 2])
-        assert "3 seeds give wide intervals" in warning
-        assert "2 degrees of freedom" in warning
+        assert warned(seeds=[0])[0].startswith("1 seed can decide nothing")
+        (warning,) = warned(seeds={"count": 5})
+        assert warning.startswith("5 seeds can decide nothing")
+        assert "Give 6 or more; 12 are the default." in warning
+
+    @pytest.mark.parametrize(("count", "fewer"), [(7, 6), (8, 6), (10, 9), (11, 9)])
+    def test_seeds_that_make_the_sign_test_weaker(self, warned, count, fewer):
+        """It rejects where few enough disagree: how few, is the binomial's to say."""
+
+        def disagreeing(n):
+            return sum(1 for k in range(n) if binom.cdf(k, n, 0.5) <= 0.025)
+
+        assert disagreeing(count) == disagreeing(fewer)
+        (warning,) = warned(seeds={"count": count})
+        assert f"{count} seeds decide less often than {fewer}" in warning
+        assert warned(seeds={"count": fewer}) == []
+        assert warned(seeds={"until": "decided", "at_most": count}) == []
 
     @pytest.mark.parametrize("sampler", ["tpe", "gp"])
     def test_one_replicate_of_an_adaptive_sampler(self, warned, sampler):

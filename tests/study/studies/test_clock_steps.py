@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +37,7 @@ def test_a_clock_that_is_set_changes_no_cap_and_no_duration(home: Path, tmp_path
     clock = CLOCK.format(file=str(shift), back=HOURS_BACK)
     (tmp_path / "sitecustomize.py").write_text(clock)  # of every process
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    spec = {**copy.deepcopy(SPEC), "arms": {"optimal": SPEC["arms"]["optimal"]}, "max_hours": 5}
+    spec = harness.with_arms({"optimal": SPEC["arms"]["optimal"]}, max_hours=5)
     spec["training"] |= {"epochs": 60}
 
     run = Launch(home, spec=spec, environment={"PYTHONPATH": path})

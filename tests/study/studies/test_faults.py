@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import os
 import random
@@ -101,8 +100,7 @@ def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
 
 def long_spec() -> dict[str, Any]:
     """One trial whose segments last far longer than a user waits after Ctrl-C."""
-    spec = copy.deepcopy(SPEC)
-    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    spec = harness.with_arms({"optimal": SPEC["arms"]["optimal"]})
     spec["training"] |= {"epochs": 1000, "reports": 2}
     spec["seeds"] = [0]
     return spec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,8 +54,8 @@ def test_the_trial_that_kills_engines_is_identified_and_its_neighbours_finish(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "unkind.py").write_text(KILLER)
-    spec = copy.deepcopy(SPEC)
-    spec["arms"] = {"killer": {"balancer": "unkind:Killer"}, "optimal": SPEC["arms"]["optimal"]}
+    killer = {"balancer": "unkind:Killer"}
+    spec = harness.with_arms({"killer": killer, "optimal": SPEC["arms"]["optimal"]})
     spec["engines"] |= {"slots": 3}
     spec["seeds"] = [0]
     environment = {"PYTHONPATH": str(tmp_path)}
@@ -115,10 +114,9 @@ def test_where_memory_is_short_a_study_continues_in_narrower_banks(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "roomy.py").write_text(MEMORY)
-    spec = copy.deepcopy(SPEC)
+    spec = harness.with_arms({"optimal": SPEC["arms"]["optimal"]})
     spec["model"]["name"] = "roomy:Roomy"
     spec["training"]["epochs"] = 20
-    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
     spec["engines"] |= {"slots": 5}
     spec["seeds"] = [*range(7)]
     run = Launch(home, spec=spec, environment={"PYTHONPATH": str(tmp_path)})

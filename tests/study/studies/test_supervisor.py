@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import harness
 import pytest
-from harness import SPEC, Launch, entries, events
+from harness import Launch, entries, events
 
 from study import load
 from study.journal.events import CapReached, StudyFinished, StudyInterrupted, TrialEnded
@@ -48,7 +47,7 @@ def ended(home: Path, reason: str) -> set[str]:
 
 @pytest.mark.timeout(600)
 def test_commands_reach_a_running_study_and_caps_end_it_with_a_report(home: Path) -> None:
-    spec = {**copy.deepcopy(SPEC), "arms": ARMS}
+    spec = harness.with_arms(ARMS, primary={"hand_tuned": "random", "automatic": "learned"})
     spec["training"] |= {"epochs": 180}  # long enough for two commands to arrive
     run = Launch(home, "--set", "engines.count=2", spec=spec)
     run.reports(1)

@@ -51,8 +51,8 @@ def test_mlflow_holds_one_run_a_trial_and_each_step_once(reference: Path) -> Non
 
 
 def test_slots_left_open_are_timed_once_and_every_trial_has_them(tmp_path: Path) -> None:
-    spec = {**SPEC, "engines": {"device": "cpu", "count": 1}, "seeds": [0, 1, 2, 3, 4, 5]}
-    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    spec = harness.with_arms({"optimal": SPEC["arms"]["optimal"]}, seeds=[0, 1, 2, 3, 4, 5])
+    spec["engines"] = {"device": "cpu", "count": 1}
     home = tmp_path / "studies"
     harness.finish(home, spec=spec)
     harness.finish(home, spec={**spec, "seeds": [*range(9)]})
@@ -64,10 +64,10 @@ def test_slots_left_open_are_timed_once_and_every_trial_has_them(tmp_path: Path)
 
 
 def test_a_model_that_vmap_cannot_run_trains_one_trial_at_a_time(tmp_path: Path) -> None:
-    spec = {**SPEC, "engines": {"device": "cpu", "count": 1}, "seeds": [0, 1]}
+    spec = harness.with_arms({"optimal": SPEC["arms"]["optimal"]})
+    spec["engines"] = {"device": "cpu", "count": 1}
     spec["model"] = {"name": "own_layers:Recurrent", "latent": 3}
-    spec["training"] = {**SPEC["training"], "epochs": 3}
-    spec["arms"] = {"optimal": SPEC["arms"]["optimal"]}
+    spec["training"]["epochs"] = 3
     home, tests = tmp_path / "studies", Path(__file__).parents[2]
     run = harness.finish(home, spec=spec, environment={"PYTHONPATH": str(tests)})
     reason = "torch.func.vmap cannot run 'layer' (LSTM)"

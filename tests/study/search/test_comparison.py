@@ -1,0 +1,462 @@
+"""Which pair is compared, on which seeds and until when: from made-up results alone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pytest
+from entries import of_kind
+from simulation import REPORTS, Simulation, hand, outcome, spec
+
+from study.image_scores import ARTIFACT, ImageScores
+from study.journal.events import Looked, PairChosen, TrialAsked, TrialEnded
+from study.search import Request
+from study.spec import StudySpec, arm_roles
+from study.spec.design import as_begun, settled
+from study.statistics import FEWEST_LOOKED
+from study.statistics.paired import Differences, bounds, fewest, image_variance
+from vae_core.randomness import SEED_LIMIT
+
+AUTO = {"balancer": "learned_sigma"}
+PAIR = {
+    "hand_tuned": "hand",
+    "automatic": "auto",
+}
+
+
+def fixed(beta: float = 1.0) -> dict[str, Any]:
+    return {"balancer": {"name": "fixed_beta", "beta": beta}}
+
+
+def study(arms: Mapping[str, Any], **changes: Any) -> StudySpec:
+    """As a first launch settles it, on 8 seeds."""
+    found = spec(dict(arms), **{"seeds": {"from": 50, "count": 8}, **changes})
+    return settled(found, arm_roles(found))
+
+
+def extended(simulation: Simulation, arms: Mapping[str, Any], **changes: Any) -> Simulation:
+    """The study that ``simulation`` began, launched again with another spec."""
+    simulation.journal.close()
+    now = spec(dict(arms), **{"seeds": {"from": 50, "count": 8}, **changes})
+    now = as_begun(now, simulation.spec)
+    return Simulation(simulation.home, now, simulation.slots, simulation.make)
+
+
+class Results:
+    """Reports whose objective is an arm's level plus noise of the arm and the seed.
+
+    Levels are on validation; ``test`` has those on test. Trials named in ``failing`` fail.
+    """
+
+    def __init__(self, levels: Mapping[str, float], **test: float) -> None:
+        self.levels, self.test = levels, {**levels, **test}
+        self.failing: set[str] = set()
+        self.noise = 0.3
+
+    def __call__(self, request: Request, step: int) -> dict[str, Any]:
+        arm = request.trial.partition(".")[0]
+        noise = random.Random(f"{arm} {request.seed}").gauss(0, self.noise)
+        beta = request.settings["balancer"].get("beta", 1.0)
+        found = outcome(request, step)
+        level = self.levels[arm] + (np.log10(beta) ** 2 if request.phase == "search" else 0.0)
+        found["metrics"] = {"validation/calibrated_elbo": float(level) + noise + 1 / step}
+        if step == REPORTS:
+            tested = {"test/calibrated_elbo": self.test[arm] + noise}
+            found["end"] = {"state": "complete", "metrics": tested}
+            if request.trial in self.failing:
+                found["end"] = {"state": "failed", "reason": "made to fail"}
+        return found
+
+
+def asked(simulation: Simulation, arm: str, stage: str | None = None) -> list[TrialAsked]:
+    """Confirm runs of an arm, in the order of their numbers."""
+    found = (q.trial.asked for q in simulation.conductor.trials.values())
+    return [
+        ask
+        for ask in found
+        if ask.arm == arm and ask.phase == "confirm" and stage in (None, ask.stage)
+    ]
+
+
+def pairs(simulation: Simulation) -> list[PairChosen]:
+    return of_kind(simulation.journal.entries, PairChosen)
+
+
+def looks(simulation: Simulation) -> list[Looked]:
+    return of_kind(simulation.journal.entries, Looked)
+
+
+def chosen(simulation: Simulation) -> tuple[str, str]:
+    last = pairs(simulation)[-1]
+    return last.hand, last.automatic
+
+
+FOUR = {"h1": fixed(0.5), "h2": fixed(2.0), "a1": AUTO, "a2": {"balancer": "optimal_sigma"}}
+LEVELS = {"h1": 5.0, "h2": 3.0, "a1": 4.0, "a2": 9.0}
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Simulation:
+    return Simulation(tmp_path / "j", study(FOUR), 3, Results(LEVELS)).run(order=1)
+
+
+class TestTwoStages:
+    def test_the_pair_best_on_validation_alone_trains_on_the_studys_seeds(
+        self, four: Simulation
+    ) -> None:
+        assert chosen(four) == ("h2", "a1")
+        for arm in FOUR:
+            choosing, comparing = asked(four, arm, "choosing"), asked(four, arm, "comparing")
+            assert [ask.number for ask in choosing] == [0, 1]
+            wanted = [*range(50, 58)] if arm in ("h2", "a1") else []
+            assert [ask.seed for ask in comparing] == wanted
+            assert [ask.number for ask in comparing] == [2 + i for i in range(len(wanted))]
+        assert asked(four, "h2")[2].trial == "h2.confirm.r0.fixed.0002"
+        assert four.conductor.all_ended
+
+    def test_choosing_seeds_pair_the_arms_and_are_no_others(self, tmp_path: Path) -> None:
+        arms = {**FOUR, "search": hand("random", trials=5)}
+        levels = {**LEVELS, "search": 1.0}
+        found = Simulation(tmp_path / "j", study(arms), 3, Results(levels)).run(order=1)
+        seeds = [tuple(ask.seed for ask in asked(found, arm, "choosing")) for arm in arms]
+        assert len({*seeds}) == 1
+        assert min(seeds[0]) >= SEED_LIMIT
+        trials = [q.trial.asked for q in found.conductor.trials.values()]
+        assert not {*seeds[0]} & {a.seed for a in trials if a.stage != "choosing"}
+        other = study(arms, name="other")
+        elsewhere = Simulation(tmp_path / "k", other, 3, Results(levels)).run(order=1)
+        assert not {*seeds[0]} & {ask.seed for ask in asked(elsewhere, "h1", "choosing")}
+
+    def test_a_score_is_the_mean_over_the_choosing_runs_of_all_replicates(
+        self, tmp_path: Path
+    ) -> None:
+        arms = {"tuned": hand("random", trials=3, replicates=2), **FOUR}
+        results = Results({**LEVELS, "tuned": 1.0})
+        found = Simulation(tmp_path / "j", study(arms), 4, results).run(order=2)
+        (pair,) = pairs(found)
+        values = {
+            arm: [
+                q.trial.value
+                for q in found.conductor.trials.values()
+                if q.trial.asked.arm == arm and q.trial.asked.stage == "choosing"
+            ]
+            for arm in arms
+        }
+        assert len(values["tuned"]) == 4
+        assert pair.scores == {arm: pytest.approx(fmean(of)) for arm, of in values.items()}
+        comparing = Counter(ask.replicate for ask in asked(found, "tuned", "comparing"))
+        assert comparing == {0: 8, 1: 8}
+
+    def test_of_equals_the_first_is_chosen(self, tmp_path: Path) -> None:
+        results = Results(dict.fromkeys(FOUR, 1.0))
+        results.noise = 0.0
+        found = Simulation(tmp_path / "j", study(FOUR), 3, results).run(order=4)
+        assert chosen(found) == ("h1", "a1")
+
+    @pytest.mark.parametrize(("slots", "order", "every"), [(1, 0, 0), (5, 7, 0), (3, 2, 3)])
+    def test_neither_slots_nor_order_nor_crashes_matter(
+        self, four: Simulation, tmp_path: Path, slots: int, order: int, every: int
+    ) -> None:
+        again = Simulation(tmp_path / "k", study(FOUR), slots, Results(LEVELS))
+        again.run(order, crash_every=every)
+        assert again.table() == four.table()
+        assert pairs(again) == pairs(four)
+
+
+class TestFailures:
+    def run(self, home: Path, *failing: str) -> Simulation:
+        results = Results(LEVELS)
+        results.failing = {f"{name}.confirm.r0.fixed.{n}" for name, _, n in map(_cut, failing)}
+        return Simulation(home / "j", study(FOUR), 3, results).run(order=1)
+
+    def test_an_arm_with_a_failure_is_passed_over(self, tmp_path: Path) -> None:
+        assert chosen(self.run(tmp_path, "h2.0001")) == ("h1", "a1")
+
+    def test_unless_all_of_its_kind_have_one(self, tmp_path: Path) -> None:
+        assert chosen(self.run(tmp_path, "h1.0000", "h2.0001")) == ("h2", "a1")
+
+    def test_but_never_without_a_complete_run(self, tmp_path: Path) -> None:
+        found = self.run(tmp_path, "h1.0000", "h2.0000", "h2.0001")
+        assert chosen(found) == ("h1", "a1")
+        assert pairs(found)[0].scores["h2"] is None
+
+    def test_without_a_pair_the_study_ends(self, tmp_path: Path) -> None:
+        found = self.run(tmp_path, "h1.0000", "h1.0001", "h2.0000", "h2.0001")
+        assert found.conductor.all_ended
+        assert not pairs(found)
+        assert not any(asked(found, arm, "comparing") for arm in FOUR)
+
+    def test_a_retry_that_succeeds_may_change_the_choice(self, tmp_path: Path) -> None:
+        found = self.run(tmp_path, "h2.0001")
+        found.make.failing.clear()
+        found.conductor.retry("h2.confirm.r0.fixed.0001")
+        found.run(order=1)
+        assert [(pair.hand, pair.automatic) for pair in pairs(found)] == [
+            ("h1", "a1"),
+            ("h2", "a1"),
+        ]
+        assert len(asked(found, "h2", "comparing")) == 8
+        assert len(asked(found, "a1", "comparing")) == 8
+
+
+def _cut(text: str) -> tuple[str, str, str]:
+    return text.partition(".")
+
+
+class TestStopped:
+    def test_an_arm_stopped_before_the_choice_is_not_chosen(self, tmp_path: Path) -> None:
+        found = Simulation(tmp_path / "j", study(FOUR), 3, Results(LEVELS))
+        found.conductor.stop(arm="h2")
+        found.run(order=1, crash_every=5)
+        assert chosen(found) == ("h1", "a1")
+
+    def test_the_last_one_waited_for(self, tmp_path: Path) -> None:
+        found = Simulation(tmp_path / "j", study(FOUR), 1, Results(LEVELS))
+        while (request := found.conductor.next()) and not request.trial.startswith("a2"):
+            for step in range(1, REPORTS + 1):
+                found.conductor.report(request.trial, found.make(request, step))
+            found.conductor.returned(request.trial)
+        assert request is not None
+        found.conductor.stop(arm="a2")
+        found.conductor.returned(request.trial)
+        assert chosen(found) == ("h2", "a1")
+
+    def test_a_choice_stands_if_an_arm_of_the_pair_is_stopped_after_it(
+        self, tmp_path: Path
+    ) -> None:
+        found = Simulation(tmp_path / "j", study(FOUR), 2, Results(LEVELS))
+        while not pairs(found):
+            request = found.conductor.next()
+            assert request is not None
+            for step in range(1, REPORTS + 1):
+                found.conductor.report(request.trial, found.make(request, step))
+            found.conductor.returned(request.trial)
+        found.conductor.stop(arm="a1")
+        found.crash()
+        found.run(order=1)
+        assert len(pairs(found)) == 1
+        assert found.conductor.all_ended
+
+    def test_of_a_kind_without_another_arm_there_is_no_pair(self, tmp_path: Path) -> None:
+        found = Simulation(tmp_path / "j", study(FOUR), 2, Results(LEVELS))
+        for arm in ("a1", "a2"):
+            found.conductor.stop(arm=arm)
+        found.run(order=1)
+        assert not pairs(found)
+        assert found.conductor.all_ended
+
+
+class TestExtended:
+    def test_more_seeds_are_the_pairs_alone(self, four: Simulation) -> None:
+        more = extended(four, FOUR, seeds={"from": 50, "count": 11}).run(order=1)
+        assert len(pairs(more)) == 1
+        counts = {arm: len(asked(more, arm)) for arm in FOUR}
+        assert counts == {"h1": 2, "h2": 13, "a1": 13, "a2": 2}
+
+    def test_a_better_arm_is_chosen_and_takes_the_place_of_another(self, four: Simulation) -> None:
+        four.make.levels = four.make.test = {**LEVELS, "new": 1.0}
+        more = extended(four, {**FOUR, "new": {"balancer": "running_average"}}).run(order=1)
+        assert [(pair.hand, pair.automatic) for pair in pairs(more)] == [
+            ("h2", "a1"),
+            ("h2", "new"),
+        ]
+        assert [ask.seed for ask in asked(more, "new", "comparing")] == [*range(50, 58)]
+        assert len(asked(more, "h2", "comparing")) == 8
+
+    def test_a_worse_arm_changes_nothing(self, four: Simulation) -> None:
+        four.make.levels = four.make.test = {**LEVELS, "new": 8.0}
+        more = extended(four, {**FOUR, "new": {"balancer": "running_average"}}).run(order=1)
+        assert len(pairs(more)) == 1
+        assert len(asked(more, "new")) == 2
+
+    def test_another_configuration_of_an_arm_of_the_pair_is_a_new_choice(
+        self, tmp_path: Path
+    ) -> None:
+        arms = {**FOUR, "tuned": hand("random", trials=2)}
+        first = Simulation(tmp_path / "j", study(arms), 3, Results({**LEVELS, "tuned": 1.0})).run(
+            order=1
+        )
+        second = extended(first, {**FOUR, "tuned": hand("random", trials=20)})
+        assert len(asked(second, "tuned")) == 10, "nothing new before the search is over"
+        second.run(order=1)
+        before, after = pairs(second)
+        assert (before.hand, after.hand) == ("tuned", "tuned")
+        assert len({ask.chosen_from for ask in asked(second, "tuned")}) == 2
+        assert len(asked(second, "tuned")) == 20
+
+
+class TestNamed:
+    def test_all_arms_train_on_all_seeds(self, tmp_path: Path) -> None:
+        arms = {"hand": fixed(), "auto": AUTO, "other": {"balancer": "optimal_sigma"}}
+        levels = {"hand": 9.0, "auto": 5.0, "other": 1.0}
+        found = Simulation(tmp_path / "j", study(arms, primary=PAIR), 3, Results(levels))
+        found.run(order=1)
+        for arm in arms:
+            assert [(ask.seed, ask.stage) for ask in asked(found, arm)] == [
+                (seed, "") for seed in range(50, 58)
+            ]
+        assert pairs(found) == [PairChosen("hand", "auto", {})]
+
+    def test_the_others_train_until_the_first_look(self, tmp_path: Path) -> None:
+        arms = {"hand": fixed(), "auto": AUTO, "other": {"balancer": "optimal_sigma"}}
+        levels = {"hand": 5.0, "auto": 5.0, "other": 1.0}
+        seeds = {"until": "decided", "at_most": 12}
+        named = study(arms, primary=PAIR, seeds=seeds)
+        found = Simulation(tmp_path / "j", named, 3, Results(levels)).run(order=1)
+        assert {arm: len(asked(found, arm)) for arm in arms} == {"hand": 12, "auto": 12, "other": 9}
+
+
+TWO = {"hand": fixed(), "auto": AUTO}
+
+
+UNITS = {"calibrated_elbo": 1.0, "bits_per_dim": 1 / (64 * np.log(2))}
+"""By objective, its unit in nats an image of 64 dimensions."""
+
+
+def until(at_most: int = 20, batch: int = 3, **changes: Any) -> StudySpec:
+    seeds = {"until": "decided", "at_most": at_most, "from": 50, "batch": batch}
+    return study(TWO, seeds=seeds, **changes)
+
+
+def test_the_fewest_seeds_that_a_look_can_decide_by_are_those_of_the_sign_test() -> None:
+    agreeing = [Differences(tuple(1 + i / 100 for i in range(n))) for n in (6, 7)]
+    assert fewest(looks=True) == FEWEST_LOOKED == 7
+    assert bounds(agreeing[0], looks=True) is None
+    assert bounds(agreeing[1], looks=True) is not None
+
+
+class TestUntilDecided:
+    @pytest.mark.parametrize(
+        ("hand", "auto", "outcome"), [(9.0, 1.0, "does_not_pay"), (1.0, 9.0, "pays")]
+    )
+    def test_a_clear_difference_ends_it_at_the_first_look(
+        self, tmp_path: Path, hand: float, auto: float, outcome: str
+    ) -> None:
+        results = Results({"hand": hand, "auto": auto})
+        found = Simulation(tmp_path / "j", until(), 4, results).run(order=1)
+        (look,) = looks(found)
+        assert (look.seeds, look.outcome) == (9, outcome)
+        assert len(asked(found, "hand")) == len(asked(found, "auto")) == 9
+        assert found.conductor.all_ended
+
+    def test_equal_arms_are_looked_at_up_to_the_cap(self, tmp_path: Path) -> None:
+        results = Results({"hand": 5.0, "auto": 5.0})
+        found = Simulation(tmp_path / "j", until(13), 4, results).run(order=1)
+        assert [look.seeds for look in looks(found)] == [9, 12, 13]
+        assert {look.outcome for look in looks(found)} == {"undecided"}
+        assert len(asked(found, "auto")) == 13
+
+    @pytest.mark.parametrize(("batch", "seen"), [(1, [7, 8, 9]), (4, [8, 9]), (5, [9])])
+    def test_looks_come_after_whole_batches(
+        self, tmp_path: Path, batch: int, seen: list[int]
+    ) -> None:
+        results = Results({"hand": 5.0, "auto": 5.0})
+        found = Simulation(tmp_path / "j", until(9, batch=batch), 4, results).run(order=1)
+        assert [look.seeds for look in looks(found)] == seen
+
+    def test_a_look_is_that_of_the_statistics(self, tmp_path: Path) -> None:
+        results = Results({"hand": 5.4, "auto": 5.0})
+        found = Simulation(tmp_path / "j", until(), 4, results).run(order=1)
+        by_seed: dict[str, dict[int, float]] = {"hand": {}, "auto": {}}
+        for end in of_kind(found.journal.entries, TrialEnded):
+            ask = found.conductor.trials[end.trial].trial.asked
+            by_seed[ask.arm][ask.seed] = end.metrics["test/calibrated_elbo"]
+        for look in looks(found):
+            seeds = range(50, 50 + look.seeds)
+            values = tuple(by_seed["hand"][s] - by_seed["auto"][s] for s in seeds)
+            lower, upper = bounds(Differences(values), looks=True)
+            assert (look.lower, look.upper) == (lower, upper)
+            assert look.difference == pytest.approx(fmean(values))
+            assert (look.outcome == "does_not_pay") == (lower > 0)
+        assert looks(found)[-1].outcome == "does_not_pay"
+
+    @pytest.mark.parametrize(("objective", "unit"), [*UNITS.items()])
+    def test_images_widen_it_where_their_scores_are_there(
+        self, tmp_path: Path, objective: str, unit: float
+    ) -> None:
+        """By the variance that the statistics find in all differences, in the objective's unit."""
+        rng = np.random.default_rng(0)
+        of_images = {arm: rng.normal(0, 5 / unit, 50) for arm in TWO}
+
+        class WithImages(Results):
+            def __call__(self, request: Request, step: int) -> dict[str, Any]:
+                found = super().__call__(request, step)
+                found["metrics"][f"validation/{objective}"] = 1.0
+                if "end" in found:
+                    value = found["end"]["metrics"]["test/calibrated_elbo"]
+                    scores = value / unit + of_images[request.trial.partition(".")[0]]
+                    file = f"trials/{request.trial}.parquet"
+                    (tmp_path / "j/trials").mkdir(exist_ok=True)
+                    path = tmp_path / "j" / file
+                    path.write_bytes(ImageScores(scores, np.zeros(1)).to_bytes())
+                    found["end"]["metrics"] = {f"test/{objective}": value}
+                    found["end"]["artifacts"] = {ARTIFACT: file}
+                return found
+
+        results = WithImages({"hand": 6.0, "auto": 5.0})
+        spec = until(9, objective=objective)
+        look = looks(Simulation(tmp_path / "j", spec, 4, results).run(order=1))[0]
+        noise = [[random.Random(f"{arm} {50 + i}").gauss(0, 0.3) for i in range(9)] for arm in TWO]
+        values = 1.0 + np.subtract(*noise)
+        images = unit * (of_images["hand"] - of_images["auto"])
+        differences = Differences(tuple(values), image_variance(values[:, None] + images), 50)
+        assert (look.lower, look.upper) == pytest.approx(bounds(differences, looks=True), abs=1e-3)
+        seeds_only = bounds(Differences(tuple(values)), looks=True)
+        assert seeds_only is not None
+        assert look.lower < seeds_only[0]
+
+    def test_a_failed_run_leaves_the_seeds_that_both_have(self, tmp_path: Path) -> None:
+        results = Results({"hand": 9.0, "auto": 1.0})
+        results.failing = {"auto.confirm.r0.fixed.0003"}
+        found = Simulation(tmp_path / "j", until(), 4, results).run(order=1)
+        assert [look.seeds for look in looks(found)] == [8]
+        results.failing.clear()
+        found.conductor.retry("auto.confirm.r0.fixed.0003")
+        found.run(order=1)
+        assert [look.seeds for look in looks(found)] == [8, 9]
+
+    def test_fewer_than_can_decide_are_not_looked_at(self, tmp_path: Path) -> None:
+        results = Results({"hand": 9.0, "auto": 1.0})
+        results.failing = {f"auto.confirm.r0.fixed.000{i}" for i in range(3)}
+        found = Simulation(tmp_path / "j", until(), 4, results).run(order=1)
+        assert [look.seeds for look in looks(found)] == [9]
+        assert len(asked(found, "auto")) == 12
+
+    def test_a_higher_cap_goes_on_and_a_decision_does_not(self, tmp_path: Path) -> None:
+        results = Results({"hand": 5.0, "auto": 5.0})
+        first = Simulation(tmp_path / "j", until(9), 4, results).run(order=1)
+        more = extended(first, TWO, seeds={"until": "decided", "at_most": 12, "from": 50})
+        more.run(order=1)
+        assert [look.seeds for look in looks(more)] == [9, 12]
+        results = Results({"hand": 9.0, "auto": 1.0})
+        first = Simulation(tmp_path / "k", until(9), 4, results).run(order=1)
+        more = extended(first, TWO, seeds={"until": "decided", "at_most": 12, "from": 50})
+        more.run(order=1)
+        assert len(asked(more, "hand")) == 9
+
+    def test_a_study_of_fixed_seeds_may_go_on_until_it_is_decided(self, tmp_path: Path) -> None:
+        ten = study(TWO, seeds={"from": 50, "count": 10})
+        first = Simulation(tmp_path / "j", ten, 4, Results({"hand": 5.0, "auto": 5.0}))
+        first.run(order=1)
+        assert not looks(first)
+        more = extended(first, TWO, seeds={"until": "decided", "at_most": 14, "from": 50})
+        more.run(order=1)
+        assert [look.seeds for look in looks(more)] == [10, 13, 14]
+
+    @pytest.mark.parametrize(("slots", "order", "every"), [(1, 0, 0), (7, 3, 0), (3, 2, 4)])
+    def test_neither_slots_nor_order_nor_crashes_matter(
+        self, tmp_path: Path, slots: int, order: int, every: int
+    ) -> None:
+        results = Results({**LEVELS, "h2": 4.3})
+        arms = study(FOUR, seeds={"until": "decided", "at_most": 15})
+        one = Simulation(tmp_path / "j", arms, 4, results).run(order=1)
+        other = Simulation(tmp_path / "k", arms, slots, results).run(order, crash_every=every)
+        assert len(looks(one)) > 1
+        assert other.table() == one.table()
+        assert (pairs(other), looks(other)) == (pairs(one), looks(one))
