@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import study
+from benchmarks.made_up import begin
 from study.cli import main
 from study.replaying.recorded import Pool, Recorded, ReplayError
 from study.replaying.result import pool_interval, sampling_interval
@@ -341,7 +342,7 @@ class TestReplay:
     def test_a_search_that_is_not_over(self, tell, tmp_path):
         home = tell(study_of(hand={"trials": 16}), tmp_path)
         more = StudySpec.from_dict(study_of(hand={"trials": 20}))
-        home.spec.write_text(json.dumps(more.to_dict()))  # JSON is YAML
+        begin(more, home, ()).close()  # a launch that was killed as it began
         found = study.replay("whole", "tpe", repeats=2, home=home.studies)
         assert found.pool == 16
         assert any(note.startswith("4 of the search's 20 trials") for note in found.notes)
