@@ -43,7 +43,7 @@ class Advice:
 def advice(
     found: Comparison | None, design: Design, spec: Mapping[str, Any], name: str
 ) -> Advice | None:
-    """Advice where the verdict is inconclusive, over 2 seeds or more; else None.
+    """Advice where the verdict is inconclusive by the margin too, over 2 seeds or more; else None.
 
     Args:
         found: What the verdict speaks of.
@@ -51,7 +51,8 @@ def advice(
         spec: The study's spec; its margin is what is to be shown.
         name: The study's name.
     """
-    if found is None or found.outcome not in (Outcome.NOT_SHOWN, Outcome.UNKNOWN):
+    open_ones = Outcome.NOT_SHOWN, Outcome.UNKNOWN
+    if found is None or found.no_worse or found.outcome not in open_ones:
         return None
     given, n = found.differences, found.difference.n
     if n < 2 or given.spread == 0:

@@ -121,10 +121,17 @@ class Answers:
             no_image_scores(objective.name),
         )
         images = {arm: {seed: one.values for seed, one in of.items()} for arm, of in scores.items()}
+        margin = None if second else self._spec.get("margin")
         comparisons = attempt(
             f"The comparison of the arms {by}",
             lambda: compare_arms(
-                arms, objective, self.design, images, cost=self.pair_cost, second=second
+                arms,
+                objective,
+                self.design,
+                images,
+                margin=margin,
+                cost=self.pair_cost,
+                second=second,
             ),
             list[Comparison](),
         )
@@ -134,7 +141,7 @@ class Answers:
             comparisons,
             attempt(
                 f"The headline {by}",
-                lambda: headline(comparisons, self.design, self.pair_cost),
+                lambda: headline(comparisons, self.design, margin, self.pair_cost),
                 None,
             ),
             searches,

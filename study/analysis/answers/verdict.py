@@ -47,6 +47,7 @@ class Comparison:
         difference: Their mean and its interval, over seeds and, if there are scores of them, test
             images; the t interval alone where so few seeds cannot decide.
         over_seeds: Over fresh seeds on this very test set.
+        no_worse: Whether inconclusive, and automatic is no worse by the study's margin.
         ratio_images: Cost to one model, hand-tuned over automatic; ``ratio_standard`` likewise.
         finding: The difference in words; ``sentence``: all of it.
     """
@@ -58,6 +59,7 @@ class Comparison:
     differences: Differences
     difference: Interval
     over_seeds: Interval
+    no_worse: bool
     ratio_images: float | None
     ratio_standard: float | None
     outcome: Outcome
@@ -73,6 +75,7 @@ def compare(
     *,
     ratio_images: float | None,
     ratio_standard: float | None,
+    margin: float | None = None,
     cost: PairCost | None = None,
     looks: bool = False,
     seeds: str = "paired seeds",
@@ -86,6 +89,7 @@ def compare(
         differences: Hand-tuned minus automatic on test.
         ratio_images: Cost to one model in images, hand-tuned over automatic; None: not known.
         ratio_standard: Likewise in standard device seconds.
+        margin: By how much more automatic may be worse and still be "no worse"; None: not set.
         cost: What the models of the study's pair take, with its choice, if this is the pair: its
             price is charged, not that of two arms named in advance.
         looks: Whether seeds are added until it is decided.
@@ -99,7 +103,8 @@ def compare(
     alone = replace(ran, image_variance=None)
     words = _finding(hand, automatic, objective, differences, interval, outcome, seeds)
     finding = f"by {objective.heading} on test, {words}"
-    headline = _headline(outcome, _charged(ratio_images, cost), differences.n, needed)
+    no_worse = _is_no_worse(outcome, ends, margin)
+    first = _headline(outcome, _charged(ratio_images, cost), differences.n, needed, no_worse)
     return Comparison(
         hand,
         automatic,
@@ -108,11 +113,12 @@ def compare(
         differences,
         interval,
         _interval(alone, mean_bounds(alone, looks=looks)),
+        no_worse is not None,
         ratio_images,
         ratio_standard,
         outcome,
         finding,
-        f"{headline}: {finding}; {_price(hand, automatic, ratio_images, cost)}.",
+        f"{first}: {finding}; {_price(hand, automatic, ratio_images, cost)}.",
     )
 
 
@@ -122,6 +128,7 @@ def compare_arms(
     design: Design,
     images: Mapping[str, Mapping[int, Images]],
     *,
+    margin: float | None = None,
     cost: PairCost | None = None,
     second: bool = False,
 ) -> list[Comparison]:
@@ -132,6 +139,7 @@ def compare_arms(
         objective: What they are compared by.
         design: How the compared pair came about.
         images: By arm, seed -> the scores of the test images, as far as there are any.
+        margin: The study's, in the objective's unit.
         cost: What the models of the study's pair take; None while there is none.
         second: Whether that is the second objective, not the one that settings were chosen by.
     """
@@ -150,6 +158,7 @@ def compare_arms(
             replace(found, failed=lost),
             ratio_images=costs.ratio(hand.cost, automatic.cost),
             ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
+            margin=margin,
             cost=cost if design.pair == (hand.arm, automatic.arm) else None,
             looks=design.until_decided,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
@@ -159,21 +168,29 @@ def compare_arms(
 
 
 def headline(
-    comparisons: Sequence[Comparison], design: Design, cost: PairCost | None = None
+    comparisons: Sequence[Comparison],
+    design: Design,
+    margin: float | None = None,
+    cost: PairCost | None = None,
 ) -> Comparison | None:
     """What the study's verdict speaks of: its pair, or the best arms where it has none.
 
-    None while there is none to speak of. ``cost`` is what the models of the two sides take.
+    None while there is none to speak of. ``margin`` is the study's, ``cost`` what the models of
+    the two sides take.
     """
     if design.pair is not None:
         return next((c for c in comparisons if (c.hand, c.automatic) == design.pair), None)
     ran = {arm for c in comparisons if c.differences.n for arm in (c.hand, c.automatic)}
     known = [c for c in comparisons if ran >= {c.hand, c.automatic}]
     apart = next((c for c in known if not c.differences.n), None)  # of a study that still runs
-    return apart or (_best(known, cost, looks=design.until_decided) if known else None)
+    if apart or not known:
+        return apart
+    return _best(known, margin, cost, looks=design.until_decided)
 
 
-def _best(comparisons: Sequence[Comparison], cost: PairCost | None, *, looks: bool) -> Comparison:
+def _best(
+    comparisons: Sequence[Comparison], margin: float | None, cost: PairCost | None, *, looks: bool
+) -> Comparison:
     """The best hand-tuned arm against the best automatic one (best against best), a weaker claim.
 
     No pair that was chosen by these very runs is spoken of, so that nothing is left out.
@@ -194,13 +211,15 @@ def _best(comparisons: Sequence[Comparison], cost: PairCost | None, *, looks: bo
         outcome = Outcome.NOT_SHOWN
     else:
         outcome = _outcome(of_pair.differences, (judged.lower, judged.upper), needed)
+    ends = (judged.lower, judged.upper) if judged else None
+    no_worse = _is_no_worse(outcome, ends, margin)
     interval = _interval(ran[pair], (shown.lower, shown.upper) if shown else None, n=n)
     seeds_alone = best_against_best(
         {p: replace(one, image_variance=None) for p, one in ran.items()}, looks=looks
     )
     words = _best_finding(of_pair, among, interval, outcome)
     finding = f"by {of_pair.objective.heading} on test, {words}"
-    first = _headline(outcome, _charged(of_pair.ratio_images, cost), n, needed)
+    first = _headline(outcome, _charged(of_pair.ratio_images, cost), n, needed, no_worse)
     return replace(
         of_pair,
         among=among,
@@ -208,6 +227,7 @@ def _best(comparisons: Sequence[Comparison], cost: PairCost | None, *, looks: bo
         over_seeds=_interval(
             ran[pair], (seeds_alone.lower, seeds_alone.upper) if seeds_alone else None, n=n
         ),
+        no_worse=no_worse is not None,
         outcome=outcome,
         finding=finding,
         sentence=f"{first}: {finding}; {_price(*pair, of_pair.ratio_images, cost)}.",
@@ -247,6 +267,15 @@ def _outcome(differences: Differences, ends: tuple[float, float] | None, needed:
     if ends[1] < 0:
         return Outcome.PAYS
     return Outcome.DOES_NOT_PAY if ends[0] > 0 else Outcome.NOT_SHOWN
+
+
+def _is_no_worse(
+    outcome: Outcome, ends: tuple[float, float] | None, margin: float | None
+) -> float | None:
+    """The margin by which automatic is shown to be no worse, where nothing stronger is shown."""
+    if outcome is not Outcome.NOT_SHOWN or ends is None or margin is None:
+        return None
+    return margin if ends[0] > -margin else None
 
 
 def compared(
@@ -342,12 +371,19 @@ def _price(hand: str, automatic: str, ratio: float | None, cost: PairCost | None
     return f"{hand} costs {ratio:.1f}x the images of {automatic} to one model"
 
 
-def _headline(outcome: Outcome, ratio: float | None, n: int, needed: int) -> str:
+def _headline(
+    outcome: Outcome, ratio: float | None, n: int, needed: int, no_worse: float | None
+) -> str:
     if outcome is Outcome.UNKNOWN and 0 < n < needed:
         count = "1 seed" if n == 1 else f"{n} seeds"
         return f"Inconclusive by design ({count} cannot decide, {needed} can)"
     if outcome is Outcome.UNKNOWN:
         return "Whether searching pays can't be told yet"
+    if no_worse is not None:
+        return (
+            "Searching is not shown to pay, and automatic is no worse by the margin of "
+            f"{no_worse:g}"
+        )
     if outcome is Outcome.NOT_SHOWN:
         return "Inconclusive"
     if outcome is Outcome.PAYS and ratio is not None and ratio > 1:

@@ -28,11 +28,18 @@ def judge(
     pair: tuple[str, str] = ("tpe", "sigma"),
     *,
     looks: bool = False,
+    margin: float | None = None,
 ) -> Comparison:
     if not isinstance(differences, Differences):
         differences = Differences(differences)
     return compare(
-        *pair, CALIBRATED_ELBO, differences, ratio_images=ratio, ratio_standard=ratio, looks=looks
+        *pair,
+        CALIBRATED_ELBO,
+        differences,
+        ratio_images=ratio,
+        ratio_standard=ratio,
+        margin=margin,
+        looks=looks,
     )
 
 
@@ -72,6 +79,19 @@ def test_an_interval_that_holds_zero_is_inconclusive(least: float) -> None:
     assert verdict.outcome is Outcome.NOT_SHOWN
     assert "no difference between tpe and sigma could be shown" in verdict.sentence
     assert verdict.sentence.startswith("Inconclusive: by ")
+
+
+def test_an_interval_within_the_margin_says_that_automatic_is_no_worse() -> None:
+    """Its lower end is the least of six differences: automatic may be worse by 0.1."""
+    values = (-0.1, *SIX[1:])
+    assert not judge(values, margin=0.1).no_worse
+    found = judge(values, margin=0.2)
+    assert found.no_worse
+    assert found.outcome is Outcome.NOT_SHOWN
+    assert found.sentence.startswith(
+        "Searching is not shown to pay, and automatic is no worse by the margin of 0.2: by "
+    )
+    assert not judge(SIX, margin=0.2).no_worse, "better is said instead"
 
 
 def test_looking_again_and_again_takes_a_wider_interval() -> None:
@@ -171,6 +191,7 @@ def test_without_a_pair_the_best_arms_are_compared_by_bounds_that_count_the_choi
     assert found.outcome is Outcome.DOES_NOT_PAY
     assert "the best automatic arm is better than every hand-tuned one, by 2.00" in found.sentence
     assert "the best of 2 hand-tuned and 2 automatic arms" in found.sentence
+    assert not found.no_worse
     assert found.sentence.endswith("h1 costs 13.0x the images of a2 to one model.")
 
 
