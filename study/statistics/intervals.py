@@ -65,14 +65,6 @@ def mean_interval(values: Iterable[float]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
-    """The t interval of the mean of ``a - b`` over the seeds both have (seed -> value)."""
-    seeds = sorted(a.keys() & b.keys())
-    if not seeds:
-        return Interval(None, None, None, 0, "they have no finished seed in common")
-    return mean_interval(a[seed] - b[seed] for seed in seeds)
-
-
 def proportion_bounds(successes: int, count: int, error: float) -> tuple[float, float]:
     """Clopper and Pearson's exact bounds, each wrong with probability ``error`` at most."""
     lower = betaincinv(successes, count - successes + 1, error) if successes else 0.0

@@ -203,8 +203,9 @@ class Projection:
         for field_name in ("chosen_from", "retry_of"):
             if (value := getattr(asked, field_name)) is not None:
                 tags[f"study.{field_name}"] = str(value)
-        if asked.drawn_by:
-            tags["study.drawn_by"] = asked.drawn_by
+        for field_name in ("drawn_by", "stage"):
+            if value := getattr(asked, field_name):
+                tags[f"study.{field_name}"] = value
         if run.trial.key:
             tags["study.numerics"] = _numerics(run.trial)
         started = self.created if run.started is None else run.started

@@ -69,7 +69,7 @@ def _answer(pair: PairOver, score: Metric, over: str) -> str:
     price = (
         "what a model costs is not known yet for both"
         if ratio is None
-        else f"{hand} costs {multiple}x the images of {automatic} to one model"
+        else f"{hand} costs {multiple}x the images of {automatic}"
     )
     return f"{headline}: by {score.heading} on test, {finding}; {price}."
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from study.analysis.answers.arms import arm_results, best_on_validation
+from study.analysis.answers.design import design_of
 from study.analysis.records.image_scores import BySeed
 from study.analysis.records.tables import study_facts
 from study.formatting import images
@@ -70,7 +71,7 @@ class Pilot:
 def pilot_of(
     tables: Mapping[str, pa.Table], scores: Mapping[str, BySeed], objective: str
 ) -> Pilot | None:
-    """The pilot that a study's records are, of its arms best on validation.
+    """The pilot that a study's records are: of its compared pair, else of its best arms.
 
     Args:
         tables: The study's tables.
@@ -80,11 +81,19 @@ def pilot_of(
     Returns:
         None where no two arms of either kind have 2 seeds in common, or nothing varies.
     """
-    spec = study_facts(tables["trials"])["spec"]
+    facts = study_facts(tables["trials"])
+    spec = facts["spec"]
+    pair = design_of(facts, spec).pair
     features = spec.get("evaluation", {}).get("features", ())
     arms = arm_results(tables, spec, objective, second_objective(objective, features).name)
     hand, automatic = (
-        best_on_validation([arm for arm in arms if arm.automatic is kind and len(arm.by_seed) > 1])
+        best_on_validation(
+            [
+                arm
+                for arm in arms
+                if arm.automatic is kind and len(arm.by_seed) > 1 and arm.arm in (pair or [arm.arm])
+            ]
+        )
         for kind in (False, True)
     )
     if hand is None or automatic is None:

@@ -60,7 +60,7 @@ class PairOver:
         automatic: The automatic arm.
         difference: Interquartile mean of hand-tuned minus automatic, paired over seeds.
         improvement: The probability that a run of the automatic arm is the better one.
-        ratios: Cost to one model in images, hand-tuned over automatic: least and most of the
+        ratios: What each study charges in images, hand-tuned over automatic: least and most of the
             studies; None where a study lacks it.
         outcome: What the difference says.
         no_worse: The studies that show the automatic arm no worse by their margin.
@@ -197,7 +197,8 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
     ]
     difference = aggregate(differences)
     ratios = [
-        costs.ratio(a.cost, b.cost) for a, b in zip(hand.results, automatic.results, strict=True)
+        _charged(report, a, b)
+        for report, a, b in zip(reports, hand.results, automatic.results, strict=True)
     ]
     known = [ratio for ratio in ratios if ratio is not None]
     ratio = (min(known), max(known)) if len(known) == len(ratios) else None
@@ -219,6 +220,14 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
         margins=sum(test is not None and test.margin is not None for test in tests),
         no_worse_on_all=None if None in shown else all(shown),
     )
+
+
+def _charged(report: Report, hand: ArmResult, automatic: ArmResult) -> float | None:
+    """What a study charges for a hand-tuned arm's model, as a multiple of an automatic arm's."""
+    pair = report.pair_cost
+    if pair is not None and (pair.hand, pair.automatic) == (hand.arm, automatic.arm):
+        return pair.charged.ratio_images
+    return costs.ratio(hand.cost, automatic.cost)
 
 
 def _outcome(difference: Aggregate, ratio: tuple[float, float] | None) -> Outcome:

@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.statistics.intervals import mean_interval, paired_difference
+from study.statistics.intervals import mean_interval
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12).filter(
     lambda v: np.std(v) > 1e-6 * (1 + np.max(np.abs(v)))
@@ -36,14 +36,6 @@ def test_interval_of_three_seeds_covers_95_percent() -> None:
     assert 0.935 < covered < 0.965
 
 
-def test_pairing_uses_common_seeds_and_cancels_what_seeds_share() -> None:
-    a = {1: 10.0, 2: 20.0, 3: 30.5, 9: 1e9}
-    b = {3: 30.0, 2: 20.0, 1: 10.0, 8: -1e9}
-    interval = paired_difference(a, b)
-    assert interval == mean_interval([0.0, 0.0, 0.5])
-    assert interval.n == 3
-
-
 @pytest.mark.parametrize(
     ("sample", "mean", "why"),
     [
@@ -64,7 +56,3 @@ def test_equal_values_give_a_point_with_a_warning() -> None:
     interval = mean_interval([0.1, 0.1, 0.1])
     assert interval.lower == interval.mean == interval.upper == 0.1
     assert "says nothing of the spread" in interval.why
-
-
-def test_no_common_seed() -> None:
-    assert paired_difference({1: 1.0}, {2: 1.0}).why == "they have no finished seed in common"

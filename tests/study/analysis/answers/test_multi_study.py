@@ -262,7 +262,7 @@ class TestCombine:
         )
         assert found.verdict[0].endswith(
             " in the interquartile mean of 10 paired runs, an interval that covers 95-99 %; tpe "
-            "costs 4.0x the images of sigma to one model."
+            "costs 4.0x the images of sigma."
         )
         assert found.verdict[1].startswith("A run of sigma is better than one of tpe with prob")
         swapped = [{"tpe": of["sigma"], "sigma": of["tpe"]} for of in map(jitter, range(2))]
