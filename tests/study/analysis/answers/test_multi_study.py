@@ -396,21 +396,31 @@ class TestCommand:
             tell({**told_spec.to_dict(), "name": name}, tmp_path)
         return tmp_path
 
-    def test_several_names_have_their_verdicts_and_a_joint_answer(self, home: Path) -> None:
-        def output(*words: str) -> str:
-            result = CliRunner().invoke(main, ["report", *words, "--home", str(home)])
+    @pytest.fixture
+    def output(self, home: Path) -> Callable[..., str]:
+        def report(*options: str) -> str:
+            words = ["report", "one", "two", *options, "--home", str(home)]
+            result = CliRunner().invoke(main, words)
             assert result.exit_code == 0
             return result.stdout
 
-        text = output("one", "two")
-        assert re.findall(r"^one: |^two: |^one, two, together$", text, re.MULTILINE) == [
+        return report
+
+    def test_several_names_have_their_verdicts_and_a_joint_answer(
+        self, output: Callable[..., str]
+    ) -> None:
+        assert re.findall(r"^one: |^two: |^one, two, together$", output(), re.MULTILINE) == [
             "one: ", "two: ", "one, two, together",
         ]  # fmt: skip
-        values = json.loads(output("one", "two", "--format", "json"))
+
+    def test_a_program_gets_them_as_json(self, output: Callable[..., str]) -> None:
+        values = json.loads(output("--format", "json"))
         assert [study["name"] for study in values["studies"]] == ["one", "two"]
         assert values["together"]["studies"] == ["one", "two"]
         assert len(values["together"]["verdict"]) == 2
-        pages = output("one", "two", "--format", "html").splitlines()[:2]
+
+    def test_each_has_its_page(self, output: Callable[..., str]) -> None:
+        pages = output("--format", "html").splitlines()[:2]
         assert all(Path(page).is_file() for page in pages)
 
     def test_a_study_named_twice_is_refused(self, home: Path) -> None:
