@@ -236,7 +236,9 @@ def compare(
 ) -> tuple[list[Report], SeveralReport]:
     """The reports of several studies, as :func:`report` writes them, and their comparison."""
     from study.analysis import combine
+    from study.analysis.answers.multi_study import check_distinct
 
+    check_distinct(names)  # before reports are written, which takes seconds each
     reports = [report(name, home=home, target=target, price=price) for name in names]
     return reports, combine(reports)
 

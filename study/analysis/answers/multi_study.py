@@ -83,8 +83,12 @@ def several_summary(report: SeveralReport) -> dict[str, Any]:
     return values
 
 
-def _check(reports: Sequence[Report]) -> None:
-    names = [report.name for report in reports]
+def check_distinct(names: Sequence[str]) -> None:
+    """Check that no study is named twice.
+
+    Raises:
+        UserError: one is.
+    """
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
@@ -92,6 +96,10 @@ def _check(reports: Sequence[Report]) -> None:
             where=" ".join(names),
             remedy="name each study once: its runs would count twice",
         )
+
+
+def _check(reports: Sequence[Report]) -> None:
+    check_distinct([report.name for report in reports])
     if len({report.objective for report in reports}) > 1:
         raise UserError(
             "the studies have different objectives",
