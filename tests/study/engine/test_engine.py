@@ -154,7 +154,7 @@ def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:
     pictures = {"reconstructions", "samples", "interpolations", "uncertainty"}
     pictures |= {"samples_uncertainty"}
     tables = {"calibration_quantiles", "calibration_variances"}
-    assert set(end["artifacts"]) == {"checkpoint", *pictures, *tables}
+    assert set(end["artifacts"]) == {"checkpoint", "image_scores", *pictures, *tables}
     for path in end["artifacts"].values():
         assert (bench.home / path).stat().st_size > 0
     weights = torch.load(bench.home / end["artifacts"]["checkpoint"], weights_only=True)

@@ -22,6 +22,7 @@ from engine_bench import (
 from torch import Tensor
 
 from study.engine.engine import Engine
+from study.engine.evaluation import Evaluation
 from vae_core.models.mlp import MLP
 
 
@@ -145,17 +146,15 @@ def test_with_one_row_a_bank_the_trial_that_does_not_fit_has_crashed(bench: Benc
 def test_a_report_that_memory_is_short_for_is_made_again_in_narrower_banks(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.engine import trial_run
+    real, failed = Evaluation.on_validation, []
 
-    real, failed = trial_run.scores, []
-
-    def scores(*args: Any) -> dict[str, float]:
+    def on_validation(*args: Any) -> dict[str, float]:
         if not failed:
             failed.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB")
         return real(*args)
 
-    monkeypatch.setattr(trial_run, "scores", scores)
+    monkeypatch.setattr(Evaluation, "on_validation", on_validation)
     engine = bench.engine(width=2)
     engine.admit(roomy("a"))
     engine.admit(roomy("b", 2))
