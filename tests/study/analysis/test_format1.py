@@ -52,7 +52,7 @@ def same(old: Any, new: Any, where: str = "report") -> None:
             same(one, other, f"{where}[{i}]")
     elif isinstance(old, float) and isinstance(new, float):
         # A sum of products is rounded as the processor's library orders it.
-        assert isclose(old, new, rel_tol=1e-14), where
+        assert isclose(old, new, rel_tol=1e-12), where
     else:
         for earlier, later in REWORDED.items():
             old = old.replace(earlier, later) if isinstance(old, str) else old

@@ -164,6 +164,7 @@ def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:
     names = {path.name for path in (bench.home / "trials" / "kept").iterdir()}
     assert names == {
         "model.pt",
+        "image_scores.parquet",
         *(f"{name}.png" for name in pictures),
         *(f"{name}.csv" for name in tables),
     }
