@@ -373,6 +373,9 @@ def changed_spec(
     by_design = {"primary", "choosing_seeds"}
     if name != home.name and len(found := by_design & {path[0] for path in given}) == 1:
         changed[(by_design - found).pop()] = None  # a new study may have the other design
+    paths = {path[0] for path in given}
+    if "seeds" in paths and "until" not in paths:  # seeds by themselves are a plain list of them
+        changed["until"] = changed["seeds_batch"] = None
     source = Source(str(home.spec), overrides=given)
     if changed["name"] != name:
         raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")

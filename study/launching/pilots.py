@@ -48,6 +48,12 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
         )
     trials = build_tables(read_entries(source.path))["trials"]
     rows = trials.to_pylist()
+    if not any(row["images"] for row in rows):
+        raise SpecError(
+            f"study '{name}' has trained nothing yet, so it can have chosen nothing",
+            where=f"arms.{arm}.pilot.study",
+            remedy="run it first, or give images and device_seconds",
+        )
     before = [told_cost(trials, other) for other in study_facts(trials)["spec"].get("arms", {})]
     standard = [*(row["standard_seconds"] for row in rows), *(cost.standard for cost in before)]
     return ArmPiloted(

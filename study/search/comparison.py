@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from study import image_scores
 from study.journal.events import Event, Looked, PairChosen, TrialEnded
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
-from study.search.phases import Confirm
+from study.search.phases import Confirm, Phase, confirm_name
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
 from study.spec.design import confirm_runs, first_look
@@ -103,6 +103,15 @@ class Comparison:
         elif isinstance(event, Looked):
             self._look = event
 
+    def keep_stopped(self, phases: Mapping[str, Phase]) -> None:
+        """Let what stopped arms have chosen stand: their searches choose nothing more."""
+        for (arm, replicate), number in self._choices.items():
+            if arm in self._stopped and (arm, replicate) not in self.confirms:
+                name = None if number is None else confirm_name(arm, replicate, number)
+                found = None if name is None else phases[name]
+                assert found is None or isinstance(found, Confirm)
+                self.confirms[arm, replicate] = found
+
     def planned(self, arm: str) -> int:
         """How many confirm runs each configuration of ``arm`` is to have, as far as known."""
         primary, pair = self._spec.primary, self.pair
@@ -110,8 +119,13 @@ class Comparison:
         compared = arm in ((primary.hand_tuned, primary.automatic) if primary else arms)
         found = confirm_runs(self._spec, compared=compared)
         if compared and self._spec.until is not None:
-            return found - len(self._spec.seeds) + self._wanted
+            more = 0 if self._decided else self._wanted  # runs that are asked stay
+            return found - len(self._spec.seeds) + more
         return found
+
+    @property
+    def _decided(self) -> bool:
+        return self._look is not None and self._look.outcome in DECIDED
 
     def runs(self, confirm: Confirm) -> int:
         """How many runs a phase is to have by now: none that is not asked where its arm's search
@@ -126,6 +140,8 @@ class Comparison:
         Each event is to be journalled and followed before the next is asked for.
         """
         pair = self._choose()
+        if pair is None:  # it is to be chosen anew
+            self._wanted = self._first
         if pair is not None and (
             self.pair is None
             or (pair.hand, pair.automatic) != (self.pair.hand, self.pair.automatic)
@@ -222,14 +238,13 @@ class Comparison:
         """
         spec, before, pair = self._spec, self._spec.choosing_seeds or 0, (hand, automatic)
         asked = [confirm.asked - before for arm in pair for confirm in self._confirms_of(arm)]
-        self._wanted = max(self._wanted, min(asked))
+        self._wanted = min(asked) if self._decided else max(self._wanted, min(asked))
         if not all(all(self._have_ended(arm, before + self._wanted)) for arm in pair):
             return
         look = self._looked(hand, automatic, range(before, before + self._wanted))
         if look is not None and (self._look is None or self._look.seeds != look.seeds):
             yield look
-        decided = self._look is not None and self._look.outcome in DECIDED
-        if not decided and not self._stopped.intersection(pair):
+        if not self._decided and not self._stopped.intersection(pair):
             self._wanted = min(self._wanted + (spec.seeds_batch or 1), len(spec.seeds))
 
     def _looked(self, hand: str, automatic: str, numbers: range) -> Looked | None:

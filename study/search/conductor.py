@@ -206,6 +206,7 @@ class Conductor:
                     raise UserError(f"no arm '{arm}'", where=self.spec.name)
                 stopped = [found for found in self._queue.of_arm(arm) if not found.ended]
                 self._stopped_arms.add(arm)
+                self._comparison.keep_stopped(self._phases)
             self.journal.append(Stopped(trial=trial) if trial is not None else Stopped(arm=arm))
             for found in stopped:
                 self._end(found, {"state": "pruned", "reason": BY_HAND})
@@ -228,8 +229,10 @@ class Conductor:
             old, attempts = self._queue.to_retry(name, self.spec.name)
             again = old.phase.ask_again(old.trial.asked, attempts)
             self._add(again, old.phase)
-            if isinstance(old.phase, Search):  # it may choose another configuration
-                self._comparison.confirms.pop((old.phase.arm, old.phase.replicate), None)
+            phase = old.phase
+            if isinstance(phase, Search) and phase.arm not in self._stopped_arms:
+                # It may choose another configuration.
+                self._comparison.confirms.pop((phase.arm, phase.replicate), None)
             self.journal.commit()
             return again.trial
 
@@ -407,6 +410,7 @@ class Conductor:
             self._spending.follow(entry)
         for phase in self._phases.values():
             self._queue.resume(phase)
+        self._comparison.keep_stopped(self._phases)
 
     def _replay(self, event: Event) -> None:
         match event:

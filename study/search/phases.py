@@ -294,6 +294,12 @@ class Search(Phase):
         return self._study.ask(self._distributions)
 
 
+def confirm_name(arm: str, replicate: int, chosen: int | None) -> str:
+    """The name of the confirm phase of search trial number ``chosen``, or of the only setting."""
+    source = "fixed" if chosen is None else f"from{chosen}"
+    return f"{arm}.confirm.r{replicate}.{source}"
+
+
 class Confirm(Phase):
     """Training one configuration on seeds: the chosen one, or the arm's only one.
 
@@ -312,10 +318,8 @@ class Confirm(Phase):
         replicate: int,
         chosen: Chosen | None,
     ) -> None:
-        source = "fixed" if chosen is None else f"from{chosen.number}"
-        super().__init__(
-            storage, spec, dims, arm, replicate, f"{arm}.confirm.r{replicate}.{source}"
-        )
+        name = confirm_name(arm, replicate, None if chosen is None else chosen.number)
+        super().__init__(storage, spec, dims, arm, replicate, name)
         self.chosen_from = None if chosen is None else chosen.number
         self._params = {} if chosen is None else chosen.params
         self._choosing = spec.choosing_seeds or 0

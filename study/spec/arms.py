@@ -296,7 +296,7 @@ class PilotSpec(Section):
 
     study: str | None = Field(default=None, description="a study of this home")
     images: Whole | None = Field(
-        default=None, ge=0, description="images that were trained on to choose them"
+        default=None, ge=1, description="images that were trained on to choose them, 1 or more"
     )
     device_seconds: Number | None = Field(
         default=None, ge=0, description="device seconds that took"

@@ -25,7 +25,8 @@ from study.spec.collapse import CollapseSpec
 from study.spec.distributions import section_of
 from study.spec.errors import Source, fault, spec_error
 from study.spec.evaluation import EvaluationSpec
-from study.spec.seeds import Seeds, own_seeds, read_seeds, read_until
+from study.spec.seeds import MOST, Seeds, own_seeds, read_seeds, read_until
+from study.statistics import FEWEST_LOOKED
 from vae_core.errors import nearest
 
 
@@ -134,7 +135,8 @@ class StudySpec(Section):
     choosing_seeds: Whole | None = Field(
         default=None,
         ge=1,
-        description="seeds that every arm trains on before the pair is chosen, 1 or more",
+        le=MOST,
+        description=f"seeds that every arm trains on before the pair is chosen, 1 to {MOST}",
     )
     seeds: Seeds = Field(
         default_factory=lambda known: own_seeds(known["name"]),
@@ -224,6 +226,16 @@ class StudySpec(Section):
             if not NAME.fullmatch(name):
                 raise fault(f"'{name}' cannot be an arm's name", NAME_RULE, name)
         return value
+
+    @model_validator(mode="after")
+    def _seeds_that_can_decide(self) -> Self:
+        if self.until is None and self.seeds_batch is not None:
+            what = "seeds_batch is for a study that adds seeds until it is decided"
+            raise fault(what, "leave it out", "seeds_batch")
+        if self.until is not None and len(self.seeds) < FEWEST_LOOKED:
+            what = f"{len(self.seeds)} seeds can decide nothing"
+            raise fault(what, f"give at_most: {FEWEST_LOOKED} or more", "seeds")
+        return self
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:

@@ -461,3 +461,72 @@ class TestUntilDecided:
         assert len(looks(one)) > 1
         assert other.table() == one.table()
         assert (pairs(other), looks(other)) == (pairs(one), looks(one))
+
+
+class TestWhatACrashMustNotChange:
+    """The pair, the runs and the looks are those of a driver that never died."""
+
+    ARMS = {
+        "tuned": hand("random", trials=3),
+        "h2": fixed(2.0),
+        "a1": AUTO,
+        "a2": {"balancer": "optimal_sigma"},
+    }
+
+    @pytest.mark.parametrize("crash", [False, True])
+    @pytest.mark.parametrize("over", [False, True])
+    def test_a_stopped_arm_keeps_what_it_chose(
+        self, tmp_path: Path, crash: bool, over: bool
+    ) -> None:
+        results = Results({"tuned": 1.0, "h2": 3.0, "a1": 4.0, "a2": 9.0})
+        found = Simulation(tmp_path / "j", study(self.ARMS), 2, results)
+        while not pairs(found) or (over and found.conductor.has_work):
+            request = found.conductor.next()
+            assert request is not None
+            for step in range(1, REPORTS + 1):
+                found.conductor.report(request.trial, results(request, step))
+            found.conductor.returned(request.trial)
+        found.conductor.stop(arm="tuned")
+        if crash:
+            found.crash()
+        found.run(order=1)
+        assert [(pair.hand, pair.automatic) for pair in pairs(found)] == [("tuned", "a1")]
+        assert len(asked(found, "h2")) == 2, "its choosing runs"
+
+    @pytest.mark.parametrize("crash", [False, True])
+    def test_a_retry_that_becomes_the_choice_begins_the_looks_anew(
+        self, tmp_path: Path, crash: bool
+    ) -> None:
+        class Better(Results):
+            def __call__(self, request: Request, step: int) -> dict[str, Any]:
+                found = super().__call__(request, step)
+                if ".search." in request.trial and "retry" in request.trial:
+                    found["metrics"] = {"validation/calibrated_elbo": -50.0 + 1 / step}
+                if "from2" in request.trial and step == REPORTS:
+                    found["end"]["metrics"]["test/calibrated_elbo"] -= 6
+                return found
+
+        arms = {"t": hand("random", trials=3), "h2": fixed(2.0), "a1": AUTO}
+        results = Better({"t": 5.0, "h2": 8.0, "a1": 5.0})
+        results.failing = {"t.search.r0.0002"}
+        seeds = {"until": "decided", "at_most": 20, "from": 50}
+        found = Simulation(tmp_path / "j", study(arms, seeds=seeds), 3, results).run(order=1)
+        results.failing.clear()
+        found.conductor.retry("t.search.r0.0002")
+        if crash:
+            found.crash()
+        found.run(order=1)
+        assert len([ask for ask in asked(found, "t") if ask.chosen_from == 2]) == 2 + 9
+        last = looks(found)[-1]
+        assert (last.seeds, last.outcome) == (9, "pays")
+
+    @pytest.mark.parametrize(("most", "batch"), [(7, 3), (8, 3), (9, 10)])
+    def test_a_decided_study_asks_for_nothing_more(
+        self, tmp_path: Path, most: int, batch: int
+    ) -> None:
+        results = Results({"hand": 9.0, "auto": 1.0})
+        first = Simulation(tmp_path / "j", until(most), 4, results).run(order=1)
+        wider = {"until": "decided", "at_most": 30, "from": 50, "batch": batch}
+        more = extended(first, TWO, seeds=wider).run(order=1)
+        assert [look.seeds for look in looks(more)] == [most]
+        assert len(asked(more, "auto")) == most
