@@ -36,7 +36,6 @@ def test_no_change(compare):
             lambda new: new["arms"]["random"]["search"].update(replicates=3),
             "arms.random.search.replicates: 1 -> 3",
         ),
-        (lambda new: new.update(until="decided"), "until: nothing -> 'decided'"),
         (lambda new: new.update(question="why?"), "question: '' -> 'why?'"),
         (lambda new: new["engines"].update(slots=4), "engines.slots: 'auto' -> 4"),
         (
@@ -54,6 +53,15 @@ def test_no_change(compare):
 )
 def test_an_extension(compare, change, line):
     assert compare(change) == ([line], [])
+
+
+def test_fixed_seeds_may_go_on_until_decided_and_not_the_other_way_round(base):
+    fixed = StudySpec.from_dict(base(seeds={"from": 0, "count": 7})).to_dict()
+    seeds = {"until": "decided", "at_most": 7, "from": 0}
+    until = StudySpec.from_dict(base(seeds=seeds)).to_dict()
+    wanted = ["until: nothing -> 'decided'", "seeds_batch: nothing -> 3"]
+    assert difference(fixed, until) == (wanted, [])
+    assert difference(until, fixed).refused
 
 
 def test_a_cap_can_be_lowered_and_taken_away():
