@@ -48,18 +48,19 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
         )
     trials = build_tables(read_entries(source.path))["trials"]
     rows = trials.to_pylist()
-    if not any(row["images"] for row in rows):
+    before = [told_cost(trials, other) for other in study_facts(trials)["spec"].get("arms", {})]
+    standard = [*(row["standard_seconds"] for row in rows), *(cost.standard for cost in before)]
+    images = sum(row["images"] for row in rows) + sum(int(cost.images) for cost in before)
+    if not images:
         raise SpecError(
             f"study '{name}' has trained nothing yet, so it can have chosen nothing",
             where=f"arms.{arm}.pilot.study",
             remedy="run it first, or give images and device_seconds",
         )
-    before = [told_cost(trials, other) for other in study_facts(trials)["spec"].get("arms", {})]
-    standard = [*(row["standard_seconds"] for row in rows), *(cost.standard for cost in before)]
     return ArmPiloted(
         arm=arm,
         source=f"study '{name}'",
-        images=sum(row["images"] for row in rows) + sum(int(cost.images) for cost in before),
+        images=images,
         billed=fsum([*(row["billed_seconds"] for row in rows), *(cost.billed for cost in before)]),
         standard=None if None in standard else fsum(standard),
     )
