@@ -9,7 +9,7 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison, Outcome, together
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 
 _UNKNOWN = "Whether searching pays can't be told"
@@ -20,6 +20,7 @@ def verdict(
     hand: ArmResult | None,
     best: ArmResult | None,
     found: Comparison | None,
+    comparisons: Sequence[Comparison],
     design: Design,
     breaks: Sequence[BreakEven],
     unfinished: str,
@@ -31,6 +32,7 @@ def verdict(
         hand: The hand-tuned arm of the compared pair, else the one that is best on validation.
         best: The automatic one.
         found: What the verdict speaks of.
+        comparisons: Every pair of compared arms on its own.
         design: How the compared pair came about.
         breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
@@ -41,7 +43,11 @@ def verdict(
     if hand is None or best is None:
         return [first]
     when = [b for b in breaks if b.arm == hand.arm and b.deployed]
-    return [first, *(as_found(b, found, hand) for b in when)]
+    # Where no pair was named, those two are best on validation, and the verdict is of any others.
+    family, pair = _family(comparisons, hand, design), (hand.arm, best.arm)
+    of_pair = next((c for c in family if (c.hand, c.automatic) == pair), None)
+    retrained = found if design.pair is not None else of_pair
+    return [first, *(as_found(b, retrained, hand) for b in when)]
 
 
 def remarks(
@@ -63,9 +69,13 @@ def remarks(
         found.append(_chosen(arms, hand, best, len(automatic), design))
     if design.looks:
         found.append(_looks(design))
-    ours = [c for c in comparisons if c.hand == hand.arm]
+    family = _family(comparisons, hand, design)
+    ours = [c for c in family if c.hand == hand.arm]
     if len(ours) > 1:
-        found.append(f"Against each automatic arm on its own, searching {_tally(ours)}.")
+        found.append(
+            f"Against each automatic arm, with 95 % for all {len(family)} pairs together, "
+            f"searching {_tally(ours)}."
+        )
     found += [one.sentence for one in luck if one.hand == hand.arm]
     if second is not None and second.difference.mean is not None and _another(comparisons, second):
         found.append(f"A second opinion: {second.finding}.")
@@ -124,6 +134,15 @@ def _first_sentence(
     if found is None:
         return f"{_UNKNOWN}: the comparison of the arms could not be computed."
     return found.sentence
+
+
+def _family(comparisons: Sequence[Comparison], hand: ArmResult, design: Design) -> list[Comparison]:
+    """The pairs of ``hand``, with outcomes that hold for all of them at once.
+
+    For all pairs there are where it was not fixed before they ran: any of them could be spoken of.
+    """
+    ours = [c for c in comparisons if design.pair is None or c.hand == hand.arm]
+    return together(ours, looks=design.until_decided)
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:

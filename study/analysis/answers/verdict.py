@@ -20,7 +20,7 @@ from study.analysis.answers.arms import ArmResult, pairs
 from study.analysis.answers.design import TWO_STAGES, Design
 from study.analysis.answers.sides import PairCost
 from study.metrics import Metric
-from study.statistics.choice import best_against_best, fewest_seeds
+from study.statistics.choice import ERROR, best_against_best, fewest_seeds
 from study.statistics.intervals import Interval
 from study.statistics.paired import Differences, bounds, fewest, mean_bounds, paired
 from study.statistics.paired import Floats as Images
@@ -176,6 +176,19 @@ def compare_arms(
         )
 
     return [compared(hand, automatic) for hand, automatic in pairs(arms)]
+
+
+def together(comparisons: Sequence[Comparison], *, looks: bool) -> list[Comparison]:
+    """Those pairs with outcomes that all hold at once: the error is divided among them."""
+    error = ERROR / max(1, len(comparisons))
+    needed = fewest(error, looks=looks)
+    return [
+        replace(
+            one,
+            outcome=_outcome(one.differences, bounds(one.differences, error, looks=looks), needed),
+        )
+        for one in comparisons
+    ]
 
 
 def headline(
