@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
@@ -69,6 +70,7 @@ def remarks(
         found.append(_chosen(arms, hand, best, len(automatic), design))
     if design.looks:
         found.append(_looks(design))
+    found += [_earlier(pair, hand, best) for pair in design.earlier]
     family = _family(comparisons, hand, design)
     ours = [c for c in family if c.hand == hand.arm]
     if len(ours) > 1:
@@ -104,12 +106,29 @@ def _another(comparisons: Sequence[Comparison], second: Comparison) -> bool:
 
 
 def _looks(design: Design) -> str:
-    last, count = design.looks[-1], len(design.looks)
-    times = "once" if count == 1 else f"{count} times"
+    last = design.looks[-1]
     state = "it was decided" if design.decided else "it was not decided"
+    looks = "every look" + (" at this pair" if design.earlier else "")
     return (
-        f"Looked at {times}, at {', '.join(str(look['seeds']) for look in design.looks)} seeds: "
-        f"{state} at {last['seeds']}, and the interval holds at every look."
+        f"Looked at {_times(design.looks)}: {state} at {last['seeds']}, and the interval holds at "
+        f"{looks}."
+    )
+
+
+def _times(looks: Sequence[Mapping[str, Any]]) -> str:
+    times = "once" if len(looks) == 1 else f"{len(looks)} times"
+    return f"{times}, at {', '.join(str(look['seeds']) for look in looks)} seeds"
+
+
+def _earlier(pair: Mapping[str, Any], hand: ArmResult, best: ArmResult) -> str:
+    """What was known before the pair of today was chosen: its seeds are not fresh to it."""
+    before, now = f"{pair['hand']} against {pair['automatic']}", f"{hand.arm} against {best.arm}"
+    if before == now:
+        before += " with another configuration"
+    looked = f", and was looked at {_times(pair['looks'])}" if pair["looks"] else ""
+    return (
+        f"Chosen again: {before} was the pair before{looked}. What the comparing seeds show may "
+        f"have been known when {now} was chosen, and the interval does not allow for that."
     )
 
 

@@ -135,6 +135,28 @@ def test_looks_are_said_and_their_interval_is_wider() -> None:
     )
 
 
+def test_a_pair_that_is_chosen_again_keeps_what_was_seen_before() -> None:
+    """Of two automatic arms, on the same comparing seeds; the first pair was looked at twice."""
+    stream = two_stages(LEVELS, ("random", "sigma"))
+    stream.describe(until="decided")
+    for n in (9, 12):
+        stream.emit(Looked(n, "undecided", 0.6, None, None))
+    stream.emit(PairChosen("random", "optimal", LEVELS))
+    stream.confirm("optimal", scores_of("optimal"), stage="comparing", first=2)
+    stream.emit(Looked(12, "does_not_pay", 1.4, 1.0, 1.8))
+    report = reported(stream)
+    assert [look["seeds"] for look in report.design.looks] == [12]
+    assert (
+        "Looked at once, at 12 seeds: it was decided at 12, and the interval holds at every look "
+        "at this pair." in report.remarks
+    )
+    assert (
+        "Chosen again: random against sigma was the pair before, and was looked at 2 times, at 9, "
+        "12 seeds. What the comparing seeds show may have been known when random against optimal "
+        "was chosen, and the interval does not allow for that." in report.remarks
+    )
+
+
 @pytest.fixture
 def close(make_stream: Callable[..., Stream]) -> Callable[..., Stream]:
     """A study of one pair whose arms differ by little, with a margin."""
