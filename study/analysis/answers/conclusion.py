@@ -38,7 +38,7 @@ def verdict(
         breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
     """
-    first = _first_sentence(arms, hand, best, found, design)
+    first = _first_sentence(arms, hand, best, found, design, finished=not unfinished)
     if unfinished:
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
@@ -138,6 +138,8 @@ def _first_sentence(
     best: ArmResult | None,
     found: Comparison | None,
     design: Design,
+    *,
+    finished: bool,
 ) -> str:
     if not arms:
         return f"{_UNKNOWN}: the arms' results could not be computed."
@@ -146,8 +148,7 @@ def _first_sentence(
         if not there:
             return f"{_UNKNOWN}: the study has no {kind} arm."
     if hand is None or best is None:
-        waiting = "hand-tuned" if hand is None else "automatic"
-        return f"{_UNKNOWN}: no {waiting} arm has a complete confirm run yet."
+        return f"{_UNKNOWN}: {_without_result(arms, hand is not None, design, finished=finished)}."
     if design.kind == TWO_STAGES and design.pair is None:
         return f"{_UNKNOWN}: the pair of arms to compare is not chosen yet."
     if found is None:
@@ -162,6 +163,22 @@ def _family(comparisons: Sequence[Comparison], hand: ArmResult, design: Design) 
     """
     ours = [c for c in comparisons if design.pair is None or c.hand == hand.arm]
     return together(ours, looks=design.until_decided)
+
+
+def _without_result(
+    arms: Sequence[ArmResult], automatic: bool, design: Design, *, finished: bool
+) -> str:
+    """Which side has no result, and why if it is to have none."""
+    of_kind = [arm for arm in arms if arm.automatic == automatic]
+    if design.pair is None:
+        who = f"no {'automatic' if automatic else 'hand-tuned'} arm has a complete confirm run"
+    else:
+        of_kind = [arm for arm in of_kind if arm.arm in design.pair]
+        who = f"{design.pair[automatic]} has no complete confirm run"
+        if design.kind == TWO_STAGES:
+            who += " on the comparing seeds"
+    failed = sum(arm.failed_seeds for arm in of_kind)
+    return who + ("" if finished else " yet") + (f", and {failed} failed" if failed else "")
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:
