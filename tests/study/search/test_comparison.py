@@ -14,6 +14,7 @@ import pytest
 from entries import of_kind
 from simulation import REPORTS, Simulation, hand, outcome, spec
 
+from study.analysis import build_report, build_tables
 from study.image_scores import ARTIFACT, ImageScores
 from study.journal.events import Looked, PairChosen, TrialAsked, TrialEnded
 from study.search import Request
@@ -422,6 +423,33 @@ class TestUntilDecided:
         found.conductor.retry("auto.confirm.r0.fixed.0003")
         found.run(order=1)
         assert [look.seeds for look in looks(found)] == [8, 11, 12]
+
+    @pytest.mark.parametrize("end", ["failed", "no number"])
+    def test_a_seed_counts_with_all_replicates_or_is_lost(self, tmp_path: Path, end: str) -> None:
+        """Configurations at 1 and 17, so 9 on average; the worse one is lost on two seeds."""
+
+        class Replicated(Results):
+            def __call__(self, request: Request, step: int) -> dict[str, Any]:
+                found = super().__call__(request, step)
+                if "end" in found and ".confirm.r1." in request.trial:
+                    found["end"]["metrics"]["test/calibrated_elbo"] += 16
+                    if request.seed in (51, 54):
+                        metrics = {"test/calibrated_elbo": float("nan")}
+                        found["end"] |= {"state": "failed"} if end == "failed" else {}
+                        found["end"]["metrics"] = metrics
+                return found
+
+        arms = {"hand": hand("random", trials=2, replicates=2), "auto": AUTO}
+        spec = study(arms, seeds={"until": "decided", "at_most": 20, "from": 50})
+        results = Replicated({"hand": 1.0, "auto": 5.0})
+        found = Simulation(tmp_path / "j", spec, 4, results).run(order=1)
+        (look,) = looks(found)
+        assert (look.seeds, look.outcome) == (7, "does_not_pay")
+        assert 3.5 < look.difference < 4.5
+        report = build_report(build_tables(found.journal.entries)).headline
+        assert report is not None
+        assert (report.differences.n, report.differences.failed) == (7, (2, 0))
+        assert (report.difference.lower, report.difference.mean) == (look.lower, look.difference)
 
     def test_fewer_than_can_decide_are_not_looked_at(self, tmp_path: Path) -> None:
         results = Results({"hand": 9.0, "auto": 1.0})
