@@ -84,8 +84,8 @@ def _images(found: Comparison) -> Iterator[str]:
         return
     if found.differences.image_variance is None:
         yield (
-            "The verdict's interval is over seeds on this test set: no scores of single test "
-            "images are recorded, and fresh images would widen it."
+            "The verdict's interval is over seeds on this test set: the scores of single test "
+            "images are not recorded, or not finite, and fresh images would widen it."
         )
     else:
         yield (
