@@ -226,7 +226,7 @@ class Comparison:
         if not all(all(self._have_ended(arm, before + self._wanted)) for arm in pair):
             return
         look = self._looked(hand, automatic, range(before, before + self._wanted))
-        if look is not None and (self._look is None or self._look.seeds != look.seeds):
+        if look is not None and not _says_the_same(look, self._look):
             yield look
         decided = self._look is not None and self._look.outcome in DECIDED
         if not decided and not self._stopped.intersection(pair):
@@ -250,7 +250,7 @@ class Comparison:
         elif upper < 0:
             outcome = "pays"
         ends = (end if isfinite(end) else None for end in (lower, upper))
-        return Looked(difference.n, outcome, difference.mean, *ends)
+        return Looked(difference.n, outcome, difference.mean, *ends, sum(failed))
 
     def _tested(self, arm: str, runs: Runs, numbers: range) -> tuple[dict[int, float], list[int]]:
         """Seed -> the test objective, and the seeds that are lost, of the runs of ``numbers``."""
@@ -278,3 +278,8 @@ class Comparison:
             run = runs[confirm.name].get(number)
             if run is not None and run.end is not None and run.trial.state != "pruned":
                 yield run.trial.asked.seed, run.end
+
+
+def _says_the_same(look: Looked, before: Looked | None) -> bool:
+    """Whether it is over as many seeds: a batch may add only seeds that one of the arms lost."""
+    return before is not None and (look.seeds, look.failed) == (before.seeds, before.failed)

@@ -15,6 +15,7 @@ from entries import of_kind
 from simulation import REPORTS, Simulation, hand, outcome, spec
 
 from study.analysis import build_report, build_tables
+from study.analysis.answers.verdict import Outcome
 from study.image_scores import ARTIFACT, ImageScores
 from study.journal.events import Looked, PairChosen, TrialAsked, TrialEnded
 from study.search import Request
@@ -423,6 +424,19 @@ class TestUntilDecided:
         found.conductor.retry("auto.confirm.r0.fixed.0003")
         found.run(order=1)
         assert [look.seeds for look in looks(found)] == [8, 11, 12]
+
+    def test_seeds_that_one_arm_loses_are_looked_at_too(self, tmp_path: Path) -> None:
+        """They count against it, though the seeds that both have stay as many."""
+        results = Results({"hand": 5.0, "auto": 5.2})
+        results.failing = {f"auto.confirm.r0.fixed.{i:04d}" for i in range(9, 40)}
+        found = Simulation(tmp_path / "j", until(30), 4, results).run(order=1, crash_every=20)
+        seen = [(look.seeds, look.failed) for look in looks(found)]
+        assert seen == [(9, lost) for lost in range(0, 22, 3)]
+        assert {look.outcome for look in looks(found)} == {"undecided"}, "9 means are not apart"
+        report = build_report(build_tables(found.journal.entries)).headline
+        assert report is not None
+        assert report.differences.failed == (0, 21)
+        assert report.outcome is Outcome.NOT_SHOWN
 
     @pytest.mark.parametrize("end", ["failed", "no number"])
     def test_a_seed_counts_with_all_replicates_or_is_lost(self, tmp_path: Path, end: str) -> None:
