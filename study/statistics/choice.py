@@ -20,8 +20,11 @@ class BestAgainstBest:
     """What the best hand-tuned arm's mean exceeds the best automatic one's by, with its bounds.
 
     Attributes:
-        mean: The estimate: that of the pair with the best means.
-        lower: Wrong with a chance of 2.5 % at most, whatever the arms have in common.
+        mean: The estimate: that of the pair with the best means, of the arms that could be shown
+            to be the better ones: an arm that failed too often for that gives no estimate, unless
+            all of a side did.
+        lower: Wrong with a chance of 2.5 % at most, whatever the arms have in common; infinite
+            where so few seeds, failures, or values without a spread bound nothing on this side.
         upper: Likewise.
         hand: The hand-tuned arm of the estimate's pair.
         automatic: Its automatic arm.
@@ -48,31 +51,32 @@ def best_against_best(
         looks: as in :func:`study.statistics.paired.bounds`.
 
     Returns:
-        None where so few seeds bound nothing (:func:`fewest_seeds`), or a pair has no spread.
+        None where there is no pair, or one without a seed.
     """
     hands = list(dict.fromkeys(hand for hand, _ in differences))
     automatics = list(dict.fromkeys(automatic for _, automatic in differences))
     if not differences or any(one.n == 0 for one in differences.values()):
         return None
-    lower = max(
-        min(_end(differences[h, a], ERROR / len(automatics), 0, looks) for h in hands)
+    lower = {
+        a: min(_end(differences[h, a], ERROR / len(automatics), 0, looks) for h in hands)
         for a in automatics
-    )
-    upper = min(
-        max(_end(differences[h, a], ERROR / len(hands), 1, looks) for a in automatics)
+    }
+    upper = {
+        h: max(_end(differences[h, a], ERROR / len(hands), 1, looks) for a in automatics)
         for h in hands
-    )
-    if lower == -inf or upper == inf:
-        return None
-    best = {a: min(hands, key=lambda h: differences[h, a].mean) for a in automatics}
-    automatic = max(automatics, key=lambda a: differences[best[a], a].mean)
+    }
+    shown_hands = [h for h in hands if upper[h] < inf] or hands
+    shown_automatics = [a for a in automatics if lower[a] > -inf] or automatics
+    best = {a: min(shown_hands, key=lambda h: differences[h, a].mean) for a in shown_automatics}
+    automatic = max(shown_automatics, key=lambda a: differences[best[a], a].mean)
     pair = best[automatic], automatic
-    return BestAgainstBest(differences[pair].mean, lower, upper, *pair)
+    ends = max(lower.values()), min(upper.values())
+    return BestAgainstBest(differences[pair].mean, *ends, *pair)
 
 
-def fewest_seeds(hands: int, automatics: int, *, looks: bool = False) -> int:
-    """From how many seeds on :func:`best_against_best` can decide among so many arms."""
-    return fewest(ERROR / max(hands, automatics), looks=looks)
+def fewest_seeds(hands: int, automatics: int, *, looks: bool = False) -> tuple[int, int]:
+    """From how many seeds on so many arms can show that searching pays, and that it does not."""
+    return fewest(ERROR / hands, looks=looks), fewest(ERROR / automatics, looks=looks)
 
 
 def _end(differences: Differences, error: float, side: int, looks: bool) -> float:

@@ -221,6 +221,7 @@ class Answers:
                 self._hand,
                 self._best,
                 self.first.headline,
+                self.first.comparisons,
                 self.design,
                 self.first.break_even,
                 unfinished,

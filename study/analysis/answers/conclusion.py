@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison, Outcome, together
 from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
 
 _UNKNOWN = "Whether searching pays can't be told"
@@ -20,6 +21,7 @@ def verdict(
     hand: ArmResult | None,
     best: ArmResult | None,
     found: Comparison | None,
+    comparisons: Sequence[Comparison],
     design: Design,
     breaks: Sequence[BreakEven],
     unfinished: str,
@@ -31,17 +33,22 @@ def verdict(
         hand: The hand-tuned arm of the compared pair, else the one that is best on validation.
         best: The automatic one.
         found: What the verdict speaks of.
+        comparisons: Every pair of compared arms on its own.
         design: How the compared pair came about.
         breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
     """
-    first = _first_sentence(arms, hand, best, found, design)
+    first = _first_sentence(arms, hand, best, found, design, finished=not unfinished)
     if unfinished:
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
         return [first]
     when = [b for b in breaks if b.arm == hand.arm and b.deployed]
-    return [first, *(as_found(b, found, hand) for b in when)]
+    # Where no pair was named, those two are best on validation, and the verdict is of any others.
+    family, pair = _family(comparisons, hand, design), (hand.arm, best.arm)
+    of_pair = next((c for c in family if (c.hand, c.automatic) == pair), None)
+    retrained = found if design.pair is not None else of_pair
+    return [first, *(as_found(b, retrained, hand) for b in when)]
 
 
 def remarks(
@@ -63,9 +70,14 @@ def remarks(
         found.append(_chosen(arms, hand, best, len(automatic), design))
     if design.looks:
         found.append(_looks(design))
-    ours = [c for c in comparisons if c.hand == hand.arm]
+    found += [_earlier(pair, hand, best) for pair in design.earlier]
+    family = _family(comparisons, hand, design)
+    ours = [c for c in family if c.hand == hand.arm]
     if len(ours) > 1:
-        found.append(f"Against each automatic arm on its own, searching {_tally(ours)}.")
+        found.append(
+            f"Against each automatic arm, with 95 % for all {len(family)} pairs together, "
+            f"searching {_tally(ours)}."
+        )
     found += [one.sentence for one in luck if one.hand == hand.arm]
     if second is not None and second.difference.mean is not None and _another(comparisons, second):
         found.append(f"A second opinion: {second.finding}.")
@@ -94,12 +106,29 @@ def _another(comparisons: Sequence[Comparison], second: Comparison) -> bool:
 
 
 def _looks(design: Design) -> str:
-    last, count = design.looks[-1], len(design.looks)
-    times = "once" if count == 1 else f"{count} times"
+    last = design.looks[-1]
     state = "it was decided" if design.decided else "it was not decided"
+    looks = "every look" + (" at this pair" if design.earlier else "")
     return (
-        f"Looked at {times}, at {', '.join(str(look['seeds']) for look in design.looks)} seeds: "
-        f"{state} at {last['seeds']}, and the interval holds at every look."
+        f"Looked at {_times(design.looks)}: {state} at {last['seeds']}, and the interval holds at "
+        f"{looks}."
+    )
+
+
+def _times(looks: Sequence[Mapping[str, Any]]) -> str:
+    times = "once" if len(looks) == 1 else f"{len(looks)} times"
+    return f"{times}, at {', '.join(str(look['seeds']) for look in looks)} seeds"
+
+
+def _earlier(pair: Mapping[str, Any], hand: ArmResult, best: ArmResult) -> str:
+    """What was known before the pair of today was chosen: its seeds are not fresh to it."""
+    before, now = f"{pair['hand']} against {pair['automatic']}", f"{hand.arm} against {best.arm}"
+    if before == now:
+        before += " with another configuration"
+    looked = f", and was looked at {_times(pair['looks'])}" if pair["looks"] else ""
+    return (
+        f"Chosen again: {before} was the pair before{looked}. What the comparing seeds show may "
+        f"have been known when {now} was chosen, and the interval does not allow for that."
     )
 
 
@@ -109,6 +138,8 @@ def _first_sentence(
     best: ArmResult | None,
     found: Comparison | None,
     design: Design,
+    *,
+    finished: bool,
 ) -> str:
     if not arms:
         return f"{_UNKNOWN}: the arms' results could not be computed."
@@ -117,13 +148,37 @@ def _first_sentence(
         if not there:
             return f"{_UNKNOWN}: the study has no {kind} arm."
     if hand is None or best is None:
-        waiting = "hand-tuned" if hand is None else "automatic"
-        return f"{_UNKNOWN}: no {waiting} arm has a complete confirm run yet."
+        return f"{_UNKNOWN}: {_without_result(arms, hand is not None, design, finished=finished)}."
     if design.kind == TWO_STAGES and design.pair is None:
         return f"{_UNKNOWN}: the pair of arms to compare is not chosen yet."
     if found is None:
         return f"{_UNKNOWN}: the comparison of the arms could not be computed."
     return found.sentence
+
+
+def _family(comparisons: Sequence[Comparison], hand: ArmResult, design: Design) -> list[Comparison]:
+    """The pairs of ``hand``, with outcomes that hold for all of them at once.
+
+    For all pairs there are where it was not fixed before they ran: any of them could be spoken of.
+    """
+    ours = [c for c in comparisons if design.pair is None or c.hand == hand.arm]
+    return together(ours, looks=design.until_decided)
+
+
+def _without_result(
+    arms: Sequence[ArmResult], automatic: bool, design: Design, *, finished: bool
+) -> str:
+    """Which side has no result, and why if it is to have none."""
+    of_kind = [arm for arm in arms if arm.automatic == automatic]
+    if design.pair is None:
+        who = f"no {'automatic' if automatic else 'hand-tuned'} arm has a complete confirm run"
+    else:
+        of_kind = [arm for arm in of_kind if arm.arm in design.pair]
+        who = f"{design.pair[automatic]} has no complete confirm run"
+        if design.kind == TWO_STAGES:
+            who += " on the comparing seeds"
+    failed = sum(arm.failed_seeds for arm in of_kind)
+    return who + ("" if finished else " yet") + (f", and {failed} failed" if failed else "")
 
 
 def _tally(comparisons: Sequence[Comparison]) -> str:

@@ -27,12 +27,15 @@ class Design:
             (:class:`study.journal.events.Looked`).
         until_decided: Whether seeds are added until the pair is decided: intervals then hold at all
             looks together.
+        earlier: Pairs that were chosen before that one, or had other configurations: ``hand``,
+            ``automatic`` and their ``looks``.
     """
 
     kind: str
     pair: tuple[str, str] | None
     looks: Sequence[Mapping[str, Any]]
     until_decided: bool
+    earlier: Sequence[Mapping[str, Any]] = ()
 
     def stage(self, arm: str) -> str:
         """Which confirm runs say what ``arm`` is worth; "": all of them."""
@@ -49,9 +52,9 @@ class Design:
 def design_of(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Design:
     """The design of a study, from what the tables' metadata says of it and its spec."""
     kind, looks = facts.get("design") or SAME_SEEDS, facts.get("looks") or []
-    return Design(
-        kind, _pair(kind, facts, spec), looks, bool(looks) or spec.get("until") == "decided"
-    )
+    until_decided = bool(looks) or spec.get("until") == "decided"
+    earlier = facts.get("earlier_pairs") or []
+    return Design(kind, _pair(kind, facts, spec), looks, until_decided, earlier)
 
 
 def _pair(kind: str, facts: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.cost_curves import CostCurve
-from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict import Comparison, Outcome
 from study.analysis.records.searches import ArmSearches
 from study.metrics import Metric
 from study.statistics.intervals import Interval
@@ -47,21 +47,24 @@ class EqualLuck:
 
 
 def as_found(found: BreakEven, retrained: Comparison | None, hand: ArmResult) -> str:
-    """The sentence on deploying the trial found, with retraining it where that says otherwise.
+    """The sentence on deploying the trial found, with what retraining it shows, if otherwise.
 
     Args:
         found: From which trial on the search of ``hand`` is at the automatic side's level.
-        retrained: Its configuration on fresh seeds against the automatic arm.
+        retrained: Its configuration on fresh seeds against the automatic arm; it says nothing
+            where it is inconclusive.
         hand: The hand-tuned arm.
     """
-    mean = None if retrained is None else retrained.difference.mean
-    reached = found.trials.value is not None
-    if retrained is None or not mean or (mean < 0) == reached:
+    outcome = Outcome.UNKNOWN if retrained is None else retrained.outcome
+    otherwise = Outcome.PAYS if found.trials.value is None else Outcome.DOES_NOT_PAY
+    if retrained is None or outcome is not otherwise:
         return f"Deploying the best trial found, {found.sentence}."
-    objective = retrained.objective
-    amount = f"{objective.number(abs(mean))} {objective.unit} {'worse' if mean > 0 else 'better'}"
+    objective, mean = retrained.objective, retrained.differences.mean
+    worse = outcome is Outcome.DOES_NOT_PAY
+    by = f"{objective.number(abs(mean))} {objective.unit}".strip()
+    amount = f"{by} {'worse' if worse else 'better'}"
     why = ""
-    if mean > 0 and hand.optimism is not None and hand.optimism > 0:
+    if worse and hand.optimism is not None and hand.optimism > 0:
         why = f": the search keeps lucky seeds (optimism {objective.number(hand.optimism, '+')})"
     return (
         f"Retrained, {hand.arm} is {amount} than {retrained.automatic}; deployed as found, "

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isfinite
 
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult, pairs
 from study.analysis.answers.design import TWO_STAGES, Design
 from study.analysis.answers.sides import PairCost
 from study.metrics import Metric
-from study.statistics.choice import best_against_best, fewest_seeds
+from study.statistics.choice import ERROR, best_against_best, fewest_seeds
 from study.statistics.intervals import Interval
 from study.statistics.paired import Differences, bounds, fewest, mean_bounds, paired
 from study.statistics.paired import Floats as Images
@@ -47,6 +48,7 @@ class Comparison:
         difference: Their mean and its interval, over seeds and, if there are scores of them, test
             images; the t interval alone where so few seeds cannot decide.
         over_seeds: Over fresh seeds on this very test set.
+        lost: Seeds on which either failed, or both did.
         no_worse: Whether inconclusive, and automatic is no worse by the study's margin.
         ratio_images: Cost to one model, hand-tuned over automatic; ``ratio_standard`` likewise.
         finding: The difference in words; ``sentence``: all of it.
@@ -59,6 +61,7 @@ class Comparison:
     differences: Differences
     difference: Interval
     over_seeds: Interval
+    lost: int
     no_worse: bool
     ratio_images: float | None
     ratio_standard: float | None
@@ -79,6 +82,7 @@ def compare(
     cost: PairCost | None = None,
     looks: bool = False,
     seeds: str = "paired seeds",
+    lost: int = 0,
 ) -> Comparison:
     """The verdict of ``hand`` against ``automatic``, with its sentence.
 
@@ -94,6 +98,7 @@ def compare(
             price is charged, not that of two arms named in advance.
         looks: Whether seeds are added until it is decided.
         seeds: What its seeds are called.
+        lost: On how many more seeds either failed, or both did.
     """
     needed = fewest(looks=looks)
     ends = bounds(differences, looks=looks)
@@ -104,7 +109,11 @@ def compare(
     words = _finding(hand, automatic, objective, differences, interval, outcome, seeds)
     finding = f"by {objective.heading} on test, {words}"
     no_worse = _is_no_worse(outcome, ends, margin)
-    first = _headline(outcome, _charged(ratio_images, cost), differences.n, needed, no_worse)
+    first = (
+        _too_few(differences.n, lost, needed)
+        if outcome is Outcome.UNKNOWN
+        else _headline(outcome, _charged(ratio_images, cost), no_worse)
+    )
     return Comparison(
         hand,
         automatic,
@@ -113,6 +122,7 @@ def compare(
         differences,
         interval,
         _interval(alone, mean_bounds(alone, looks=looks)),
+        lost,
         no_worse is not None,
         ratio_images,
         ratio_standard,
@@ -161,9 +171,23 @@ def compare_arms(
             cost=cost if design.pair == (hand.arm, automatic.arm) else None,
             looks=design.until_decided,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
+            lost=len(set(hand.lost_seeds) | set(automatic.lost_seeds)),
         )
 
     return [compared(hand, automatic) for hand, automatic in pairs(arms)]
+
+
+def together(comparisons: Sequence[Comparison], *, looks: bool) -> list[Comparison]:
+    """Those pairs with outcomes that all hold at once: the error is divided among them."""
+    error = ERROR / max(1, len(comparisons))
+    needed = fewest(error, looks=looks)
+    return [
+        replace(
+            one,
+            outcome=_outcome(one.differences, bounds(one.differences, error, looks=looks), needed),
+        )
+        for one in comparisons
+    ]
 
 
 def headline(
@@ -198,34 +222,38 @@ def _best(
     if among == (1, 1):
         return comparisons[0]
     by_pair = {(c.hand, c.automatic): c.differences for c in comparisons}
-    ran = {pair: replace(one, failed=(0, 0)) for pair, one in by_pair.items()}
-    shown = best_against_best(ran, looks=looks)
-    judged = best_against_best(by_pair, looks=looks)
-    needed, n = fewest_seeds(*among, looks=looks), min(one.n for one in ran.values())
-    pair = (shown.hand, shown.automatic) if shown else _best_means(ran)
-    of_pair = next(c for c in comparisons if (c.hand, c.automatic) == pair)
-    if n < needed:
-        outcome = Outcome.UNKNOWN
-    elif judged is None:
-        outcome = Outcome.NOT_SHOWN
-    else:
-        outcome = _outcome(of_pair.differences, (judged.lower, judged.upper), needed)
-    ends = (judged.lower, judged.upper) if judged else None
-    no_worse = _is_no_worse(outcome, ends, margin)
-    interval = _interval(ran[pair], (shown.lower, shown.upper) if shown else None, n=n)
-    seeds_alone = best_against_best(
-        {p: replace(one, image_variance=None) for p, one in ran.items()}, looks=looks
+    found = best_against_best(by_pair, looks=looks)
+    alone = best_against_best(
+        {pair: replace(one, image_variance=None) for pair, one in by_pair.items()}, looks=looks
     )
-    words = _best_finding(of_pair, among, interval, outcome)
+    if found is None or alone is None:
+        raise ValueError("a pair of arms has no seed in common: best against best takes one")
+    pair, ends = (found.hand, found.automatic), (found.lower, found.upper)
+    of_pair = next(c for c in comparisons if (c.hand, c.automatic) == pair)
+    least, needed = (
+        min(comparisons, key=lambda c: c.differences.n),
+        fewest_seeds(*among, looks=looks),
+    )
+    outcome = Outcome.NOT_SHOWN
+    if least.differences.n < min(needed) and not any(map(isfinite, ends)):
+        outcome = Outcome.UNKNOWN
+    elif found.upper < 0 or found.lower > 0:
+        outcome = Outcome.PAYS if found.upper < 0 else Outcome.DOES_NOT_PAY
+    no_worse = _is_no_worse(outcome, ends, margin)
+    interval = _interval(of_pair.differences, ends)
+    words = _best_finding(by_pair, of_pair, among, interval, ends, outcome)
     finding = f"by {of_pair.objective.heading} on test, {words}"
-    first = _headline(outcome, _charged(of_pair.ratio_images, cost), n, needed, no_worse)
+    if outcome is Outcome.UNKNOWN:
+        first = _too_few(least.differences.n, least.lost, min(needed))
+    else:
+        first = _headline(outcome, _charged(of_pair.ratio_images, cost), no_worse)
+    if outcome is Outcome.NOT_SHOWN:
+        first += _one_sided(least.differences.n + least.lost, needed)
     return replace(
         of_pair,
         among=among,
         difference=interval,
-        over_seeds=_interval(
-            ran[pair], (seeds_alone.lower, seeds_alone.upper) if seeds_alone else None, n=n
-        ),
+        over_seeds=_interval(of_pair.differences, (alone.lower, alone.upper)),
         no_worse=no_worse is not None,
         outcome=outcome,
         finding=finding,
@@ -233,28 +261,18 @@ def _best(
     )
 
 
-def _best_means(by_pair: Mapping[tuple[str, str], Differences]) -> tuple[str, str]:
-    """The pair of the lowest means: min over hand-tuned arms, for the automatic one at its best."""
-    hands, automatics = (list(dict.fromkeys(arms)) for arms in zip(*by_pair, strict=True))
-    best = {a: min(hands, key=lambda h: by_pair[h, a].mean) for a in automatics}
-    automatic = max(automatics, key=lambda a: by_pair[best[a], a].mean)
-    return best[automatic], automatic
-
-
-def _interval(
-    differences: Differences, ends: tuple[float, float] | None, n: int | None = None
-) -> Interval:
-    n = differences.n if n is None else n
+def _interval(differences: Differences, ends: tuple[float, float] | None) -> Interval:
+    n = differences.n
     if n == 0:
         return Interval(None, None, None, 0, "they have no finished seed in common")
-    if ends is not None:
+    if ends is not None and all(map(isfinite, ends)):
         return Interval(differences.mean, *ends, n)
     if n == 1:
         why = "one seed gives no interval"
     elif differences.spread == 0:
         why = f"all {n} differences are equal, which says nothing of their spread"
     else:
-        why = "so few seeds give no interval"
+        why = "so few seeds, or seeds that failed, give no interval"
     return Interval(differences.mean, None, None, n, why)
 
 
@@ -316,13 +334,19 @@ def _finding(
             said = f"no difference between {hand} and {automatic} could be shown: {by}"
         case _:
             said = compared(hand, automatic, objective, interval)
-    return f"{said} over {_over(n, differences, seeds)}{_failures(hand, automatic, differences)}"
+    failures = _failures({(hand, automatic): differences})
+    return f"{said} over {_over(n, differences, seeds)}{failures}"
 
 
 def _best_finding(
-    pair: Comparison, among: tuple[int, int], interval: Interval, outcome: Outcome
+    by_pair: Mapping[tuple[str, str], Differences],
+    pair: Comparison,
+    among: tuple[int, int],
+    interval: Interval,
+    ends: tuple[float, float],
+    outcome: Outcome,
 ) -> str:
-    by = pair.objective.difference(interval)
+    by, number = pair.objective.difference(interval), pair.objective.number
     match outcome:
         case Outcome.PAYS:
             by = pair.objective.difference(-interval)
@@ -333,11 +357,13 @@ def _best_finding(
             said = f"no difference between the best hand-tuned and automatic arms is shown: {by}"
         case _:
             said = f"the best hand-tuned arm minus the best automatic one is {by}"
+    if outcome in (Outcome.PAYS, Outcome.DOES_NOT_PAY) and interval.lower is None:
+        said += f" (at least {number(min(map(abs, ends)))})"
     hands, automatics = among
     over = _over(interval.n, pair.differences, "paired seeds")
     return (
         f"{said} over {over} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
-        "pair being named in advance)"
+        f"pair being named in advance){_failures(by_pair)}"
     )
 
 
@@ -348,14 +374,18 @@ def _over(n: int, differences: Differences, seeds: str) -> str:
     return f"{n} {seeds} and {differences.images:,} images"
 
 
-def _failures(hand: str, automatic: str, differences: Differences) -> str:
-    lost = [
-        f"; {count} of {arm}'s {differences.n + count} seeds failed, which "
+def _failures(by_pair: Mapping[tuple[str, str], Differences]) -> str:
+    """Which arms failed on seeds that a rival did not fail on; by the rival with most of them."""
+    lost: dict[str, tuple[int, int]] = {}
+    for pair, one in by_pair.items():
+        for arm, count in zip(pair, one.failed, strict=True):
+            lost[arm] = max(lost.get(arm, (0, 0)), (count, one.n + count))
+    return "".join(
+        f"; {count} of {arm}'s {seeds} seeds failed, which "
         f"{'counts' if count == 1 else 'count'} against it"
-        for arm, count in zip((hand, automatic), differences.failed, strict=True)
+        for arm, (count, seeds) in lost.items()
         if count
-    ]
-    return "".join(lost)
+    )
 
 
 def _charged(ratio: float | None, cost: PairCost | None) -> float | None:
@@ -370,14 +400,7 @@ def _price(hand: str, automatic: str, ratio: float | None, cost: PairCost | None
     return f"{hand} costs {ratio:.1f}x the images of {automatic} to one model"
 
 
-def _headline(
-    outcome: Outcome, ratio: float | None, n: int, needed: int, no_worse: float | None
-) -> str:
-    if outcome is Outcome.UNKNOWN and 0 < n < needed:
-        count = "1 seed" if n == 1 else f"{n} seeds"
-        return f"Inconclusive by design ({count} cannot decide, {needed} can)"
-    if outcome is Outcome.UNKNOWN:
-        return "Whether searching pays can't be told yet"
+def _headline(outcome: Outcome, ratio: float | None, no_worse: float | None) -> str:
     if no_worse is not None:
         return (
             "Searching is not shown to pay, and automatic is no worse by the margin of "
@@ -388,3 +411,28 @@ def _headline(
     if outcome is Outcome.PAYS and ratio is not None and ratio > 1:
         return f"Searching pays where the gain is worth {ratio:.1f} times the training"
     return f"Searching {outcome}"
+
+
+def _too_few(n: int, lost: int, needed: int) -> str:
+    """Why ``n`` paired seeds and ``lost`` further ones, which failed, say nothing."""
+    ended = n + lost
+    if ended == 0 or n >= needed:
+        return "Whether searching pays can't be told yet"
+    if ended >= needed:
+        return (
+            f"Inconclusive ({lost} of {ended} seeds failed, and the {n} others cannot decide, "
+            f"{needed} can)"
+        )
+    count = "1 seed" if ended == 1 else f"{ended} seeds"
+    return f"Inconclusive by design ({count} cannot decide, {needed} can)"
+
+
+def _one_sided(seeds: int, needed: tuple[int, int]) -> str:
+    """What inconclusive ``seeds`` could not have shown: it takes more of them; "" if nothing."""
+    pays, does_not = needed
+    if seeds >= max(needed):
+        return ""
+    could, other = "pays", f"does not takes {does_not}"
+    if pays > does_not:
+        could, other = "does not pay", f"pays takes {pays}"
+    return f" ({seeds} seeds can only show that searching {could}: that it {other})"

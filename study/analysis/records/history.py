@@ -127,6 +127,7 @@ class History:
         piloted: by arm, the pilot that chose its settings.
         pair: the two arms that were chosen to be compared, if any were.
         looks: every look at their difference, the last one of each number of seeds.
+        earlier: pairs that were chosen before it, or had other configurations, with their looks.
         isolated: trials that were trained alone because engines had died while they trained them.
         features: networks that distances were measured with, by name: every different
             description that an engine gave of one.
@@ -148,6 +149,7 @@ class History:
         self.piloted: dict[str, ArmPiloted] = {}
         self.pair: PairChosen | None = None
         self.looks: dict[int, Looked] = {}
+        self.earlier: list[tuple[PairChosen, list[Looked]]] = []
         self.features: dict[str, list[Mapping[str, Any]]] = {}
         self.numerics_keys: list[Mapping[str, Any]] = []
         for entry in entries:
@@ -195,8 +197,9 @@ class History:
             case ArmPiloted() as event:
                 self.piloted[event.arm] = event
             case PairChosen() as event:
-                self.pair = event
-                self.looks = {}
+                if self.pair is not None:
+                    self.earlier.append((self.pair, list(self.looks.values())))
+                self.pair, self.looks = event, {}
             case Looked() as event:
                 self.looks[event.seeds] = event
             case StudyDescribed() as event:

@@ -190,6 +190,10 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "design": study.design,
         "pair": history.pair.to_data() if history.pair else None,
         "looks": [look.to_data() for look in history.looks.values()],
+        "earlier_pairs": [
+            {**pair.to_data(), "looks": [look.to_data() for look in looks]}
+            for pair, looks in history.earlier
+        ],
         "features": history.features,
         "numerics_keys": history.numerics_keys,
         "engines": [asdict(time) for time in history.engine_times],

@@ -22,11 +22,11 @@ from math import exp, inf, sqrt
 import numpy as np
 from simulate import NOISE, TRIALS, World
 
-from study.statistics.choice import best_against_best, fewest_seeds
+from study.statistics.choice import best_against_best
 from study.statistics.collapse import collapses, typical, withstands
 from study.statistics.intervals import mean_interval
 from study.statistics.order_statistics import trials_to_level_bounds, trials_to_success
-from study.statistics.paired import Differences, bounds, mean_bounds, over_seeds, paired
+from study.statistics.paired import Differences, bounds, fewest, mean_bounds, over_seeds, paired
 
 Floats = np.ndarray
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -260,7 +260,7 @@ def two_way(
         ends["mean"].append(mean_bounds(found))
         ends["seeds"].append(over_seeds(found))
     shape = f"{images} images, ratio {ratio:g}"
-    if n >= fewest_seeds(1, 1):
+    if n >= fewest():
         yield from _cells(ends["headline"], {"headline": 0.0}, law, shape, n)
     yield from _cells(ends["mean"], {"mean, seeds and images": 0.0}, law, shape, n)
     yield from _cells(ends["seeds"], {"over seeds alone": np.array(luck)}, law, shape, n)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -63,9 +65,38 @@ def test_one_hand_tuned_arm_that_is_better_forbids_a_claim(
 
 def test_so_few_seeds_cannot_tell_so_many_arms(scores: tuple[np.ndarray, np.ndarray]) -> None:
     hand, automatic = scores
-    assert fewest_seeds(1, 1) == 6
-    assert fewest_seeds(2, 4) == 8
-    assert fewest_seeds(12, 1) == 9
-    assert best_against_best(of(hand[:, :6], automatic[:, :6])) is None
+    assert fewest_seeds(1, 1) == (6, 6)
+    assert fewest_seeds(2, 4) == (7, 8)
+    assert fewest_seeds(12, 1) == (9, 6)
+    found = best_against_best(of(hand[:, :6], automatic[:, :6]))
+    assert found is not None
+    assert (found.lower, found.upper) == (-inf, inf)
     assert best_against_best({}) is None
     assert best_against_best({("h", "a"): Differences(())}) is None
+
+
+def test_one_side_can_be_bounded_where_the_other_takes_more_seeds(
+    scores: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """One hand-tuned arm is no choice: its bound has the whole error, which six seeds do with."""
+    pairs = of(scores[0][:1, :6], scores[1][:, :6])
+    found = best_against_best(pairs)
+    uppers = [ends[1] for one in pairs.values() if (ends := bounds(one)) is not None]
+    assert found is not None
+    assert len(uppers) == 3
+    assert (found.lower, found.upper) == (-inf, max(uppers))
+
+
+def test_an_arm_lost_to_failures_gives_no_estimate_and_takes_none_away() -> None:
+    noise = 0.1 * np.arange(12)
+    pairs = {
+        ("h", "sound"): Differences(tuple(0.5 + noise)),
+        ("h", "fails"): Differences(tuple(5 + noise[4:]), failed=(0, 4)),
+    }
+    found, sound = best_against_best(pairs), bounds(pairs["h", "sound"], 0.0125)
+    assert found is not None
+    assert sound is not None
+    assert found.automatic == "sound"
+    assert found.mean == pairs["h", "sound"].mean
+    assert found.lower == sound[0]
+    assert found.upper > 5, "the one that fails may still be the better one"

@@ -121,6 +121,27 @@ def test_a_pair_named_in_advance_is_the_headline() -> None:
     assert "each on its own, not corrected for their number" in " ".join(as_text(report).split())
 
 
+def test_a_side_that_failed_altogether_is_not_waited_for() -> None:
+    """Of the compared pair, on its own seeds: choosing runs are no result of the comparison."""
+    stream = two_stages(LEVELS, ("random", "sigma"))
+    stream.emit(PairChosen("random", "optimal", LEVELS))
+    stream.confirm("optimal", dict.fromkeys(SEEDS), stage="comparing", first=2)
+    says = "Whether searching pays can't be told: "
+    assert reported(stream).verdict == [
+        f"{says}optimal has no complete confirm run on the comparing seeds, and 12 failed."
+    ]
+    both = Stream({"tpe": HAND, "random": HAND, "a": AUTOMATIC, "b": AUTOMATIC}, seeds=SEEDS[:6])
+    for arm in ("tpe", "random"):
+        both.search(arm, [10.0, 9.0])
+        both.confirm(arm, dict.fromkeys(SEEDS[:6]), chosen_from=1)
+    both.confirm("a", dict.fromkeys(SEEDS[:6], 9.0))
+    running = build_report(build_tables(both.entries)).verdict[0]
+    assert running.endswith("no hand-tuned arm has a complete confirm run yet, and 12 failed.")
+    assert reported(both).verdict == [
+        f"{says}no hand-tuned arm has a complete confirm run, and 12 failed."
+    ]
+
+
 def test_looks_are_said_and_their_interval_is_wider() -> None:
     stream = named(until="decided")
     for n, outcome in ((6, "undecided"), (9, "undecided"), (12, "does_not_pay")):
@@ -132,6 +153,28 @@ def test_looks_are_said_and_their_interval_is_wider() -> None:
     assert (
         "Looked at 3 times, at 6, 9, 12 seeds: it was decided at 12, and the interval holds at "
         "every look." in looked.remarks
+    )
+
+
+def test_a_pair_that_is_chosen_again_keeps_what_was_seen_before() -> None:
+    """Of two automatic arms, on the same comparing seeds; the first pair was looked at twice."""
+    stream = two_stages(LEVELS, ("random", "sigma"))
+    stream.describe(until="decided")
+    for n in (9, 12):
+        stream.emit(Looked(n, "undecided", 0.6, None, None))
+    stream.emit(PairChosen("random", "optimal", LEVELS))
+    stream.confirm("optimal", scores_of("optimal"), stage="comparing", first=2)
+    stream.emit(Looked(12, "does_not_pay", 1.4, 1.0, 1.8))
+    report = reported(stream)
+    assert [look["seeds"] for look in report.design.looks] == [12]
+    assert (
+        "Looked at once, at 12 seeds: it was decided at 12, and the interval holds at every look "
+        "at this pair." in report.remarks
+    )
+    assert (
+        "Chosen again: random against sigma was the pair before, and was looked at 2 times, at 9, "
+        "12 seeds. What the comparing seeds show may have been known when random against optimal "
+        "was chosen, and the interval does not allow for that." in report.remarks
     )
 
 

@@ -153,7 +153,28 @@ def test_without_a_named_pair_the_best_arms_are_compared_whichever_they_are(
     assert report.headline.difference.mean == pytest.approx(0.8)
     assert "the best automatic arm is better than every hand-tuned one" in report.verdict[0]
     assert "flattered among 2 hand-tuned, optimal among 2 automatic" in report.remarks[0]
-    assert report.remarks[1].startswith("Against each automatic arm on its own, searching ")
+    says = "Against each automatic arm, with 95 % for all 4 pairs together, searching "
+    assert report.remarks[1].startswith(says)
+
+
+def test_what_is_said_of_each_automatic_arm_holds_of_all_of_them_together(
+    make_stream: Make, arms: Arms
+) -> None:
+    """Eight wins of nine decide at 5 % (20 of 512), and not at a quarter of it."""
+    names, seeds = "abcd", range(101, 110)
+    automatic = dict.fromkeys(names, arms["automatic"])
+    stream = make_stream({"tpe": arms["hand"], **automatic}, seeds=seeds)
+    stream.search("tpe", [8.0])
+    stream.confirm("tpe", dict.fromkeys(seeds, 9.0), chosen_from=0)
+    for i, name in enumerate(names):
+        runs = {s: 8.0 + 0.01 * (s * (i + 2) % 9) for s in seeds}
+        stream.confirm(name, {**runs, 101: 9.01} if name == "a" else runs)
+    report = report_of(stream)
+    assert {c.outcome for c in report.comparisons} == {"does not pay"}
+    assert (
+        "Against each automatic arm, with 95 % for all 4 pairs together, searching does not pay "
+        "against b, c, d; is inconclusive against a."
+    ) in report.remarks
 
 
 def test_replicates_are_averaged_within_a_seed(make_stream: Make) -> None:

@@ -206,10 +206,12 @@ def test_break_even_is_against_one_run_of_each_at_their_price(
 def test_as_found_and_retrained_are_one_sentence_where_they_disagree(
     make_stream: Make, arms: Arms
 ) -> None:
-    stream = make_stream({"tpe": arms["hand"], "sigma": arms["automatic"]})
+    seeds = range(101, 107)
+    stream = make_stream({"tpe": arms["hand"], "sigma": arms["automatic"]}, seeds=seeds)
     stream.search("tpe", [9.0, 8.0], tests=[9.1, 8.1])
-    stream.confirm("tpe", {101: 11.0, 102: 11.2, 103: 11.1}, chosen_from=1, gap=1.05)
-    stream.confirm("sigma", {101: 9.0, 102: 8.9, 103: 8.8})
+    retrained = dict(zip(seeds, (11.0, 11.2, 11.1, 11.0, 11.2, 11.1), strict=True))
+    stream.confirm("tpe", retrained, chosen_from=1, gap=1.05)
+    stream.confirm("sigma", dict(zip(seeds, (9.0, 8.9, 8.8) * 2, strict=True)))
     report = report_of(stream)
     assert len(report.verdict) == 2
     # Validation of the runs is 10.05 on average, that of the trial 8.0.
@@ -219,6 +221,38 @@ def test_as_found_and_retrained_are_one_sentence_where_they_disagree(
         "median) was searched once, and its trials are no independent draws: an interval takes "
         "replicates: 6 or more): the search keeps lucky seeds (optimism +2.05)."
     )
+
+
+def test_what_retraining_does_not_show_is_not_said(make_stream: Make, arms: Arms) -> None:
+    """Three seeds show nothing, and neither do six on which either is the better one."""
+    for n in (3, 6):
+        seeds = range(101, 101 + n)
+        stream = make_stream({"tpe": arms["hand"], "sigma": arms["automatic"]}, seeds=seeds)
+        stream.search("tpe", [9.0, 8.0], tests=[9.1, 8.1])
+        stream.confirm("tpe", {s: 9.0 + s % 3 for s in seeds}, chosen_from=1)
+        stream.confirm("sigma", {s: 9.9 - s % 2 * (n == 6) for s in seeds})
+        report = report_of(stream)
+        assert report.headline.difference.mean > 0
+        assert report.verdict[1].startswith("Deploying the best trial found, tpe is at sigma's ")
+
+
+def test_retraining_is_said_of_the_arm_that_is_deployed(make_stream: Make, arms: Arms) -> None:
+    """`shown` is best on validation, `other` on test: the verdict's difference is the other's."""
+    hands = dict.fromkeys(("shown", "other"), arms["hand"])
+    seeds = range(101, 113)
+    stream = make_stream({**hands, "sigma": arms["automatic"]}, seeds=seeds)
+    for arm, level, gap in (("shown", 9.0, 5.0), ("other", 8.5, 0.0)):
+        stream.search(arm, [8.0], tests=[5.0])
+        noisy = {s: level + 0.01 * (s * len(arm) % 7) for s in seeds}
+        stream.confirm(arm, noisy, chosen_from=0, gap=gap)
+    stream.confirm("sigma", {s: 8.0 + 0.01 * (s * 3 % 7) for s in seeds})
+    report = report_of(stream)
+    own = {(c.hand, c.automatic): c.difference.mean for c in report.comparisons}
+    assert report.headline.hand == "other"
+    assert report.headline.difference.mean == own["other", "sigma"]
+    by = f"{own['shown', 'sigma']:.2f}"
+    assert by != f"{own['other', 'sigma']:.2f}"
+    assert report.verdict[1].startswith(f"Retrained, shown is {by} nats per image worse than sigma")
 
 
 def test_the_best_of_as_many_seeds_is_compared_at_equal_images(

@@ -195,14 +195,77 @@ def test_without_a_pair_the_best_arms_are_compared_by_bounds_that_count_the_choi
     assert found.sentence.endswith("h1 costs 13.0x the images of a2 to one model.")
 
 
-def test_many_arms_take_more_seeds_to_decide() -> None:
-    pairs = product(("h1",), ("a1", "a2", "a3", "a4"))
-    comparisons = [judge(SIX, pair=pair) for pair in pairs]
+def best(by_pair: dict[tuple[str, str], Differences]) -> Comparison:
+    """Best against best of these pairs."""
+    comparisons = [judge(one, pair=pair) for pair, one in by_pair.items()]
     found = headline(comparisons, Design(SAME_SEEDS, None, [], until_decided=False))
     assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_more_arms_on_a_side_take_more_seeds_to_decide_for_it(turned: bool) -> None:
+    """Six seeds are too few for the best of four arms (8), and enough for the side of one."""
+    sign = -1 if turned else 1
+    pairs = [("h1", f"a{i}")[:: -1 if turned else 1] for i in range(4)]
+    against = best({pair: Differences(tuple(sign * v for v in SIX)) for pair in pairs})
+    assert against.outcome is Outcome.NOT_SHOWN
+    could, other = ("does not pay", "pays") if turned else ("pays", "does not")
+    says = f"Inconclusive (6 seeds can only show that searching {could}: that it {other} takes 8): "
+    assert against.sentence.startswith(says)
+    assert against.difference.lower is None, "an interval of the pair that looks best is wrong"
+    favoured = best({pair: Differences(tuple(-sign * v for v in SIX)) for pair in pairs})
+    assert favoured.outcome is (Outcome.DOES_NOT_PAY if turned else Outcome.PAYS)
+    assert "by 3.50 nats per image (at least 1.00) over 6 paired seeds" in favoured.sentence
+
+
+def test_too_few_seeds_for_either_side_are_inconclusive_by_design() -> None:
+    pairs = product(("h1", "h2"), ("a1", "a2", "a3", "a4"))
+    found = best({pair: Differences(SIX) for pair in pairs})
     assert found.outcome is Outcome.UNKNOWN
-    assert found.sentence.startswith("Inconclusive by design (6 seeds cannot decide, 8 can): ")
-    assert found.difference.lower is None, "an interval of the pair that looks best would be wrong"
+    assert found.sentence.startswith("Inconclusive by design (6 seeds cannot decide, 7 can): ")
+    assert found.difference.lower is None
+
+
+def test_the_size_is_that_of_an_arm_that_did_not_fail() -> None:
+    noise = [0.1 * i for i in range(12)]
+    found = best(
+        {
+            ("h", "fails"): Differences(tuple(5 + v for v in noise[4:]), failed=(0, 4)),
+            ("h", "sound"): Differences(tuple(0.5 + v for v in noise)),
+        }
+    )
+    assert found.outcome is Outcome.DOES_NOT_PAY
+    assert (found.automatic, found.difference.n) == ("sound", 12)
+    assert found.difference.mean == pytest.approx(1.05)
+    assert "better than every hand-tuned one, by 1.05 nats per image [" in found.sentence
+    assert "; 4 of fails's 12 seeds failed, which count against it;" in found.sentence
+
+
+def test_a_hand_tuned_arm_that_fails_does_not_keep_the_better_ones_from_it() -> None:
+    """Nine wins of nine, and three seeds more on which the only hand-tuned arm failed."""
+    wins = tuple(5 + 0.1 * i for i in range(9))
+    pairs = {("h", a): Differences(wins, failed=(3, 0)) for a in ("a1", "a2")}
+    found = best(pairs)
+    assert found.outcome is Outcome.DOES_NOT_PAY
+    assert found.difference.mean == pytest.approx(5.4)
+    assert (found.difference.lower, found.difference.upper) == (None, None)
+    assert "; 3 of h's 12 seeds failed, which count against it;" in found.sentence
+
+
+def test_seeds_that_failed_are_not_the_design_s_fault() -> None:
+    found = compare(
+        "tpe",
+        "sigma",
+        CALIBRATED_ELBO,
+        Differences((0.1, 0.3), failed=(4, 0)),
+        ratio_images=2.0,
+        ratio_standard=2.0,
+        lost=10,
+    )
+    assert found.outcome is Outcome.UNKNOWN
+    says = "Inconclusive (10 of 12 seeds failed, and the 2 others cannot decide, 6 can): "
+    assert found.sentence.startswith(says)
 
 
 def test_numbers_carry_their_objective_s_digits() -> None:
