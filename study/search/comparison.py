@@ -249,8 +249,8 @@ class Comparison:
             outcome = "does_not_pay"
         elif upper < 0:
             outcome = "pays"
-        ends = (end if isfinite(end) else None for end in (lower, upper))
-        return Looked(difference.n, outcome, difference.mean, *ends, sum(failed))
+        low, high = (end if isfinite(end) else None for end in (lower, upper))
+        return Looked(difference.n, outcome, difference.mean, low, high, sum(failed))
 
     def _tested(self, arm: str, runs: Runs, numbers: range) -> tuple[dict[int, float], list[int]]:
         """Seed -> the test objective, and the seeds that are lost, of the runs of ``numbers``."""

@@ -171,7 +171,7 @@ def compare_arms(
             cost=cost if design.pair == (hand.arm, automatic.arm) else None,
             looks=design.until_decided,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
-            lost=len(set(hand.lost_seeds) | set(automatic.lost_seeds)),
+            lost=len({*lost[0], *lost[1]}),
         )
 
     return [compared(hand, automatic) for hand, automatic in pairs(arms)]

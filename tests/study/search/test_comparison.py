@@ -433,10 +433,11 @@ class TestUntilDecided:
         seen = [(look.seeds, look.failed) for look in looks(found)]
         assert seen == [(9, lost) for lost in range(0, 22, 3)]
         assert {look.outcome for look in looks(found)} == {"undecided"}, "9 means are not apart"
-        report = build_report(build_tables(found.journal.entries)).headline
-        assert report is not None
-        assert report.differences.failed == (0, 21)
-        assert report.outcome is Outcome.NOT_SHOWN
+        report = build_report(build_tables(found.journal.entries))
+        assert any(remark.startswith("Looked at 8 times, at 9, 9,") for remark in report.remarks)
+        assert report.headline is not None
+        assert report.headline.differences.failed == (0, 21)
+        assert report.headline.outcome is Outcome.NOT_SHOWN
 
     @pytest.mark.parametrize("end", ["failed", "no number"])
     def test_a_seed_counts_with_all_replicates_or_is_lost(self, tmp_path: Path, end: str) -> None:
