@@ -366,11 +366,17 @@ class Looked(Event):
     lower: float | None
     """Of the interval that holds at all looks; None: there is none yet."""
     upper: float | None
+    failed: int = 0
+    """Further seeds that one arm alone has, as the other failed: they count against it."""
 
     def __str__(self) -> str:
         interval = "" if self.lower is None else f" [{self.lower:.4g}, {self.upper:.4g}]"
         outcome = self.outcome.replace("_", " ")
-        return f"look at {self.seeds} seeds: {outcome}, difference {self.difference:.4g}{interval}"
+        failed = f" and {self.failed} that one arm lost" if self.failed else ""
+        return (
+            f"look at {self.seeds} seeds{failed}: {outcome}, difference {self.difference:.4g}"
+            f"{interval}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

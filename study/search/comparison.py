@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from math import fsum, inf, isfinite
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,13 @@ from study.spec import StudySpec
 from study.spec.design import confirm_runs, first_look
 from study.statistics import FEWEST_LOOKED
 from study.statistics.paired import bounds, paired
+from study.statistics.seeds import over_replicates
 
 Floats = NDArray[np.float64]
 ImageScores = Callable[[TrialEnded], Floats | None]
 """The objective of every test image [N] by a trial that ended; None where it is not recorded."""
-Score = TypeVar("Score", float, Floats)
+Runs = Mapping[str, Mapping[int, QueuedTrial]]
+"""By confirm phase and number, its run that ended."""
 Key = tuple[str, int]
 """An arm, and a replicate of its search."""
 
@@ -180,9 +182,7 @@ class Comparison:
         ranked = whole or scores
         return min(ranked, key=lambda arm: ranked[arm], default=None)
 
-    def _score(
-        self, arm: str, runs: Mapping[str, Mapping[int, QueuedTrial]]
-    ) -> tuple[float | None, bool]:
+    def _score(self, arm: str, runs: Runs) -> tuple[float | None, bool]:
         """The mean over the complete choosing runs of ``arm``, and whether all are complete."""
         count = self._spec.choosing_seeds or 0
         mine = [runs[c.name].get(n) for c in self._confirms_of(arm) for n in range(count)]
@@ -219,7 +219,7 @@ class Comparison:
             asked = confirm.asked >= count or arm in self._stopped
             yield asked and all(number >= count for number in living)
 
-    def _ended(self) -> Mapping[str, Mapping[int, QueuedTrial]]:
+    def _ended(self) -> Runs:
         """By confirm phase and number, its run: of retries the complete one, else the last."""
         found: dict[str, dict[int, QueuedTrial]] = defaultdict(dict)
         for queued in self._queue.trials.values():
@@ -242,7 +242,7 @@ class Comparison:
         if not all(all(self._have_ended(arm, before + self._wanted)) for arm in pair):
             return
         look = self._looked(hand, automatic, range(before, before + self._wanted))
-        if look is not None and (self._look is None or self._look.seeds != look.seeds):
+        if look is not None and not _says_the_same(look, self._look):
             yield look
         if not self._decided and not self._stopped.intersection(pair):
             self._wanted = min(self._wanted + (spec.seeds_batch or 1), len(spec.seeds))
@@ -250,46 +250,51 @@ class Comparison:
     def _looked(self, hand: str, automatic: str, numbers: range) -> Looked | None:
         """What the runs of ``numbers`` say; None where they are too few to look at."""
         runs = self._ended()
-        tested = [self._by_seed(arm, runs, numbers, self._test) for arm in (hand, automatic)]
-        images = [self._by_seed(arm, runs, numbers, self._of_images) for arm in (hand, automatic)]
-        means = [{seed: fsum(of[seed]) / len(of[seed]) for seed in of} for of in tested]
-        of_images = [{seed: np.mean(of[seed], axis=0) for seed in of} for of in images]
-        difference = paired(means[0], means[1], of_images[0], of_images[1])
+        tested = [self._tested(arm, runs, numbers) for arm in (hand, automatic)]
+        images = [self._of_images(arm, runs, numbers) for arm in (hand, automatic)]
+        (one, lost), (other, also_lost) = tested
+        difference = paired(one, other, *images)
         if difference.n < FEWEST_LOOKED:
             return None
-        # All have ended: what one arm lacks and the other has, has failed.
-        one, other = (of.keys() for of in means)
-        difference = replace(difference, failed=(len(other - one), len(one - other)))
+        failed = len(other.keys() & lost), len(one.keys() & also_lost)
+        difference = replace(difference, failed=failed)
         lower, upper = bounds(difference, looks=True) or (-inf, inf)
         outcome = "undecided"
         if lower > 0:
             outcome = "does_not_pay"
         elif upper < 0:
             outcome = "pays"
-        ends = (end if isfinite(end) else None for end in (lower, upper))
-        return Looked(difference.n, outcome, difference.mean, *ends)
+        low, high = (end if isfinite(end) else None for end in (lower, upper))
+        return Looked(difference.n, outcome, difference.mean, low, high, sum(failed))
 
-    def _by_seed(
-        self,
-        arm: str,
-        runs: Mapping[str, Mapping[int, QueuedTrial]],
-        numbers: range,
-        score: Callable[[TrialEnded], Score | None],
-    ) -> dict[int, list[Score]]:
-        """Seed -> scores of the complete runs of ``numbers``, one a replicate."""
-        found: dict[int, list[Score]] = defaultdict(list)
-        for confirm in self._confirms_of(arm):
-            for number in numbers:
-                run = runs[confirm.name].get(number)
-                if run is not None and run.end is not None and run.trial.state == "complete":
-                    value = score(run.end)
-                    if value is not None:
-                        found[run.trial.asked.seed].append(value)
-        return found
+    def _tested(self, arm: str, runs: Runs, numbers: range) -> tuple[dict[int, float], list[int]]:
+        """Seed -> the test objective, and the seeds that are lost, of the runs of ``numbers``."""
+        name = f"test/{self._spec.objective}"
+        scores = (
+            (seed, end.metrics.get(name) if end.state == "complete" else None)
+            for seed, end in self._ends(arm, runs, numbers)
+        )
+        return over_replicates(scores, len(self._confirms_of(arm)))
 
-    def _test(self, end: TrialEnded) -> float | None:
-        value = end.metrics.get(f"test/{self._spec.objective}")
-        return value if value is not None and isfinite(value) else None
+    def _of_images(self, arm: str, runs: Runs, numbers: range) -> dict[int, Floats]:
+        """Seed -> the mean over replicates of test images' scores, where all have recorded them."""
+        found: dict[int, list[Floats | None]] = defaultdict(list)
+        for seed, end in self._ends(arm, runs, numbers):
+            found[seed].append(self._image_scores(end))
+        return {
+            seed: np.mean(known, axis=0)
+            for seed, of in found.items()
+            if len(known := [one for one in of if one is not None]) == len(of)
+        }
 
-    def _of_images(self, end: TrialEnded) -> Floats | None:
-        return None if self._test(end) is None else self._image_scores(end)
+    def _ends(self, arm: str, runs: Runs, numbers: range) -> Iterator[tuple[int, TrialEnded]]:
+        """Seed and end of the runs that completed or failed: of ``arm``, and of ``numbers``."""
+        for confirm, number in product(self._confirms_of(arm), numbers):
+            run = runs[confirm.name].get(number)
+            if run is not None and run.end is not None and run.trial.state != "pruned":
+                yield run.trial.asked.seed, run.end
+
+
+def _says_the_same(look: Looked, before: Looked | None) -> bool:
+    """Whether it is over as many seeds: a batch may add only seeds that one of the arms lost."""
+    return before is not None and (look.seeds, look.failed) == (before.seeds, before.failed)

@@ -32,7 +32,8 @@ class Differences:
     Attributes:
         values: Hand-tuned minus automatic, one a seed.
         image_variance: Variance of their mean over seeds that a fresh test set would bring, beyond
-            what the values show themselves; None where no score of an image is recorded.
+            what the values show themselves; None where an image's score is not recorded or not
+            finite.
         images: Test images N behind it.
         failed: Further seeds on which only the hand-tuned run failed, and only the automatic one:
             they have no value, and to a typical seed they are as bad as can be.
@@ -65,14 +66,15 @@ def image_variance(differences: Floats) -> float:
 
     The two-way layout without replication (seeds and images crossed, both random): the variance of
     column means over N, less the interaction's, (total - rows - columns) over n N, which the seeds'
-    part counts already. 0 where that is negative. It takes 2 seeds and 2 images.
+    part counts already. 0 where that is negative, NaN where a difference is not finite. It takes 2
+    seeds and 2 images.
     """
     n, N = differences.shape
     rows, columns = differences.mean(1), differences.mean(0)
     s2, i2 = rows.var(ddof=1), columns.var(ddof=1)
     total = ((differences - differences.mean()) ** 2).sum()
     e2 = (total - N * (n - 1) * s2 - n * (N - 1) * i2) / ((n - 1) * (N - 1))
-    return max(0.0, float(i2 / N - e2 / (n * N)))
+    return float(np.maximum(0.0, i2 / N - e2 / (n * N)))  # which, unlike max, keeps a NaN
 
 
 def paired(
@@ -90,7 +92,8 @@ def paired(
         automatic_images: likewise, of the same images.
 
     Returns:
-        With the images' part where every seed of both has them, and there are 2 seeds at least.
+        With the images' part where every seed of both has them, all finite, and there are 2 seeds
+        at least.
     """
     seeds = sorted(hand.keys() & automatic.keys())
     values = tuple(hand[seed] - automatic[seed] for seed in seeds)
@@ -99,6 +102,8 @@ def paired(
     if not all(seed in hand_images and seed in automatic_images for seed in seeds):
         return Differences(values)
     of_images = np.stack([hand_images[seed] - automatic_images[seed] for seed in seeds])
+    if not np.isfinite(of_images).all():
+        return Differences(values)
     return Differences(values, image_variance(of_images), of_images.shape[1])
 
 

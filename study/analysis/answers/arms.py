@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, isfinite
 from typing import Any
@@ -16,12 +16,14 @@ from study.analysis.answers.design import CHOOSING, COMPARING, Design, design_of
 from study.analysis.records.convergence import images_to_final
 from study.analysis.records.tables import Role, recorded_roles, study_facts
 from study.formatting import setting
+from study.metrics import BITS_PER_DIM
 from study.spec import SAMPLERS
 from study.spec.arms import BalancerSpec
 from study.spec.collapse import CollapseSpec
 from study.statistics.collapse import Collapses, collapses
 from study.statistics.intervals import Interval, mean_interval
 from study.statistics.paired import Differences, mean_bounds
+from study.statistics.seeds import over_replicates
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class ArmResult:
             with them the retries and the confirm runs of superseded choices.
         failed_seeds: Confirm runs that failed and have no complete retry: they are missing from
             every mean.
-        lost_seeds: Seeds on which runs failed and none is complete.
-        collapsed_seeds: Seeds on which a run failed or collapsed, as the spec defines it.
+        lost_seeds: Seeds without a test objective, as a run failed or scored no finite number
+            (:func:`study.statistics.seeds.over_replicates`); ``second_lost_seeds`` likewise.
+        collapsed_seeds: Seeds that are lost or on which a run collapsed, as the spec defines it.
         collapsed: Their share of the seeds that have ended; None before one has.
         draws: What drew its search trials; None if it searches nothing.
         settings: The chosen setting, one per replicate, as "beta=0.3 training.lr=0.001".
@@ -69,7 +72,8 @@ class ArmResult:
         validation: Objective of the chosen search trial, the mean over replicates.
         optimism: Mean validation objective of the confirm runs minus ``validation``: how much
             better than itself the winner of the search looked.
-        test: Objective over seeds (replicates of a seed averaged first); ``second`` likewise.
+        test: Objective over the seeds that are not lost (replicates of a seed averaged first);
+            ``second`` likewise.
         by_seed: Seed -> test objective; what differences are paired over.
         bits_by_seed: Seed -> bits per dimension on test, the likelihood that compares over
             datasets; ``validation_bits`` likewise, the mean over the confirm runs.
@@ -90,6 +94,7 @@ class ArmResult:
     replicates: int
     failed_seeds: int
     lost_seeds: Sequence[int]
+    second_lost_seeds: Sequence[int]
     collapsed_seeds: Sequence[int]
     collapsed: Collapses | None
     draws: Draws | None
@@ -174,9 +179,13 @@ def _arm(
     replicates = search.get("replicates", 1)
     validation = _mean(row["objective"] for row in chosen)
     confirm_validation = _mean(row.get(f"validation_{scores[0]}") for row in confirmed)
-    by_seed, second_by_seed = (_by_seed(confirmed, f"test_{score}") for score in scores)
-    collapsed = _collapsed(standing, CollapseSpec.of(spec))
-    ended = {row["seed"] for row in standing if row["state"] in ("complete", "failed")}
+    found = {row["replicate"] for row in rows if row["chosen"]}  # those with a configuration
+    (by_seed, lost), (second_by_seed, second_lost), (bits_by_seed, _) = (
+        _over_replicates(standing, f"test_{score}", len(found))
+        for score in (*scores, BITS_PER_DIM.name)
+    )
+    ended = {*by_seed, *lost}
+    collapsed = _collapsed(confirmed, CollapseSpec.of(spec), ended, lost)
     return ArmResult(
         arm=name,
         automatic=not role.hand_tuned,
@@ -187,7 +196,8 @@ def _arm(
         replicates=replicates,
         planned=_planned(name, spec, design, rows),
         failed_seeds=sum(row["state"] == "failed" for row in standing),
-        lost_seeds=sorted(ended - {row["seed"] for row in confirmed}),
+        lost_seeds=lost,
+        second_lost_seeds=second_lost,
         collapsed_seeds=collapsed,
         collapsed=(
             collapses(len(collapsed), len(ended), looks=design.until_decided) if ended else None
@@ -206,7 +216,7 @@ def _arm(
         cost=costs.cost_to_one_model(trials, name),
         by_seed=by_seed,
         second_by_seed=second_by_seed,
-        bits_by_seed=_by_seed(confirmed, "test_bits_per_dim"),
+        bits_by_seed=bits_by_seed,
         validation_bits=_mean(row["validation_bits_per_dim"] for row in confirmed),
         means=_means(confirmed),
         deployed_seed=_deployed(rows) if replicates == 1 else None,
@@ -237,16 +247,15 @@ def _planned(
     return int(search.get("replicates", 1) * (search.get("trials", 0) + seeds) + retried + beside)
 
 
-def _collapsed(rows: Sequence[Mapping[str, Any]], rule: CollapseSpec) -> list[int]:
-    """The seeds of confirm runs that failed, or whose models ignore their latents."""
-    return sorted(
-        {
-            row["seed"]
-            for row in rows
-            if row["state"] == "failed"
-            or (row["state"] == "complete" and rule.ignores_latents(row.get("test_R")))
-        }
-    )
+def _collapsed(
+    complete: Sequence[Mapping[str, Any]],
+    rule: CollapseSpec,
+    ended: Collection[int],
+    lost: Sequence[int],
+) -> list[int]:
+    """Of the seeds that have ended, those that are lost or whose models ignore their latents."""
+    ignoring = {row["seed"] for row in complete if rule.ignores_latents(row.get("test_R"))}
+    return sorted(ignoring.intersection(ended).union(lost))
 
 
 def _deployed(rows: Sequence[Mapping[str, Any]]) -> int | None:
@@ -285,12 +294,12 @@ def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) 
     return texts
 
 
-def _by_seed(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:
-    values: dict[int, list[float]] = {}
-    for row in rows:
-        if _known(row.get(column)):
-            values.setdefault(row["seed"], []).append(row[column])
-    return {seed: fsum(values[seed]) / len(values[seed]) for seed in sorted(values)}
+def _over_replicates(
+    rows: Sequence[Mapping[str, Any]], column: str, replicates: int
+) -> tuple[dict[int, float], list[int]]:
+    """The seeds that count and those that are lost; a run stopped by hand is none that failed."""
+    ended = (row for row in rows if row["state"] in ("complete", "failed"))
+    return over_replicates(((row["seed"], row.get(column)) for row in ended), replicates)
 
 
 def _gap(value: float | None, base: float | None) -> float | None:

@@ -357,7 +357,7 @@ class Answers:
         ]
 
     def _coverage(self) -> list[str]:
-        found, scores = self.first.headline, self.first.image_scores
+        found = self.first.headline
         return self.attempt(
             "What the verdict's interval covers",
             lambda: coverage_notes(
@@ -365,9 +365,19 @@ class Answers:
                 self.arms,
                 self.no_worse,
                 self.two_models,
-                draw_error(scores.get(found.hand, {}), scores.get(found.automatic, {}))
-                if found
-                else None,
+                self._draw_error(found) if found else None,
+                looks=self.design.until_decided,
             ),
             [],
         )
+
+    def _draw_error(self, found: Comparison) -> float | None:
+        """That of the difference ``found``, over its own seeds: runs that chose have no part."""
+        scores = self.first.image_scores
+        of = {arm.arm: arm.by_seed.keys() for arm in self.arms}
+        seeds = of[found.hand] & of[found.automatic]
+        hand, automatic = (
+            {seed: one for seed, one in scores.get(arm, {}).items() if seed in seeds}
+            for arm in (found.hand, found.automatic)
+        )
+        return draw_error(hand, automatic)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import sqrt
+from math import inf, isclose, isfinite, sqrt
 from statistics import median
 
 from study.analysis.answers.arms import ArmResult
@@ -27,6 +27,8 @@ def coverage_notes(
     no_worse: Sequence[NonInferiority],
     models: TwoModels | None,
     draws: float | None,
+    *,
+    looks: bool = False,
 ) -> list[str]:
     """What goes with the verdict's interval, most important first.
 
@@ -36,8 +38,9 @@ def coverage_notes(
         no_worse: Whether automatic is no worse, by pair.
         models: The two models that would be deployed, over the test images.
         draws: The standard error that the draws of noise leave in the difference, in its unit.
+        looks: Whether seeds are added until the pair is decided.
     """
-    notes = list(_skewed(arms))
+    notes = list(_skewed(arms, looks=looks))
     if found is None or found.difference.mean is None:
         return notes
     said = [
@@ -72,10 +75,15 @@ def _far(found: Comparison) -> Iterator[str]:
 
 
 def _distance(value: float, values: Sequence[float]) -> float:
-    """How far ``value`` is from the median of ``values``, in scaled median deviations."""
+    """How far ``value`` is from the median of ``values``, in scaled median deviations.
+
+    Infinite for one that differs where over half of the values are equal.
+    """
     centre = median(values)
+    if isclose(value, centre):  # apart by rounding alone
+        return 0.0
     spread = 1.4826 * median(abs(v - centre) for v in values)
-    return abs(value - centre) / spread if spread else 0.0
+    return abs(value - centre) / spread if spread else inf
 
 
 def _images(found: Comparison) -> Iterator[str]:
@@ -84,8 +92,8 @@ def _images(found: Comparison) -> Iterator[str]:
         return
     if found.differences.image_variance is None:
         yield (
-            "The verdict's interval is over seeds on this test set: no scores of single test "
-            "images are recorded, and fresh images would widen it."
+            "The verdict's interval is over seeds on this test set: the scores of single test "
+            "images are not recorded, or not finite, and fresh images would widen it."
         )
     else:
         yield (
@@ -108,7 +116,9 @@ def _models(found: Comparison, models: TwoModels | None) -> Iterator[str]:
 
 
 def _draws(found: Comparison, draws: float | None) -> Iterator[str]:
-    if draws is None or found.differences.n < 2 or found.differences.spread == 0:
+    if draws is None or not isfinite(draws):
+        return
+    if found.differences.n < 2 or found.differences.spread == 0:
         return
     share = draws / (found.differences.spread / sqrt(found.differences.n))
     beyond = "" if share <= DRAWS else f", more than the {100 * DRAWS:.0f} % that is aimed at"
@@ -119,15 +129,18 @@ def _draws(found: Comparison, draws: float | None) -> Iterator[str]:
     )
 
 
-def _skewed(arms: Sequence[ArmResult]) -> Iterator[str]:
-    """Arms of few seeds that look skewed, with the exact interval of their medians."""
+def _skewed(arms: Sequence[ArmResult], *, looks: bool) -> Iterator[str]:
+    """Arms of few seeds that look skewed, with the exact interval of their medians.
+
+    A lost seed has no value, and leaves no interval of all seeds' median.
+    """
     found = []
     for arm in arms:
         values = sorted(arm.by_seed.values())
         n = len(values)
         if not 3 <= n < FEW or not any(_distance(v, values) > FAR for v in (values[0], values[-1])):
             continue
-        rank = median_rank(n, 0.025)
+        rank = 0 if arm.lost_seeds else median_rank(n, 0.025, looks=looks)
         exact = (
             f", median between {values[rank - 1]:.2f} and {values[n - rank]:.2f}" if rank else ""
         )

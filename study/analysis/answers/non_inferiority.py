@@ -31,10 +31,12 @@ class NonInferiority:
         difference: Automatic minus hand-tuned on test, as in the comparison.
         shown: Whether the mean and the typical seed lose less; None where nothing can be said.
         typical: On how many seeds automatic loses less; one on which only it failed does not count.
-        collapsed: On how many it collapsed (see :class:`study.spec.collapse.CollapseSpec`).
+        collapsed: On how many of all its seeds that have ended it collapsed (see
+            :class:`study.spec.collapse.CollapseSpec`), whatever the hand-tuned arm did there.
         withstands: What a collapse may cost at most, in the objective's unit, for automatic to be
             no worse on average; None where that cannot be said.
         improvement: The chance that on a fresh seed automatic is the better one: exact interval.
+            An arm that fails is worse than one that does not.
         sentence: All of it.
     """
 
@@ -72,8 +74,9 @@ def non_inferiority(
     differences, objective = comparison.differences, comparison.objective
     seeds = sorted(hand.by_seed.keys() & automatic.by_seed.keys())
     bad = _collapsed(automatic, seeds, differences.values, rule)
+    ended = automatic.collapsed.n if automatic.collapsed is not None else 0
+    collapsed = collapses(len(bad), ended, looks=looks) if ended else None
     n = differences.n + differences.failed[1]
-    collapsed = collapses(len(bad) + differences.failed[1], n, looks=looks) if n else None
     shown, often, cost = None, None, None
     if margin is not None and n:
         often = typical(_with_failures(differences), margin, looks=looks)
@@ -82,7 +85,7 @@ def non_inferiority(
             shown = ends[0] > -margin
         kept = [v for seed, v in zip(seeds, differences.values, strict=True) if seed not in bad]
         part = Differences(tuple(kept), differences.image_variance, differences.images)
-        cost = withstands(part, n - len(kept), margin, looks=looks)
+        cost = withstands(part, len(bad), margin, looks=looks)
     found = NonInferiority(
         hand.arm,
         automatic.arm,
@@ -92,7 +95,7 @@ def non_inferiority(
         often,
         collapsed,
         cost,
-        win_interval(automatic.by_seed, hand.by_seed, looks=looks),
+        win_interval(_ended(automatic), _ended(hand), looks=looks),
         "",
     )
     return NonInferiority(**{**vars(found), "sentence": _sentence(found, objective, looks=looks)})
@@ -101,11 +104,19 @@ def non_inferiority(
 def _collapsed(
     automatic: ArmResult, seeds: Sequence[int], values: Sequence[float], rule: CollapseSpec
 ) -> set[int]:
-    """The seeds that both arms have on which the automatic one collapsed."""
-    bad = set(automatic.collapsed_seeds) & set(seeds)
+    """The seeds on which the automatic arm collapsed, with or without a rival.
+
+    ``values`` are hand-tuned minus automatic on ``seeds``.
+    """
+    bad = set(automatic.collapsed_seeds)
     if rule.worse_by is not None:
         bad |= {s for s, v in zip(seeds, values, strict=True) if -v > rule.worse_by}
     return bad
+
+
+def _ended(arm: ArmResult) -> dict[int, float]:
+    """Seed -> test objective; a lost seed is as bad as can be."""
+    return {**arm.by_seed, **dict.fromkeys(arm.lost_seeds, inf)}
 
 
 def _with_failures(differences: Differences) -> Differences:

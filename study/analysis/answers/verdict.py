@@ -155,24 +155,23 @@ def compare_arms(
     """
 
     def compared(hand: ArmResult, automatic: ArmResult) -> Comparison:
-        one, other = (a.second_by_seed if second else a.by_seed for a in (hand, automatic))
+        of_two = (hand, automatic)
+        one, other = (a.second_by_seed if second else a.by_seed for a in of_two)
+        lost = [a.second_lost_seeds if second else a.lost_seeds for a in of_two]
         found = paired(one, other, images.get(hand.arm), images.get(automatic.arm))
-        lost = (
-            len(set(hand.lost_seeds) & other.keys()),
-            len(set(automatic.lost_seeds) & one.keys()),
-        )
+        failed = len(other.keys() & lost[0]), len(one.keys() & lost[1])
         return compare(
             hand.arm,
             automatic.arm,
             objective,
-            replace(found, failed=lost),
+            replace(found, failed=failed),
             ratio_images=costs.ratio(hand.cost, automatic.cost),
             ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
             margin=margin,
             cost=cost if design.pair == (hand.arm, automatic.arm) else None,
             looks=design.until_decided,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
-            lost=len(set(hand.lost_seeds) | set(automatic.lost_seeds)),
+            lost=len({*lost[0], *lost[1]}),
         )
 
     return [compared(hand, automatic) for hand, automatic in pairs(arms)]

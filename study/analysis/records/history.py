@@ -126,7 +126,7 @@ class History:
         told: by arm, the earlier search that its searches began with.
         piloted: by arm, the pilot that chose its settings.
         pair: the two arms that were chosen to be compared, if any were.
-        looks: every look at their difference, the last one of each number of seeds.
+        looks: every look at their difference, the last one of each number of seeds, lost ones too.
         earlier: pairs that were chosen before it, or had other configurations, with their looks.
         isolated: trials that were trained alone because engines had died while they trained them.
         features: networks that distances were measured with, by name: every different
@@ -148,7 +148,7 @@ class History:
         self.told: dict[str, TrialsTold] = {}
         self.piloted: dict[str, ArmPiloted] = {}
         self.pair: PairChosen | None = None
-        self.looks: dict[int, Looked] = {}
+        self.looks: dict[tuple[int, int], Looked] = {}
         self.earlier: list[tuple[PairChosen, list[Looked]]] = []
         self.features: dict[str, list[Mapping[str, Any]]] = {}
         self.numerics_keys: list[Mapping[str, Any]] = []
@@ -201,7 +201,7 @@ class History:
                     self.earlier.append((self.pair, list(self.looks.values())))
                 self.pair, self.looks = event, {}
             case Looked() as event:
-                self.looks[event.seeds] = event
+                self.looks[event.seeds, event.failed] = event
             case StudyDescribed() as event:
                 self.study = event
             case StudyFinished():

@@ -14,6 +14,8 @@ import pytest
 from entries import of_kind
 from simulation import REPORTS, Simulation, hand, outcome, spec
 
+from study.analysis import build_report, build_tables
+from study.analysis.answers.verdict import Outcome
 from study.image_scores import ARTIFACT, ImageScores
 from study.journal.events import Looked, PairChosen, TrialAsked, TrialEnded
 from study.search import Request
@@ -422,6 +424,47 @@ class TestUntilDecided:
         found.conductor.retry("auto.confirm.r0.fixed.0003")
         found.run(order=1)
         assert [look.seeds for look in looks(found)] == [8, 11, 12]
+
+    def test_seeds_that_one_arm_loses_are_looked_at_too(self, tmp_path: Path) -> None:
+        """They count against it, though the seeds that both have stay as many."""
+        results = Results({"hand": 5.0, "auto": 5.2})
+        results.failing = {f"auto.confirm.r0.fixed.{i:04d}" for i in range(9, 40)}
+        found = Simulation(tmp_path / "j", until(30), 4, results).run(order=1, crash_every=20)
+        seen = [(look.seeds, look.failed) for look in looks(found)]
+        assert seen == [(9, lost) for lost in range(0, 22, 3)]
+        assert {look.outcome for look in looks(found)} == {"undecided"}, "9 means are not apart"
+        report = build_report(build_tables(found.journal.entries))
+        assert any(remark.startswith("Looked at 8 times, at 9, 9,") for remark in report.remarks)
+        assert report.headline is not None
+        assert report.headline.differences.failed == (0, 21)
+        assert report.headline.outcome is Outcome.NOT_SHOWN
+
+    @pytest.mark.parametrize("end", ["failed", "no number"])
+    def test_a_seed_counts_with_all_replicates_or_is_lost(self, tmp_path: Path, end: str) -> None:
+        """Configurations at 1 and 17, so 9 on average; the worse one is lost on two seeds."""
+
+        class Replicated(Results):
+            def __call__(self, request: Request, step: int) -> dict[str, Any]:
+                found = super().__call__(request, step)
+                if "end" in found and ".confirm.r1." in request.trial:
+                    found["end"]["metrics"]["test/calibrated_elbo"] += 16
+                    if request.seed in (51, 54):
+                        metrics = {"test/calibrated_elbo": float("nan")}
+                        found["end"] |= {"state": "failed"} if end == "failed" else {}
+                        found["end"]["metrics"] = metrics
+                return found
+
+        arms = {"hand": hand("random", trials=2, replicates=2), "auto": AUTO}
+        spec = study(arms, seeds={"until": "decided", "at_most": 20, "from": 50})
+        results = Replicated({"hand": 1.0, "auto": 5.0})
+        found = Simulation(tmp_path / "j", spec, 4, results).run(order=1)
+        (look,) = looks(found)
+        assert (look.seeds, look.outcome) == (7, "does_not_pay")
+        assert 3.5 < look.difference < 4.5
+        report = build_report(build_tables(found.journal.entries)).headline
+        assert report is not None
+        assert (report.differences.n, report.differences.failed) == (7, (2, 0))
+        assert (report.difference.lower, report.difference.mean) == (look.lower, look.difference)
 
     def test_fewer_than_can_decide_are_not_looked_at(self, tmp_path: Path) -> None:
         results = Results({"hand": 9.0, "auto": 1.0})

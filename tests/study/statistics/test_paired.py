@@ -38,6 +38,17 @@ def test_images_count_where_every_seed_of_both_has_them() -> None:
     assert paired(*means, hand, {0: automatic[0]}).image_variance is None
 
 
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_an_image_score_that_is_not_finite_leaves_no_images_part(score: float) -> None:
+    """And not one of 0, as if the images were known to add nothing."""
+    hand, automatic = ({s: np.arange(50.0) * (s + arm) for s in range(3)} for arm in range(2))
+    scores = dict.fromkeys(range(3), 1.0)
+    assert paired(scores, scores, hand, automatic).images == 50
+    hand[1][7] = score
+    assert paired(scores, scores, hand, automatic) == Differences((0.0,) * 3)
+    assert np.isnan(image_variance(np.array([[1.0, 2.0, 0.0], [np.nan, 1.0, 3.0]])))
+
+
 def test_the_images_part_is_that_of_the_two_way_table() -> None:
     # By sums of squares over all cells: columns', less what the interaction puts into them.
     table = np.random.default_rng(5).normal(size=(4, 30)) + 3 * np.arange(30) / 30

@@ -254,11 +254,66 @@ def test_a_damaged_file_of_scores_costs_the_images_alone(close: Callable[..., St
     assert "over 12 paired seeds on this test set" in report.verdict[0]
 
 
-def test_a_seed_far_off_leaves_the_average_open(make_stream: Callable[..., Stream]) -> None:
+@pytest.mark.parametrize("spread", [0.1, 0.0])
+def test_a_seed_far_off_leaves_the_average_open(
+    make_stream: Callable[..., Stream], spread: float
+) -> None:
+    """From seeds that vary, and from ones that do not at all."""
     stream = make_stream(seeds=SEEDS)
     stream.search("tpe", [10.0, 9.0, 8.0])
-    stream.confirm("tpe", {s: -18.0 + 0.1 * NOISE[s] for s in SEEDS}, chosen_from=2)
+    stream.confirm("tpe", {s: -18.0 + spread * NOISE[s] for s in SEEDS}, chosen_from=2)
     stream.confirm("sigma", {**dict.fromkeys(SEEDS, -20.0), 112: -23.0})
     report = reported(stream)
     (note,) = [n for n in report.notes if "median deviations off" in n]
     assert note.startswith("The verdict speaks of typical seeds, not of the average: 1 of 12 seeds")
+
+
+@pytest.mark.parametrize(("until", "n", "rank"), [("", 9, 2), ("decided", 9, 1), ("decided", 6, 0)])
+def test_the_median_of_skewed_seeds_is_that_of_every_look(
+    make_stream: Callable[..., Stream], until: str, n: int, rank: int
+) -> None:
+    """6 seeds bound a median once, and at no look; 9 do by their second and their least."""
+    stream = make_stream(seeds=SEEDS)
+    stream.describe(until=until)
+    stream.search("tpe", [10.0, 9.0, 8.0])
+    values = [-20.0, -19.9, -20.1, -20.2, -19.8, 10.0, -19.7, -20.3, -20.4][:n]
+    stream.confirm("tpe", {s: -20 + NOISE[s] for s in SEEDS[:n]}, chosen_from=2)
+    stream.confirm("sigma", dict(zip(SEEDS, values, strict=False)))
+    (note,) = [note for note in reported(stream).notes if "Seeds look skewed" in note]
+    low, high = sorted(values)[rank - 1], sorted(values)[-rank]
+    exact = f", median between {low:.2f} and {high:.2f}" if rank else ""
+    assert f": sigma ({n} seeds{exact})." in note
+
+
+def test_no_median_is_bounded_by_the_seeds_that_did_not_fail(
+    make_stream: Callable[..., Stream],
+) -> None:
+    stream = make_stream(seeds=SEEDS)
+    stream.confirm("sigma", {**dict.fromkeys(SEEDS[:3]), **dict.fromkeys(SEEDS[3:], -20.0), 112: 9})
+    (note,) = [note for note in reported(stream).notes if "Seeds look skewed" in note]
+    assert ": sigma (9 seeds)." in note
+
+
+def test_the_draws_error_is_that_of_the_comparing_runs_alone() -> None:
+    """Runs that chose the pair have images' scores too, and enter no comparison."""
+    rng = np.random.default_rng(3)
+
+    def kept(choosing: float) -> dict[str, dict[int, ImageScores]]:
+        rough = {11: choosing, 12: choosing}
+        return {
+            arm: {
+                seed: ImageScores(np.zeros(40), scale * rng.normal(size=8))
+                for seed, scale in {**rough, **dict.fromkeys(SEEDS, 1.0)}.items()
+            }
+            for arm in ("random", "sigma")
+        }
+
+    scores = kept(choosing=100.0)
+    report = reported(
+        two_stages(LEVELS, ("random", "sigma")),
+        image_scores=lambda objective: scores if objective == "calibrated_elbo" else {},
+    )
+    of = [np.stack([scores[arm][seed].draws for seed in SEEDS]) for arm in ("random", "sigma")]
+    error = np.sqrt(np.var(of[0] - of[1], axis=1, ddof=1).mean() / 8 / 12)
+    (note,) = [note for note in report.notes if note.startswith("The draws of noise")]
+    assert f"leave a standard error of {error:.2g} nats per image" in note

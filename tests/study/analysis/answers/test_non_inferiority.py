@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -96,3 +97,37 @@ def test_a_collapse_is_what_the_spec_says(make_stream: Make) -> None:
         found = found_in(study_of(make_stream, 0.5, lost, collapse=collapse))
         assert found.collapsed is not None
         assert found.collapsed.count == count, "every run of this stream has a rate of 5 nats"
+
+
+@pytest.mark.parametrize("hand_fails", [0, 2, 3])
+def test_the_risk_is_of_all_seeds_of_the_automatic_arm(make_stream: Make, hand_fails: int) -> None:
+    """It failed on two of eight seeds, whether or not the hand-tuned arm did there too."""
+    stream = make_stream(margin=0.5, seeds=list(HAND))
+    stream.search("tpe", [8.0], tests=[8.5])
+    failing = [*HAND][:hand_fails]
+    hand = {seed: None if seed in failing else value for seed, value in HAND.items()}
+    stream.confirm("tpe", hand, chosen_from=0)
+    values = {s: HAND[s] + v for s, v in zip(HAND, LOST, strict=True)}
+    stream.confirm("sigma", {**values, 101: None, 102: None})
+    found = found_in(build_report(build_tables(stream.entries)))
+    assert found.collapsed is not None
+    assert (found.collapsed.count, found.collapsed.n) == (2, 8)
+    at_most = scipy.stats.binomtest(2, 8, alternative="less").proportion_ci(0.95, "exact").high
+    assert found.collapsed.at_most == pytest.approx(at_most)
+    kept = LOST[max(2, hand_fails) :]
+    loss = scipy.stats.t.ppf(1 - 0.0125, len(kept) - 1) * scipy.stats.sem(kept) + fmean(kept)
+    share = scipy.stats.beta.ppf(1 - 0.0125, 3, len(kept))
+    assert found.withstands == pytest.approx(loss + (0.5 - loss) / share)
+
+
+def test_an_arm_that_fails_does_not_win_the_seed(make_stream: Make) -> None:
+    """Sigma wins where both ran and where tpe alone failed; where both failed it is a tie."""
+    stream = make_stream(seeds=list(HAND))
+    stream.search("tpe", [8.0], tests=[8.5])
+    stream.confirm("tpe", {**HAND, 101: None, 102: None}, chosen_from=0)
+    values = {s: v - 1 for s, v in HAND.items()}
+    stream.confirm("sigma", {**values, 101: None, 103: None, 104: None})
+    wins = found_in(build_report(build_tables(stream.entries))).improvement
+    assert (wins.mean, wins.n) == (5.5 / 8, 8)
+    assert wins.lower == pytest.approx(scipy.stats.beta.ppf(0.025, 5, 4))
+    assert wins.upper == pytest.approx(scipy.stats.beta.ppf(0.975, 7, 2))
