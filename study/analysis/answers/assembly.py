@@ -252,7 +252,12 @@ class Answers:
         """How to go on where the verdict is inconclusive."""
         return self.attempt(
             "How to go on",
-            lambda: advice(self.first.headline, self.design, self._spec, self._spec["name"]),
+            lambda: advice(
+                self.first.headline,
+                self.design,
+                self._spec,
+                finished=bool(self._facts.get("finished")),
+            ),
             None,
         )
 
