@@ -168,6 +168,10 @@ class TrialsTold(Event):
         return f"{self.arm} is told {len(self.trials)} trials of {self.source}{others}"
 
 
+STATED = "a pilot outside this home, as the spec states it"
+"""The source of an :class:`ArmPiloted` whose cost no study says."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArmPiloted(Event):
     """An arm begins with settings that were chosen before, at a cost."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from math import fsum
 
 from study.journal import StudyHome, has_events, read_entries
-from study.journal.events import ArmPiloted
+from study.journal.events import STATED, ArmPiloted
 from study.spec import SpecError, StudySpec
 from study.spec.arms import PilotSpec
-
-STATED = "a pilot outside this home, as the spec states it"
 
 
 def pilots(spec: StudySpec, home: StudyHome) -> list[ArmPiloted]:
@@ -48,9 +46,9 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
         )
     trials = build_tables(read_entries(source.path))["trials"]
     rows = trials.to_pylist()
-    before = [told_cost(trials, other) for other in study_facts(trials)["spec"].get("arms", {})]
-    standard = [*(row["standard_seconds"] for row in rows), *(cost.standard for cost in before)]
-    images = sum(row["images"] for row in rows) + sum(int(cost.images) for cost in before)
+    before = told_cost(trials, *study_facts(trials)["spec"].get("arms", {}))
+    standard = [*(row["standard_seconds"] for row in rows), before.standard]
+    images = sum(row["images"] for row in rows) + int(before.images)
     if not images:
         raise SpecError(
             f"study '{name}' has trained nothing yet, so it can have chosen nothing",
@@ -61,6 +59,6 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
         arm=arm,
         source=f"study '{name}'",
         images=images,
-        billed=fsum([*(row["billed_seconds"] for row in rows), *(cost.billed for cost in before)]),
+        billed=fsum([*(row["billed_seconds"] for row in rows), before.billed]),
         standard=None if None in standard else fsum(standard),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import fsum, isfinite, sqrt
+from math import fsum, inf, isfinite, sqrt
 
 from scipy.special import betaincinv, stdtrit
 
-from study.statistics.sequences import proportion_sequence
+from study.statistics.sequences import proportion_sequence, radius
 
 CONFIDENCE = 0.95
+_ERROR = (1 - CONFIDENCE) / 2
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ class Interval:
         return Interval(mean, lower, upper, self.n, self.why)
 
 
-def mean_interval(values: Iterable[float]) -> Interval:
-    """Student's t interval of the mean of independent ``values``, such as one per seed."""
+def mean_interval(values: Iterable[float], *, looks: bool = False) -> Interval:
+    """Student's t interval of the mean of independent ``values``, such as one per seed.
+
+    With ``looks`` its sequence, that holds at every number of values together.
+    """
     values = list(values)
     n = len(values)
     if n == 0:
@@ -57,11 +61,14 @@ def mean_interval(values: Iterable[float]) -> Interval:
     mean = fsum(values) / n
     if n == 1:
         return Interval(mean, None, None, 1, "one seed gives no interval: it takes two at least")
+    if looks and radius(n, _ERROR) == inf:
+        return Interval(mean, None, None, n, f"{n} seeds give no interval that holds at every look")
     if min(values) == max(values):
         why = f"all {n} values are equal: the interval has no width and says nothing of the spread"
         return Interval(values[0], values[0], values[0], n, why)
     spread = sqrt(fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * spread / sqrt(n)
+    reach = radius(n, _ERROR) if looks else float(stdtrit(n - 1, 1 - _ERROR))
+    half = reach * spread / sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -86,7 +93,7 @@ def win_interval(
         return Interval(None, None, None, 0, "they have no finished seed in common")
     wins = sum(a[seed] < b[seed] for seed in seeds)
     ties = sum(a[seed] == b[seed] for seed in seeds)
-    error, bound = (1 - CONFIDENCE) / 2, proportion_sequence if looks else proportion_bounds
-    lower = bound(wins, len(seeds), error)[0]
-    upper = bound(wins + ties, len(seeds), error)[1]
+    bound = proportion_sequence if looks else proportion_bounds
+    lower = bound(wins, len(seeds), _ERROR)[0]
+    upper = bound(wins + ties, len(seeds), _ERROR)[1]
     return Interval((wins + ties / 2) / len(seeds), lower, upper, len(seeds))

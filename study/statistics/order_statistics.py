@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from study.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
-from study.statistics.sequences import proportion_sequence
 
 Floats = NDArray[np.float64]
 
@@ -145,13 +144,11 @@ def trials_to_level(scores: Floats, level: float) -> int | None:
     return None
 
 
-def trials_to_level_bounds(
-    scores: Floats, level: tuple[float, float], *, looks: bool = False
-) -> tuple[float, float]:
+def trials_to_level_bounds(scores: Floats, level: tuple[float, float]) -> tuple[float, float]:
     """A 95 % interval for :func:`trials_to_level`, infinite where there is no upper bound.
 
     Exact for a level that is known: Clopper and Pearson's bounds on the chance that a trial
-    reaches it, or their sequence. The upper end may lie beyond N: the trials are independent.
+    reaches it. The upper end may lie beyond N: the trials are independent.
     Every trial at or below the level counts for the lower bound; for the upper one only those that
     no trial above the level is preferred to, so that a choice on validation that misses on test is
     not forgotten. The level's own interval is taken at its worse end each time.
@@ -159,18 +156,15 @@ def trials_to_level_bounds(
     Args:
         scores: (N,), in the order they are chosen by.
         level: Lower and upper end of the level's 95 % interval; twice the same where it is known.
-        looks: Whether the search goes on until this interval is short enough: then it holds at
-            every number of trials together.
     """
-    bound = proportion_sequence if looks else proportion_bounds
     low, high = level
     reached = int((scores <= high).sum())
     missed = scores > low
     leading = int(missed.argmax()) if missed.any() else len(scores)
     error = (1 - CONFIDENCE) / 2
     return (
-        trials_to_success(bound(reached, len(scores), error)[1]),
-        trials_to_success(bound(leading, len(scores), error)[0]),
+        trials_to_success(proportion_bounds(reached, len(scores), error)[1]),
+        trials_to_success(proportion_bounds(leading, len(scores), error)[0]),
     )
 
 

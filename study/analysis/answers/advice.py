@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from study.analysis.answers.design import Design
 from study.analysis.answers.verdict import Comparison, Outcome
+from study.statistics.paired import fewest
 from study.statistics.planning import (
     ERROR,
     MOST_SEEDS,
@@ -28,8 +29,8 @@ class Advice:
         shown: The difference that these seeds show with a power of 80 %, in the objective's unit;
             None where so few show nothing.
         seeds: How many seeds it takes in all to show the margin so, planned with the 80 % upper
-            bound of this study's own standard deviation; None: without a margin, or where no number
-            of seeds does.
+            bound of this study's own standard deviation, and with as many that fail as here; None:
+            without a margin, or where no number of seeds does.
         command: What to type; "" where there is nothing to type.
         sentence: All of it.
     """
@@ -41,7 +42,7 @@ class Advice:
 
 
 def advice(
-    found: Comparison | None, design: Design, spec: Mapping[str, Any], name: str
+    found: Comparison | None, design: Design, spec: Mapping[str, Any], *, finished: bool
 ) -> Advice | None:
     """Advice where the verdict is inconclusive by the margin too, over 2 seeds or more; else None.
 
@@ -49,7 +50,7 @@ def advice(
         found: What the verdict speaks of.
         design: How its pair came about.
         spec: The study's spec; its margin is what is to be shown.
-        name: The study's name.
+        finished: Whether all of its seeds have run; before, there is nothing to type.
     """
     open_ones = Outcome.NOT_SHOWN, Outcome.UNKNOWN
     if found is None or found.no_worse or found.outcome not in open_ones:
@@ -62,17 +63,19 @@ def advice(
     shown = smallest_shown(n, given.spread, variance, images, error=error, looks=looks)
     seeds = f"{n} seeds" if given.image_variance is None else f"{n} seeds on {images:,} images"
     by = f"{found.objective.number(shown)} {found.objective.unit}".strip()
-    first = (
-        f"{seeds} show a difference of {by} with a power of {100 * POWER:.0f} %"
-        if shown < inf
-        else f"{seeds} cannot show a difference whichever way it goes, however large"
-    )
-    needed, command, more = _for_margin(found, spec, name)
+    if shown < inf:
+        first = f"{seeds} show a difference of {by} with a power of {100 * POWER:.0f} %"
+        first = f"where none fails, {first}" if any(given.failed) else first
+    elif n >= fewest(ERROR / min(found.among), looks=looks):
+        first = f"{seeds} can show a difference in one direction only"
+    else:
+        first = f"{seeds} show no difference, however large"
+    needed, command, more = _for_margin(found, spec, finished=finished)
     return Advice(shown if shown < inf else None, needed, command, f"{first}; {more}.")
 
 
 def _for_margin(
-    found: Comparison, spec: Mapping[str, Any], name: str
+    found: Comparison, spec: Mapping[str, Any], *, finished: bool
 ) -> tuple[int | None, str, str]:
     """How many seeds in all show the margin, what to type for them, and both in words."""
     margin, given = spec.get("margin"), found.differences
@@ -85,29 +88,40 @@ def _for_margin(
             f"below {found.objective.number(floor)}"
         )
         return None, "", more
-    chosen = found.among != (1, 1)  # to be compared again as a named pair, which needs fewer seeds
+    ran = list(spec["seeds"])
+    # Seeds can be added to a range; best arms are compared again as a named pair, on fresh seeds.
+    again = found.among != (1, 1) or ran != [*range(ran[0], ran[0] + len(ran))]
     spread = spread_bound(given.spread, given.n)
-    needed = seeds_needed(margin, spread, variance, images, looks=not chosen)
-    if needed is None:
+    needed = seeds_needed(margin, spread, variance, images, looks=not again)
+    each = len(ran) / given.n if finished else 1.0  # seeds that one paired one takes: some fail
+    if needed is None or ceil(needed * each) > MOST_SEEDS:
         return None, "", f"the margin of {margin:g} takes more than {MOST_SEEDS}"
-    if chosen:
+    if not finished:
+        return needed, "", f"the margin of {margin:g} takes about {needed} in all"
+    name, failures = spec["name"], ""
+    if any(given.failed):
+        failures = "; more where runs fail again, as that counts against their arm"
+    if again:
+        total = ceil(needed * each)
         command = (
             f"study fork {name} {name}-named --set 'primary={{hand_tuned: {found.hand}, automatic: "
-            f"{found.automatic}}}' --set 'seeds={{count: {needed}}}'"
+            f"{found.automatic}}}' --set 'seeds={{count: {total}}}'"
         )
         more = (
-            f"as a pair named in advance, the margin of {margin:g} takes about {needed} fresh "
-            f"ones: `{command}`"
+            f"as a pair named in advance, the margin of {margin:g} takes about {total} fresh "
+            f"ones: `{command}`{failures}"
         )
-        return needed, command, more
+        return total, command, more
     if needed <= given.n:
+        if failures:
+            return None, "", "what failed counts against its arm, so no number of seeds is planned"
         return needed, "", f"that is enough for the margin of {margin:g}"
-    first = spec["seeds"][0]
+    total = len(ran) + ceil((needed - given.n) * each)
     command = (
-        f"study resume {name} --set 'seeds={{until: decided, at_most: {needed}, from: {first}}}'"
+        f"study resume {name} --set 'seeds={{until: decided, at_most: {total}, from: {ran[0]}}}'"
     )
     more = (
-        f"the margin of {margin:g} takes about {needed - given.n} more: `{command}` (seeds added "
-        "after a look count only so, or in a comparison of their own)"
+        f"the margin of {margin:g} takes about {total - len(ran)} more: `{command}` (seeds added "
+        f"after a look count only so, or in a comparison of their own){failures}"
     )
-    return needed, command, more
+    return total, command, more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Any
 
@@ -22,7 +22,6 @@ from study.spec.arms import BalancerSpec
 from study.spec.collapse import CollapseSpec
 from study.statistics.collapse import Collapses, collapses
 from study.statistics.intervals import Interval, mean_interval
-from study.statistics.paired import Differences, mean_bounds
 from study.statistics.seeds import over_replicates
 
 
@@ -208,8 +207,8 @@ def _arm(
         validation=validation,
         confirm_validation=confirm_validation,
         optimism=_gap(confirm_validation, validation),
-        test=_over_seeds(by_seed, looks=design.until_decided),
-        second=_over_seeds(second_by_seed, looks=design.until_decided),
+        test=mean_interval(by_seed.values(), looks=design.until_decided),
+        second=mean_interval(second_by_seed.values(), looks=design.until_decided),
         mse=_mean(row["test_MSE"] for row in confirmed),
         rate=_mean(row["test_R"] for row in confirmed),
         active_units=_mean(row["test_active_units"] for row in confirmed),
@@ -304,16 +303,6 @@ def _over_replicates(
 
 def _gap(value: float | None, base: float | None) -> float | None:
     return None if value is None or base is None else value - base
-
-
-def _over_seeds(by_seed: Mapping[int, float], *, looks: bool) -> Interval:
-    """The mean over seeds; the interval of one that is looked at as seeds come is a sequence's."""
-    interval = mean_interval(by_seed.values())
-    if not looks or interval.half_width is None:
-        return interval
-    ends = mean_bounds(Differences(tuple(by_seed.values())), looks=True)
-    lower, upper = ends or (None, None)
-    return replace(interval, lower=lower, upper=upper)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -155,6 +155,7 @@ class Answers:
                     objective,
                     deployed=self._deployed(objective, second=second),
                     second=second,
+                    looks=self.design.until_decided,
                 ),
                 [],
             ),
@@ -178,10 +179,12 @@ class Answers:
         return (self._best.arm, self._best.cost.total) if self._best else ("", None)
 
     def _deployed(self, objective: Metric, *, second: bool) -> Target | None:
-        cost = self.pair_cost
+        cost, looks = self.pair_cost, self.design.until_decided
         if cost is None:
             return None
-        return deployed_target(self._trials, self.arms, cost, objective.name, second=second)
+        return deployed_target(
+            self._trials, self.arms, cost, objective.name, second=second, looks=looks
+        )
 
     @cached_property
     def luck(self) -> list[EqualLuck]:
@@ -250,7 +253,12 @@ class Answers:
         """How to go on where the verdict is inconclusive."""
         return self.attempt(
             "How to go on",
-            lambda: advice(self.first.headline, self.design, self._spec, self._spec["name"]),
+            lambda: advice(
+                self.first.headline,
+                self.design,
+                self._spec,
+                finished=bool(self._facts.get("finished")),
+            ),
             None,
         )
 
@@ -271,7 +279,9 @@ class Answers:
     def narrowed(self) -> list[Narrowed]:
         return self.attempt(
             "The break-even of narrower priors",
-            lambda: narrowed_priors(self.first.searches, self._best),
+            lambda: narrowed_priors(
+                self.first.searches, self._best, looks=self.design.until_decided
+            ),
             [],
         )
 

@@ -119,6 +119,8 @@ class Target:
         takes: Images that it takes, None where that is not known or not asked.
         way: What takes them, in words.
         deployed: Whether it is what the automatic side deploys.
+        looks: Whether seeds are added until a pair is decided: the interval then holds at all looks
+            together.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Target:
     takes: float | None = None
     way: str = ""
     deployed: bool = False
+    looks: bool = False
 
     @property
     def interval(self) -> Interval:
@@ -134,7 +137,7 @@ class Target:
         if not self.name:
             (value,) = self.values
             return Interval(value, value, value, 1)
-        return mean_interval(self.values)
+        return mean_interval(self.values, looks=self.looks)
 
     def text(self, objective: Metric) -> str:
         """The level in words."""
@@ -151,6 +154,7 @@ def deployed_target(
     objective: str,
     *,
     second: bool = False,
+    looks: bool = False,
 ) -> Target:
     """What the automatic side deploys, as a level, with what it takes.
 
@@ -160,15 +164,17 @@ def deployed_target(
         cost: What the models of its pair take.
         objective: What runs are chosen and scored by.
         second: Whether that is the second objective.
+        looks: Whether seeds are added until a pair is decided.
     """
     automatic = {arm.arm: arm for arm in arms if arm.automatic}
     each = [way.automatic for way in cost.ways if way.way == EACH]
     if each and len(automatic) > 1 and (best := best_of_each(trials, list(automatic), objective)):
         count, takes = len(automatic), _images(each[0])
+        values = list(best.values())
         return Target(
-            f"best of {count}", list(best.values()), count, takes, "theirs", deployed=True
+            f"best of {count}", values, count, takes, "theirs", deployed=True, looks=looks
         )
-    level = _level(automatic[cost.automatic], second=second)
+    level = _level(automatic[cost.automatic], second=second, looks=looks)
     if cost.among[1] == 1:
         return replace(level, deployed=True)
     way = f"those of {cost.chosen[1]}"
@@ -228,6 +234,7 @@ def break_evens(
     *,
     deployed: Target | None = None,
     second: bool = False,
+    looks: bool = False,
 ) -> list[BreakEven]:
     """Every hand-tuned arm that searches against every automatic one that is compared.
 
@@ -239,12 +246,14 @@ def break_evens(
         deployed: What the automatic side deploys, the first level of each hand-tuned arm; None
             while there is no pair.
         second: Whether that is the second objective, not the one that settings were chosen by.
+        looks: Whether seeds are added until a pair is decided.
     """
     found = []
     for hand in arms:
         if hand.automatic or hand.arm not in curves or not searches[hand.arm].searched:
             continue
-        levels = [_level(arm, second=second) for arm in arms if arm.automatic and arm.compared]
+        compared = [arm for arm in arms if arm.automatic and arm.compared]
+        levels = [_level(arm, second=second, looks=looks) for arm in compared]
         if deployed is not None:
             levels = [deployed, *(one for one in levels if one.name != deployed.name)]
         found += [
@@ -268,12 +277,11 @@ def _of_seeds(
     return curves.get(level.name) if arm is not None and arm.of_seeds else None
 
 
-def _level(arm: ArmResult, *, second: bool) -> Target:
+def _level(arm: ArmResult, *, second: bool, looks: bool) -> Target:
     """The level of ``arm``, had it been named in advance."""
-    by_seed = arm.second_by_seed if second else arm.by_seed
-    return Target(
-        arm.arm, list(by_seed.values()), takes=_images(arm.cost.total), way=f"{arm.arm}'s"
-    )
+    values = list((arm.second_by_seed if second else arm.by_seed).values())
+    takes = _images(arm.cost.total)
+    return Target(arm.arm, values, takes=takes, way=f"{arm.arm}'s", looks=looks)
 
 
 def _images(amount: Amount | None) -> float | None:
@@ -294,11 +302,13 @@ def targets(
     return [one for one in found if one is not None]
 
 
-def narrowed_priors(searches: Mapping[str, ArmSearches], best: ArmResult | None) -> list[Narrowed]:
+def narrowed_priors(
+    searches: Mapping[str, ArmSearches], best: ArmResult | None, *, looks: bool = False
+) -> list[Narrowed]:
     """:func:`narrowed` of every hand-tuned arm that searches, around where ``best`` ended."""
     if best is None or not best.by_seed:
         return []
-    level = Target(best.arm, list(best.by_seed.values()))
+    level = Target(best.arm, list(best.by_seed.values()), looks=looks)
     return [
         one
         for arm in searches.values()

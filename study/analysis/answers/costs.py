@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from study.analysis.records.engine_time import PURPOSES, USE_OF_STATE, USES, EngineTime
 from study.analysis.records.tables import study_facts
+from study.journal.events import STATED
 
 
 @dataclass(frozen=True)
@@ -103,21 +104,8 @@ NOTHING_PAID = Paid([], {}, 0.0, closed=True, lost_engines=0, beyond=0.0)
 def cost_to_one_model(trials: pa.Table, arm: str) -> CostToOneModel:
     """The cost to one model of ``arm``, from the table of `trials.parquet`."""
     rows = [row for row in _cost_rows(trials) if row["arm"] == arm]
-    search = [row for row in rows if row["phase"] == "search" and _finds(trials, arm)]
-    finals = [
-        row
-        for row in rows
-        if row["phase"] == "confirm" and row["chosen"] and row["state"] == "complete"
-    ]
-    why = ""
-    one_search: Amount | None = NOTHING
-    if search:
-        finished = {row["replicate"] for row in search if row["chosen"]}
-        one_search = _mean(
-            [_sum(row for row in search if row["replicate"] == r) for r in sorted(finished)]
-        )
-        why = "" if one_search else "no search of it has chosen a configuration"
-    one_final = _mean([_amount(row) for row in finals])
+    one_search, one_final = _one_search(trials, arm, rows), _one_final(rows)
+    why = "" if one_search else "no search of it has chosen a configuration"
     if not why and one_final is None:
         why = "none of its confirm runs is complete"
     spent, told = _sum(rows), told_cost(trials, arm)
@@ -134,6 +122,23 @@ def cost_to_one_model(trials: pa.Table, arm: str) -> CostToOneModel:
     return CostToOneModel(one_search + told, one_final, measurement, why, told)
 
 
+def one_of_each(trials: pa.Table, arms: Sequence[str]) -> Amount | None:
+    """One search and one run of each of ``arms``, and what was spent on them elsewhere, once.
+
+    Of an arm that only fails it is a failed run with its retries: that was paid to learn it. None
+    before every arm has such a run.
+    """
+    each = list[Amount]()
+    for arm in arms:
+        rows = [row for row in _cost_rows(trials) if row["arm"] == arm]
+        search = _one_search(trials, arm, rows)
+        final = _one_final(rows) or _one_failure(rows)
+        if search is None or final is None:
+            return None
+        each.append(search + final)
+    return sum(each, told_cost(trials, *arms))
+
+
 def looked_at(trials: pa.Table, arms: Sequence[str], stage: str | None) -> Amount:
     """What there was to look at before one of ``arms`` was chosen: all of their searches and runs.
 
@@ -146,10 +151,11 @@ def looked_at(trials: pa.Table, arms: Sequence[str], stage: str | None) -> Amoun
         search = pc.equal(trials["phase"], "search")
         of_stage = pc.fill_null(pc.equal(trials["stage"], stage), fill_value=False)
         trials = trials.filter(pc.or_(search, of_stage))
-    finds = {arm: _finds(trials, arm) for arm in arms}
-    rows = [row for row in _cost_rows(trials) if row["arm"] in finds]
-    spent = _sum(r for r in rows if (finds[r["arm"]] if r["phase"] == "search" else r["chosen"]))
-    return sum((told_cost(trials, arm) for arm in arms), spent)
+    searching = {arm for arm in arms if _finds(trials, arm)}
+    rows = [row for row in _cost_rows(trials) if row["arm"] in arms]
+    search = (row for row in rows if row["phase"] == "search" and row["arm"] in searching)
+    attempts = (row for run in _confirms(rows) for row in run)
+    return _sum([*search, *attempts]) + told_cost(trials, *arms)
 
 
 def ratio(cost: CostToOneModel, other: CostToOneModel, unit: str = "images") -> float | None:
@@ -181,8 +187,9 @@ def paid(trials: pa.Table, arms: Sequence[str], engines: Iterable[EngineTime]) -
 
 
 _COST_COLUMNS = (
-    "arm", "phase", "replicate", "state", "chosen", "images", "redone_images", "billed_seconds",
-    "standard_seconds", *(f"{purpose}_seconds" for purpose in PURPOSES),
+    "arm", "phase", "replicate", "chosen_from", "number", "state", "chosen", "images",
+    "redone_images", "billed_seconds", "standard_seconds",
+    *(f"{purpose}_seconds" for purpose in PURPOSES),
 )  # fmt: skip
 
 
@@ -215,14 +222,51 @@ def _arm_paid(arm: str, rows: Sequence[Mapping[str, Any]]) -> ArmPaid:
     )
 
 
-def told_cost(trials: pa.Table, arm: str) -> Amount:
-    """What was spent on an arm elsewhere: the search it began with, the pilot of its settings."""
-    facts = study_facts(trials)
-    spent = [(facts.get(key) or {}).get(arm) for key in ("told", "piloted")]
-    amounts = [
-        Amount(*(cost[k] for k in ("images", "billed", "standard"))) for cost in spent if cost
-    ]
-    return sum(amounts, NOTHING)
+def told_cost(trials: pa.Table, *arms: str) -> Amount:
+    """What was spent on arms elsewhere: the searches they began with, the pilots of their settings.
+
+    What several of them have from one study was spent once; costs that the spec states are each
+    arm's own.
+    """
+    facts, found = study_facts(trials), dict[tuple[str, ...], Mapping[str, Any]]()
+    for key in ("told", "piloted"):
+        spent = facts.get(key) or {}
+        for arm, cost in ((arm, spent[arm]) for arm in arms if arm in spent):
+            source = (key, arm) if cost["source"] == STATED else (key, "", cost["source"])
+            # The study may have grown between the launches that two arms began at.
+            found[source] = max(found.get(source, cost), cost, key=lambda one: one["images"])
+    return sum((Amount(c["images"], c["billed"], c["standard"]) for c in found.values()), NOTHING)
+
+
+def _one_search(trials: pa.Table, arm: str, rows: Sequence[Mapping[str, Any]]) -> Amount | None:
+    """The mean over searches that chose; None where none has, nothing where there is no search."""
+    search = [row for row in rows if row["phase"] == "search" and _finds(trials, arm)]
+    if not search:
+        return NOTHING
+    finished = sorted({row["replicate"] for row in search if row["chosen"]})
+    return _mean([_sum(row for row in search if row["replicate"] == r) for r in finished])
+
+
+def _one_final(rows: Iterable[Mapping[str, Any]]) -> Amount | None:
+    """The mean over complete confirm runs."""
+    confirms = (row for row in rows if row["phase"] == "confirm" and row["chosen"])
+    return _mean([_amount(row) for row in confirms if row["state"] == "complete"])
+
+
+def _one_failure(rows: Sequence[Mapping[str, Any]]) -> Amount | None:
+    """The mean over confirm runs that failed, with what they retry."""
+    return _mean([_sum(run) for run in _confirms(rows) if run[-1]["state"] == "failed"])
+
+
+def _confirms(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Each confirm run of the chosen configurations: all attempts at it, that which stands last."""
+    runs: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["phase"] == "confirm":
+            key = tuple(row[name] for name in ("arm", "replicate", "chosen_from", "number"))
+            runs.setdefault(key, []).append(row)
+    standing = [sorted(run, key=lambda row: row["chosen"]) for run in runs.values()]
+    return [run for run in standing if run[-1]["chosen"]]
 
 
 def _finds(trials: pa.Table, arm: str) -> bool:

@@ -6,7 +6,7 @@ on how its arm was settled on, by the same rule for both sides:
 * *Named in advance*: what one model of the arm costs, its search and one run. A side of one arm
   always is: there was nothing to choose.
 * *One run of each*: every arm is searched and run once, and the run that is best on validation is
-  deployed.
+  deployed. Runs that fail are paid for, too.
 * *As chosen here*: all that the choice looked at. In two stages these are the arms' searches and
   their choosing runs, and the chosen arm then runs once more. Where all arms ran all seeds, it
   looked at all their runs, and one of these can be deployed.
@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult
-from study.analysis.answers.costs import NOTHING, Amount, looked_at
+from study.analysis.answers.costs import Amount, looked_at, one_of_each
 from study.analysis.records.tables import study_facts
 from study.formatting import multiple
 from study.journal.trial import ENDED
@@ -118,7 +118,10 @@ def pair_cost(
     if any(len(side) > 1 for side in sides):
         together = list(zip(pair, sides, strict=True))
         if design == "same_seeds":
-            totals[EACH] = [_one_each(side) for _, side in together]
+            totals[EACH] = [
+                one.cost.total if len(side) == 1 else one_of_each(trials, [arm.arm for arm in side])
+                for one, side in together
+            ]
         totals[CHOSEN] = [
             one.cost.total if len(side) == 1 else _as_chosen(trials, side, one, design)
             for one, side in together
@@ -173,11 +176,6 @@ def _scores(runs: Sequence[Mapping[str, float]], splits: Sequence[str]) -> tuple
         return inf, inf
     validation, test = (fsum(values) / len(known) for values in zip(*known, strict=True))
     return validation, test
-
-
-def _one_each(side: Sequence[ArmResult]) -> Amount:
-    """One search and one run of each; an arm without a complete run was no candidate."""
-    return sum((arm.cost.total for arm in side if arm.cost.total), NOTHING)
 
 
 def _as_chosen(

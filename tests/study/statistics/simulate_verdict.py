@@ -316,7 +316,7 @@ def shares(
 def break_evens(
     rng: np.random.Generator, world: World, share: float, seeds: int, studies: int
 ) -> Iterator[Cell]:
-    """Break-even of random search, at 12, 24 and 72 trials, and ever in the course of 72.
+    """Break-even of random search, at 12, 24 and 72 trials.
 
     ``auto`` is a lower end above the truth. An upper end within the trials says that half of all
     searches deploy a trial at the level; one beyond them, that half of them hold one.
@@ -331,30 +331,22 @@ def break_evens(
     level = float(np.quantile(world.one, share))
     deployed, held = world.trials_to(level), trials_to_success(share)
     luck = abs(level - float(np.quantile(world.one, share / 2))) / 2
-    counts = {12: (12,), 24: (24,), 72: (72,), "ever": range(12, 73, 4)}
-    wrong = {name: np.zeros(2) for name in counts}
+    counts = (12, 24, 72)
+    wrong = {N: np.zeros(2) for N in counts}
     for _ in range(studies):
         search = world.search(rng, 72)
         known = mean_interval(level + luck * rng.standard_normal(seeds)) if seeds else None
         ends = (level, level) if known is None else (known.lower, known.upper)
-        for name, looks in counts.items():
-            missed = np.zeros(2, bool)
-            for N in looks:
-                order = np.argsort(search.validation[:N], kind="stable")
-                low, high = trials_to_level_bounds(
-                    search.test[:N][order], ends, looks=name == "ever"
-                )
-                missed |= (low > held, high < (deployed if high <= N else held))
-            wrong[name] += missed
-    for name in counts:
-        auto, hand = wrong[name] / studies
+        for N in counts:
+            order = np.argsort(search.validation[:N], kind="stable")
+            low, high = trials_to_level_bounds(search.test[:N][order], ends)
+            wrong[N] += (low > held, high < (deployed if high <= N else held))
+    for N in counts:
+        auto, hand = wrong[N] / studies
         shape = (
             f"n* {deployed:g}, validation {world.spread:.2g} off, level of {seeds or 'all'} seeds"
         )
-        what = "break-even, ever" if name == "ever" else "break-even"
-        yield Cell(
-            what, world.name, shape, 72 if name == "ever" else int(name), auto, hand, studies
-        )
+        yield Cell("break-even", world.name, shape, N, auto, hand, studies)
 
 
 # --- Tables -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.statistics.intervals import mean_interval
+from study.statistics.paired import Differences, mean_bounds
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12).filter(
     lambda v: np.std(v) > 1e-6 * (1 + np.max(np.abs(v)))
@@ -27,6 +28,16 @@ def test_interval_is_scipy_s_t_interval(sample: list[float]) -> None:
 @given(values)
 def test_turning_the_signs_turns_the_interval(sample: list[float]) -> None:
     assert -mean_interval(sample) == mean_interval([-v for v in sample])
+
+
+def test_the_sequence_is_that_of_paired_differences() -> None:
+    sample = (1.0, 2.0, 4.0, 3.5, 0.5, 2.5, 1.5, 3.0)
+    found = mean_interval(sample, looks=True)
+    ends = mean_bounds(Differences(sample), looks=True)
+    assert (found.lower, found.upper) == pytest.approx(ends)
+    few = mean_interval(sample[:2], looks=True)
+    assert (few.mean, few.lower, few.upper) == (1.5, None, None)
+    assert "at every look" in few.why
 
 
 def test_interval_of_three_seeds_covers_95_percent() -> None:

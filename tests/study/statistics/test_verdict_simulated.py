@@ -95,9 +95,7 @@ def test_shares_and_what_the_mean_withstands(
             assert cell.claim != "R*" or cell.said > 0.5
 
 
-def test_break_even_holds_beyond_the_trials_and_at_every_look(
-    simulate: Any, rng: np.random.Generator
-) -> None:
+def test_break_even_holds_beyond_the_trials(simulate: Any, rng: np.random.Generator) -> None:
     world = simulate.World("valley", "none", 40)
     for cell in simulate.break_evens(rng, world, 0.1, 0, STUDIES // 2):
         assert cell.both <= ALLOWED, cell

@@ -7,13 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from study.analysis import as_text, build_report, build_tables, summary
 from study.analysis.answers.break_even import Target, break_even, narrowed, trials_to
 from study.analysis.answers.cost_curves import cost_curve, tunability
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
 from study.metrics import CALIBRATED_ELBO
-from study.statistics.order_statistics import proportion_bounds, trials_to_success
+from study.statistics.order_statistics import (
+    proportion_bounds,
+    trials_to_level_bounds,
+    trials_to_success,
+)
+from study.statistics.sequences import radius
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
@@ -237,6 +243,42 @@ def test_a_target_is_asked_of_every_arm(make_stream: Make, arms: Arms) -> None:
     assert sigma.trials.value == 2, "2 of 3 draws of 2 seeds have the good one"
     assert sigma.images[0] == 2000
     assert "Cost to a calibrated -ELBO of 7.50" in as_text(build_report(tables, target=7.5))
+
+
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("automatic", ["a", "ab"])
+def test_a_level_that_is_looked_at_holds_at_every_look(
+    make_stream: Make, arms: Arms, automatic: str, second: bool
+) -> None:
+    search = {**arms["hand"]["search"], "sampler": {"name": "random"}, "pruner": None}
+    seeds = tuple(range(101, 113))
+    scores = [9.0 - n / 10 for n in range(12)]
+    found = []
+    for until in ({}, {"until": "decided"}):
+        hand = {**arms["hand"], "search": search}
+        stream = make_stream(
+            {"h": hand, **dict.fromkeys(automatic, arms["automatic"])}, seeds=seeds
+        )
+        stream.describe(**until)
+        stream.search("h", scores, tests=scores)
+        stream.confirm("h", {seed: 9.0 + seed % 3 / 10 for seed in seeds}, chosen_from=11)
+        for name in automatic:
+            stream.confirm(name, {seed: 8.3 + seed % 5 / 10 for seed in seeds})
+        report = build_report(build_tables(stream.entries))
+        assert not report.failures
+        found.append((report.second_break_even if second else report.break_even)[0])
+    once, looked = found
+    assert looked.level.mean == once.level.mean
+    # Robbins' sequence at 12 values against Student's t.
+    assert looked.level.half_width == pytest.approx(
+        once.level.half_width * radius(12, 0.025) / scipy.stats.t.ppf(0.975, 11)
+    )
+    if not second:
+        ends = trials_to_level_bounds(
+            np.array(scores[::-1]), (looked.level.lower, looked.level.upper)
+        )
+        assert (looked.trials.lower, looked.trials.upper) == ends
+        assert ends[1] > once.trials.upper
 
 
 def test_the_second_objective_searches_by_itself(make_stream: Make, arms: Arms) -> None:

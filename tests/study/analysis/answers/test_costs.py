@@ -13,9 +13,9 @@ from study.analysis.records.engine_time import PURPOSES, EngineClock, EngineTime
 def row(arm: str, phase: str, images: int, **other: Any) -> dict[str, Any]:
     spent = {f"{p}_seconds": 0.0 for p in PURPOSES} | {"training_seconds": images / 100}
     return {
-        "arm": arm, "phase": phase, "replicate": 0, "state": "complete", "chosen": False,
-        "images": images, "redone_images": 0, "billed_seconds": images / 100,
-        "standard_seconds": images / 200, **spent, **other,
+        "arm": arm, "phase": phase, "replicate": 0, "chosen_from": None, "number": 0,
+        "state": "complete", "chosen": False, "images": images, "redone_images": 0,
+        "billed_seconds": images / 100, "standard_seconds": images / 200, **spent, **other,
     }  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from math import hypot
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, hypot
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from streams import AUTOMATIC, HAND, Stream
 from study.analysis import Report, as_text, build_report, build_tables, combine, summary
 from study.image_scores import ImageScores
 from study.journal.events import Looked, PairChosen, StudyFinished
+from study.spec.difference import difference
 from study.statistics.planning import seeds_needed, smallest_shown, spread_bound
 
 SEEDS = tuple(range(101, 113))
@@ -208,6 +209,74 @@ def test_an_inconclusive_study_says_what_it_could_have_shown(close: Callable[...
         f"study resume toy --set 'seeds={{until: decided, at_most: {needed}, from: 101}}'"
     )
     assert "sets no margin" in reported(close(None)).remarks[0]
+
+
+def with_failures(failed: int, apart: float, margin: float, seeds: Sequence[int] = SEEDS) -> Report:
+    """One pair, the automatic arm worse by ``apart``; it fails on the first so many seeds."""
+    stream = Stream({"tpe": HAND, "sigma": AUTOMATIC}, seeds=seeds, margin=margin)
+    stream.search("tpe", [10.0, 9.0, 8.0])
+    noise = list(NOISE.values())
+    stream.confirm(
+        "tpe", {s: -20 + 0.5 * z for s, z in zip(seeds, noise, strict=True)}, chosen_from=2
+    )
+    stream.confirm("sigma", {
+        s: None if i < failed else -20 + apart + 0.5 * noise[-1 - i] * (1 + i % 3)
+        for i, s in enumerate(seeds)
+    })  # fmt: skip
+    return reported(stream)
+
+
+def test_seeds_that_failed_are_part_of_how_many_there_are_to_be() -> None:
+    report = with_failures(4, 0.2, margin=0.55)
+    assert report.headline is not None
+    assert report.advice is not None
+    given = report.headline.differences
+    assert (given.n, given.failed) == (8, (0, 4))
+    needed = seeds_needed(0.55, spread_bound(given.spread, 8), looks=True)
+    assert needed is not None
+    assert needed > 8
+    # 12 seeds gave 8 pairs, so one more pair takes 1.5.
+    assert report.advice.seeds == 12 + ceil((needed - 8) * 1.5)
+    assert f"at_most: {report.advice.seeds}, from: 101}}" in report.advice.command
+    old, new = {"seeds": [*SEEDS]}, {"seeds": [*range(101, 101 + report.advice.seeds)]}
+    assert not difference(old, new).refused
+    assert report.advice.sentence.startswith("where none fails, 8 seeds show")
+
+
+def test_few_seeds_may_show_the_best_of_one_and_not_of_four() -> None:
+    automatic = dict.fromkeys("abcd", AUTOMATIC)
+    stream = Stream({"tpe": HAND, **automatic}, seeds=SEEDS[:6], margin=0.5)
+    stream.search("tpe", [10.0, 9.0, 8.0])
+    stream.confirm("tpe", {s: -20 + NOISE[s] for s in SEEDS[:6]}, chosen_from=2)
+    for i, name in enumerate(automatic):
+        stream.confirm(name, {s: -20 + NOISE[s] * (-1) ** (s + i) for s in SEEDS[:6]})
+    report = reported(stream)
+    assert report.advice is not None
+    assert "6 seeds can show a difference in one direction only" in report.advice.sentence
+
+
+def test_no_number_of_seeds_is_enough_for_runs_that_fail() -> None:
+    report = with_failures(4, 0.8, margin=8.0)
+    assert report.advice is not None
+    assert "enough" not in report.advice.sentence
+    assert report.advice.command == ""
+
+
+def test_seeds_that_are_no_range_are_forked_from() -> None:
+    """They can't be added to by ``from`` and ``at_most``: that would be other seeds."""
+    report = with_failures(0, 0.2, 0.55, [3, 17, 99, 1001, 5, 6, 7, 8, 9, 10, 11, 12])
+    assert report.advice is not None
+    assert report.advice.command == (
+        "study fork toy toy-named --set 'primary={hand_tuned: tpe, automatic: sigma}' "
+        f"--set 'seeds={{count: {report.advice.seeds}}}'"
+    )
+
+
+def test_before_all_seeds_have_run_there_is_nothing_to_type(close: Callable[..., Stream]) -> None:
+    report = build_report(build_tables(close().entries))
+    assert report.advice is not None
+    assert report.advice.command == ""
+    assert report.advice.sentence.endswith(f"takes about {report.advice.seeds} in all.")
 
 
 def test_more_seeds_than_images_allow_are_not_asked_for(close: Callable[..., Stream]) -> None:

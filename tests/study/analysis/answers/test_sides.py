@@ -14,7 +14,7 @@ from study.analysis.answers.costs import cost_to_one_model
 from study.analysis.answers.luck import equal_luck
 from study.analysis.answers.sides import CHOSEN, EACH, NAMED, best_of_each, pair_cost
 from study.analysis.records.searches import arm_searches
-from study.journal.events import PairChosen, StudyDescribed, TrialAsked
+from study.journal.events import STATED, ArmPiloted, PairChosen, StudyDescribed, TrialAsked
 from study.metrics import CALIBRATED_ELBO
 
 Make = Callable[..., Any]
@@ -148,6 +148,76 @@ def test_replicates_that_the_choice_looked_at_are_part_of_it(make_stream: Make, 
     assert ways(report_of(stream)) == {
         NAMED: (3_000, 1_000, 3.0), EACH: (6_000, 1_000, 6.0), CHOSEN: (12_000, 1_000, 12.0),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sources", "spent"),
+    [
+        (["study 'pilot'"] * 4, 30_000),
+        (["study 'pilot'", "study 'pilot'", "study 'other'", "study 'other'"], 60_000),
+        ([STATED] * 4, 120_000),
+    ],
+)
+def test_a_pilot_that_several_arms_name_was_paid_for_once(
+    make_stream: Make, arms: Arms, sources: list[str], spent: int
+) -> None:
+    stream = of_four(make_stream, arms)
+    for name, source in zip("abcd", sources, strict=True):
+        stream.emit(ArmPiloted(name, source, 30_000, 30.0, 30.0))
+    assert ways(report_of(stream)) == {
+        NAMED: (13_000, 31_000, pytest.approx(13 / 31)),
+        EACH: (13_000, 4_000 + spent, pytest.approx(13_000 / (4_000 + spent))),
+        CHOSEN: (13_000, 20_000 + spent, pytest.approx(13_000 / (20_000 + spent))),
+    }
+
+
+def test_one_run_of_each_pays_for_the_arm_that_always_fails(make_stream: Make, arms: Arms) -> None:
+    stream = make_stream({"tpe": random_search(arms), **dict.fromkeys("abc", arms["automatic"])})
+    stream.search("tpe", [9.5, 9.3, 8.4, 9.4], tests=[9.5, 9.3, 8.4, 9.4])
+    stream.confirm("tpe", {101: 9.0, 102: 9.2, 103: 9.4}, chosen_from=2)
+    stream.confirm("a", {101: 8.5, 102: 9.1, 103: 9.0})
+    stream.confirm("b", {101: 9.2, 102: 8.6, 103: 8.7})
+    for number, seed in enumerate((101, 102, 103)):
+        trial = stream.ask("c", "confirm", number, seed, {})
+        half_run(stream, trial)
+        half_run(stream, stream.ask("c", "confirm", number, seed, {}, retry_of=trial))
+    report = report_of(stream)
+    # A run of `c` is two attempts of 500 images.
+    assert ways(report)[EACH] == (5_000, 3_000, pytest.approx(5 / 3))
+    assert ways(report)[CHOSEN] == (5_000, 9_000, pytest.approx(5 / 9))
+    assert (report.break_even[0].against, report.break_even[0].takes) == ("best of 3", 3_000)
+
+
+def test_one_run_of_each_has_no_price_before_each_has_run(make_stream: Make, arms: Arms) -> None:
+    stream = make_stream({"tpe": arms["hand"], **dict.fromkeys("abc", arms["automatic"])})
+    stream.search("tpe", [9.5, 9.3])
+    stream.confirm("tpe", {101: 9.0, 102: 9.2}, chosen_from=1)
+    for name in "ab":
+        stream.confirm(name, {101: 8.5, 102: 9.1})
+    report = report_of(stream)
+    assert report.pair_cost is not None
+    assert [(w.way, w.automatic and w.automatic.images) for w in report.pair_cost.ways] == [
+        (NAMED, 1_000), (EACH, None), (CHOSEN, 4_000),
+    ]  # fmt: skip
+    assert "one run of each)" not in report.verdict[0]
+
+
+def test_a_failed_attempt_at_a_run_that_was_retried_is_paid_for(
+    make_stream: Make, arms: Arms
+) -> None:
+    stream = of_four(make_stream, arms, SEEDS[:4])
+    for name in "abcd":
+        trial = stream.ask(name, "confirm", 4, SEEDS[4], {})
+        half_run(stream, trial)
+        stream.train(stream.ask(name, "confirm", 4, SEEDS[4], {}, retry_of=trial), "complete", 9, 9)
+    # Five runs of each of four, and half of one more.
+    assert ways(report_of(stream))[CHOSEN][1] == 4 * 5_500
+
+
+def half_run(stream: Any, trial: str) -> None:
+    stream.begin(trial)
+    stream.report(trial, 1, 10.0)
+    stream.end(trial, "failed", None)
 
 
 def test_runs_of_further_seeds_are_no_search_for_a_configuration(
