@@ -65,7 +65,7 @@ def advice(
     first = (
         f"{seeds} show a difference of {by} with a power of {100 * POWER:.0f} %"
         if shown < inf
-        else f"{seeds} cannot show a difference whichever way it goes, however large"
+        else f"{seeds} show no difference, however large"
     )
     needed, command, more = _for_margin(found, spec, name)
     return Advice(shown if shown < inf else None, needed, command, f"{first}; {more}.")
