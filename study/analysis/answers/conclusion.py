@@ -73,7 +73,7 @@ def remarks(
     found += [_earlier(pair, hand, best) for pair in design.earlier]
     family = _family(comparisons, hand, design)
     ours = [c for c in family if c.hand == hand.arm]
-    if len(ours) > 1:
+    if len(ours) > 1 and any(c.outcome is not Outcome.UNKNOWN for c in ours):
         found.append(
             f"Against each automatic arm, with 95 % for all {len(family)} pairs together, "
             f"searching {_tally(ours)}."

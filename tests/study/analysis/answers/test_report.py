@@ -177,6 +177,22 @@ def test_what_is_said_of_each_automatic_arm_holds_of_all_of_them_together(
     ) in report.remarks
 
 
+def test_nothing_is_said_of_each_automatic_arm_where_no_seeds_could_decide(
+    make_stream: Make, arms: Arms
+) -> None:
+    """Six seeds show that searching pays against all four, and not four pairs each for itself."""
+    automatic = dict.fromkeys("abcd", arms["automatic"])
+    stream = make_stream({"tpe": arms["hand"], **automatic}, seeds=range(101, 107))
+    stream.search("tpe", [8.0])
+    stream.confirm("tpe", dict.fromkeys(range(101, 107), 5.0), chosen_from=0)
+    for i, name in enumerate("abcd"):
+        stream.confirm(name, {s: 9.0 + 0.01 * (s * (i + 2) % 7) for s in range(101, 107)})
+    report = report_of(stream)
+    assert report.headline is not None
+    assert report.headline.outcome == "pays"
+    assert not any(remark.startswith("Against each automatic arm") for remark in report.remarks)
+
+
 def test_replicates_are_averaged_within_a_seed(make_stream: Make) -> None:
     stream = make_stream()
     stream.search("tpe", [5.0, 4.0], replicate=0)
