@@ -211,8 +211,8 @@ def test_an_unfinished_study_reports_so_far(make_stream: Make) -> None:
     stream.confirm("sigma", {101: 9.0, 102: 9.2, 103: 9.3})
     report = report_of(stream)
     assert report.verdict == [
-        "So far (the study is not finished): whether searching pays can't be told: no hand-tuned "
-        "arm has a complete confirm run yet."
+        "So far (the study is not finished): whether searching pays can't be told: tpe has no "
+        "complete confirm run yet."
     ]
     assert "tpe: 2 trials not finished yet." in report.notes
     assert "idle time is not known" in " ".join(report.notes)
