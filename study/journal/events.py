@@ -368,13 +368,16 @@ class Looked(Event):
     difference: float
     """Hand-tuned minus automatic on test, the mean over them."""
     lower: float | None
-    """Of the interval that holds at all looks; None: there is none yet."""
+    """Of the interval that holds at all looks; None: nothing bounds it there yet."""
     upper: float | None
     failed: int = 0
     """Further seeds that one arm alone has, as the other failed: they count against it."""
 
     def __str__(self) -> str:
-        interval = "" if self.lower is None else f" [{self.lower:.4g}, {self.upper:.4g}]"
+        interval = ""
+        if self.lower is not None or self.upper is not None:
+            low = "-inf" if self.lower is None else f"{self.lower:.4g}"
+            interval = f" [{low}, {'inf' if self.upper is None else f'{self.upper:.4g}'}]"
         outcome = self.outcome.replace("_", " ")
         failed = f" and {self.failed} that one arm lost" if self.failed else ""
         return (

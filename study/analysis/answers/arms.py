@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, isfinite
@@ -172,9 +173,6 @@ def _arm(
     chosen = [row for row in rows if row["phase"] == "search" and row["chosen"]]
     arm = spec["arms"][name]
     balancer, search = arm["balancer"], arm.get("search") or {}
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + 1
     replicates = search.get("replicates", 1)
     validation = _mean(row["objective"] for row in chosen)
     confirm_validation = _mean(row.get(f"validation_{scores[0]}") for row in confirmed)
@@ -183,7 +181,7 @@ def _arm(
         _over_replicates(standing, f"test_{score}", len(found))
         for score in (*scores, BITS_PER_DIM.name)
     )
-    ended = {*by_seed, *lost}
+    ended, looks = {*by_seed, *lost}, design.until_decided
     collapsed = _collapsed(confirmed, CollapseSpec.of(spec), ended, lost)
     return ArmResult(
         arm=name,
@@ -191,24 +189,22 @@ def _arm(
         stage=stage,
         why=role.why,
         balancer=balancer["name"],
-        counts=counts,
+        counts=Counter(row["state"] for row in rows),
         replicates=replicates,
         planned=_planned(name, spec, design, rows),
         failed_seeds=sum(row["state"] == "failed" for row in standing),
         lost_seeds=lost,
         second_lost_seeds=second_lost,
         collapsed_seeds=collapsed,
-        collapsed=(
-            collapses(len(collapsed), len(ended), looks=design.until_decided) if ended else None
-        ),
+        collapsed=collapses(len(collapsed), len(ended), looks=looks) if ended else None,
         draws=_draws(search, rows) if search else None,
         settings=_settings(balancer, chosen or ([] if search else standing[:1])),
         effective_beta=_mean(row["beta"] for row in confirmed),
         validation=validation,
         confirm_validation=confirm_validation,
         optimism=_gap(confirm_validation, validation),
-        test=mean_interval(by_seed.values(), looks=design.until_decided),
-        second=mean_interval(second_by_seed.values(), looks=design.until_decided),
+        test=mean_interval(by_seed.values(), looks=looks),
+        second=mean_interval(second_by_seed.values(), looks=looks),
         mse=_mean(row["test_MSE"] for row in confirmed),
         rate=_mean(row["test_R"] for row in confirmed),
         active_units=_mean(row["test_active_units"] for row in confirmed),

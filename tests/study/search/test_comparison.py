@@ -333,6 +333,14 @@ def test_the_fewest_seeds_that_a_look_can_decide_by_are_those_of_the_sign_test()
     assert bounds(agreeing[1], looks=True) is not None
 
 
+def test_a_look_in_words_whatever_bounds_there_are() -> None:
+    look = Looked(9, "undecided", 1.0, 0.5, None, 3)
+    assert str(look) == (
+        "look at 9 seeds and 3 that one arm lost: undecided, difference 1 [0.5, inf]"
+    )
+    assert str(Looked(9, "undecided", 1.0, None, None)).endswith("difference 1")
+
+
 class TestUntilDecided:
     @pytest.mark.parametrize(
         ("hand", "auto", "outcome"), [(9.0, 1.0, "does_not_pay"), (1.0, 9.0, "pays")]
