@@ -18,10 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
-from study.journal.upgrades import Data, upgraded
+from study.journal.upgrades import UPGRADES, Data, upgraded
 
 FORMAT = 3
 """The journal format that this version writes; it reads this one and all before it."""
+assert len(UPGRADES) == FORMAT - 1
 
 Numbers = Mapping[str, float | None]
 
@@ -504,7 +505,7 @@ def read_event(kind: str, data: Data, format: int) -> Event:
     Raises:
         EventError: this format has no such event.
     """
-    data = upgraded(kind, data, format, FORMAT)
+    data = upgraded(kind, data, format)
     found = KINDS.get(kind)
     if found is None:
         raise EventError(f"has no event '{kind}'")

@@ -8,9 +8,9 @@ from typing import Any
 Data = Mapping[str, Any]
 
 
-def upgraded(kind: str, data: Data, format: int, to: int) -> Data:
-    """The ``data`` of a line of ``kind``, of ``format``, as format ``to`` has it."""
-    for upgrade in _UPGRADES[format - 1 : to - 1]:
+def upgraded(kind: str, data: Data, format: int) -> Data:
+    """The ``data`` of a line of ``kind``, of ``format``, as the newest format has it."""
+    for upgrade in UPGRADES[format - 1 :]:
         data = upgrade(kind, data)
     return data
 
@@ -71,5 +71,5 @@ BALANCER_CONSTANTS: Mapping[str, Data] = {
 """By balancer, the defaults of formats 1 and 2 that are others, or derived, since format 3."""
 
 
-_UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)
+UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)
 """From format 1 to 2, from 2 to 3, ...: each makes a line's data what the next format has."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from study.statistics.intervals import proportion_bounds
 from study.statistics.paired import Differences, mean_bounds
-from study.statistics.sequences import proportion_sequence
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class Typical:
 
 def collapses(count: int, n: int, *, looks: bool = False) -> Collapses:
     """The share of seeds that collapse, ``count`` of ``n`` (Clopper & Pearson 1934)."""
-    bound = proportion_sequence if looks else proportion_bounds
-    return Collapses(count, n, *bound(count, n, 0.025), bound(count, n, 0.05)[1])
+    interval = proportion_bounds(count, n, 0.025, looks=looks)
+    return Collapses(count, n, *interval, proportion_bounds(count, n, 0.05, looks=looks)[1])
 
 
 def typical(differences: Differences, margin: float, *, looks: bool = False) -> Typical:
@@ -65,8 +64,8 @@ def typical(differences: Differences, margin: float, *, looks: bool = False) -> 
     A loss of the margin itself does not count.
     """
     count = sum(value > -margin for value in differences.values)
-    bound = proportion_sequence if looks else proportion_bounds
-    return Typical(count, differences.n, bound(count, differences.n, 0.025)[0])
+    n = differences.n
+    return Typical(count, n, proportion_bounds(count, n, 0.025, looks=looks)[0])
 
 
 def withstands(
@@ -90,7 +89,6 @@ def withstands(
     found = mean_bounds(differences, 0.0125, looks=looks)
     if found is None or -found[0] >= margin:
         return None
-    bound = proportion_sequence if looks else proportion_bounds
-    share = bound(collapsed, differences.n + collapsed, 0.0125)[1]
+    share = proportion_bounds(collapsed, differences.n + collapsed, 0.0125, looks=looks)[1]
     loss = -found[0]
     return loss + (margin - loss) / share

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import fsum, inf, isfinite, sqrt
 
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv
 
-from study.statistics.sequences import proportion_sequence, radius
+from study.statistics.paired import mean_reach
+from study.statistics.sequences import proportion_sequence
 
 CONFIDENCE = 0.95
 _ERROR = (1 - CONFIDENCE) / 2
@@ -61,19 +62,26 @@ def mean_interval(values: Iterable[float], *, looks: bool = False) -> Interval:
     mean = fsum(values) / n
     if n == 1:
         return Interval(mean, None, None, 1, "one seed gives no interval: it takes two at least")
-    if looks and radius(n, _ERROR) == inf:
+    reach = mean_reach(n, _ERROR, looks=looks)
+    if reach == inf:
         return Interval(mean, None, None, n, f"{n} seeds give no interval that holds at every look")
     if min(values) == max(values):
         why = f"all {n} values are equal: the interval has no width and says nothing of the spread"
         return Interval(values[0], values[0], values[0], n, why)
     spread = sqrt(fsum((v - mean) ** 2 for v in values) / (n - 1))
-    reach = radius(n, _ERROR) if looks else float(stdtrit(n - 1, 1 - _ERROR))
     half = reach * spread / sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
-def proportion_bounds(successes: int, count: int, error: float) -> tuple[float, float]:
-    """Clopper and Pearson's exact bounds, each wrong with probability ``error`` at most."""
+def proportion_bounds(
+    successes: int, count: int, error: float, *, looks: bool = False
+) -> tuple[float, float]:
+    """Clopper and Pearson's exact bounds, each wrong with probability ``error`` at most.
+
+    With ``looks`` those of the sequence, that hold at every count together.
+    """
+    if looks:
+        return proportion_sequence(successes, count, error)
     lower = betaincinv(successes, count - successes + 1, error) if successes else 0.0
     upper = betaincinv(successes + 1, count - successes, 1 - error) if successes < count else 1.0
     return float(lower), float(upper)
@@ -93,7 +101,6 @@ def win_interval(
         return Interval(None, None, None, 0, "they have no finished seed in common")
     wins = sum(a[seed] < b[seed] for seed in seeds)
     ties = sum(a[seed] == b[seed] for seed in seeds)
-    bound = proportion_sequence if looks else proportion_bounds
-    lower = bound(wins, len(seeds), _ERROR)[0]
-    upper = bound(wins + ties, len(seeds), _ERROR)[1]
+    lower = proportion_bounds(wins, len(seeds), _ERROR, looks=looks)[0]
+    upper = proportion_bounds(wins + ties, len(seeds), _ERROR, looks=looks)[1]
     return Interval((wins + ties / 2) / len(seeds), lower, upper, len(seeds))
