@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.journal.upgrades import BALANCER_CONSTANTS
+from study.metrics import OBJECTIVES
 from study.spec.arms import ArmSpec
 from study.spec.errors import Source
 from study.spec.models import PrimarySpec, StudySpec
@@ -61,7 +62,9 @@ def check_design(spec: StudySpec, roles: Roles, source: Source) -> None:
             what = f"arm '{arm}' is {'automatic' if kind == 'hand_tuned' else 'hand-tuned'}"
             remedy = f"name one of {', '.join(of_kind)}" if of_kind else "leave primary out"
             raise source.error(("primary", kind), what, remedy)
-    if spec.choosing_seeds is not None and len(hand) * len(automatic) < 2:
+    check_bounded(spec, roles, source)
+    one = len(hand) * len(automatic) < 2 and not (hand and automatic and bounded_arms(spec))
+    if spec.choosing_seeds is not None and one:
         pairs = "one pair of arms" if hand and automatic else "no pair of arms"
         what = f"there is {pairs}, a hand-tuned and an automatic one, so none is chosen"
         raise source.error(("choosing_seeds",), what, "leave it out")
@@ -70,17 +73,49 @@ def check_design(spec: StudySpec, roles: Roles, source: Source) -> None:
         raise source.error(("seeds",), what, "give the seeds, e.g. {count: 12}")
 
 
+def bounded_arms(spec: StudySpec) -> list[str]:
+    """The arms that search until their break-even is bounded."""
+    return [name for name, arm in spec.arms.items() if arm.search and arm.search.until is not None]
+
+
+def check_bounded(spec: StudySpec, roles: Roles, source: Source) -> None:
+    """Check that searches until bounded have a level to reach, on seeds that compare nothing.
+
+    Raises:
+        SpecError: one has not.
+    """
+    hand, automatic = _kinds(spec, roles)
+    for arm in bounded_arms(spec):
+        at, fixed = ("arms", arm, "search", "trials"), "give a number of trials"
+        if arm not in hand:
+            what = f"arm '{arm}' is automatic, and break-even is that of hand-tuned searches"
+            raise source.error(at, what, fixed)
+        if not automatic:
+            raise source.error(at, "there is no automatic arm whose level it could reach", fixed)
+        if spec.primary is not None:
+            what = (
+                "the pair is named, so its automatic arm has no seeds but those that compare it: "
+                "a search that looked at them would know them"
+            )
+            remedy = f"{fixed}, or leave primary out of a new study (--set primary=null)"
+            raise source.error(at, what, remedy)
+        if OBJECTIVES[spec.objective].network is not None and spec.evaluation.trials != "all":
+            what = f"trials of a search are not scored on test by {spec.objective}"
+            raise source.error(at, what, f"give evaluation.trials: all; or {fixed}")
+
+
 def settled(spec: StudySpec, roles: Roles) -> StudySpec:
     """``spec`` of a study that has not begun, with its design spelled out.
 
     The pair is the one that the spec names or that is the only one; else it is chosen on seeds of
-    their own, which every arm trains on first. Without a hand-tuned and an automatic arm all arms
-    train on the same seeds, and nothing is chosen.
+    their own, which every arm trains on first. So is the only pair whose search goes on until its
+    break-even is bounded: the level that it is to reach is then that of the choosing seeds. Without
+    a hand-tuned and an automatic arm all arms train on the same seeds, and nothing is chosen.
     """
     hand, automatic = _kinds(spec, roles)
     if spec.design != "same_seeds" or not (hand and automatic):
         return spec
-    if len(hand) == len(automatic) == 1:
+    if len(hand) == len(automatic) == 1 and not bounded_arms(spec):
         pair = PrimarySpec(hand_tuned=hand[0], automatic=automatic[0])
         return spec.model_copy(update={"primary": pair})
     return spec.model_copy(update={"choosing_seeds": choosing_seeds(len(spec.arms))})

@@ -107,7 +107,7 @@ def _trials(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
     """Random trials bound break-even up to a twelfth of their number."""
     for name, arm in hand_tuned.items():
         search = arm.search
-        if search is None or search.sampler.name != "random" or search.pruner or search.enqueue:
+        if search is None or not search.independent:
             continue
         count = search.trials * search.replicates
         if count < BREAK_EVEN * BOUND_BY:

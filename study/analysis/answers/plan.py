@@ -281,10 +281,4 @@ class Plan:
 
 def _independent(arm: ArmSpec) -> bool:
     """Whether its trials are, so that they bound break-even beyond themselves and may be pooled."""
-    search = arm.search
-    return (
-        search is not None
-        and search.sampler.name == "random"
-        and search.pruner is None
-        and not search.enqueue
-    )
+    return arm.search is not None and arm.search.independent
