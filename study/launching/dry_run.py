@@ -34,6 +34,7 @@ from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
 from study.spec import SpecError, StudySpec, converted, training_steps
+from study.spec.design import bounded_arms
 from study.spec.images import Models
 from vae_core.data import Dataset, PreparedData
 from vae_core.errors import UserError
@@ -113,7 +114,8 @@ class Estimate:
                 f"are spent. With a higher cap, {trials} trials on {images:,} images are left:"
             )
         before = f", after {ended} that have ended" if ended else ""
-        most = "at most " if self.spec.until is not None else ""
+        open_ended = self.spec.until is not None or bounded_arms(self.spec)
+        most = "at most " if open_ended else ""
         return f"{name} would run {most}{trials} trials on {images:,} images{before}:"
 
     def _caps(self, images: int) -> list[str]:

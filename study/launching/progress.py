@@ -14,7 +14,7 @@ from rich.table import Table
 
 from study.formatting import duration
 from study.journal import Entry, Event
-from study.journal.events import EngineChanged, Looked, PairChosen, TrialEnded
+from study.journal.events import EngineChanged, Looked, PairChosen, SearchLooked, TrialEnded
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Progress:
 
 def _news(event: Event) -> str:
     match event:
-        case EngineChanged(state="lost") | PairChosen() | Looked():
+        case EngineChanged(state="lost") | PairChosen() | Looked() | SearchLooked():
             return str(event)
         case TrialEnded(state="failed"):
             return f"trial {event.trial} failed: {event.reason}"

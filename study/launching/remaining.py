@@ -31,7 +31,7 @@ class ArmPlan:
 
     arm: str
     search_trials: int
-    """Begun ones included; likewise the others."""
+    """Begun ones included; likewise the others. At most, where it goes on until it is bounded."""
     choosing_runs: int
     """Confirm runs that the pair is chosen by."""
     confirm_runs: int
@@ -150,7 +150,8 @@ def _left(
     for replicate in range(search.replicates if search else 1):
         mine = [trial for trial in trials if trial.asked.replicate == replicate]
         asked = {t.asked.number for t in mine if t.asked.phase == "search"}
-        new = search.trials - len(asked) if search else 0
+        over = _is_bounded(history, arm, len(asked))
+        new = search.trials - len(asked) if search and not over else 0
         searched += new
         goes_on = new > 0 or any(t.asked.phase == "search" and not t.ended for t in mine)
         chosen = history.choices.get((arm, replicate)) if search else None
@@ -171,6 +172,12 @@ def _left(
     if looks and looks[-1].outcome in DECIDED and arm in pair and not chooses:
         comparing = 0
     return _Left(searched, choosing, comparing, chooses)
+
+
+def _is_bounded(history: History, arm: str, trials: int) -> bool:
+    """Whether a look at so many trials of ``arm`` has ended its search."""
+    looks = history.search_looks.get(arm)
+    return looks is not None and looks[-1].bounded and looks[-1].trials == trials
 
 
 def _left_of(trial: Trial, images_of: ImagesOf) -> int:

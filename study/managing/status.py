@@ -20,6 +20,7 @@ from study.journal.events import (
     Looked,
     PairChosen,
     Reported,
+    SearchLooked,
     Stopped,
     StudyFinished,
     TrialAsked,
@@ -152,7 +153,9 @@ def _state(home: StudyHome, entries: Sequence[Entry]) -> str:
 
 
 def _comparison(entries: Sequence[Entry]) -> Iterator[str]:
-    """The pair that is compared, and the last look at it."""
+    """The last look at each search that goes on until bounded, the pair, the last look at it."""
+    searched = {e.event.arm: e.event for e in entries if isinstance(e.event, SearchLooked)}
+    yield from map(str, searched.values())
     events = [e.event for e in entries if isinstance(e.event, PairChosen | Looked)]
     if pair := next((e for e in reversed(events) if isinstance(e, PairChosen)), None):
         yield str(pair)

@@ -111,8 +111,9 @@ def _trials(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
             continue
         count = search.trials * search.replicates
         if count < BREAK_EVEN * BOUND_BY:
+            most = "at most " if search.until is not None else ""
             yield (
-                f"arm '{name}' makes {count} random trials, which can bound a break-even at "
+                f"arm '{name}' makes {most}{count} random trials, which can bound a break-even at "
                 f"trial {count // BOUND_BY or 1} only: give {BOUND_BY} times the number to be "
                 f"bounded, such as {3 * BOUND_BY} for 3."
             )

@@ -27,8 +27,10 @@ def read_until_bounded(search: Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in _KEYS:
             raise fault(f"unknown key '{key}'", nearest(str(key), _KEYS), at, str(key))
-    if given.get("until") != "bounded":
-        what = f"{shown(given.get('until'))} is nothing that trials can be added until"
+    if "until" not in given:
+        raise fault("'until' is missing", "give until: bounded, or a number of trials", at)
+    if given["until"] != "bounded":
+        what = f"{shown(given['until'])} is nothing that trials can be added until"
         raise fault(what, "give until: bounded, or a number of trials", at, "until")
     if "at_most" not in given:
         raise fault("'at_most' is missing", "give the most trials, e.g. at_most: 200", at)

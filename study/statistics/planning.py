@@ -7,13 +7,15 @@ the two within .02 (simulated). Differences are in the objective's unit througho
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from functools import lru_cache
+from math import expm1, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, betaincinv, chdtri, ndtr, ndtri
 
 from study.statistics.paired import fewest, image_reach, mean_reach, median_rank
+from study.statistics.sequences import exceeds
 
 POWER = 0.8
 ERROR = 0.025
@@ -128,13 +130,16 @@ def spread_bound(spread: float, n: int, confidence: float = 0.8) -> float:
     return spread * sqrt((n - 1) / float(chdtri(n - 1, confidence)))
 
 
-def trials_needed(break_even: float, factor: float | None = None) -> int | None:
+def trials_needed(
+    break_even: float, factor: float | None = None, *, looks: bool = False
+) -> int | None:
     """The fewest independent trials that bound a break-even from above, with :data:`POWER`.
 
     Args:
         break_even: The true number of trials, one of which reaches the level with chance 1/2.
         factor: How many times the truth the upper end may be; None: it need only lie within the
             trials that are run.
+        looks: Whether they are added until they bound it: then so many of such searches are over.
 
     Returns:
         None where :data:`MOST_TRIALS` do not.
@@ -142,19 +147,22 @@ def trials_needed(break_even: float, factor: float | None = None) -> int | None:
     trials = np.arange(2, MOST_TRIALS + 1)
     wanted = trials if factor is None else np.full(trials.shape, factor * break_even)
     # At X successes the bound is low enough if so many are rare at the chance of ``wanted``.
-    successes = _fewest_successes(trials, -np.expm1(np.log(0.5) / wanted))
+    chances = -np.expm1(np.log(0.5) / wanted)
+    successes = _fewest_looked(MOST_TRIALS) if looks else _fewest_successes(trials, chances)
     chance = bdtrc(successes - 1, trials, -np.expm1(np.log(0.5) / break_even))
     found = np.flatnonzero(chance >= POWER)
     return int(trials[found[0]]) if len(found) else None
 
 
-def break_even_bounded(trials: int) -> int:
+def break_even_bounded(trials: int, *, looks: bool = False) -> int:
     """The largest break-even that so many trials bound from above within themselves; 0: none.
 
-    With :data:`POWER`, of independent trials.
+    With :data:`POWER`, of independent trials; with ``looks`` of at most so many, added until then.
     """
     wanted = np.array([-np.expm1(np.log(0.5) / trials)])
-    successes = _fewest_successes(np.array([trials]), wanted)[0]
+    successes = (
+        _fewest_looked(trials)[-1] if looks else _fewest_successes(np.array([trials]), wanted)[0]
+    )
     truths = np.arange(1, trials + 1)
     chance = bdtrc(successes - 1, trials, -np.expm1(np.log(0.5) / truths))
     return int((chance >= POWER).sum())  # the chance falls with the truth
@@ -168,6 +176,17 @@ def _fewest_successes(trials: NDArray[np.intp], chance: Floats) -> Floats:
         bound = betaincinv(middle, trials - middle + 1, ERROR)
         low, high = np.where(bound < chance, middle, low), np.where(bound < chance, high, middle)
     return high
+
+
+@lru_cache(maxsize=4)
+def _fewest_looked(most: int) -> Floats:
+    """The least X of N trials that bounds break-even within N at a look, of N = 2 to ``most``."""
+    found = [0]
+    for N in range(2, most + 1):
+        within = -expm1(log(0.5) / N)
+        rising = range(found[-1], N + 1)  # the more trials, the more have to reach the level
+        found.append(next((X for X in rising if exceeds(X, N, within, ERROR)), N + 1))
+    return np.array(found[1:], float)
 
 
 def replicates_needed(share: float) -> int:

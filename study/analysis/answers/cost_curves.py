@@ -37,7 +37,8 @@ class CostCurve:
         upper: Likewise.
         simultaneous: Whether the band holds at all n together, or at each n on its own.
         why: Why there is no band, or "".
-        expected: For independent trials, the expected score with its interval, for n up to N/4.
+        expected: For independent trials of a number fixed in advance, the expected score with its
+            interval, for n up to N/4.
     """
 
     arm: str
@@ -132,7 +133,8 @@ def tunability(arm: ArmSearches) -> Tunability:
 
 def _of_independent(arm: ArmSearches, pool: SearchTrials) -> CostCurve:
     scores = pool.scores
-    lower, upper = estimators.median_best_band(scores)
+    looked = arm.looks is not None
+    lower, upper = estimators.median_best_band(scores, looks=looked)
     n = range(1, len(pool) + 1)
     return CostCurve(
         arm=arm.arm,
@@ -143,10 +145,11 @@ def _of_independent(arm: ArmSearches, pool: SearchTrials) -> CostCurve:
         value=[_finite(estimators.median_best(scores, i)) for i in n],
         lower=list(map(_finite, lower)),
         upper=list(map(_finite, upper)),
-        simultaneous=True,
+        simultaneous=not looked,
         why="",
         expected=[
-            estimators.expected_best_interval(scores, i) for i in range(1, len(pool) // 4 + 1)
+            estimators.expected_best_interval(scores, i)
+            for i in range(1, 1 if looked else len(pool) // 4 + 1)
         ],
     )
 

@@ -224,19 +224,28 @@ class Plan:
                 yield f"{arm}: {self._bounding(arm) if _independent(spec) else self._median(arm)}"
 
     def _bounding(self, arm: str) -> str:
-        found = [(truth, trials_needed(truth)) for truth in BREAK_EVENS]
+        until = self._until_bounded(arm)
+        found = [(truth, trials_needed(truth, looks=until)) for truth in BREAK_EVENS]
         known = [(truth, trials) for truth, trials in found if trials is not None]
-        listed = ", ".join(f"{truth} takes {n} ({self._cost(n)})" for truth, n in known)
+        takes = "takes at most" if until else "takes"
+        listed = ", ".join(f"{truth} {takes} {n} ({self._cost(n)})" for truth, n in known)
         (_, middle), replicates = known[1], self._replicates(arm)
+        key = "trials.at_most" if until else "trials"
         return (
             f"{self._bounded(arm)}; with a power of {_POWER}, one at {listed}: "
-            f"--set arms.{arm}.search.trials={ceil(middle / replicates)}"
+            f"--set arms.{arm}.search.{key}={ceil(middle / replicates)}"
         )
 
     def _bounded(self, arm: str) -> str:
-        trials = self._trials(arm)
-        most = break_even_bounded(trials)
-        return f"{trials} trials bound {f'a break-even up to {most}' if most else 'no break-even'}"
+        trials, until = self._trials(arm), self._until_bounded(arm)
+        most = break_even_bounded(trials, looks=until)
+        at_most, added = ("at most ", ", added until then,") if until else ("", "")
+        bound = f"a break-even up to {most}" if most else "no break-even"
+        return f"{at_most}{trials} trials{added} bound {bound}"
+
+    def _until_bounded(self, arm: str) -> bool:
+        search = self.spec.arms[arm].search
+        return search is not None and search.until is not None
 
     def _median(self, arm: str) -> str:
         search = self.spec.arms[arm].search

@@ -15,7 +15,8 @@ from benchmarks.made_up import begin
 from study.journal import StudyHome
 from study.launching.checks import settle
 from study.spec import SpecError, StudySpec, arm_roles, begun_spec
-from study.spec.design import as_begun, settled
+from study.spec.design import as_begun, check_design, settled
+from study.spec.errors import Source
 from study.spec.seeds import own_seeds
 from vae_core.randomness import SEED_LIMIT
 
@@ -75,6 +76,73 @@ class TestDesign:
         study = StudySpec.from_dict(base(arms=arms(0, 2), seeds=seeds))
         with pytest.raises(SpecError, match="nothing to decide without a hand-tuned"):
             settle(study, StudyHome(tmp_path, "small"))
+
+
+class TestUntilBounded:
+    BOUNDED = {"until": "bounded", "at_most": 60}
+
+    def arms(self, hand: int = 1, automatic: int = 1, **search: Any) -> dict[str, Any]:
+        searched = {**SEARCH, "trials": self.BOUNDED, **search}
+        return {**arms(hand, automatic), "h0": {**HAND, "search": searched}}
+
+    def test_the_only_pair_has_choosing_seeds_too(self, spec: Any, base: Any) -> None:
+        found = spec(arms=self.arms())
+        assert (found.design, found.choosing_seeds) == ("two_stages", 2)
+        assert spec(arms=self.arms(), choosing_seeds=4).choosing_seeds == 4
+        check_design(found, arm_roles(found), Source())  # as a file of it would be
+
+    def test_it_is_frozen_as_it_is_given(self, spec: Any) -> None:
+        found = spec(arms=self.arms())
+        search = found.to_dict()["arms"]["h0"]["search"]
+        assert search["trials"] == self.BOUNDED
+        assert (found.arms["h0"].search.trials, found.arms["h0"].search.batch_size) == (60, 6)
+        assert StudySpec.from_dict(found.to_dict()) == found
+        paced = spec(arms=self.arms(trials={**self.BOUNDED, "batch": 8}))
+        assert paced.arms["h0"].search.batch_size == 8
+        assert StudySpec.from_dict(paced.to_dict()) == paced
+
+    @pytest.mark.parametrize(
+        ("changes", "where", "what"),
+        [
+            ({"primary": {"hand_tuned": "h0", "automatic": "a0"}}, "h0", "the pair is named"),
+            ({"hand": 1, "automatic": 0}, "h0", "there is no automatic arm"),
+            ({"objective": "fid_gen1"}, "h0", "not scored on test by fid_gen1"),
+            ({"automatic": 2, "lucky": True}, "a0", "arm 'a0' is automatic"),
+        ],
+    )
+    def test_without_a_level_it_is_refused(
+        self, base: Any, tmp_path: Any, changes: dict[str, Any], where: str, what: str
+    ) -> None:
+        counts = [changes.pop(kind, 1) for kind in ("hand", "automatic")]
+        found = self.arms(*counts)
+        if changes.pop("lucky", False):
+            space = {"training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+            found = {**arms(*counts), "a0": {**AUTO, "search": {**SEARCH, "space": space}}}
+            found["a0"]["search"]["trials"] = self.BOUNDED
+        if "objective" in changes:
+            changes["evaluation"] = {"features": ["inception"]}
+        study = StudySpec.from_dict(base(arms=found, **changes))
+        with pytest.raises(SpecError, match=what) as caught:
+            settle(study, StudyHome(tmp_path, "small"))
+        assert f"arms.{where}.search.trials" in str(caught.value)
+
+    def test_a_study_whose_pair_was_named_cannot_begin_it(
+        self, spec: Any, base: Any, tmp_path: Any
+    ) -> None:
+        home = StudyHome(tmp_path, "small")
+        begin(spec(arms=arms(1, 1)), home, ()).close()
+        with pytest.raises(SpecError, match="the pair is named"):
+            settle(StudySpec.from_dict(base(arms=self.arms())), home)
+
+    def test_nor_can_one_of_the_first_format(self, tmp_path: Any) -> None:
+        home = StudyHome(tmp_path, "format1")
+        shutil.copytree(FORMAT_1, home.path)
+        begun = begun_spec(home)
+        assert begun is not None
+        more = begun.to_dict()
+        more["arms"]["random"]["search"]["trials"] = {**self.BOUNDED, "at_most": 99}
+        with pytest.raises(SpecError, match="began with all arms on the same seeds"):
+            settle(StudySpec.from_dict(more), home)
 
 
 class TestBegun:
