@@ -343,8 +343,8 @@ def _notes(answer: Replay, spec: StudySpec, recorded: Sequence[Recorded]) -> Ite
     planned = (search.trials - len(search.enqueue)) * search.replicates
     if search.until is not None:
         yield (
-            f"The recorded search went on until its break-even was bounded, after {count} trials: "
-            "the last of them was a good one, so they are a little better than others would be."
+            "The recorded search goes on until its break-even is bounded: what its trials score "
+            "decides how many there are, which no interval here allows for."
         )
     elif count < planned:
         yield (

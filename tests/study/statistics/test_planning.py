@@ -10,6 +10,7 @@ import scipy.stats
 
 from study.statistics import planning
 from study.statistics.intervals import proportion_bounds
+from study.statistics.order_statistics import trials_to_success
 from study.statistics.paired import Differences, bounds, median_rank
 
 
@@ -87,6 +88,27 @@ def test_trials_that_bound_a_break_even(truth: int, factor: float | None) -> Non
 
     assert chance(needed) >= 0.8 - 1e-6
     assert all(chance(N) < 0.8 for N in range(4, needed))
+
+
+def test_trials_added_until_they_bound_a_break_even() -> None:
+    needed = {truth: planning.trials_needed(truth, looks=True) for truth in (3, 6, 10)}
+    assert needed == {3: 32, 6: 71, 10: 117}
+    assert [planning.break_even_bounded(N, looks=True) for N in (31, 32, 71)] == [2, 3, 6]
+    rng = np.random.default_rng(4)
+    made = [
+        _until_bounded(hits.tolist())
+        for hits in np.cumsum(rng.random((400, 71)) < 1 - 0.5 ** (1 / 6), axis=1)
+    ]
+    assert np.mean([N is not None for N in made]) == pytest.approx(0.8, abs=0.06)
+
+
+def _until_bounded(hits: list[int]) -> int | None:
+    """The first number of trials whose interval ends within them."""
+    for N, X in enumerate(hits, 1):
+        low = proportion_bounds(X, N, 0.025, looks=True)[0]
+        if trials_to_success(low) <= N:
+            return N
+    return None
 
 
 def test_no_number_of_trials_bounds_what_is_out_of_reach() -> None:

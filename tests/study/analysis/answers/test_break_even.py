@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -19,7 +20,7 @@ from study.statistics.order_statistics import (
     trials_to_level_bounds,
     trials_to_success,
 )
-from study.statistics.sequences import radius
+from study.statistics.sequences import proportion_sequence, radius
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
@@ -78,6 +79,32 @@ def test_without_a_trial_at_the_level_nothing_bounds_it_but_more_trials() -> Non
         "random does not reach 2.00 within its 12 trials (95 %: 3 to not within 12; it takes some "
         "36 trials to bound it)"
     )
+
+
+def test_a_search_until_bounded_has_bounds_that_hold_at_every_look() -> None:
+    arm = random_search(search([1.0, 5.0, 6.0, 2.0] * 6))
+    fixed, level = trials_to(arm, Target("", [2.0])), Target("", [2.0])
+    looked = trials_to(replace(arm, looks=[6, 12, 18, 24]), level)
+    low, _ = proportion_sequence(12, 24, 0.025)
+    assert looked.upper == trials_to_success(low)
+    assert fixed.upper is not None
+    assert looked.upper > fixed.upper
+    for looks, said in (
+        ([], "looked at after no trial yet"),
+        ([6, 12, 18, 24], "looked at after 6, 12, 18, 24"),
+        ([4, 8, 12, 16, 24], "looked at after 4, 8, ..., 24"),
+    ):
+        found = replace(arm, looks=looks)
+        curve = cost_curve(found)
+        assert curve is not None
+        one = break_even(found, curve, level, CALIBRATED_NEGATIVE_ELBO)
+        assert one is not None
+        assert one.sentence.endswith(f"(95 %: 1 to {looked.upper}; searched until bounded: {said})")
+        assert (curve.simultaneous, curve.expected) == (False, [])
+    whole = cost_curve(arm)
+    assert whole is not None
+    assert whole.simultaneous
+    assert len(whole.expected) == 6
 
 
 def test_the_automatic_arms_luck_widens_the_interval() -> None:

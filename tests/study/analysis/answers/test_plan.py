@@ -109,6 +109,17 @@ def test_trials_of_a_random_search() -> None:
     assert "--set arms.random.search.trials=50" in text
 
 
+def test_trials_until_bounded_take_more() -> None:
+    bounded = {**SEARCH, "trials": {"until": "bounded", "at_most": 60}}
+    arms = {"random": {**RANDOM, "search": bounded}, "learned": LEARNED}
+    found = plan(arms=arms, primary=None, choosing_seeds=2)
+    text = str(found)
+    assert "random: at most 60 trials, added until then, bound a break-even up to 5; " in text
+    assert "one at 3 takes at most 32 (32k images), 6 takes at most 71 (71k images)" in text
+    assert "--set arms.random.search.trials.at_most=71" in text
+    assert found.short[1].startswith("random's at most 60 trials, added until then, bound")
+
+
 def test_replicates_of_an_adaptive_search() -> None:
     text = str(plan(arms={"tpe": TPE, "learned": LEARNED}))
     assert "5 replicates give its median search no interval, 6 give one (72k images)" in text
