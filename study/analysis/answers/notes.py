@@ -54,6 +54,7 @@ def notes(
     found = [
         *_capped(facts, arms),
         *_random_searches(arms),
+        *_searched(facts, objective),
         *_told(facts),
         *departures(facts),
         *_missing(arms),
@@ -116,6 +117,21 @@ def _random_search(arm: ArmResult) -> str:
             "drawn at random or enqueued."
         )
     return ""
+
+
+def _searched(facts: Mapping[str, Any], objective: Metric) -> list[str]:
+    """Of searches that went on until bounded, at what level and when that was looked at."""
+    found = []
+    for arm, looks in (facts.get("search_looks") or {}).items():
+        last = looks[-1]
+        ended = last["upper"] is not None and last["upper"] <= last["trials"]
+        found.append(
+            f"{arm}: searched until its break-even is bounded. Looked at after "
+            f"{', '.join(str(look['trials']) for look in looks)} trials: "
+            f"{'bounded' if ended else 'not bounded'} at {objective.number(last['level'])}, the "
+            f"best choosing run of {last['against']}. Its intervals hold at all looks together."
+        )
+    return found
 
 
 def _told(facts: Mapping[str, Any]) -> list[str]:

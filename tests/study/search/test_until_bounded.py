@@ -219,3 +219,8 @@ def test_the_report_says_what_the_looks_saw(found: Simulation) -> None:
     one = report.break_even[0]
     assert one.trials.looks == [look.trials for look in looks(found)]
     assert one.trials.within == looks(found)[-1].trials
+    listed = ", ".join(str(trials) for trials in one.trials.looks)
+    (note,) = [note for note in report.notes if "until its break-even is bounded" in note]
+    assert (
+        f"Looked at after {listed} trials: bounded at 0.02, the best choosing run of auto" in note
+    )
