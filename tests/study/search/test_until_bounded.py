@@ -12,6 +12,7 @@ from simulation import REPORTS, Simulation, hand, outcome, spec
 
 from study.analysis import build_report, build_tables
 from study.journal.events import ConfigurationChosen, SearchLooked, TrialAsked
+from study.launching.remaining import remaining
 from study.search import Request
 from study.spec import StudySpec, arm_roles
 from study.spec.design import as_begun, settled
@@ -128,6 +129,8 @@ class TestASearch:
         assert begun.conductor.arm_progress()[0].planned == 30 + 2
         begun.run(order=1)
         assert begun.conductor.arm_progress()[0].planned == searched(begun) + 4
+        left = remaining(begun.spec, begun.journal.entries, lambda training: 400)
+        assert [arm.trials for arm in left] == [0, 0]
 
     def test_waits_for_all_automatic_arms(self, tmp_path: Path) -> None:
         two = study(arms(other={"balancer": "optimal_sigma"}))

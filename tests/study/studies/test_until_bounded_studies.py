@@ -32,7 +32,7 @@ def test_whatever_is_killed_it_has_the_same_trials_and_looks(tmp_path: Path) -> 
     try:
         harness.finish(reference, spec=spec())
         run = Launch(home, spec=spec())
-        for more in (5, 8, 8):  # of 33 at least: 3 trials, 2 choosing runs an arm, 2 comparing
+        for more in (5, 11):  # of 33 at least: 3 trials, 2 choosing runs an arm, 2 comparing
             run.reports(more)
             run.process.kill()
             assert run.end() == -signal.SIGKILL, run.text()
