@@ -35,11 +35,14 @@ class ArmPlan:
     choosing_runs: int
     """Confirm runs that the pair is chosen by."""
     confirm_runs: int
-    """All others; at most, where seeds are added until it is decided."""
+    """All others."""
     images: int
     """Without those that trials have trained on already."""
     ended: int
     """Trials that have ended."""
+    most: bool = False
+    """Whether there may be fewer confirm runs: seeds are added until it is decided, or it is not
+    known how many replicates the chosen arms have."""
 
     @property
     def trials(self) -> int:
@@ -92,15 +95,18 @@ def remaining(spec: StudySpec, entries: Iterable[Entry], images_of: ImagesOf) ->
     for arm, mine in left.items():
         compared = spec.design != "two_stages" or (arm in pair and not chooses)
         counted = mine if compared else replace(mine, comparing=0)
-        plans.append(_plan(arm, trials[arm], counted, images_of, images))
+        plan = _plan(arm, trials[arm], counted, images_of, images)
+        more = spec.until is not None and arm in pair and counted.comparing > 0
+        plans.append(replace(plan, most=more))
     if chooses:
         roles = arm_roles(spec)
-        most = dict.fromkeys((True, False), 0)
-        for arm, mine in left.items():
-            kind = roles[arm]["hand_tuned"]
-            most[kind] = max(most[kind], mine.comparing)
-        runs = sum(most.values())
-        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0))
+        kinds = [
+            [mine.comparing for arm, mine in left.items() if roles[arm]["hand_tuned"] is hand]
+            for hand in (True, False)
+        ]
+        runs = sum(map(max, kinds))
+        most = spec.until is not None or runs > sum(map(min, kinds))
+        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0, most))
     return plans
 
 

@@ -46,7 +46,7 @@ def extended(simulation: Simulation, arms: Mapping[str, Any], **changes: Any) ->
     """The study that ``simulation`` began, launched again with another spec."""
     simulation.journal.close()
     now = spec(dict(arms), **{"seeds": {"from": 50, "count": 8}, **changes})
-    now = as_begun(now, simulation.spec)
+    now = as_begun(now, simulation.spec, {})
     return Simulation(simulation.home, now, simulation.slots, simulation.make)
 
 
