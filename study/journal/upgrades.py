@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from study.metrics import FORMER_NAMES, present_names
+
 Data = Mapping[str, Any]
 
 
@@ -37,8 +39,8 @@ def _from_format_2(kind: str, data: Data) -> Data:
     """
     if kind == "study":
         arms = data["spec"].get("arms", {})
-        constants = {name: {"balancer": _constants(arm)} for name, arm in arms.items()}
-        assumed: Data = {"evaluation": {"draws": 1}, "arms": constants}
+        of_arms = {name: {"balancer": _constants(arm)} for name, arm in arms.items()}
+        assumed: Data = {"evaluation": {"draws": 1}, "arms": of_arms}
         spec = filled(data["spec"], assumed)
         return {**data, "design": "same_seeds", "spec": spec, "assumed": assumed}
     if kind == "trial" and "balancer" in data["settings"]:
@@ -50,6 +52,15 @@ def _from_format_2(kind: str, data: Data) -> Data:
         ties = {"ties_of_precision_and_recall": "inside"}
         features = {name: {**about, **ties} for name, about in data["features"].items()}
         return {**data, "features": features}
+    return data
+
+
+def _from_format_3(kind: str, data: Data) -> Data:
+    """Format 3 called the two negative ELBOs ELBOs."""
+    if kind == "study" and (objective := data["spec"].get("objective")) in FORMER_NAMES:
+        return {**data, "spec": {**data["spec"], "objective": FORMER_NAMES[objective]}}
+    if kind in ("report", "end") and "metrics" in data:
+        return {**data, "metrics": present_names(data["metrics"])}
     return data
 
 
@@ -77,5 +88,9 @@ BALANCER_CONSTANTS: Mapping[str, Data] = {
 """By balancer, the defaults of formats 1 and 2 that are others, or derived, since format 3."""
 
 
-UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)
+UPGRADES: tuple[Callable[[str, Data], Data], ...] = (
+    _from_format_1,
+    _from_format_2,
+    _from_format_3,
+)
 """From format 1 to 2, from 2 to 3, ...: each makes a line's data what the next format has."""

@@ -8,7 +8,8 @@ from math import ceil, inf
 from typing import Any
 
 from study.analysis.answers.design import Design
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import Outcome
 from study.statistics.paired import Differences, fewest
 from study.statistics.planning import (
     ERROR,
@@ -57,7 +58,7 @@ def advice(
     given, n = found.differences, found.difference.n
     if n < 2 or given.spread == 0:
         return None
-    rule = _rule(given, given.spread, ERROR / max(found.among), looks=design.until_decided)
+    rule = _rule(given, given.spread, design.error / max(found.among), looks=design.until_decided)
     shown = rule.smallest_shown(n)
     seeds = f"{n} seeds"
     if given.image_variance is not None:
@@ -70,12 +71,12 @@ def advice(
         first = f"{seeds} can show a difference in one direction only"
     else:
         first = f"{seeds} show no difference, however large"
-    needed, command, more = _for_margin(found, spec, finished=finished)
+    needed, command, more = _for_margin(found, spec, design.error, finished=finished)
     return Advice(shown if shown < inf else None, needed, command, f"{first}; {more}.")
 
 
 def _for_margin(
-    found: Comparison, spec: Mapping[str, Any], *, finished: bool
+    found: Comparison, spec: Mapping[str, Any], error: float, *, finished: bool
 ) -> tuple[int | None, str, str]:
     """How many seeds in all show the margin, what to type for them, and both in words."""
     margin, given = spec.get("margin"), found.differences
@@ -91,7 +92,8 @@ def _for_margin(
     ran = list(spec["seeds"])
     again = found.among != (1, 1)  # best arms are compared anew as a named pair, on fresh seeds
     spread = spread_bound(given.spread, given.n)
-    needed = _rule(given, spread, ERROR, looks=not again).seeds_needed(margin)
+    rule = _rule(given, spread, ERROR if again else error, looks=not again)
+    needed = rule.seeds_needed(margin)
     each = len(ran) / given.n if finished else 1.0  # seeds that one paired one takes: some fail
     if needed is None or ceil(needed * each) > MOST_SEEDS:
         return None, "", f"the margin of {margin:g} takes more than {MOST_SEEDS}"

@@ -15,6 +15,7 @@ from streams import AUTOMATIC, HAND, Stream
 from study.analysis import Report, as_text, build_report, build_tables, combine, summary
 from study.image_scores import ImageScores
 from study.journal.events import Looked, PairChosen, StudyFinished
+from study.statistics.paired import bounds
 from study.statistics.planning import Rule, spread_bound
 
 SEEDS = tuple(range(101, 113))
@@ -90,14 +91,17 @@ def test_before_the_pair_is_chosen_nothing_is_compared() -> None:
     assert report.verdict[0].endswith("the pair of arms to compare is not chosen yet.")
 
 
-def test_studies_that_chose_different_pairs_have_none_together() -> None:
+def test_studies_that_chose_different_pairs_speak_of_those_together() -> None:
     reports = []
     for name, pair in (("a", ("tpe", "sigma")), ("b", ("random", "optimal"))):
         stream = two_stages(LEVELS, pair)
         stream.describe(name=name, data={"name": name})
         reports.append(reported(stream))
-    assert combine(reports).pairs == []
-    assert "no pair of arms is compared in each study; name one" in combine(reports).verdict[0]
+    found = combine(reports)
+    assert found.pairs == [], "no arm of one name is compared in both"
+    assert found.pair is not None
+    assert (found.pair.hand, found.pair.automatic) == ("tpe or random", "sigma or optimal")
+    assert found.pair.difference.interval.n == 24
 
 
 def named(**spec: Any) -> Stream:
@@ -172,10 +176,13 @@ def test_a_pair_that_is_chosen_again_keeps_what_was_seen_before() -> None:
         "at this pair." in report.remarks
     )
     assert (
-        "Chosen again: random against sigma was the pair before, and was looked at 2 times, at 9, "
-        "12 seeds. What the comparing seeds show may have been known when random against optimal "
-        "was chosen, and the interval does not allow for that." in report.remarks
+        "Chosen again: the pair was random against sigma (looked at 2 times, at 9, 12 seeds) "
+        "before random against optimal. What the comparing seeds show may have been known then: so "
+        "each end of this interval has an error of 1.25 % instead of 2.5 %." in report.remarks
     )
+    assert report.headline is not None
+    (found,) = report.comparisons
+    assert report.headline.ends == bounds(found.differences, 0.0125, looks=True)
 
 
 @pytest.fixture
@@ -276,7 +283,7 @@ def test_more_seeds_than_images_allow_are_not_asked_for(close: Callable[..., Str
     images = rng.normal(size=100) * 5
 
     def scores(objective: str) -> dict[str, dict[int, ImageScores]]:
-        if objective != "calibrated_elbo":
+        if objective != "calibrated_negative_elbo":
             return {}
         one = ImageScores(np.zeros(100), np.zeros(4))
         return {"tpe": dict.fromkeys(SEEDS, ImageScores(images, np.zeros(4))),
@@ -310,7 +317,7 @@ def test_a_damaged_file_of_scores_costs_the_images_alone(close: Callable[..., St
     report = build_report(build_tables(close().entries), image_scores=scores)
     assert {str(f) for f in report.failures} == {
         f"The scores of test images by {by} could not be computed: OSError: torn"
-        for by in ("calibrated -ELBO", "bits per dimension")
+        for by in ("calibrated negative ELBO", "bits per dimension")
     }
     assert "over 12 paired seeds on this test set" in report.verdict[0]
 
@@ -372,7 +379,7 @@ def test_the_draws_error_is_that_of_the_comparing_runs_alone() -> None:
     scores = kept(choosing=100.0)
     report = reported(
         two_stages(LEVELS, ("random", "sigma")),
-        image_scores=lambda objective: scores if objective == "calibrated_elbo" else {},
+        image_scores=lambda objective: scores if objective == "calibrated_negative_elbo" else {},
     )
     of = [np.stack([scores[arm][seed].draws for seed in SEEDS]) for arm in ("random", "sigma")]
     error = np.sqrt(np.var(of[0] - of[1], axis=1, ddof=1).mean() / 8 / 12)

@@ -11,7 +11,7 @@ import scipy.stats
 from streams import AUTOMATIC, HAND, Stream
 
 from study.analysis import Report, build_report, build_tables
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict_sentences import Outcome
 
 SEEDS = tuple(range(101, 113))
 NOISE = dict(zip(SEEDS, scipy.stats.norm.ppf([(i + 0.5) / 12 for i in range(12)]), strict=True))
@@ -31,7 +31,7 @@ def of_pair(*, lost: tuple[int, ...], failed: bool) -> Report:
     if failed:
         stream.confirm("sigma", {s: None if s in lost else v for s, v in scores.items()})
     else:
-        tested = [{"calibrated_elbo": nan if s in lost else v} for s, v in scores.items()]
+        tested = [{"calibrated_negative_elbo": nan if s in lost else v} for s, v in scores.items()]
         stream.confirm("sigma", scores, closely=tested)
     return reported(stream)
 
