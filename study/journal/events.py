@@ -89,6 +89,9 @@ class StudyDescribed(Event):
     design: str = "same_seeds"
     """How the compared pair of arms comes about: ``named`` in advance, chosen in ``two_stages``, or
     not at all: all arms train on the ``same_seeds``."""
+    assumed: Data = field(default_factory=dict)
+    """Of a line of an older format: what of ``spec`` it left open, and the upgrade filled in with
+    the defaults it had then; the study itself set none of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from study.search.budget import Spending
 from study.search.comparison import DECIDED
 from study.search.phases import CHOOSING
 from study.spec import StudySpec, arm_roles
-from study.spec.design import confirm_runs
+from study.spec.design import bounded_arms, confirm_runs
 
 ImagesOf = Callable[[Mapping[str, Any]], int]
 """Images that a trial of these training settings trains on."""
@@ -31,15 +31,18 @@ class ArmPlan:
 
     arm: str
     search_trials: int
-    """Begun ones included; likewise the others. At most, where it goes on until it is bounded."""
+    """Begun ones included; likewise the others."""
     choosing_runs: int
     """Confirm runs that the pair is chosen by."""
     confirm_runs: int
-    """All others; at most, where seeds are added until it is decided."""
+    """All others."""
     images: int
     """Without those that trials have trained on already."""
     ended: int
     """Trials that have ended."""
+    most: bool = False
+    """Whether there may be fewer: trials or seeds are added until it is bounded or decided, or it
+    is not known how many replicates the chosen arms have."""
 
     @property
     def trials(self) -> int:
@@ -92,15 +95,19 @@ def remaining(spec: StudySpec, entries: Iterable[Entry], images_of: ImagesOf) ->
     for arm, mine in left.items():
         compared = spec.design != "two_stages" or (arm in pair and not chooses)
         counted = mine if compared else replace(mine, comparing=0)
-        plans.append(_plan(arm, trials[arm], counted, images_of, images))
+        plan = _plan(arm, trials[arm], counted, images_of, images)
+        decides = spec.until is not None and arm in pair and counted.comparing > 0
+        bounds = arm in bounded_arms(spec) and counted.searched > 0
+        plans.append(replace(plan, most=decides or bounds))
     if chooses:
         roles = arm_roles(spec)
-        most = dict.fromkeys((True, False), 0)
-        for arm, mine in left.items():
-            kind = roles[arm]["hand_tuned"]
-            most[kind] = max(most[kind], mine.comparing)
-        runs = sum(most.values())
-        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0))
+        kinds = [
+            [mine.comparing for arm, mine in left.items() if roles[arm]["hand_tuned"] is hand]
+            for hand in (True, False)
+        ]
+        runs = sum(map(max, kinds))
+        most = spec.until is not None or runs > sum(map(min, kinds))
+        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0, most))
     return plans
 
 

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from study import image_scores
 from study.journal.events import Event, Looked, PairChosen, SearchLooked, TrialEnded
-from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 from study.search.bounding import Bounding, Level
 from study.search.phases import Confirm, Phase, Search, confirm_name
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
 from study.spec.design import confirm_runs, first_look
 from study.statistics import FEWEST_LOOKED
+from study.statistics.choice import error_of
 from study.statistics.paired import bounds, paired
 from study.statistics.seeds import over_replicates
 
@@ -55,10 +55,9 @@ def recorded_scores(objective: str, dims: int, home: Path) -> ImageScores:
 
     def read(end: TrialEnded) -> Floats | None:
         file = end.artifacts.get(image_scores.ARTIFACT)
-        if file is None or objective not in (CALIBRATED_NEGATIVE_ELBO.name, BITS_PER_DIM.name):
+        if file is None or objective not in image_scores.OBJECTIVES:
             return None
-        found = image_scores.ImageScores.read(home / file)
-        return (found.bits_per_dim(dims) if objective == BITS_PER_DIM.name else found).values
+        return image_scores.ImageScores.read(home / file).by(objective, dims).values
 
     return read
 
@@ -98,12 +97,14 @@ class Comparison:
         self._configurations: Mapping[Key, int | None] = {}  # of the pair, when it was chosen
         self._look: Looked | None = None
         self._first = 0 if spec.until is None else first_look(spec)
+        self._pairs = 0  # that were chosen so far
         self._wanted = self._first  # comparing seeds of the pair, until it is decided
 
     def follow(self, event: Event) -> None:
         """Take in an event of the journal."""
         if isinstance(event, PairChosen):
             self.pair, self._look, self._wanted = event, None, self._first
+            self._pairs += 1
             self._configurations = self._configurations_of(event.hand, event.automatic)
         elif isinstance(event, Looked):
             self._look = event
@@ -292,7 +293,7 @@ class Comparison:
             return None
         failed = len(other.keys() & lost), len(one.keys() & also_lost)
         difference = replace(difference, failed=failed)
-        lower, upper = bounds(difference, looks=True) or (-inf, inf)
+        lower, upper = bounds(difference, error_of(self._pairs), looks=True) or (-inf, inf)
         outcome = "undecided"
         if lower > 0:
             outcome = "does_not_pay"

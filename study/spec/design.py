@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from study.journal.upgrades import BALANCER_CONSTANTS
 from study.metrics import OBJECTIVES
 from study.spec.arms import ArmSpec
 from study.spec.errors import Source
 from study.spec.models import PrimarySpec, StudySpec
-from study.spec.seeds import BATCH
+from study.spec.seeds import BATCH, continued, own_seeds
 from study.statistics import FEWEST_LOOKED
 
 Roles = Mapping[str, Mapping[str, Any]]
@@ -121,8 +120,12 @@ def settled(spec: StudySpec, roles: Roles) -> StudySpec:
     return spec.model_copy(update={"choosing_seeds": choosing_seeds(len(spec.arms))})
 
 
-def as_begun(spec: StudySpec, frozen: StudySpec) -> StudySpec:
-    """``spec`` of a study that has begun as ``frozen``, which says what ``spec`` leaves open."""
+def as_begun(spec: StudySpec, frozen: StudySpec, assumed: Mapping[str, Any]) -> StudySpec:
+    """``spec`` of a study that has begun as ``frozen``, which says what ``spec`` leaves open.
+
+    ``assumed`` is what ``frozen`` left open itself, when other defaults held
+    (:func:`study.spec.begun.assumed_by`): they hold on.
+    """
     open_keys: dict[str, Any] = {
         key: getattr(frozen, key)
         for key in ("primary", "choosing_seeds")
@@ -130,26 +133,25 @@ def as_begun(spec: StudySpec, frozen: StudySpec) -> StudySpec:
     }
     if "seeds" not in spec.model_fields_set:
         open_keys |= {key: getattr(frozen, key) for key in ("seeds", "until", "seeds_batch")}
+    elif spec.until is not None and spec.seeds == own_seeds(spec.name, len(spec.seeds)):
+        open_keys["seeds"] = continued(frozen.seeds, len(spec.seeds))
+    constants = assumed.get("arms", {})
     arms = {
-        name: _arm_as_begun(arm, frozen.arms[name]) if name in frozen.arms else arm
+        name: _with(arm, constants[name]["balancer"])
+        if name in constants and arm.balancer.name == frozen.arms[name].balancer.name
+        else arm
         for name, arm in spec.arms.items()
     }
     if "draws" not in spec.evaluation.model_fields_set:
-        draws = {"draws": frozen.evaluation.draws}
+        draws = assumed.get("evaluation", {})
         open_keys["evaluation"] = spec.evaluation.model_copy(update=draws)
     return spec.model_copy(update={**open_keys, "arms": arms})
 
 
-def _arm_as_begun(arm: ArmSpec, frozen: ArmSpec) -> ArmSpec:
-    """``arm`` with the constants that were its balancer's defaults when it began."""
-    if arm.balancer.name != frozen.balancer.name:
-        return arm
-    constants = {
-        key: value
-        for key, value in BALANCER_CONSTANTS.get(arm.balancer.name, {}).items()
-        if key not in arm.balancer.extras and frozen.balancer.extras.get(key) == value
-    }
-    return arm.model_copy(update={"balancer": arm.balancer.model_copy(update=constants)})
+def _with(arm: ArmSpec, constants: Mapping[str, float]) -> ArmSpec:
+    """``arm`` with those ``constants`` of its balancer that it does not set."""
+    left_open = {k: v for k, v in constants.items() if k not in arm.balancer.extras}
+    return arm.model_copy(update={"balancer": arm.balancer.model_copy(update=left_open)})
 
 
 def _kinds(spec: StudySpec, roles: Roles) -> tuple[list[str], list[str]]:

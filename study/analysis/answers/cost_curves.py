@@ -77,22 +77,27 @@ class Tunability:
     why: str = ""
 
 
-def cost_curves(searches: Mapping[str, ArmSearches]) -> dict[str, CostCurve]:
-    """By arm, where any trial has a score: not every objective is measured in a search."""
+def cost_curves(
+    searches: Mapping[str, ArmSearches], *, looks: bool = False
+) -> dict[str, CostCurve]:
+    """By arm, where any trial has a score: not every objective is measured in a search.
+
+    ``looks`` is whether seeds are added until the pair is decided.
+    """
     return {
         name: curve
         for name, arm in searches.items()
         if any(np.isfinite(search.test).any() for search in arm.searches)
-        and (curve := cost_curve(arm)) is not None
+        and (curve := cost_curve(arm, looks=looks)) is not None
     }
 
 
-def cost_curve(arm: ArmSearches) -> CostCurve | None:
+def cost_curve(arm: ArmSearches, *, looks: bool = False) -> CostCurve | None:
     """The cost curve of ``arm``; None while none of its trials has ended."""
     if not arm.searches:
         return None
     if not arm.searched:
-        return _of_seeds(arm, SearchTrials.pooled(arm.searches))
+        return _of_seeds(arm, SearchTrials.pooled(arm.searches), looks=looks)
     if (pool := arm.pool) is not None:
         return _of_independent(arm, pool)
     return _of_replicates(arm, arm.searches)
@@ -185,9 +190,9 @@ def too_few(arm: ArmSearches) -> str:
     )
 
 
-def _of_seeds(arm: ArmSearches, runs: SearchTrials) -> CostCurve:
+def _of_seeds(arm: ArmSearches, runs: SearchTrials, *, looks: bool) -> CostCurve:
     n = range(1, len(runs) + 1)
-    one = mean_interval(runs.test[np.isfinite(runs.test)])
+    one = mean_interval(runs.test[np.isfinite(runs.test)], looks=looks)
     return CostCurve(
         arm=arm.arm,
         automatic=arm.automatic,

@@ -171,7 +171,7 @@ def _collapsed(arm: ArmResult, share: Collapses) -> str:
     failed = (
         f"; {arm.failed_seeds} of its confirm runs failed and are in no mean: the others look "
         "better than the arm is"
-        if arm.failed_seeds
+        if arm.failed_seeds and arm.by_seed
         else ""
     )
     low, high = 100 * share.lower, 100 * share.upper

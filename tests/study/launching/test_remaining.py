@@ -140,6 +140,19 @@ class TestCounts:
         assert lines[5].startswith(f"  {PAIR} ")
         assert "0 to choose,   6 to compare," in lines[5]
 
+    def test_what_may_be_fewer_is_said_to_be_the_most(self, staged: Any, tmp_path: Path) -> None:
+        home = StudyHome(tmp_path, "told")
+        until = plan(staged(seeds={"until": "decided", "at_most": 9}), home)
+        head, *rows = str(until).splitlines()[:6]
+        assert head.startswith("told would run at most 29 trials on ")
+        assert [" at most," in row for row in rows] == [False] * 4 + [True]
+        assert "18 to compare at most," in rows[4]
+        arms = staged().to_dict()["arms"]
+        arms["random"]["search"]["replicates"] = 2
+        head, *rows = str(plan(staged(arms=arms), home)).splitlines()[:6]
+        assert head.startswith("told would run at most ")
+        assert "9 to compare at most," in rows[4]
+
     def test_of_a_study_that_was_interrupted(self, conducting: Conducting) -> None:
         conductor, home = conducting(4)  # one trial done, one crashed, one at its first report
         conductor.journal.close()

@@ -15,6 +15,7 @@ from study.analysis.answers.break_even import Target, break_even, narrowed, tria
 from study.analysis.answers.cost_curves import cost_curve, tunability
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
 from study.metrics import CALIBRATED_NEGATIVE_ELBO
+from study.statistics.intervals import mean_interval
 from study.statistics.order_statistics import (
     proportion_bounds,
     trials_to_level_bounds,
@@ -215,6 +216,17 @@ def test_the_best_of_as_many_seeds_is_the_fairer_opponent() -> None:
     assert found is not None
     assert found.trials.value == 3
     assert found.against_best == 3, "2.0 with even chance, against 3.0"
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_the_band_of_one_run_holds_at_every_look_where_seeds_are_added(looks: bool) -> None:
+    runs = search([3.0, 5.0, 7.0, 4.0, 6.0, 5.5, 4.5])
+    curve = cost_curve(
+        ArmSearches("auto", True, False, True, "seeds", [runs], 7, None), looks=looks
+    )
+    assert curve is not None
+    known = mean_interval(runs.test.tolist(), looks=looks)
+    assert (curve.lower[0], curve.upper[0]) == (known.lower, known.upper)
 
 
 def test_a_narrower_prior_is_the_trials_inside_it() -> None:
