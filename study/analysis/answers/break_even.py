@@ -34,6 +34,8 @@ from study.statistics.intervals import Interval, mean_interval
 
 _LISTED = 4
 """Looks that a sentence names after the first."""
+BEST_OF = "best of "
+"""Begins the name of the level that one run of each of several automatic arms gives."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def deployed_target(
         count, takes = len(automatic), _images(each[0])
         values = list(best.values())
         return Target(
-            f"best of {count}", values, count, takes, "theirs", deployed=True, looks=looks
+            f"{BEST_OF}{count}", values, count, takes, "theirs", deployed=True, looks=looks
         )
     level = _level(automatic[cost.automatic], second=second, looks=looks)
     if cost.among[1] == 1:

@@ -22,6 +22,7 @@ from study.analysis.answers.verdict_sentences import (
     DECIDED,
     Outcome,
     best_finding,
+    covered,
     first_words,
     one_sided,
     pair_finding,
@@ -53,6 +54,8 @@ class Comparison:
         lost: Seeds on which either failed, or both did.
         no_worse: Whether inconclusive, and automatic is no worse by the study's margin.
         ratio_images: Cost to one model, hand-tuned over automatic; ``ratio_standard`` likewise.
+        over: What the interval is over: so many seeds, and images if it covers those.
+        opening: What a sentence on it begins with, as "Searching does not pay".
         finding: The difference in words; ``sentence``: all of it.
     """
 
@@ -69,6 +72,8 @@ class Comparison:
     ratio_images: float | None
     ratio_standard: float | None
     outcome: Outcome
+    over: str
+    opening: str
     finding: str
     sentence: str
 
@@ -130,6 +135,8 @@ def compare(
         ratio_images,
         ratio_standard,
         outcome,
+        covered(differences.n, differences, seeds),
+        first,
         finding,
         f"{first}: {finding}; {price(hand, automatic, ratio_images, cost)}.",
     )
@@ -269,6 +276,7 @@ def _best(
         over_seeds=_interval(of_pair.differences, (alone.lower, alone.upper)),
         no_worse=no_worse is not None,
         outcome=outcome,
+        opening=first,
         finding=finding,
         sentence=f"{first}: {finding}; {price(*pair, of_pair.ratio_images, cost)}.",
     )

@@ -69,7 +69,7 @@ def pair_finding(
         case _:
             said = f"{hand} minus {automatic} is {by}"
     failures = _failures({(hand, automatic): differences})
-    return f"{said} over {_over(n, differences, seeds)}{failures}"
+    return f"{said} over {covered(n, differences, seeds)}{failures}"
 
 
 def best_finding(
@@ -94,7 +94,7 @@ def best_finding(
         case _:
             said = f"the best hand-tuned arm minus the best automatic one is {by}"
     hands, automatics = among
-    over = _over(interval.n, by_pair[pair], "paired seeds")
+    over = covered(interval.n, by_pair[pair], "paired seeds")
     return (
         f"{said} over {over} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
         f"pair being named in advance){_failures(by_pair)}"
@@ -115,7 +115,7 @@ def one_end(objective: Metric, ends: tuple[float, float], *, size: bool = False)
     return f" ({side} {objective.number(finite[0])})"
 
 
-def _over(n: int, differences: Differences, seeds: str) -> str:
+def covered(n: int, differences: Differences, seeds: str) -> str:
     """What the interval is over."""
     if differences.image_variance is None:
         return f"{n} {seeds} on this test set"
@@ -155,10 +155,7 @@ def first_words(
     if outcome is Outcome.UNKNOWN:
         return _too_few(*few)
     if no_worse is not None:
-        return (
-            "Searching is not shown to pay, and automatic is no worse by the margin of "
-            f"{no_worse:g}"
-        )
+        return f"Inconclusive, and automatic is no worse by the margin of {no_worse:g}"
     if outcome is Outcome.NOT_SHOWN:
         return "Inconclusive"
     if outcome is Outcome.PAYS and ratio is not None and ratio > 1:
