@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from textwrap import shorten
 
+from study.formatting import setting
 from study.journal.trial import Choices, Trial, standing
 from study.tracking.changes import Change
 
 CHECKPOINT = "checkpoint"  # the trained model among a trial's artifacts
+_VALUES = 120  # characters of searched values in a run's name, which has 250
 
 
 @dataclass(eq=False)
@@ -22,6 +25,8 @@ class TrackedTrial:
     trial: Trial
     started: float | None = None
     """When it first took a slot, in seconds since the epoch; None: it has no run yet."""
+    last: float | None = None
+    """The objective on validation at its last report."""
     device_seconds: float = 0.0
     engine_deaths: int = 0
     artifacts: dict[str, Path] = field(default_factory=dict)
@@ -33,14 +38,24 @@ class TrackedTrial:
         MLflow's list of runs shows no more of them.
         """
         asked = self.trial.asked
-        again = ""
+        values = (f"{key.rpartition('.')[2]}={setting(v)}" for key, v in asked.params.items())
+        parts = [f"#{asked.number}" if asked.phase == "search" else f"seed {asked.seed}"]
         if asked.retry_of is not None:
-            again = f" retry {asked.trial.rpartition('.retry')[2]}"
-        of = f"{again} r{asked.replicate} {asked.arm} {asked.phase}"
-        if asked.phase == "search":
-            return f"#{asked.number}{of}"
-        chosen = "" if asked.chosen_from is None else f" of #{asked.chosen_from}"
-        return f"seed {asked.seed}{of}{chosen}"
+            parts.append(f"retry {asked.trial.rpartition('.retry')[2]}")
+        parts += [shorten(" ".join(values), _VALUES), asked.arm, f"r{asked.replicate}"]
+        if asked.chosen_from is not None:
+            parts.append(f"of #{asked.chosen_from}")
+        return " ".join(filter(None, parts))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What people read of it that does not change."""
+        asked = self.trial.asked
+        tags = {name: str(getattr(asked, name)) for name in ("replicate", "number", "seed")}
+        for name in ("chosen_from", "retry_of", "drawn_by", "stage"):
+            if (value := getattr(asked, name)) not in (None, ""):
+                tags[name] = str(value)
+        return tags
 
     @property
     def objective(self) -> float | None:
@@ -50,12 +65,17 @@ class TrackedTrial:
     def tag_deaths(self, change: Change) -> None:
         """Tag the run with the number of engines that died while they trained the trial."""
         if self.engine_deaths:
-            change.tags["study.engine_deaths"] = str(self.engine_deaths)
+            change.tags["engine_deaths"] = str(self.engine_deaths)
+
+
+def arm_kind(hand_tuned: bool) -> str:
+    """Which side of the comparison an arm is on."""
+    return "hand-tuned" if hand_tuned else "automatic"
 
 
 def arm_name(arm: str, *, hand_tuned: bool) -> str:
     """The name of an arm's run; no trial's begins like it."""
-    return f"{arm} ({'hand-tuned' if hand_tuned else 'automatic'})"
+    return f"{arm} ({arm_kind(hand_tuned)})"
 
 
 @dataclass
