@@ -46,15 +46,15 @@ def test_runs_form_a_tree_with_names_and_tags(journal: Journal, store: Store) ->
         "study.name": "digits-beta",
         "study.arm": "tpe",
         "study.phase": "confirm",
-        "study.replicate": "0",
-        "study.number": "1",
-        "study.seed": "102",
+        "replicate": "0",
+        "number": "1",
+        "seed": "102",
         "study.trial": "tpe.confirm.r0.0001",
-        "study.chosen_from": "1",
+        "chosen_from": "1",
         "study.spec_hash": "5e" * 32,
         "study.code_version": "0.1.0",
         "study.numerics": '{"dtype": "f", "width": 4}',
-        "study.state": "complete",
+        "state": "complete",
     }
     assert expected.items() <= tags.items()
 
@@ -71,6 +71,7 @@ def test_params_are_resolved_settings_and_what_was_searched(journal: Journal, st
         "training.dequantize": "false",
         "balancer.name": "fixed_beta",
         "balancer.beta": "0.5",
+        "arm": "tpe",
         "beta": "4.0",
     }
 
@@ -143,8 +144,8 @@ def test_arms_show_the_best_so_far_and_the_mean_of_standing_confirm_runs(
     arm = store.runs()["arm/tpe"]
     rows = {name: [row[:2] for row in store.history(arm, name)] for name in arm.data.metrics}
     assert rows == {
-        "search/best_r0": [(1, 50.0), (2, 50.0), (3, 50.0), (4, 25.0)],
-        "confirm/mean": [(1, 50.0), (2, 37.5), (3, 37.5), (4, 37.5)],
+        "live/validation_best_r0": [(1, 50.0), (2, 50.0), (3, 50.0), (4, 25.0)],
+        "live/validation_confirm_mean": [(1, 50.0), (2, 37.5), (3, 37.5), (4, 37.5)],
     }
 
 
@@ -164,8 +165,8 @@ def test_states_are_honest(journal: Journal, store: Store) -> None:
     found = store.runs()
     for number, (state, (status, _)) in enumerate(ends.items()):
         run = found[f"trial/tpe.search.r0.{number:04d}"]
-        assert (run.info.status, run.data.tags["study.state"]) == (status, state)
-    assert found["trial/tpe.search.r0.0002"].data.tags["study.reason"] == "diverged at step 2"
+        assert (run.info.status, run.data.tags["state"]) == (status, state)
+    assert found["trial/tpe.search.r0.0002"].data.tags["reason"] == "diverged at step 2"
     run = found[f"trial/{crashed}"]
     assert run.info.status == "FAILED"
     assert store.artifacts(run) == {"traceback.txt": "ValueError: no"}
@@ -237,7 +238,7 @@ def test_what_crashes_cost_is_in_the_device_seconds(journal: Journal, store: Sto
         (1, 0.75), (2, 1.5), (3, 1.5 + 0.125 + 0.75 + 0.75),
     ]  # fmt: skip
     assert all(steps in ([1, 2, 3], [3]) for steps in store.steps(run).values())
-    assert run.data.tags["study.engine_deaths"] == "2"
+    assert run.data.tags["engine_deaths"] == "2"
 
 
 def test_a_search_that_found_nothing_still_ends(journal: Journal, store: Store) -> None:
@@ -274,7 +275,7 @@ def test_limits_of_a_call_are_kept(journal: Journal, store: Store) -> None:
         journal.report(trial, step, **{f"m{i:03d}": float(i) for i in range(500)})
     store.write(journal.home, journal.entries)
     run = store.runs()[f"trial/{trial}"]
-    assert len(run.data.params) == 250 + 6
+    assert len(run.data.params) == 250 + 7
     assert run.data.params["p249"] == "x" * 6000
     assert len(run.data.metrics) == 504
     assert store.steps(run)["m499"] == [1, 2, 3, 4, 5]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from study.analysis.answers.by_arm import ArmAnswer
+from study.analysis.answers.by_arm import RunAnswer
 from study.journal import Entry, StudyHome, read_entries
 from study.journal import Journal as JournalOnDisk
 from study.journal.events import StudyDescribed
@@ -30,14 +30,14 @@ BEGUN = Entry(0, 0.0, StudyDescribed("digits", {}, "", ""))
 TRAINING = "workflowType=machine_learning"
 PATIENCE = 60_000  # milliseconds that a page has to show what is waited for
 ANSWERS = {
-    "tpe": ArmAnswer(
-        {"answer/cost_ratio": 13.0}, {"study.arm_kind": "hand-tuned"}, "It is by hand"
+    "tpe": RunAnswer(
+        {"answer/cost_ratio": 13.0}, {"kind": "hand-tuned"}, "It is by hand"
     ),
-    "auto": ArmAnswer({"answer/cost_ratio": 1.0}, {"study.arm_kind": "automatic"}, "It is its own"),
+    "auto": RunAnswer({"answer/cost_ratio": 1.0}, {"kind": "automatic"}, "It is its own"),
 }
 
 
-def finish(journal: Journal, store: Store, answers: dict[str, ArmAnswer], **files: str) -> None:
+def finish(journal: Journal, store: Store, answers: dict[str, RunAnswer], **files: str) -> None:
     """One driver's life, to a report whose ``files`` (name -> text) and ``answers`` are logged."""
     writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
     for entry in journal.entries:
