@@ -294,7 +294,7 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
 
 def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
     from study.analysis import TABLE_FILES
-    from study.analysis.answers.by_arm import arm_answers
+    from study.analysis.answers.by_arm import arm_answers, study_answer
 
     files = {
         "report/report.txt": home.report / "report.txt",
@@ -303,8 +303,7 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         **{file: home.path / file for file in TABLE_FILES.values()},
         "spec.yaml": home.spec,
     }
-    text = "\n\n".join((*report.verdict, *report.remarks))
-    writer.finish_study(files, text, arm_answers(report))
+    writer.finish_study(files, study_answer(report), arm_answers(report))
     backlog = writer.unsent
     if backlog > MLFLOW_BACKLOG:
         print(f"the study is done; {backlog:,} events are still sent to MLflow", file=sys.stderr)

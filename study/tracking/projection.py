@@ -42,7 +42,6 @@ from study.tracking.changes import (
     Run,
     arm_key,
     created_tag,
-    flatten,
     milliseconds,
     model_name,
     points,
@@ -54,9 +53,11 @@ from study.tracking.trials import (
     TrackedTrial,
     arm_kind,
     arm_name,
+    arm_params,
     best_confirmed,
     confirm_mean,
     search_history,
+    trial_params,
 )
 from study.tracking.views import TAG, views
 
@@ -162,7 +163,7 @@ class Projection:
         self._answer(change, findings.study)
         change.tags[NOTE] = study_note(question(self.described), findings.study.text)
         if said := findings.study.tags.get("answer"):
-            change.experiment[NOTE] = f"{question(self.described) or self.described.name}\n\n{said}"
+            change.experiment[NOTE] = f"{said}\n\n{question(self.described) or self.described.name}"
         for arm, answer in findings.arms.items():
             if arm in self._arms:  # else it never began, and has no run
                 self._answer(self._aside(arm_key(arm)), answer)
@@ -278,7 +279,7 @@ class Projection:
         if run.started is None:
             run.started = entry.time
             change.inputs = True
-            change.params = {"arm": asked.arm} | flatten(asked.settings) | flatten(asked.params)
+            change.params = trial_params(self.described, asked)
             run.tag_deaths(change)
         return change
 
@@ -408,20 +409,6 @@ class Projection:
         )
         name, former = model_name(study.name, arm), f"{study.name}-{arm}"
         return Model(name, former, trial_key(trial), trial, about)
-
-
-def arm_params(study: StudyDescribed, arm: str) -> dict[str, str]:
-    """What an arm's run has as params: what it trains with, and how it searches."""
-    spec = study.spec["arms"][arm]
-    search = spec.get("search")
-    params = {"balancer": str(spec["balancer"]["name"])}
-    if search:
-        params["sampler"] = str(search["sampler"]["name"])
-        if search.get("pruner"):
-            params["pruner"] = str(search["pruner"]["name"])
-        params["searched"] = ", ".join(search["space"])
-        params["trials"] = str(search["trials"] * search["replicates"])
-    return params
 
 
 def question(study: StudyDescribed) -> str:

@@ -268,9 +268,9 @@ class Sink:
                 log.info("MLflow does not take the experiment's tag '%s': %s", name, error)
 
     def _is_ours(self, note: str) -> bool:
-        """Whether the experiment's description begins as ``note`` does, or is empty."""
+        """Whether the experiment's description ends as ``note`` does, or is empty."""
         written = self._client.get_experiment(self._experiment).tags.get(NOTE, "")
-        return not written or written.partition("\n\n")[0] == note.partition("\n\n")[0]
+        return not written or written.rpartition("\n\n")[2] == note.rpartition("\n\n")[2]
 
     def _drop_held_steps(self, change: Change, run: str) -> None:
         """Drop the steps of ``change`` that ``run`` holds already, perhaps of a lost event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,10 @@ from statistics import fmean
 from textwrap import shorten
 
 from study.formatting import setting
+from study.journal.events import StudyDescribed, TrialAsked
 from study.journal.trial import Choices, Trial, standing
-from study.tracking.changes import Change
+from study.tracking.changes import Change, flatten
+from study.tracking.views import axis
 
 CHECKPOINT = "checkpoint"  # the trained model among a trial's artifacts
 _VALUES = 120  # characters of searched values in a run's name, which has 250
@@ -142,3 +145,27 @@ def search_history(runs: Sequence[TrackedTrial]) -> str:
         row += [trial.state if trial.ended else "running", asked.replicate, trial.images]
         table.writerow([*row, run.device_seconds, asked.seed, asked.drawn_by])
     return text.getvalue()
+
+
+def arm_params(study: StudyDescribed, arm: str) -> dict[str, str]:
+    """What an arm's run has as params: what it trains with, and how it searches."""
+    spec = study.spec["arms"][arm]
+    search = spec.get("search")
+    params = {"balancer": str(spec["balancer"]["name"])}
+    if search:
+        params["sampler"] = str(search["sampler"]["name"])
+        if search.get("pruner"):
+            params["pruner"] = str(search["pruner"]["name"])
+        params["searched"] = ", ".join(search["space"])
+        params["trials"] = str(search["trials"] * search["replicates"])
+    return params
+
+
+def trial_params(study: StudyDescribed, asked: TrialAsked) -> dict[str, str]:
+    """What a trial's run has as params: its arm, all it trains with, and what was searched."""
+    params = {"arm": asked.arm} | flatten(asked.settings) | flatten(asked.params)
+    search = study.spec["arms"][asked.arm].get("search")
+    for name, distribution in search["space"].items() if search else ():
+        if (shown := axis(name, distribution)) != name and asked.params.get(name, 0) > 0:
+            params[shown] = f"{math.log10(asked.params[name]):.4g}"
+    return params

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from study.journal.events import StudyDescribed
@@ -24,6 +24,8 @@ MODES = {"Arms": "TABLE", "Trials": "CHART", "Confirm runs": "CHART", "Live": "C
 """By view, in MLflow's order, what its address opens: the list of runs, or their charts."""
 _OTHERS = ("answer", "live", "train", "validation", "test", "Model metrics", "System metrics")
 """Sections of MLflow's own charts, one a metric that no chart of the view shows; closed."""
+
+_LOG = "log10 "
 
 Column = tuple[str, str, int]
 """``metrics``, ``params`` or ``tags``; the name; the width in pixels."""
@@ -91,10 +93,10 @@ def _arms(study: StudyDescribed) -> dict[str, Any]:
         "tags.`study.kind` = 'arm'",
         test,
         [
-            ("tags", "kind", 100),
-            ("tags", "score", 220),
-            ("tags", "cost", 80),
-            ("tags", "break-even", 260),
+            ("tags", "kind", 90),
+            ("tags", "score", 200),
+            ("tags", "cost", 70),
+            ("tags", "break_even", 330),
             ("tags", "setting", 180),
         ],
         {section: "The arms: what a model scores and costs"},
@@ -127,12 +129,14 @@ def _trials(study: StudyDescribed) -> dict[str, Any] | None:
         [
             ("metrics", "objective", 120),
             ("params", "arm", 140),
-            *(("params", name, 120) for name in searched),
+            *(("params", name.removeprefix(_LOG), 120) for name in searched),
             ("tags", "reason", 200),
         ],
         {complete: "Complete trials", pruned: "Pruned trials"},
         charts,
         group="state",
+        averaged=False,
+        wide=True,
     )
 
 
@@ -179,12 +183,16 @@ def _live(study: StudyDescribed) -> dict[str, Any]:
     )
 
 
-def _spaces(study: StudyDescribed) -> list[list[str]]:
-    """What is searched together, each once."""
+def _spaces(study: StudyDescribed) -> list[tuple[str, ...]]:
+    """The params that are searched together, each once; see :func:`axis`."""
     searches = (arm.get("search") for arm in study.spec["arms"].values())
-    return [
-        list(names) for names in dict.fromkeys(tuple(each["space"]) for each in searches if each)
-    ]
+    spaces = (each["space"].items() for each in searches if each)
+    return list(dict.fromkeys(tuple(axis(name, of) for name, of in space) for space in spaces))
+
+
+def axis(name: str, distribution: Mapping[str, Any]) -> str:
+    """The param that shows a searched setting in charts: MLflow's axes of params are linear."""
+    return f"{_LOG}{name}" if distribution.get("log") else name
 
 
 def _state(
@@ -195,6 +203,8 @@ def _state(
     charts: Sequence[Chart],
     *,
     group: str = "",
+    averaged: bool = True,
+    wide: bool = False,
     visible: str = "SHOW_ALL",
 ) -> dict[str, Any]:
     """The state of MLflow's page of runs.
@@ -206,11 +216,15 @@ def _state(
         sections: Those of the charts, by id, with their headings.
         charts: In them.
         group: The tag by which runs are grouped.
+        averaged: Whether charts show a group's mean, and not its runs.
+        wide: Whether a chart takes the whole width, and not half of it.
         visible: Which of the listed runs the charts show.
     """
     ids = {f"{kind}.`{name}`": width for kind, name, width in columns}
+    widths = {"attributes.`Run Name`": 240, "runDateAndNestInfo": 120, **ids}
     shown = [
-        {"uuid": key, "name": name, "display": True, "columns": 2} for key, name in sections.items()
+        {"uuid": key, "name": name, "display": True, "columns": 1 if wide else 2}
+        for key, name in sections.items()
     ]
     closed = [{"uuid": name, "name": name, "display": False} for name in _OTHERS]
     by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": group}]}
@@ -219,8 +233,8 @@ def _state(
         "orderByKey": f"metrics.`{order}`" if order else "attributes.start_time",
         "orderByAsc": bool(order),
         "selectedColumns": list(ids),
-        "columnOrder": list(ids),
-        "columnWidths": ids,
+        "columnOrder": list(widths),
+        "columnWidths": widths,
         "runsHiddenMode": visible,
         "compareRunCharts": [
             {
@@ -238,6 +252,7 @@ def _state(
         ],
         "isAccordionReordered": True,
         "groupBy": by if group else None,
+        "useGroupedValuesInCharts": averaged,
     }
 
 

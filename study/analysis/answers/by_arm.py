@@ -8,6 +8,7 @@ from math import isfinite
 
 from study.analysis.answers.arms import ArmResult, best_on_validation
 from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.first_screen import count_interval, trials
 from study.analysis.answers.report import Report
 from study.formatting import NONE, multiple
 
@@ -40,7 +41,8 @@ def study_answer(report: Report) -> RunAnswer:
         ends = {f"{name}_lower": number.lower, f"{name}_upper": number.upper}
         numbers |= {name: number.value, **ends}
         tags[number.name.replace("-", "_")] = number.words
-    said = [*report.verdict, *report.remarks]
+    numbered = "\n".join(f"- {number.words}" for number in screen.numbers)
+    said = filter(None, (f"**{screen.sentence}**", numbered, screen.distrust))
     return RunAnswer(_finite(numbers), tags, "\n\n".join(said))
 
 
@@ -88,7 +90,7 @@ def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> RunAnswe
     for found in report.break_even:
         if found.arm == arm.arm and found.deployed:
             numbers |= _break_even(found)
-            tags["break_even"] = found.short
+            tags["break_even"] = f"{trials(found.trials)} ({count_interval(found.trials)})"
             said.append(f"Deploying the best trial found, {found.sentence}.")
     for shown in report.non_inferiority:
         if (shown.automatic, shown.hand) == (arm.arm, against) and shown.shown is not None:

@@ -73,7 +73,12 @@ class Journal:
         self.add(
             StudyDescribed(
                 name=self.home.name,
-                spec={"question": "does a search pay?", "objective": OBJECTIVE, "arms": _ARMS, **spec},
+                spec={
+                    "question": "does a search pay?",
+                    "objective": OBJECTIVE,
+                    "arms": _ARMS,
+                    **spec,
+                },
                 spec_hash="5e" * 32,
                 code_version="0.1.0",
                 data={

@@ -29,7 +29,7 @@ def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Pa
     note = study.data.tags["mlflow.note.content"]
     assert note.startswith("does a search pay?\n\nauto: 1.0, tpe: 12.4\n\n**How to read")
     experiment = store.client.get_experiment(study.info.experiment_id)
-    assert experiment.tags["mlflow.note.content"] == "does a search pay?\n\nNot shown."
+    assert experiment.tags["mlflow.note.content"] == "Not shown.\n\ndoes a search pay?"
     assert study.data.metrics == {"answer/difference": 0.5}
     assert study.data.tags["answer"] == "Not shown."
     assert store.artifacts(study)["report/report.txt"] == "it does not pay"

@@ -106,7 +106,7 @@ def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) 
     run = found[f"trial/{again}"]
     assert run.info.status == "FINISHED"
     assert run.data.tags["retry_of"] == ended
-    assert run.info.run_name == "#0 retry 1 r0 tpe search"
+    assert run.info.run_name == "#0 retry 1 beta=0.5 tpe r0"
     assert found[f"trial/{confirm}"].info.run_name == "seed 9 retry 1 r0 tpe confirm of #0"
 
 

@@ -73,6 +73,7 @@ def test_params_are_resolved_settings_and_what_was_searched(journal: Journal, st
         "balancer.beta": "0.5",
         "arm": "tpe",
         "beta": "4.0",
+        "log10 beta": "0.6021",
     }
 
 
@@ -114,6 +115,30 @@ def test_metrics_carry_the_events_time_and_running_costs(journal: Journal, store
         int(start.time * 1000),
         int(journal.entries[-1].time * 1000),
     )
+
+
+def test_a_runs_name_holds_what_was_searched(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(3, params={"beta": 0.0123456, "training.lr": 0.001})
+    again = journal.ask(3, params={"beta": 0.0123456}, retry_of=trial)
+    chosen = journal.ask(0, seed=101, params={"beta": 4.0}, chosen_from=3)
+    for each in (trial, again, chosen):
+        journal.start(each)
+    store.write(journal.home, journal.entries)
+    names = {key: run.info.run_name for key, run in store.runs().items()}
+    assert names[f"trial/{trial}"] == "#3 beta=0.01235 lr=0.001 tpe r0"
+    assert names[f"trial/{again}"] == "#3 retry 1 beta=0.01235 tpe r0"
+    assert names[f"trial/{chosen}"] == "seed 101 beta=4 tpe r0 of #3"
+
+
+def test_a_pruned_trials_last_value_is_no_objective(journal: Journal, store: Store) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.train(trial, reports=2, state="pruned", value=None)
+    store.write(journal.home, journal.entries)
+    metrics = store.runs()[f"trial/{trial}"].data.metrics
+    assert metrics["objective_when_pruned"] == 50.0
+    assert "objective" not in metrics
 
 
 def test_test_metrics_reach_confirm_runs_only(journal: Journal, store: Store) -> None:
@@ -294,3 +319,58 @@ def test_an_arm_is_named_after_its_role_not_its_balancer(journal: Journal) -> No
         projection.add(entry)
     assert projection.describe("arm/tpe").name == "tpe (automatic)"
     assert projection.describe("arm/auto").name == "auto (hand-tuned)"
+
+
+def test_an_arm_has_what_it_trains_and_searches_with_as_params(
+    journal: Journal, store: Store
+) -> None:
+    """MLflow changes no param: what an extension changed has the next number."""
+    journal.begin()
+    journal.start(journal.ask(0))
+    journal.start(journal.ask(0, arm="auto", chosen_from=None))
+    store.write(journal.home, journal.entries)
+    arms = store.runs()
+    assert arms["arm/auto"].data.params == {"balancer": "learned_sigma"}
+    first = {"balancer": "fixed_beta", "sampler": "tpe", "searched": "beta", "trials": "3"}
+    assert arms["arm/tpe"].data.params == first
+
+    study = journal.entries[0].event
+    assert isinstance(study, StudyDescribed)
+    search = {**study.spec["arms"]["tpe"]["search"], "trials": 5}
+    extended = {**study.spec["arms"], "tpe": {**study.spec["arms"]["tpe"], "search": search}}
+    journal.add(replace(study, spec={**study.spec, "arms": extended}))
+    journal.launch()
+    for _ in range(2):
+        store.write(journal.home, journal.entries)
+        assert store.runs()["arm/tpe"].data.params == {**first, "trials.2": "5"}
+        store.forget()
+
+
+def test_what_people_read_is_written_before_what_only_the_platform_reads(
+    journal: Journal,
+) -> None:
+    journal.begin()
+    for arm in ("tpe", "auto"):
+        journal.start(journal.ask(0, arm=arm))
+    projection = Projection(journal.home)
+    for entry in journal.entries:
+        projection.add(entry)
+    for key in ("study", "arm/tpe", "trial/tpe.search.r0.0000"):
+        tags = list(projection.describe(key).tags)
+        assert tags == sorted(tags, key=lambda name: name.startswith("study."))
+        assert max(name for name in tags if not name.startswith("study.")) < "study."
+
+
+def test_tags_of_an_earlier_version_do_not_contradict_todays(
+    journal: Journal, store: Store
+) -> None:
+    journal.two_arms()
+    store.write(journal.home, journal.entries)
+    former = {"study.state": "interrupted", "study.chosen.r0": "#7", "study.arm_kind": "automatic"}
+    for name, value in former.items():
+        store.client.set_tag(store.runs()["arm/tpe"].info.run_id, name, value)
+    journal.launch()
+    store.write(journal.home, journal.entries)
+    tags = store.runs()["arm/tpe"].data.tags
+    assert not former.keys() & tags.keys()
+    assert (tags["state"], tags["study.kind"]) == ("running", "arm")

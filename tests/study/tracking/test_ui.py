@@ -30,9 +30,7 @@ BEGUN = Entry(0, 0.0, StudyDescribed("digits", {}, "", ""))
 TRAINING = "workflowType=machine_learning"
 PATIENCE = 60_000  # milliseconds that a page has to show what is waited for
 ANSWERS = {
-    "tpe": RunAnswer(
-        {"answer/cost_ratio": 13.0}, {"kind": "hand-tuned"}, "It is by hand"
-    ),
+    "tpe": RunAnswer({"answer/cost_ratio": 13.0}, {"kind": "hand-tuned"}, "It is by hand"),
     "auto": RunAnswer({"answer/cost_ratio": 1.0}, {"kind": "automatic"}, "It is its own"),
 }
 
