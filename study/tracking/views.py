@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from study.journal.events import StudyDescribed
-from study.metrics import metric
 from study.tracking.changes import PRUNED_AT, created_tag, milliseconds
 
 TAG = "mlflow.sharedViewState."
@@ -78,20 +77,17 @@ def view_key(name: str, created: str) -> str:
 
 
 def _arms(study: StudyDescribed) -> dict[str, Any]:
-    score, arms = metric(study.spec["objective"]), study.spec["arms"]
-    test, section = f"answer/test_{score.name}_mean", "arms"
-    charts = []
-    if len(arms) > 1:
+    test, charts = f"answer/test_{study.spec['objective']}_mean", []
+    if len(study.spec["arms"]) > 1:
+        # No break-even: where one search of several has one, it would be a chart of one bar.
         charts = [
-            _bar(section, f"{score.label} on test, {score.unit}", test),
-            _bar(section, "Images of one model, as a multiple", "answer/cost_ratio"),
-            _scatter(section, "Score on test against images", "answer/cost_images", test),
+            _bar(test),
+            _bar("answer/cost_ratio"),
+            _scatter("METRIC", "answer/cost_images", test),
         ]
-    if sum(bool(arm.get("search")) for arm in arms.values()) > 1:
-        charts.append(_bar(section, "Break-even, trials", "answer/break_even_trials"))
     return _state(
         "tags.`study.kind` = 'arm'",
-        test,
+        f"metrics.`{test}`",
         [
             ("tags", "kind", 90),
             ("tags", "score", 200),
@@ -99,74 +95,60 @@ def _arms(study: StudyDescribed) -> dict[str, Any]:
             ("tags", "break_even", 330),
             ("tags", "setting", 180),
         ],
-        {section: "The arms: what a model scores and costs"},
-        charts,
+        {"Score and cost": charts},
     )
 
 
 def _trials(study: StudyDescribed) -> dict[str, Any] | None:
-    if not _spaces(study):
-        return None
-    score = metric(study.spec["objective"])
-    complete, pruned = "complete", "pruned"
-    charts = []
     spaces = _spaces(study)
+    if not spaces:
+        return None
     arm = ["arm"] if len(study.spec["arms"]) > 1 else []
-    for space in spaces:
-        of = ", ".join(space)
-        charts += [
-            _parallel(complete, f"{of}: {score.label} on validation", [*arm, *space], "objective"),
-            _parallel(pruned, f"{of}: last value before pruning", [*arm, *space], PRUNED_AT),
-        ]
     searched = list(dict.fromkeys(name for space in spaces for name in space))
-    charts += [
-        _scatter(complete, f"{score.label} against {name}", name, "objective", "PARAM")
-        for name in searched
-    ]
     return _state(
         "tags.`study.phase` = 'search'",
-        "objective",
+        "metrics.`objective`",
         [
             ("metrics", "objective", 120),
             ("params", "arm", 140),
             *(("params", name.removeprefix(_LOG), 120) for name in searched),
             ("tags", "reason", 200),
         ],
-        {complete: "Complete trials", pruned: "Pruned trials"},
-        charts,
+        {
+            "Complete trials": [
+                *(_parallel([*arm, *space], "objective") for space in spaces),
+                *(_scatter("PARAM", name, "objective") for name in searched),
+            ],
+            "Pruned trials": [_parallel([*arm, *space], PRUNED_AT) for space in spaces],
+        },
         group="state",
         averaged=False,
-        wide=True,
     )
 
 
 def _confirm_runs(study: StudyDescribed) -> dict[str, Any]:
-    score, section = metric(study.spec["objective"]), "seeds"
-    test = f"test/{score.name}"
-    charts = [_line(section, f"{score.label} on validation, by report", f"validation/{score.name}")]
-    if len(study.spec["arms"]) > 1:
-        charts.insert(0, _bar(section, f"{score.label} on test, mean over seeds", test))
+    test = f"test/{study.spec['objective']}"
+    bars = [_bar(test)] if len(study.spec["arms"]) > 1 else []
     return _state(
         "tags.`study.phase` = 'confirm'",
-        test,
+        f"metrics.`{test}`",
         [
             ("metrics", test, 240),
             ("metrics", "objective", 120),
             ("metrics", "test/bits_per_dim", 150),
             ("metrics", "test/active_units", 150),
         ],
-        {section: "The arms' chosen settings, averaged over seeds"},
-        charts,
+        {"Means over seeds": [*bars, _line(f"validation/{study.spec['objective']}")]},
         group="study.arm",
     )
 
 
 def _live(study: StudyDescribed) -> dict[str, Any]:
-    score, section = metric(study.spec["objective"]), "running"
-    curve = f"validation/{score.name}"
+    curve = f"validation/{study.spec['objective']}"
     return _state(
         "tags.`study.kind` = 'trial'",
-        "",
+        # What runs is first. By time, MLflow would put trials under their arms, out of sight.
+        "tags.`state`",
         [
             ("metrics", curve, 240),
             ("metrics", "images", 120),
@@ -174,11 +156,8 @@ def _live(study: StudyDescribed) -> dict[str, Any]:
             ("params", "arm", 140),
             ("tags", "state", 100),
         ],
-        {section: "The trials that run now"},
-        [
-            _line(section, f"{score.label} on validation, by report", curve),
-            _line(section, "Training loss, by report", "train/loss"),
-        ],
+        {"Running trials": [_line(curve), _line("train/loss")]},
+        ascending=False,
         visible="HIDE_FINISHED_RUNS",
     )
 
@@ -199,56 +178,51 @@ def _state(
     runs: str,
     order: str,
     columns: Sequence[Column],
-    sections: dict[str, str],
-    charts: Sequence[Chart],
+    sections: Mapping[str, Sequence[Chart]],
     *,
+    ascending: bool = True,
     group: str = "",
     averaged: bool = True,
-    wide: bool = False,
     visible: str = "SHOW_ALL",
 ) -> dict[str, Any]:
     """The state of MLflow's page of runs.
 
     Args:
         runs: The filter of the list.
-        order: The metric the list is sorted by, lowest first; "": the latest run first.
+        order: What the list is sorted by.
         columns: Of the list, after the names.
-        sections: Those of the charts, by id, with their headings.
-        charts: In them.
+        sections: Of charts, by heading. A chart's own heading is the name of its metric, and takes
+            a tile of the whole width.
+        ascending: Whether the lowest is first.
         group: The tag by which runs are grouped.
         averaged: Whether charts show a group's mean, and not its runs.
-        wide: Whether a chart takes the whole width, and not half of it.
         visible: Which of the listed runs the charts show.
     """
-    ids = {f"{kind}.`{name}`": width for kind, name, width in columns}
-    widths = {"attributes.`Run Name`": 240, "runDateAndNestInfo": 120, **ids}
-    shown = [
-        {"uuid": key, "name": name, "display": True, "columns": 1 if wide else 2}
-        for key, name in sections.items()
-    ]
-    closed = [{"uuid": name, "name": name, "display": False} for name in _OTHERS]
+    selected = {f"{kind}.`{name}`": width for kind, name, width in columns}
+    widths = {"attributes.`Run Name`": 240, "runDateAndNestInfo": 120, **selected}
+    placed = [(name, chart) for name, charts in sections.items() for chart in charts]
     by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": group}]}
     return {
         "searchFilter": runs,
-        "orderByKey": f"metrics.`{order}`" if order else "attributes.start_time",
-        "orderByAsc": bool(order),
-        "selectedColumns": list(ids),
+        "orderByKey": order,
+        "orderByAsc": ascending,
+        "selectedColumns": list(selected),
         "columnOrder": list(widths),
         "columnWidths": widths,
         "runsHiddenMode": visible,
         "compareRunCharts": [
             {
-                "uuid": f"{number}",
-                "runsCountToCompare": 100,
-                "deleted": False,
-                "isGenerated": False,
-                **chart,
+                **{"uuid": str(number), "metricSectionId": name, "runsCountToCompare": 100},
+                **{"deleted": False, "isGenerated": False, **chart},
             }
-            for number, chart in enumerate(charts)
+            for number, (name, chart) in enumerate(placed)
         ],
         "compareRunSections": [
-            {**section, "isReordered": False, "deleted": False, "isGenerated": False}
-            for section in (*shown, *closed)
+            {
+                **{"uuid": name, "name": name, "display": name in sections, "columns": 1},
+                **{"isReordered": False, "deleted": False, "isGenerated": False},
+            }
+            for name in (*sections, *_OTHERS)
         ],
         "isAccordionReordered": True,
         "groupBy": by if group else None,
@@ -256,15 +230,13 @@ def _state(
     }
 
 
-def _bar(section: str, name: str, key: str) -> Chart:
-    return {"type": "BAR", "metricSectionId": section, "displayName": name, "metricKey": key}
+def _bar(key: str) -> Chart:
+    return {"type": "BAR", "metricKey": key}
 
 
-def _line(section: str, name: str, key: str) -> Chart:
+def _line(key: str) -> Chart:
     return {
         "type": "LINE",
-        "metricSectionId": section,
-        "displayName": name,
         "metricKey": key,
         "lineSmoothness": 0,
         "scaleType": "linear",
@@ -275,21 +247,17 @@ def _line(section: str, name: str, key: str) -> Chart:
     }
 
 
-def _scatter(section: str, name: str, x: str, y: str, kind: str = "METRIC") -> Chart:
+def _scatter(kind: str, x: str, y: str) -> Chart:
     return {
         "type": "SCATTER",
-        "metricSectionId": section,
-        "displayName": name,
         "xaxis": {"key": x, "type": kind},
         "yaxis": {"key": y, "type": "METRIC"},
     }
 
 
-def _parallel(section: str, name: str, params: Sequence[str], score: str) -> Chart:
+def _parallel(params: Sequence[str], score: str) -> Chart:
     return {
         "type": "PARALLEL",
-        "metricSectionId": section,
-        "displayName": name,
         "selectedParams": list(params),
         "selectedMetrics": [score],
         "showAllRuns": True,
