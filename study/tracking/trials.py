@@ -150,14 +150,12 @@ def search_history(runs: Sequence[TrackedTrial]) -> str:
 def arm_params(study: StudyDescribed, arm: str) -> dict[str, str]:
     """What an arm's run has as params: what it trains with, and how it searches."""
     spec = study.spec["arms"][arm]
-    search = spec.get("search")
-    params = {"balancer": str(spec["balancer"]["name"])}
-    if search:
-        params["sampler"] = str(search["sampler"]["name"])
+    params = {"balancer": spec["balancer"]["name"]}
+    if search := spec.get("search"):
+        params |= {"sampler": search["sampler"]["name"], "searched": ", ".join(search["space"])}
         if search.get("pruner"):
-            params["pruner"] = str(search["pruner"]["name"])
-        params["searched"] = ", ".join(search["space"])
-        params["trials"] = str(search["trials"] * search["replicates"])
+            params["pruner"] = search["pruner"]["name"]
+        params |= flatten({name: search[name] for name in ("trials", "replicates")})
     return params
 
 

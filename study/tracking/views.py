@@ -90,10 +90,10 @@ def _arms(study: StudyDescribed) -> dict[str, Any]:
         f"metrics.`{test}`",
         [
             ("tags", "kind", 90),
-            ("tags", "score", 200),
-            ("tags", "cost", 70),
+            ("tags", "score", 190),
+            ("tags", "cost", 60),
+            ("tags", "setting", 130),
             ("tags", "break_even", 330),
-            ("tags", "setting", 180),
         ],
         {"Score and cost": charts},
     )

@@ -331,7 +331,10 @@ def test_an_arm_has_what_it_trains_and_searches_with_as_params(
     store.write(journal.home, journal.entries)
     arms = store.runs()
     assert arms["arm/auto"].data.params == {"balancer": "learned_sigma"}
-    first = {"balancer": "fixed_beta", "sampler": "tpe", "searched": "beta", "trials": "3"}
+    first = {
+        **{"balancer": "fixed_beta", "sampler": "tpe", "searched": "beta"},
+        **{"trials": "3", "replicates": "1"},
+    }
     assert arms["arm/tpe"].data.params == first
 
     study = journal.entries[0].event
