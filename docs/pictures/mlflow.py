@@ -22,7 +22,7 @@ from study.tracking import view_links
 
 PICTURES = Path(__file__).parent
 PORT = 5077
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds
 CHARTS = 10_000  # milliseconds that charts take to be drawn
 
 
@@ -58,17 +58,15 @@ def _wait() -> None:
 
 
 def _take(page: Page, links: dict[str, str]) -> None:
-    for name, link in links.items():
-        _open(page, link)
+    for name in ("Arms", "Trials", "Confirm runs"):
+        _open(page, links[name])
         page.screenshot(path=PICTURES / f"mlflow_{name.lower().replace(' ', '_')}.png")
-    _open(page, links["Arms"].replace("TABLE", "CHART"))
-    page.screenshot(path=PICTURES / "mlflow_arms_charts.png")
-
     _open(page, links["Arms"])
     for row in page.locator(".ag-pinned-left-cols-container .ag-row").all()[:4]:
         row.locator("input[type=checkbox]").first.check()
     page.get_by_role("button", name="Compare").click()
     page.get_by_text("Comparing").first.wait_for()
+    page.wait_for_timeout(CHARTS)
     page.screenshot(path=PICTURES / "mlflow_compare.png")
 
 

@@ -17,7 +17,7 @@ NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in M
 ANSWERED = "study.answers_of"  # the tag that names the end of the study whose answers a run holds
 PARENT = "mlflow.parentRunId"  # the tag that puts a run under another in MLflow's pages
 NOT_YET = "not yet"  # the value of a tag for a result, until there is one
-ARM_RESULTS = ("break_even", "cost", "score", "setting")
+ARM_RESULTS = ("against", "break_even", "cost", "score", "setting")
 """Tags of an arm's run that its results fill."""
 STUDY_RESULTS = ("answer", "break_even", "cost", "difference", "distrust")
 """Likewise of the study's."""
