@@ -161,6 +161,7 @@ class Projection:
             folder = name.rpartition("/")[0]
             change.files.setdefault(folder, []).append(path)
         self._answer(change, findings.study)
+        self._show(change)
         change.tags[NOTE] = study_note(question(self.described), findings.study.text)
         if said := findings.study.tags.get("answer"):
             change.experiment[NOTE] = f"{said}\n\n{question(self.described) or self.described.name}"
@@ -249,7 +250,7 @@ class Projection:
             change.files.setdefault("", []).append(spec)
 
     def _show(self, change: Change) -> None:
-        """Write the study's views, at every launch: earlier versions wrote none."""
+        """Write the study's views, at every launch and report: earlier versions wrote none."""
         change.experiment |= {TAG + v.key: v.value for v in views(self.described, self.created)}
 
     def _on_engine(self, entry: Entry, event: EngineChanged) -> None:
@@ -353,7 +354,7 @@ class Projection:
         change = self._change(arm_key(event.arm), entry)
         self._choices[event.arm, event.replicate] = event.number
         if event.number is not None:  # None: no trial of the search is complete
-            change.tags[f"chosen.r{event.replicate}"] = f"#{event.number}"
+            change.tags[f"study.chosen.r{event.replicate}"] = f"#{event.number}"
         change.texts[HISTORY] = search_history(self._of(event.arm))
 
     def _on_cap(self, entry: Entry, event: CapReached) -> None:

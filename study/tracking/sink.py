@@ -41,12 +41,12 @@ _MARK = "study.last_event"
 _DIVERGED = "study.told_of_lost_events"
 _NOTHING = (-1, 0.0)
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
-_FORMER = (
-    *("study.against", "study.arm_kind", "study.balancer", "study.break_even", "study.chosen."),
-    *("study.chosen_by_sampler", "study.engine_deaths", "study.reason", "study.state"),
-    "study.stopped",
-)
-"""What the names of tags begin with for which there are others now, and which may say otherwise."""
+_FORMER = {
+    **{f"study.{tag}": tag for tag in ("against", "break_even", "engine_deaths", "reason")},
+    **{f"study.{tag}": tag for tag in ("state", "stopped")},
+    **dict.fromkeys(("study.arm_kind", "study.balancer", "study.chosen_by_sampler"), "kind"),
+}
+"""Tags of earlier versions, and those that take their place."""
 _MODEL = "study.model"  # the tag of an arm's run that names its registered model and its run
 
 
@@ -231,9 +231,9 @@ class Sink:
             del change.points[:_METRICS]
         self._set_status(key, run, change)
         self._clear_outdated(change)
-        if "state" in change.tags:
-            for name in self._former.pop(key, ()):
-                self._writable.delete_tag(run, name)
+        for name in [name for name in self._former.get(key, ()) if _FORMER[name] in change.tags]:
+            self._writable.delete_tag(run, name)
+            self._former[key].remove(name)
         # Last and in one call: the mark that all of this has arrived. Answers have a mark of their
         # own, so none of their steps can be that of an event lost since.
         tags = dict(change.tags)
@@ -407,7 +407,7 @@ class Sink:
         if (parent := parent_key(run.data.tags)) is not None:
             self._children.setdefault(parent, {})[run_id] = run.data.tags.get(PARENT, "")
         self._params[key] = dict(run.data.params)
-        self._former[key] = [name for name in run.data.tags if name.startswith(_FORMER)]
+        self._former[key] = [name for name in run.data.tags if name in _FORMER]
         self._status[key] = run.info.status
         self.answered[key] = run.data.tags.get(ANSWERED, "")
         self._answers[key] = {name for name in run.data.metrics if name.startswith("answer/")}

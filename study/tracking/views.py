@@ -121,7 +121,7 @@ def _trials(study: StudyDescribed) -> dict[str, Any] | None:
             ],
             "Pruned trials": [_parallel([*arm, *space], PRUNED_AT) for space in spaces],
         },
-        group="state",
+        group=["state"],
         averaged=False,
     )
 
@@ -139,7 +139,8 @@ def _confirm_runs(study: StudyDescribed) -> dict[str, Any]:
             ("metrics", "test/active_units", 150),
         ],
         {"Means over seeds": [*bars, _line(f"validation/{study.spec['objective']}")]},
-        group="study.arm",
+        # Stages apart: an arm's score is of one of them.
+        group=["study.arm", *(["stage"] if study.design == "two_stages" else [])],
     )
 
 
@@ -181,7 +182,7 @@ def _state(
     sections: Mapping[str, Sequence[Chart]],
     *,
     ascending: bool = True,
-    group: str = "",
+    group: Sequence[str] = (),
     averaged: bool = True,
     visible: str = "SHOW_ALL",
 ) -> dict[str, Any]:
@@ -194,14 +195,14 @@ def _state(
         sections: Of charts, by heading. A chart's own heading is the name of its metric, and takes
             a tile of the whole width.
         ascending: Whether the lowest is first.
-        group: The tag by which runs are grouped.
+        group: The tags by which runs are grouped.
         averaged: Whether charts show a group's mean, and not its runs.
         visible: Which of the listed runs the charts show.
     """
     selected = {f"{kind}.`{name}`": width for kind, name, width in columns}
     widths = {"attributes.`Run Name`": 240, "runDateAndNestInfo": 120, **selected}
     placed = [(name, chart) for name, charts in sections.items() for chart in charts]
-    by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": group}]}
+    keys = [{"mode": "tag", "groupByData": tag} for tag in group]
     return {
         "searchFilter": runs,
         "orderByKey": order,
@@ -225,7 +226,7 @@ def _state(
             for name in (*sections, *_OTHERS)
         ],
         "isAccordionReordered": True,
-        "groupBy": by if group else None,
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": keys} if keys else None,
         "useGroupedValuesInCharts": averaged,
     }
 

@@ -46,7 +46,7 @@ def shown(view: dict[str, Any]) -> Iterator[tuple[str, str]]:
         kind, _, name = column.partition(".")
         yield kind, name.strip("`")
     if view["groupBy"]:
-        yield "tags", view["groupBy"]["groupByKeys"][0]["groupByData"]
+        yield from (("tags", key["groupByData"]) for key in view["groupBy"]["groupByKeys"])
     for chart in view["compareRunCharts"]:
         yield from (("params", name) for name in chart.get("selectedParams", ()))
         yield from (("metrics", name) for name in chart.get("selectedMetrics", ()))
@@ -94,8 +94,11 @@ def test_all_that_views_name_is_on_the_runs(journal: Journal, store: Store) -> N
     assert named - on_runs == {("metrics", name) for name in OTHER_METRICS}
 
 
-def test_a_view_is_the_same_at_every_launch(journal: Journal, store: Store) -> None:
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_view_is_the_same_at_every_launch(journal: Journal, store: Store, finished: bool) -> None:
     journal.begin()
+    if finished:
+        journal.finish()
     store.write(journal.home, journal.entries)
     first = saved(journal, store)
     assert len(first) == 4
@@ -105,8 +108,11 @@ def test_a_view_is_the_same_at_every_launch(journal: Journal, store: Store) -> N
     experiment = store.client.get_experiment_by_name(journal.home.name).experiment_id
     for name in first:
         store.client.delete_experiment_tag(experiment, name)
-    journal.launch()
-    store.write(journal.home, journal.entries)
+    if finished:  # nothing happens but its report
+        finish(journal, store)
+    else:
+        journal.launch()
+        store.write(journal.home, journal.entries)
     assert saved(journal, store) == first
 
 
