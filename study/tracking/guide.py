@@ -20,8 +20,6 @@ _GUIDE = """\
   search before it; `answer/cost_ratio` the same as a multiple of the automatic arm's.
 - `answer/break_even_trials`: from this trial on a search is as good as what the automatic side
   deploys. Where it has no number it never was, and the tag `break_even` says so.
-- While the study runs, an arm's `live/validation_best_r0` and `live/validation_confirm_mean` show
-  how far it is; they are objectives on validation.
 
 **Metrics of every report**, under `train/`, `validation/` or `test/` where they belong to a split:
 

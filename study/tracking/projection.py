@@ -49,13 +49,11 @@ from study.tracking.changes import (
 )
 from study.tracking.guide import study_note
 from study.tracking.trials import (
-    SearchProgress,
     TrackedTrial,
     arm_kind,
     arm_name,
     arm_params,
     best_confirmed,
-    confirm_mean,
     search_history,
     trial_params,
 )
@@ -94,8 +92,7 @@ class Projection:
         self._trials: dict[str, TrackedTrial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._versions: dict[str, dict[str, str]] = {}  # run key -> tags of the spec it began with
-        self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
-        self._choices: dict[tuple[str, int], int | None] = {}  # likewise
+        self._choices: dict[tuple[str, int], int | None] = {}  # by arm and replicate
         self._told: dict[str, str] = {}  # arm -> the earlier search its searches began with
         self._piloted: dict[str, str] = {}  # arm -> the pilot that chose its settings
         self._reasoned: set[str] = set()  # keys of runs that hold a reason for their end
@@ -317,7 +314,6 @@ class Projection:
         if event.traceback:
             change.texts["traceback.txt"] = event.traceback
         self._end(change, entry, _STATUS[event.state], event.state, event.reason)
-        self._summarise(run, entry)
 
     def _on_death(self, entry: Entry, event: EngineDied) -> None:
         run = self._trials[event.trial]
@@ -325,19 +321,6 @@ class Projection:
         run.engine_deaths += 1
         if run.started is not None:  # else the run is created with the tag
             run.tag_deaths(self._change(trial_key(event.trial), entry))
-
-    def _summarise(self, run: TrackedTrial, entry: Entry) -> None:
-        """Update the arm's metrics after a trial's end: arms can be compared while they run."""
-        arm, replicate = run.trial.asked.arm, run.trial.asked.replicate
-        if run.trial.asked.phase == "search":
-            name = f"live/validation_best_r{replicate}"
-            progress = self._searches.setdefault((arm, replicate), SearchProgress())
-            progress.add(run)
-            ended, value = progress.ended, progress.best
-        else:
-            name = "live/validation_confirm_mean"
-            ended, value = confirm_mean(self._of(arm), self._choices)
-        self._change(arm_key(arm), entry).points += points({name: value}, entry.time, ended)
 
     def _of(self, arm: str) -> list[TrackedTrial]:
         return [run for run in self._trials.values() if run.trial.asked.arm == arm]

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from textwrap import shorten
 
 from study.formatting import setting
@@ -79,29 +78,6 @@ def arm_kind(hand_tuned: bool) -> str:
 def arm_name(arm: str, *, hand_tuned: bool) -> str:
     """The name of an arm's run; no trial's begins like it."""
     return f"{arm} ({arm_kind(hand_tuned)})"
-
-
-@dataclass
-class SearchProgress:
-    """How far a replicate's search is."""
-
-    ended: int = 0
-    best: float | None = None
-    """The lowest objective of its complete trials."""
-
-    def add(self, run: TrackedTrial) -> None:
-        """Take in a trial that has ended."""
-        self.ended += 1
-        if run.objective is not None:
-            self.best = run.objective if self.best is None else min(self.best, run.objective)
-
-
-def confirm_mean(runs: Iterable[TrackedTrial], choices: Choices) -> tuple[int, float | None]:
-    """How many confirm runs have ended, and the mean objective of those that stand."""
-    ended = [run for run in runs if run.trial.ended and run.trial.asked.phase == "confirm"]
-    values = [run.objective for run in standing_runs(ended, choices)]
-    known = [value for value in values if value is not None]
-    return len(ended), fmean(known) if known else None
 
 
 def best_confirmed(runs: Iterable[TrackedTrial], choices: Choices) -> TrackedTrial | None:

@@ -21,7 +21,7 @@ TAG = "mlflow.sharedViewState."
 
 MODES = {"Arms": "TABLE", "Trials": "CHART", "Confirm runs": "CHART", "Live": "CHART"}
 """By view, in MLflow's order, what its address opens: the list of runs, or their charts."""
-_OTHERS = ("answer", "live", "train", "validation", "test", "Model metrics", "System metrics")
+_OTHERS = ("answer", "train", "validation", "test", "Model metrics", "System metrics")
 """Sections of MLflow's own charts, one a metric that no chart of the view shows; closed."""
 
 _LOG = "log10 "
