@@ -10,10 +10,11 @@ from study.tracking.database import TrackingError
 from study.tracking.experiment import check_name
 from study.tracking.probe import probe_store
 from study.tracking.store import check, tracking_uri
-from study.tracking.ui import run_links, serve_ui, view_links
+from study.tracking.ui import HERE, run_links, serve_ui, view_links
 from study.tracking.writer import MlflowWriter
 
 __all__ = [
+    "HERE",
     "MlflowWriter",
     "TrackingError",
     "check",

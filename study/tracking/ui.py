@@ -31,7 +31,8 @@ from study.tracking.store import (
 from study.tracking.views import MODES, TAG, view_key
 
 HOST, PORT = "127.0.0.1", 5000
-"""Where `study ui` serves the pages."""
+HERE = f"http://{HOST}:{PORT}/"
+"""Where `study ui` serves the pages of the embedded store."""
 
 _PATIENCE = 4.0  # seconds that a server has to respond
 _TOTAL = 10.0  # seconds for all of a study's runs; a server sends some 300 a second
@@ -50,7 +51,7 @@ def view_links(home: StudyHome) -> dict[str, str]:
     uri = tracking_uri(home.studies)
     try:
         if uri.startswith(SQLITE):
-            base, experiment = f"http://{HOST}:{PORT}", _experiments(uri).get(home.name)
+            base, experiment = HERE.rstrip("/"), _experiments(uri).get(home.name)
         elif urlsplit(uri).scheme in {"http", "https"}:
             base, experiment = uri.rstrip("/"), _experiment_on_server(uri.rstrip("/"), home.name)
         else:
@@ -72,7 +73,7 @@ def run_links(home: StudyHome) -> dict[str, str]:
     uri, created = tracking_uri(home.studies), _created(home)
     try:
         if uri.startswith(SQLITE):
-            base, runs = f"http://{HOST}:{PORT}", _in_database(uri, created)
+            base, runs = HERE.rstrip("/"), _in_database(uri, created)
         elif urlsplit(uri).scheme in {"http", "https"}:
             base, runs = uri.rstrip("/"), _on_server(uri.rstrip("/"), home.name, created)
         else:
