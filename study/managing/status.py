@@ -161,10 +161,23 @@ class Listed:
 
 def studies(home: Path) -> list[Listed]:
     """The studies in ``home``, the latest first; their journals are not read."""
-    names = (path.parent.name for path in home.glob(f"*/{FOLDER}"))
-    homes = [StudyHome(home, n) for n in names if NAME.fullmatch(n) and n not in RESERVED]
+    homes = [StudyHome(home, name) for name in names(home)]
     listed = [_listed(one) for one in homes if one.spec.exists() and has_events(one.path)]
     return sorted(listed, key=lambda one: one.changed, reverse=True)
+
+
+def names(home: Path) -> list[str]:
+    """The names of what may be studies in ``home``."""
+    found = (path.parent.name for path in home.glob(f"*/{FOLDER}"))
+    return [name for name in found if NAME.fullmatch(name) and name not in RESERVED]
+
+
+def arms_and_trials(home: StudyHome) -> tuple[list[str], list[str]]:
+    """The names of a study's arms and trials."""
+    entries = list(read_entries(home.path))
+    return [*_spec(entries)["arms"]], [
+        entry.event.trial for entry in entries if isinstance(entry.event, TrialAsked)
+    ]
 
 
 def studies_text(home: Path) -> str:

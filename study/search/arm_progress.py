@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from study.formatting import setting
 from study.search.queue import QueuedTrial
 from study.spec import StudySpec
 
@@ -23,6 +24,10 @@ class ArmProgress:
     """Trials completed, fractions of running ones included."""
     best: float | None
     """Lowest objective reported on validation so far."""
+    setting: str
+    """What was searched by the trial that reported it, as "beta=0.3"."""
+    phase: str
+    """What its latest running trial is for: search, confirm, choosing or comparing; "" of none."""
 
 
 def arm_progress(
@@ -49,7 +54,10 @@ def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial], each: int) -
     search = spec.arms[arm].search
     replicates = search.replicates if search else 1
     reports = spec.training.reports
-    best = min((queued.best for queued in trials), default=math.inf)
+    leader = min(trials, key=lambda queued: queued.best, default=None)
+    best = math.inf if leader is None else leader.best
+    params = {} if leader is None else leader.trial.asked.params
+    latest = next((queued.trial.asked for queued in reversed(trials) if queued.running), None)
     return ArmProgress(
         arm=arm,
         ended=sum(queued.ended for queued in trials),
@@ -57,4 +65,6 @@ def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial], each: int) -
         planned=max(each * replicates, len(trials)),
         work=sum(1.0 if q.ended else q.trial.step / reports for q in trials),
         best=None if math.isinf(best) else best,
+        setting=", ".join(f"{key}={setting(value)}" for key, value in params.items()),
+        phase="" if latest is None else latest.stage or latest.phase,
     )
