@@ -32,10 +32,10 @@ from study.statistics import BOUND_BY
 from study.statistics import order_statistics as estimators
 from study.statistics.intervals import Interval, mean_interval
 
-_LISTED = 4
-"""Looks that a sentence names after the first."""
 BEST_OF = "best of "
 """Begins the name of the level that one run of each of several automatic arms gives."""
+_LISTED = 4
+"""Looks that a sentence names after the first."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def pair_finding(
         case _:
             said = f"{hand} minus {automatic} is {by}"
     failures = _failures({(hand, automatic): differences})
-    return f"{said} over {covered(n, differences, seeds)}{failures}"
+    return f"{said} over {over(n, differences, seeds)}{failures}"
 
 
 def best_finding(
@@ -94,9 +94,9 @@ def best_finding(
         case _:
             said = f"the best hand-tuned arm minus the best automatic one is {by}"
     hands, automatics = among
-    over = covered(interval.n, by_pair[pair], "paired seeds")
+    seeds = over(interval.n, by_pair[pair], "paired seeds")
     return (
-        f"{said} over {over} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
+        f"{said} over {seeds} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
         f"pair being named in advance){_failures(by_pair)}"
     )
 
@@ -115,7 +115,7 @@ def one_end(objective: Metric, ends: tuple[float, float], *, size: bool = False)
     return f" ({side} {objective.number(finite[0])})"
 
 
-def covered(n: int, differences: Differences, seeds: str) -> str:
+def over(n: int, differences: Differences, seeds: str) -> str:
     """What the interval is over."""
     if differences.image_variance is None:
         return f"{n} {seeds} on this test set"

@@ -60,8 +60,8 @@ class TestStatus:
         until = {"until": "bounded", "at_most": 3}
         data["arms"]["random"]["search"]["trials"] = until
         home = tell({**data, "choosing_seeds": 2}, tmp_path)
-        (line,) = [line for line in status_text(home).splitlines() if "look at" in line]
-        assert line.startswith("  look at 3 trials of random: ")
+        (line,) = [line for line in study_status(home).said if "look at" in line]
+        assert line.startswith("look at 3 trials of random: ")
         assert line.endswith(", not bounded")
 
     def test_a_study_that_is_not_running(self, conducting):
