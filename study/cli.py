@@ -81,6 +81,24 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("kind", metavar="[KIND]", default="digits")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@_set
+@_home
+def init(kind: str, path: Path | None, overrides: tuple[str, ...], home: Path | None) -> None:
+    """Write a first study file, commented, that runs as it is.
+
+    KIND folder or parquet looks at the images in PATH and makes a study of their size and number.
+    digits, fashion_mnist and paper, and the name of any other shipped study, copy its file.
+    """
+    from study import api
+
+    if path is not None:
+        click.echo(f"looking at the images in {path}", err=True)
+    click.echo(str(api.init(kind, path, overrides, home=home)))
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @_set
 @_dry_run
