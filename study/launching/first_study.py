@@ -15,7 +15,6 @@ import yaml
 
 from study.formatting import duration
 from study.journal.home import NAME, StudyHome, command_line
-from study.launching.dry_run import Estimate, devices, estimate
 from study.spec import StudySpec
 from study.spec.errors import Source
 from study.spec.names import check_names
@@ -25,6 +24,7 @@ from vae_core.atomic import atomic_write
 from vae_core.errors import DataError, UserError, nearest
 
 if TYPE_CHECKING:
+    from study.launching.dry_run import Estimate
     from vae_core.data.look import Look
 
 OWN = ("folder", "parquet")
@@ -109,6 +109,7 @@ def init(
 def _own(
     kind: str, path: Path | None, overrides: Sequence[str], folder: Path, home: Path
 ) -> FirstStudy:
+    from study.launching.dry_run import devices, estimate  # and torch with it
     from vae_core.data.look import look
 
     if path is None:
@@ -126,7 +127,9 @@ def _own(
             where=str(path),
             remedy=f"add images: {FEWEST} at least, and some thousand for a firm answer",
         )
-    study, given_by = apply_overrides(_study(_name(path), given["data"], found), overrides)
+    device, _ = devices("auto")
+    first = study_of(_name(path), given["data"], found, device)
+    study, given_by = apply_overrides(first, overrides)
     source = Source("the study", overrides=given_by)
     spec = StudySpec.from_dict(study, source)
     check_names(spec, source)
@@ -155,9 +158,11 @@ def _name(path: Path) -> str:
     return name if NAME.fullmatch(name) and name not in (*OWN, "data", "images") else "mine"
 
 
-def _study(name: str, data: Mapping[str, Any], found: Look) -> dict[str, Any]:
-    """The study of ``data``, with what is given there, in which ``found`` was found."""
-    device, _ = devices("auto")
+def study_of(name: str, data: Mapping[str, Any], found: Look, device: str) -> dict[str, Any]:
+    """The study of ``data`` in which ``found`` was found, to run on ``device``, cpu or cuda.
+
+    What ``data`` give already stays.
+    """
     side = data.get("resize") or min(SIDES[device], found.square_side or found.typical_side)
     channels = data.get("channels") or (1 if found.grey else 3)
     share = 0.1 if found.counts["train"] >= 2000 else 0.2

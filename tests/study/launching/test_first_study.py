@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 import study
-from study.launching import first_study
-from study.launching.first_study import COPIES, FEWEST, FirstStudyError
-from study.spec import arm_roles, load_spec, warnings
+from study.launching.first_study import COPIES, FEWEST, FirstStudyError, study_of
+from study.spec import StudySpec, arm_roles, load_spec, warnings
 from study.spec.shipped import shipped_studies
+from vae_core.data.look import Look
 from vae_core.errors import DataError
 
 SIDE = 8
@@ -27,7 +27,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STUDY_HOME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(first_study, "devices", lambda wanted: ("cpu", 1))
     return tmp_path
 
 
@@ -103,13 +102,24 @@ def test_a_parquet_file_with_images_of_its_own_for_validation_and_transparency(p
     assert "validation images that the data bring" in " ".join(text.replace("#", " ").split())
 
 
-def test_large_images_are_made_small_and_a_gpu_gets_a_larger_study(place, monkeypatch):
-    path = images(place / "photos", 120, side=70)
-    spec = load_spec(study.init("folder", path).file)
-    assert (spec.data.settings["resize"], spec.model.name) == (32, "mlp")
-    monkeypatch.setattr(first_study, "devices", lambda wanted: ("cuda", 1))
-    spec = load_spec(study.init("folder", path, ["name=larger", "training.epochs=1"]).file)
-    assert (spec.data.settings["resize"], spec.model.name) == (64, "conv")
+@pytest.mark.parametrize(
+    ("side", "device", "resize", "model"),
+    [
+        (70, "cpu", 32, "mlp"),
+        (70, "cuda", 64, "conv"),
+        (28, "cpu", 28, "mlp"),
+        (28, "cuda", 28, "conv"),
+        (20, "cuda", 20, "mlp"),
+    ],
+)
+def test_size_and_model_follow_the_images_and_the_device(side, device, resize, model):
+    counts = {"train": 5000, "test": 500}
+    found = Look(counts, (side, side + 10), (side, side + 10), side, grey=True, transparent=False)
+    made = study_of("mine", {"name": "folder", "path": "/p"}, found, device)
+    assert (made["data"]["resize"], made["model"]["name"]) == (resize, model)
+    assert made["data"]["validation"] == 0.1
+    assert made["training"]["epochs"] == 9  # of 4,500 images
+    assert StudySpec.from_dict(made).margin == made["margin"]
 
 
 def test_too_few_images_are_refused_before_anything_is_made(place):
