@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(study.api, name)
     if name == "__version__":
-        from study.version import version
+        from study.package import version
 
         return version()
     raise AttributeError(f"module 'study' has no attribute '{name}'")

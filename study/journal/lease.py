@@ -30,7 +30,7 @@ from study.journal.files import (
 )
 from study.journal.home import command_line
 from study.journal.lines import JournalError, control
-from study.version import version
+from study.package import version
 from vae_core.atomic import sync_folder
 from vae_core.errors import UserError
 

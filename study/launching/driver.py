@@ -45,7 +45,7 @@ from study.launching.warm_start import earlier_trials
 from study.spec import StudySpec, arm_roles, converted, last_description
 from study.spec.begun import begun_as
 from study.tracking import MlflowWriter, tracking_uri
-from study.version import code_version
+from study.package import code_version
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
 from vae_core.errors import UserError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SHIPPED = Path(__file__).parents[1] / "shipped"
-"""What the wheel carries of the repository: study files and documents."""
+from study.package import SHIPPED
+
 STUDIES = SHIPPED / "search_spaces"
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from study.package import SHIPPED
 from study.spec import SpecError, load_spec
-from study.spec.shipped import SHIPPED, STUDIES, shipped_studies, study_file
+from study.spec.shipped import STUDIES, shipped_studies, study_file
 
 ROOT = Path(__file__).parents[3]
 

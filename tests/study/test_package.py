@@ -1,4 +1,4 @@
-"""Which version records name."""
+"""The package's version, in an environment and in repositories."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import study
-from study import version as module
-from study.version import code_version, version
+from study import package as module
+from study.package import code_version, version
 
 
 def git(*arguments: str, at: Path) -> None:

@@ -1,4 +1,4 @@
-"""The version of this package."""
+"""What this package is: its version, and the files that come with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
 """The repository, or what holds the installed packages."""
+
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""What the wheel carries of the repository: study files and documents."""
 
 
 def version() -> str:
