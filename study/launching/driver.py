@@ -42,10 +42,10 @@ from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
+from study.package import code_version
 from study.spec import StudySpec, arm_roles, converted, last_description
 from study.spec.begun import begun_as
 from study.tracking import MlflowWriter, tracking_uri
-from study.package import code_version
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
 from vae_core.errors import UserError
