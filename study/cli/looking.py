@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from study.cli import options
-from study.cli.printing import shown
+from study.cli.printing import first_screen, shown
 
 
 @click.command()
@@ -32,6 +32,7 @@ def status(name: str, home: Path | None) -> None:
     default="text",
     help="html: the path of the page with figures, which is always written.",
 )
+@click.option("--full", is_flag=True, help="All tables and notes, not the first screen alone.")
 @click.option("--target", type=float, metavar="VALUE", help="Add what reaching this on test costs.")
 @click.option(
     "--price", metavar="MONEY/h", help="Of device time, as in 2.5/h; adds costs in money."
@@ -40,6 +41,7 @@ def status(name: str, home: Path | None) -> None:
 def report(
     names: tuple[str, ...],
     form: str,
+    full: bool,
     target: float | None,
     price: str | None,
     home: Path | None,
@@ -64,11 +66,13 @@ def report(
     elif form == "html":
         for name in names:
             click.echo(api.find(name, home).page)
-    elif joint is None:
+    elif joint is None and full:
         render(reports[0], sys.stdout)
+    elif joint is None:
+        first_screen(reports[0], api.find(names[0], home))
     else:
         for found in reports:
-            click.echo(f"{found.name}: {' '.join(found.verdict)}\n")
+            click.echo(f"{found.name}: {found.first_screen.sentence}\n")
     if joint is not None and form != "json":
         render(joint, sys.stdout)
 

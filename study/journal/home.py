@@ -61,8 +61,11 @@ def command_line(verb: str, study: Path) -> str:
 
     With ``--home`` unless the default is where that is: it is to work where it is printed.
     """
-    at = "" if study.parent == studies_home() else f" --home {shlex.quote(str(study.parent))}"
-    return f"study {verb} {study.name}{at}"
+    return f"study {verb} {study.name}{_at(study.parent)}"
+
+
+def _at(studies: Path) -> str:
+    return "" if studies == studies_home() else f" --home {shlex.quote(str(studies))}"
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,15 @@ class StudyHome:
     def command(self, verb: str) -> str:
         """A command line about the study (:func:`command_line`)."""
         return command_line(verb, self.path)
+
+    def home_command(self, verb: str) -> str:
+        """A command line about all studies of its home."""
+        return f"study {verb}{_at(self.studies)}"
+
+    @property
+    def first_screen(self) -> Path:
+        """What the report's first screen says, as JSON."""
+        return self.report / "first_screen.json"
 
     def make(self) -> None:
         """Create the folder.

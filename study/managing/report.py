@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from study.analysis import Report, as_text, build_report, build_tables, write_records
 from study.analysis.answers.prices import Price
+from study.analysis.answers.summary import plain
 from study.analysis.records.image_scores import image_scores
 from study.analysis.records.tables import study_facts
 from study.journal import Entry, StudyHome
@@ -81,6 +83,7 @@ def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> No
     write_records(tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
     _write(home.report / "report.txt", as_text(report))
+    _write(home.first_screen, json.dumps(plain(report.first_screen), indent=2))
     drawn = figures(report, tables, home.path)
     page = partial(as_html, report, drawn, tables["trials"], home.path, run_links(home))
     with drawing.writing(drawn, home.figures) as missing:

@@ -72,7 +72,7 @@ def notes(
     if {objective, second} == {CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM}:
         found.append(
             "Bits per dimension (uniform dequantisation) are the calibrated negative ELBO in "
-            "another unit: they show the same order of arms, not a second opinion. MSE, R and "
+            "another unit: they order the arms alike, and confirm nothing. MSE, R and "
             "active units do."
         )
     return found

@@ -125,12 +125,13 @@ def build_report(
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
         image_scores: Reads what confirm runs score on each test image
-            (:func:`study.analysis.records.image_scores.image_scores`); without it, intervals are
-            over seeds on this test set alone.
+            (:func:`study.analysis.records.image_scores.image_scores`); else intervals are over
+            seeds alone.
     """
     facts = study_facts(tables["trials"])
-    answers = Answers(tables, facts, spec := spec or facts["spec"], image_scores)
-    first, second = answers.first, answers.second
+    spec = spec or facts["spec"]
+    answers = Answers(tables, facts, spec, image_scores)
+    notes, first, second = answers.notes(warnings), answers.first, answers.second
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),
@@ -142,7 +143,7 @@ def build_report(
         second=second.objective,
         verdict=answers.verdict,
         remarks=answers.remarks(),
-        first_screen=answers.first_screen(notes := answers.notes(warnings)),
+        first_screen=answers.first_screen(notes),
         headline=first.headline,
         advice=answers.advice,
         comparisons=first.comparisons,

@@ -84,7 +84,7 @@ def test_choosing_among_runs_of_the_same_seeds_costs_all_of_them(
     assert report.ratios == {"tpe": 13.0, **dict.fromkeys("abcd", 1.0)}
     assert report.first_screen.cost.words == (
         "one model by tpe takes 13 times the images (13k, 1000); with their choice among 1 and 4 "
-        "arms 0.65 times the images (13k, 20k)"
+        "arms 0.65 times (13k, 20k)"
     )
     text = as_text(report)
     assert "x: as a multiple of choosing a among 4" in " ".join(text.split())
