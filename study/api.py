@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.journal import HomeError, StudyHome, has_events, read_entries, studies_home
+from study.journal import HomeError, StudyHome, read_entries, studies_home
 from study.spec import StudySpec, begun_spec, load_spec
 from study.spec.errors import Source
 from study.spec.names import check_names
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from study.launching.dry_run import Estimate
     from study.launching.first_study import FirstStudy
     from study.managing.cleanup import Cleanup
+    from study.managing.status import Listed, Status
     from study.replaying.result import Replay
     from study.verifying.compare import Verification
 
@@ -348,20 +349,27 @@ def storage(name: str, *, home: PathLike | None = None) -> JournalStorage:
     return JournalStorage(ReadOnlyBackend(find(name, home).path))
 
 
+def status(name: str, *, home: PathLike | None = None) -> Status:
+    """Where study ``name`` is: trials done of those planned, time left, best, what went wrong."""
+    from study.managing.status import study_status
+
+    return study_status(find(name, home))
+
+
+def studies(*, home: PathLike | None = None) -> list[Listed]:
+    """The studies of a home with state and verdict, the latest first."""
+    from study.managing.status import studies as listed
+
+    return listed(studies_home(home))
+
+
 def find(name: str, home: PathLike | None = None) -> StudyHome:
     """The home of study ``name``.
 
     Raises:
         HomeError: there is no such study.
     """
-    found = StudyHome(studies_home(home), name).existing()
-    if not found.spec.exists() or not has_events(found.path):
-        raise HomeError(
-            f"study '{name}' has no records: its launch failed before anything was recorded",
-            where=str(found.path),
-            remedy="launch it again, from its file",
-        )
-    return found
+    return StudyHome(studies_home(home), name).recorded()
 
 
 def begun(home: StudyHome) -> bool:

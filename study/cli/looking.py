@@ -1,9 +1,10 @@
-"""Verbs that look at studies: status, report, show, ui."""
+"""Verbs that look at studies: status, list, watch, report, show, ui."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -11,16 +12,56 @@ import click
 from study.cli import options
 from study.cli.printing import first_screen, shown
 
+WATCH = 2.0
+"""Seconds between two looks of `study watch`."""
+
 
 @click.command()
 @click.argument("name")
 @options.home
 def status(name: str, home: Path | None) -> None:
-    """Print the status of study NAME."""
-    from study import api
-    from study.managing.status import status_text
+    """Print where study NAME is: done, left, the best, what is wrong, what to type next."""
+    from study.journal import StudyHome, studies_home
+    from study.managing.status import study_status  # not by the api, whose specs take longer
 
-    click.echo(status_text(api.find(name, home)))
+    click.echo(str(study_status(StudyHome(studies_home(home), name).recorded())))
+
+
+@click.command("list")
+@options.home
+def list_studies(home: Path | None) -> None:
+    """List the studies of a home: state, last change, verdict."""
+    from study.journal import studies_home
+    from study.managing.status import studies_text
+
+    click.echo(studies_text(studies_home(home)))
+
+
+@click.command()
+@click.argument("name")
+@options.home
+def watch(name: str, home: Path | None) -> None:
+    """Show the status of study NAME, live; Ctrl-C ends the showing, not the study."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from study import api
+    from study.managing.status import RUNNING
+
+    there = api.status(name, home=home)
+    if sys.stdout.isatty():
+        with Live(Text(str(there)), console=Console(highlight=False)) as live:
+            while there.state == RUNNING:
+                time.sleep(WATCH)
+                there = api.status(name, home=home)
+                live.update(Text(str(there)))
+        return
+    while there.state == RUNNING:
+        click.echo(str(there))
+        time.sleep(WATCH)
+        there = api.status(name, home=home)
+    click.echo(str(there))
 
 
 @click.command()
@@ -84,7 +125,7 @@ def report(
 def show(name: str, trial: str, home: Path | None) -> None:
     """Show TRIAL of study NAME: its settings, curve, traceback and log."""
     from study import api
-    from study.managing.status import trial_text
+    from study.managing.showing import trial_text
 
     click.echo(trial_text(api.find(name, home), trial))
 

@@ -172,7 +172,7 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
     from study import api
     from study.api import begun
     from study.launching.driver import StudyInterruptedError
-    from study.managing.status import first_failure
+    from study.managing.showing import first_failure
 
     at = f" --home {shlex.quote(str(home))}" if home else ""
     try:

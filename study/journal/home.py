@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.journal.files import FOLDER
+from study.journal.files import FOLDER, has_events
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -167,5 +167,21 @@ class StudyHome:
             there = [path.parent.name for path in self.studies.glob(f"*/{FOLDER}")]
             raise HomeError(
                 f"no study '{self.name}'", where=str(self.studies), remedy=nearest(self.name, there)
+            )
+        return self
+
+    def recorded(self) -> StudyHome:
+        """Return this home, if a study is in it that has records.
+
+        Raises:
+            HomeError: no study of that name, or none that has begun.
+        """
+        self.existing()
+        if not self.spec.exists() or not has_events(self.path):
+            raise HomeError(
+                f"study '{self.name}' has no records: its launch failed before anything was "
+                "recorded",
+                where=str(self.path),
+                remedy="launch it again, from its file",
             )
         return self

@@ -96,8 +96,8 @@ def seconds_by_purpose(report: Report) -> TextTable:
     if rows:
         rows.append(["all engines", *blank, seconds(paid.engines), *money(report, paid.engines)])
     return TextTable(
-        "Device seconds of all trials: standard (std), and billed by purpose; in brackets: charged "
-        f"to no trial{priced(report)}",
+        "Device seconds of all trials: standard (std), and billed by purpose; in brackets: "
+        f"overhead, charged to no trial{priced(report)}",
         ["arm", "std", *map(purpose_name, purposes), "billed", *money_columns(report)],
         rows,
     )
