@@ -35,8 +35,8 @@ SIDES = {"cpu": 32, "cuda": 64}
 """The largest side of images, by device: a first study should not take a day."""
 CONV_SIDES = (28, 32, 64)
 """Sides that model ``conv`` takes."""
-TRIAL_IMAGES = 40_000
-"""Images that a trial trains on, about."""
+STEPS = 600
+"""Of a trial, about."""
 FEWEST = 100
 """Training images, below which validation and test would be a handful."""
 BITS_PER_DIM = 0.005
@@ -168,6 +168,7 @@ def study_of(name: str, data: Mapping[str, Any], found: Look, device: str) -> di
     share = 0.1 if found.counts["train"] >= 2000 else 0.2
     own = "validation" in found.counts
     train = round(found.counts["train"] * (1 if own else 1 - share))
+    batch = 64 if train >= 640 else 16
     conv = device == "cuda" and side in CONV_SIDES
     nats = BITS_PER_DIM * log(2) * side * side * channels
     return {
@@ -183,8 +184,8 @@ def study_of(name: str, data: Mapping[str, Any], found: Look, device: str) -> di
         },
         "model": {"name": "conv", "latent": 32} if conv else {"name": "mlp", "latent": 16},
         "training": {
-            "epochs": max(1, min(200, round(TRIAL_IMAGES / train))),
-            "batch_size": 64 if train >= 640 else 16,
+            "epochs": max(1, round(STEPS * batch / train)),
+            "batch_size": batch,
             "lr": 1e-3,
         },
         "margin": float(f"{nats:.1g}"),

@@ -50,7 +50,7 @@ def test_a_folder_of_images_becomes_a_study_that_loads_without_a_warning(place):
     assert source["path"] == str(place / "My photos")
     assert (source["resize"], source["channels"], spec.data.validation) == (SIDE, 3, 0.2)
     assert spec.model.name == "mlp"
-    assert spec.training.epochs == 200  # the most: 40,000 images would be 397 epochs of 101
+    assert spec.training.epochs == 95  # 600 batches of 16, of 101 images
 
     text = made.file.read_text()
     comment = " ".join(text.partition("\nname:")[0].replace("#", " ").split())
@@ -118,7 +118,7 @@ def test_size_and_model_follow_the_images_and_the_device(side, device, resize, m
     made = study_of("mine", {"name": "folder", "path": "/p"}, found, device)
     assert (made["data"]["resize"], made["model"]["name"]) == (resize, model)
     assert made["data"]["validation"] == 0.1
-    assert made["training"]["epochs"] == 9  # of 4,500 images
+    assert made["training"]["epochs"] == 9  # 600 batches of 64, of 4,500 images
     assert StudySpec.from_dict(made).margin == made["margin"]
 
 
