@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.api import *  # noqa: F403
 
+    __version__: str
+
 __all__ = [  # noqa: F405
     "clean",
     "compare",
     "export",
     "fork",
+    "init",
     "launch",
     "load",
     "plan",
@@ -35,4 +38,8 @@ def __getattr__(name: str) -> Any:
         import study.api
 
         return getattr(study.api, name)
+    if name == "__version__":
+        from study.package import version
+
+        return version()
     raise AttributeError(f"module 'study' has no attribute '{name}'")

@@ -22,12 +22,31 @@ if TYPE_CHECKING:
     from study.analysis.answers.plan import Plan
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
+    from study.launching.first_study import FirstStudy
     from study.managing.cleanup import Cleanup
     from study.managing.status import Listed, Status
     from study.replaying.result import Replay
     from study.verifying.compare import Verification
 
 PathLike = Path | str
+
+
+def init(
+    kind: str,
+    path: PathLike | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    folder: PathLike = ".",
+    home: PathLike | None = None,
+) -> FirstStudy:
+    """Write a first study file, commented, that runs as it is, into ``folder``.
+
+    For ``folder`` and ``parquet`` it looks at the images in ``path`` and makes a study of their
+    size and number. Other arguments and errors as for :func:`study.launching.first_study.init`.
+    """
+    from study.launching.first_study import init as write
+
+    return write(kind, _path(path), overrides, Path(folder), studies_home(home))
 
 
 def launch(
@@ -42,7 +61,8 @@ def launch(
     """Run the study that ``file`` describes, or resume it if it has begun.
 
     Args:
-        file: the study file.
+        file: the study file, or a name: that of NAME.yaml in the current folder, else of a study
+            that comes with the package.
         overrides: changes to it, each ``key.path=value``.
         home: the studies' home; by default $STUDY_HOME, or ``./studies``.
         data_root: a folder with datasets already there; by default they are downloaded.

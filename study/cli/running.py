@@ -1,4 +1,4 @@
-"""Verbs that run a study: launch, resume, fork; and plan."""
+"""Verbs that run a study: init, launch, resume, fork; and plan."""
 
 from __future__ import annotations
 
@@ -23,6 +23,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.argument("kind", metavar="[KIND]", default="digits")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@options.changes
+@options.home
+def init(kind: str, path: Path | None, overrides: tuple[str, ...], home: Path | None) -> None:
+    """Write a first study file, commented, that runs as it is.
+
+    KIND folder or parquet looks at the images in PATH and makes a study of their size and number.
+    digits, fashion_mnist and paper, and the name of any other shipped study, copy its file.
+    """
+    from study import api
+
+    if path is not None:
+        click.echo(f"looking at the images in {path}", err=True)
+    click.echo(str(api.init(kind, path, overrides, home=home)))
+
+
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @options.changes
 @options.dry_run
@@ -39,7 +57,10 @@ def launch(
     data_root: Path | None,
     address: str | None,
 ) -> None:
-    """Run the study in FILE, or resume it if it has begun."""
+    """Run the study in FILE, or resume it if it has begun.
+
+    FILE is a path, or a name: NAME.yaml in the current folder, else the shipped study NAME.
+    """
     from study import api
     from study.spec import load_spec
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +42,7 @@ from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
+from study.package import code_version
 from study.spec import StudySpec, arm_roles, converted, last_description
 from study.spec.begun import begun_as
 from study.tracking import MlflowWriter, tracking_uri
@@ -359,26 +358,6 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
 def _known_roles(spec: StudySpec, known: StudyDescribed | None) -> Mapping[str, Any]:
     """The roles of the arms that have begun: defaults may have become others since."""
     return {arm: role for arm, role in known.roles.items() if arm in spec.arms} if known else {}
-
-
-def code_version() -> str:
-    """The commit this package runs from, marked if changed; else its installed version."""
-    folder = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return described.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
-    try:
-        return version("vae-tuning-study")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _dims(data: PreparedData) -> int:

@@ -23,7 +23,9 @@ def test_the_package_offers_the_verbs():
     for verb in study.__all__:
         assert getattr(study, verb) is getattr(api, verb)
     offered = {"launch", "resume", "fork", "stop", "retry", "clean", "verify", "report", "load"}
-    assert offered | {"export", "plan", "replay", "storage", "compare"} == set(study.__all__)
+    assert offered | {"export", "init", "plan", "replay", "storage", "compare"} == set(
+        study.__all__
+    )
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         study.lunch  # noqa: B018
 
