@@ -16,7 +16,7 @@ from rich.table import Column
 
 from study.formatting import duration
 from study.journal import Entry, Event
-from study.journal.events import EngineChanged, Looked, PairChosen, TrialEnded
+from study.journal.events import EngineChanged, Looked, PairChosen, SearchLooked, TrialEnded
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _best(arm: ArmProgress) -> str:
 
 def _news(event: Event) -> str:
     match event:
-        case EngineChanged(state="lost") | PairChosen() | Looked():
+        case EngineChanged(state="lost") | PairChosen() | Looked() | SearchLooked():
             return str(event)
         case TrialEnded(state="failed"):
             return f"trial {event.trial} failed: {event.reason}"

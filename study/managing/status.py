@@ -25,6 +25,7 @@ from study.journal.events import (
     Looked,
     PairChosen,
     Reported,
+    SearchLooked,
     StudyDescribed,
     StudyFinished,
     StudyInterrupted,
@@ -294,7 +295,9 @@ def _left(entries: Sequence[Entry], trials: Mapping[str, Trial], planned: int) -
 
 
 def _settled(entries: Sequence[Entry]) -> Iterator[str]:
-    """The pair that is compared, and the last look at it."""
+    """The last look at each search that goes on until bounded, the pair, the last look at it."""
+    searched = {e.event.arm: e.event for e in entries if isinstance(e.event, SearchLooked)}
+    yield from map(str, searched.values())
     events = [e.event for e in entries if isinstance(e.event, PairChosen | Looked)]
     if pair := next((e for e in reversed(events) if isinstance(e, PairChosen)), None):
         yield str(pair)

@@ -13,7 +13,8 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BEST_OF, BreakEven, Count
 from study.analysis.answers.costs import Amount
 from study.analysis.answers.sides import PairCost, Way
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import Outcome, one_end
 from study.formatting import NONE, images, times
 from study.metrics import Metric
 from study.statistics.intervals import Interval
@@ -191,15 +192,16 @@ def _difference(found: Comparison | None, objective: Metric) -> Number:
         return Number(name, None, None, None, unit, NONE, why)
     one = found.difference
     better = f" ({objective.better} is better)" if objective.better else ""
-    interval = "" if one.lower is not None else f", no interval: {one.why}"
+    ends = "" if found.ends is None else one_end(objective, found.ends)
+    interval = "" if ends or one.lower is not None else f", no interval: {one.why}"
     return Number(
         name,
         one.mean,
         one.lower,
         one.upper,
         unit,
-        objective.difference(one, unit=False),
-        f"{found.hand} minus {found.automatic}: {objective.difference(one)}{interval}",
+        f"{objective.difference(one, unit=False)}{ends}",
+        f"{found.hand} minus {found.automatic}: {objective.difference(one)}{ends}{interval}",
         f"{objective.label}{better}, over {found.over}",
     )
 

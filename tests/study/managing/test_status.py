@@ -55,6 +55,15 @@ class TestStatus:
         assert pair == "the pair, chosen on validation: hand-tuned random against automatic optimal"
         assert look.startswith("look at 9 seeds: undecided, difference ")
 
+    def test_a_study_that_searches_until_bounded(self, tell, told_spec, tmp_path):
+        data = told_spec.to_dict()
+        until = {"until": "bounded", "at_most": 3}
+        data["arms"]["random"]["search"]["trials"] = until
+        home = tell({**data, "choosing_seeds": 2}, tmp_path)
+        (line,) = [line for line in study_status(home).said if "look at" in line]
+        assert line.startswith("look at 3 trials of random: ")
+        assert line.endswith(", not bounded")
+
     def test_a_study_that_is_not_running(self, conducting):
         conductor, home = conducting(3)
         conductor.journal.close()
