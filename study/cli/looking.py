@@ -73,7 +73,9 @@ def watch(name: str, home: Path | None) -> None:
     default="text",
     help="html: the path of the page with figures, which is always written.",
 )
-@click.option("--full", is_flag=True, help="All tables and notes, not the first screen alone.")
+@click.option(
+    "--full", is_flag=True, help="All tables and notes; --target and --price print them too."
+)
 @click.option("--target", type=float, metavar="VALUE", help="Add what reaching this on test costs.")
 @click.option(
     "--price", metavar="MONEY/h", help="Of device time, as in 2.5/h; adds costs in money."
@@ -107,7 +109,7 @@ def report(
     elif form == "html":
         for name in names:
             click.echo(api.find(name, home).page)
-    elif joint is None and full:
+    elif joint is None and (full or target is not None or price is not None):
         render(reports[0], sys.stdout)
     elif joint is None:
         first_screen(reports[0], api.find(names[0], home))

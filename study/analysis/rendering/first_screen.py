@@ -51,8 +51,9 @@ def first_screen_lines(screen: FirstScreen, links: Mapping[str, str], width: int
         )
     column = max(map(len, links), default=0) + 2
     where = [f"{name:<{column}}{link}" for name, link in links.items()]
-    room = LINES - len(said) - len(doubt) - len(where) - 2  # a blank line and the table's headings
-    return [*said, "", *_table(screen, max(_FEWEST, room), width), *doubt, *where]
+    caption = _cut(f"Arms, by {screen.score.heading} on test:", width)
+    room = LINES - len(said) - len(doubt) - len(where) - 2  # the caption and the headings
+    return [*said, caption, *_table(screen, max(_FEWEST, room), width), *doubt, *where]
 
 
 def _hanging(label: str, text: str, indent: int, width: int) -> list[str]:
@@ -69,11 +70,9 @@ def _hanging(label: str, text: str, indent: int, width: int) -> list[str]:
 def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
     rows = _chosen(screen.arms, most)
     left_out = len(screen.arms) - len(rows)
-    score = f"{screen.score.short}, {screen.score.better} is better"
-    columns = ["arm", "kind", score if screen.score.better else screen.score.short]
     table = TextTable(
         "",
-        [*columns, "n", "trials", "cost", "setting"],
+        ["arm", "kind", f"{screen.score.short}, 95 %", "n", "trials", "cost", "setting"],
         [
             [row.arm, row.kind, row.score_text, row.seeds, row.trials, row.cost_text, row.setting]
             for row in rows

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -41,10 +47,39 @@ class TestLooking:
         )
 
     def test_report(self, told):
-        result = study("report", "told", "--home", told.studies)
-        assert result.exit_code == 0
-        assert "What does a reader see?" in result.stdout
-        assert "\x1b" not in result.stdout
+        full = study("report", "told", "--full", "--home", told.studies)
+        assert full.exit_code == 0
+        assert full.stdout.startswith("told: What does a reader see?")
+        short = study("report", "told", "--home", told.studies)
+        assert short.stdout.splitlines()[-1] == (
+            f"all else  `study report told --home {told.studies} --full`"
+        )
+        for result in (full, short):
+            assert "\x1b" not in result.stdout
+
+    def test_report_on_a_terminal(self, told):
+        """At most twenty lines of a terminal that is 80 columns wide, its verdict in bold."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        environment = {**os.environ, "TERM": "xterm"}
+        environment.pop("COLUMNS", None)
+        command = [sys.executable, "-m", "study", "report", "told", "--home", str(told.studies)]
+        process = subprocess.Popen(command, stdout=theirs, env=environment)
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # the other end is closed once the process has ended
+            while chunk := os.read(ours, 4096):
+                text += chunk
+        os.close(ours)
+        assert process.wait() == 0
+        lines = text.decode().splitlines()
+        assert lines[0].startswith("\x1b[1mInconclusive")
+        assert len(lines) <= 20
+        *prose, page, mlflow, rest = lines
+        plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in prose]
+        assert max(map(len, plain)) <= 80
+        names = [line.split()[0] for line in (page, mlflow, rest)]
+        assert names == ["page", "MLflow", "all"]
 
     def test_report_as_json(self, told):
         def no_constant(name):

@@ -22,7 +22,6 @@ def completed(words: list[str], incomplete: str) -> list[str]:
 
 
 def test_list_names_each_study_with_state_and_verdict(told):
-    assert study("list", "--home", told.studies).stdout.split()[:2] == ["told", "not"]
     api.report("told", home=told.studies)
     (line,) = study("list", "--home", told.studies).stdout.splitlines()
     name, state, *_ = line.split()

@@ -23,7 +23,9 @@ def test_a_study_runs_to_its_verdict(reference: Path) -> None:
     assert {row["state"] for row in rows} <= {"complete", "pruned"}
     log = (reference.parent / "studies.log").read_text()
     assert "calibrated negative ELBO" in log
-    assert "Look further" in log
+    assert "small: starting Ray, and reading digits ..." in log
+    assert "small: starting engines, and timing their slots ..." in log
+    assert "`study report small --home" in log.splitlines()[-1]
     inside = {path.name for path in (reference / "small").iterdir()}
     assert {"spec.yaml", "journal", "records.parquet", "trials.parquet", "report"} <= inside
     assert (reference / "small" / "report" / "figures" / "search.png").stat().st_size > 1000
