@@ -60,7 +60,7 @@ _OF_SEVERAL: Sequence[Callable[[SeveralReport], TextTable]] = (
 def tables(report: Report | SeveralReport) -> list[TextTable]:
     """The tables of one study or of several, without those that have no rows.
 
-    What could not be computed comes first, a title each: answers, and tables that raise here.
+    What could not be computed comes first, without columns: answers, and tables that raise here.
     """
     makers: Sequence[Callable[[Any], TextTable]]
     if isinstance(report, SeveralReport):
@@ -72,10 +72,10 @@ def tables(report: Report | SeveralReport) -> list[TextTable]:
         attempt(
             f"The table of {make.__name__.replace('_', ' ')}",
             partial(make, report),
-            TextTable("", [], []),
+            TextTable("", "", [], []),
         )
         for make in makers
     ]
     failures += attempt.failures
-    failed = [TextTable(f"{f.title}: could not be computed: {f.error}", [], []) for f in failures]
+    failed = [TextTable(f.title, f"could not be computed: {f.error}", [], []) for f in failures]
     return [*failed, *(table for table in made if table.rows)]

@@ -39,7 +39,7 @@ def shown(stream: Any, home: Path) -> dict[str, str]:
 
 
 def titles(stream: Any) -> list[str]:
-    return [table.title for table in tables(build_report(build_tables(stream.entries)))]
+    return [table.heading for table in tables(build_report(build_tables(stream.entries)))]
 
 
 def test_a_sound_report_has_no_failure(whole: Any) -> None:
