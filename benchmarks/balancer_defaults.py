@@ -5,7 +5,7 @@
 Grey patches of the two photographs that scikit-learn brings; held-out patches are from another part
 of the photographs. Every balancer is trained at several speeds, side by side in a bank, for
 trainings of different length, image size and epoch. A column is a training, a cell how many nats
-per image a balancer is behind the best of its column: calibrated -ELBO on held-out patches.
+per image a balancer is behind the best of its column: calibrated negative ELBO on held-out patches.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def behind(training: Training) -> dict[str, float]:
     def score(row: int) -> float:
         model = bank.model(row)
         found = (measure(model, images.batches(LATENT)) for images in (fitting, scoring))
-        return calibrated(*found, shape.dims)["calibrated_elbo"]
+        return calibrated(*found, shape.dims)["calibrated_negative_elbo"]
 
     scores = {name: fmean(map(score, members)) for name, members in rows.items()}
     return {name: value - min(scores.values()) for name, value in scores.items()}

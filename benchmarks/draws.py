@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     trials = api.load(options.name, home=options.home, arrow=True)["trials"]
     home = api.find(options.name, options.home).path
-    arms = image_scores(trials, home, "calibrated_elbo")
+    arms = image_scores(trials, home, "calibrated_negative_elbo")
     roles = recorded_roles(trials)
     head = ["pair", "seeds", "images", "draws", "difference", "seeds' error", "draws' error"]
     print(table_head([*head, "of one draw", "draws needed"]))

@@ -54,7 +54,7 @@ def evaluation(images: int) -> Evaluation:
 
     return Evaluation(
         settings=settings,
-        objective="calibrated_elbo",
+        objective="calibrated_negative_elbo",
         training=TrainingImages(rows(few), torch.device("cpu")),
         train=part("train", few),
         validation=part("validation", few),

@@ -136,7 +136,7 @@ class MadeUp:
     ) -> dict[str, float]:
         error = math.exp(elbo / 32) * self._draw.gauss(1, 0.01)
         values = {
-            "S": error, "MSE": error / DIMS, "R": rate, "calibrated_elbo": elbo,
+            "S": error, "MSE": error / DIMS, "R": rate, "calibrated_negative_elbo": elbo,
             "bits_per_dim": 8 + elbo / DIMS / math.log(2), "active_units": 16.0,
             "variance_law": self._draw.gauss(1, 0.01),
         }  # fmt: skip

@@ -63,7 +63,10 @@ class StandIn:
         report = {
             "step": step,
             "images": 64 * step,
-            "metrics": {**dict.fromkeys(names, 1.0), "validation/calibrated_elbo": 1.0 / step},
+            "metrics": {
+                **dict.fromkeys(names, 1.0),
+                "validation/calibrated_negative_elbo": 1.0 / step,
+            },
             "seconds": {"training": self.seconds / self.width, "evaluation": 0.0},
             "engine": self.name,
             "start": {
@@ -118,7 +121,7 @@ def study_of(name: str, trials: int, reports: int, engines: dict[str, Any]) -> S
             "data": {"name": "digits", "validation": 220},
             "model": {"name": "mlp", "latent": 16, "width": 64},
             "training": {"epochs": reports, "batch_size": 64, "lr": 1e-3, "reports": reports},
-            "objective": "calibrated_elbo",
+            "objective": "calibrated_negative_elbo",
             "seeds": list(range(SEEDS)),
             "engines": engines,
             "arms": {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from study.formatting import NONE
 
@@ -165,14 +165,14 @@ _ALL = (
            depends_on_beta=True, always=True, curve=("",)),
     Metric("k", "weight of the KL divergence", "k", splits=("",), depends_on_beta=True,
            always=True),
-    Metric("calibrated_elbo", "calibrated -ELBO", "nats", ELBO, digits=2, better="lower",
-           splits=_EVALUATED, objective=True, always=True, curve=("validation",)),
+    Metric("calibrated_negative_elbo", "calibrated negative ELBO", "nats", ELBO, digits=2,
+           better="lower", splits=_EVALUATED, objective=True, always=True, curve=("validation",)),
     Metric("bits_per_dim", "bits per dimension", "bits/dim", BITS, digits=4, better="lower",
            splits=_EVALUATED, objective=True, always=True, curve=("validation",)),
     Metric("active_units", "latents in use", "active", "latents", digits=1, splits=_EVALUATED,
            always=True, table="beside"),
-    Metric("own_elbo", "-ELBO under the decoder's own likelihood", "own -ELBO", ELBO, digits=2,
-           better="lower", splits=_EVALUATED),
+    Metric("own_negative_elbo", "negative ELBO under the decoder's own likelihood", "own nats",
+           ELBO, digits=2, better="lower", splits=_EVALUATED),
     Metric("own_bits_per_dim", "the same in bits per dimension", "own", BITS, digits=4,
            better="lower", splits=_EVALUATED, table=_LIKELIHOOD),
     Metric("discretised_bits_per_dim", "bits per dimension of bytes, a mass", "mass", BITS,
@@ -198,7 +198,15 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 OBJECTIVES: Mapping[str, Metric] = {m.name: m for m in _ALL if m.objective}
 """The metrics that a study may choose and compare by; none depends on beta."""
 
-CALIBRATED_ELBO, BITS_PER_DIM = METRICS["calibrated_elbo"], METRICS["bits_per_dim"]
+CALIBRATED_NEGATIVE_ELBO = METRICS["calibrated_negative_elbo"]
+BITS_PER_DIM = METRICS["bits_per_dim"]
+
+FORMER_NAMES: Mapping[str, str] = {
+    "calibrated_elbo": "calibrated_negative_elbo",
+    "own_elbo": "own_negative_elbo",
+}
+"""Former names of metrics, in journals of format 3 and before and in their checkpoints. They named
+a negative ELBO an ELBO, which people sort the other way."""
 
 _BETA_TERMS = {
     *("s1", "elbo", "nelbo", "negative_elbo", "sse", "mae", "rmse", "kl"),
@@ -210,6 +218,15 @@ _BETA_TERMS = {
 def metric(name: str) -> Metric:
     """The metric of that name; a user's own, which is not listed here, is labelled by its name."""
     return METRICS.get(name) or Metric(name, name, name, better="lower")
+
+
+def present_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """``metrics``, with or without a split before their names, under the names they have now."""
+    found = {}
+    for name, value in metrics.items():
+        split, slash, term = name.rpartition("/")
+        found[split + slash + FORMER_NAMES.get(term, term)] = value
+    return found
 
 
 def depends_on_beta(name: str) -> bool:
@@ -243,9 +260,9 @@ def second_objective(first: str, features: Sequence[str]) -> Metric:
         first: the study's objective.
         features: the networks whose features the study's distances are measured in.
     """
-    likelihoods = (CALIBRATED_ELBO, BITS_PER_DIM)
+    likelihoods = (CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM)
     if first not in {m.name for m in likelihoods}:
-        return CALIBRATED_ELBO
+        return CALIBRATED_NEGATIVE_ELBO
     for network in ("inception", "classifier"):
         if network in features:
             return next(m for m in OBJECTIVES.values() if m.network == network)

@@ -88,7 +88,7 @@ class TrainedModel(nn.Module):
 
     Attributes:
         sigma2: the variance of Gaussian noise that fits training images best, what the calibrated
-            -ELBO was computed with; None: not known.
+            negative ELBO was computed with; None: not known.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ def calibrated_variance(S_mean: Number, dims: int) -> Number:
     return S_mean / dims
 
 
-def calibrated_elbo(S_mean: Number, R_mean: Number, sigma2: Number, dims: int) -> Number:
+def calibrated_negative_elbo(S_mean: Number, R_mean: Number, sigma2: Number, dims: int) -> Number:
     """The NEGATIVE ELBO, S/(2 sigma^2) + D/2 ln(2 pi sigma^2) + R, in nats per image.
 
     Lower is better (float or tensor). With ``sigma2`` from :func:`calibrated_variance` on the
@@ -86,7 +86,7 @@ def calibrated_elbo(S_mean: Number, R_mean: Number, sigma2: Number, dims: int) -
     S, R, variance = (
         torch.tensor(value, dtype=torch.float64) for value in (S_mean, R_mean, sigma2)
     )
-    return calibrated_elbo(S, R, variance, dims).item()
+    return calibrated_negative_elbo(S, R, variance, dims).item()
 
 
 def laplace_scale(S1_mean: Number, dims: int) -> Number:
@@ -97,7 +97,7 @@ def laplace_scale(S1_mean: Number, dims: int) -> Number:
     return S1_mean / dims
 
 
-def laplace_elbo(S1_mean: Number, R_mean: Number, scale: Number, dims: int) -> Number:
+def laplace_negative_elbo(S1_mean: Number, R_mean: Number, scale: Number, dims: int) -> Number:
     """The NEGATIVE ELBO under Laplace noise, S1/b + D ln(2 b) + R, in nats per image.
 
     Lower is better (float or tensor).
@@ -105,17 +105,17 @@ def laplace_elbo(S1_mean: Number, R_mean: Number, scale: Number, dims: int) -> N
     if isinstance(S1_mean, Tensor):
         return S1_mean / scale + dims * (2 * scale).log() + R_mean
     S1, R, b = (torch.tensor(value, dtype=torch.float64) for value in (S1_mean, R_mean, scale))
-    return laplace_elbo(S1, R, b, dims).item()
+    return laplace_negative_elbo(S1, R, b, dims).item()
 
 
-def bits_per_dim(neg_elbo: Number, dims: int) -> Number:
-    """Bits per dimension, neg_elbo/(D ln 2) + 8, of bytes dequantised as x = (v + u)/256.
+def bits_per_dim(negative_elbo: Number, dims: int) -> Number:
+    """Bits per dimension, negative_elbo/(D ln 2) + 8, of bytes dequantised as x = (v + u)/256.
 
     A density of x in [0, 1) is 256^D times that of v + u, which gives the log2 256 = 8; by Jensen
     the mean over u bounds the discrete code length of v from above (Theis et al. 2016), with
     equality for a density constant on each unit cell (float or tensor).
     """
-    return neg_elbo / (dims * math.log(2.0)) + math.log2(LEVELS)
+    return negative_elbo / (dims * math.log(2.0)) + math.log2(LEVELS)
 
 
 def log_bin_mass(values: Tensor, mean: Tensor, log_sigma2: Tensor) -> Tensor:

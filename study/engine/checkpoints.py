@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from study.metrics import present_names
 from vae_core.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -163,9 +164,14 @@ def _load(path: Path) -> Saved | None:
     try:
         # Tensors and text only: a checkpoint from elsewhere cannot run code.
         found = torch.load(io.BytesIO(payload), weights_only=True)
+        reports = [_of_now(report) for report in json.loads(found["reports"])]
         pending = json.loads(found.get("pending", "null"))
-        saved = Saved(found["row"], json.loads(found["reports"]), pending)
+        saved = Saved(found["row"], reports, pending and _of_now(pending))
         ours = saved.steps >= 0 and saved.row["history"].ndim == 2
     except Exception:  # whole, but not a checkpoint: unpicklers raise anything
         return None
     return saved if ours else None
+
+
+def _of_now(report: dict[str, Any]) -> dict[str, Any]:
+    return {**report, "metrics": present_names(report["metrics"])}

@@ -33,7 +33,7 @@ from vae_core.evaluation.distances import Reference, Statistics, frechet
 from vae_core.evaluation.features import Features, classifier, inception
 from vae_core.evaluation.references import References
 from vae_core.generation import sample_prior
-from vae_core.likelihoods import Likelihood, calibrated_elbo
+from vae_core.likelihoods import Likelihood, calibrated_negative_elbo
 from vae_core.models import VAE
 
 T = TypeVar("T")
@@ -168,7 +168,9 @@ class Evaluation:
         measured, terms = measure_images(model, batches)
         found = calibrated(fitted, measured, model.shape.dims, likelihood)
         sigma2 = torch.tensor(fitted_variance(fitted, model.shape.dims), dtype=torch.float64)
-        nats = calibrated_elbo(terms.S, terms.R, sigma2.to(terms.S.device), model.shape.dims).cpu()
+        nats = calibrated_negative_elbo(
+            terms.S, terms.R, sigma2.to(terms.S.device), model.shape.dims
+        ).cpu()
         scores = ImageScores(nats.mean(dim=0).numpy(), nats.mean(dim=1).numpy())
         return {f"test/{name}": value for name, value in found.items()}, scores
 

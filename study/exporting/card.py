@@ -107,7 +107,7 @@ def _setting(plan: Plan, record: Record) -> Iterator[str]:
         yield f"The decoder predicts its own noise variance, for each {plan.head}."
     yield (
         "sigma^2 refitted on training images, the Gaussian observation noise that the "
-        f"calibrated -ELBO is computed with: {_number(plan.sigma2)} (x in [0, 1])."
+        f"calibrated negative ELBO is computed with: {_number(plan.sigma2)} (x in [0, 1])."
     )
 
 

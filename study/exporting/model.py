@@ -241,7 +241,7 @@ class _Records:
 
 
 def refitted_variance(metrics: Mapping[str, Any]) -> float | None:
-    """The noise variance that a trial's calibrated -ELBOs were computed with, from its records.
+    """The noise variance of a trial's calibrated negative ELBOs, from its records.
 
     Both are S/(2 sigma^2) + D/2 ln(2 pi sigma^2) + R with one sigma^2, so their difference gives
     it: (S' - S) / 2 (E' - E - R' + R).
@@ -253,7 +253,9 @@ def refitted_variance(metrics: Mapping[str, Any]) -> float | None:
         None where they are missing, or validation and test are too nearly equal.
     """
     names = [
-        f"{split}_{n}" for n in ("S", "R", "calibrated_elbo") for split in ("validation", "test")
+        f"{split}_{n}"
+        for n in ("S", "R", "calibrated_negative_elbo")
+        for split in ("validation", "test")
     ]
     values = [value for name in names if (value := metrics.get(name)) is not None]
     if len(values) < len(names):

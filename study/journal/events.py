@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from study.journal.upgrades import UPGRADES, Data, upgraded
 
-FORMAT = 3
+FORMAT = 4
 """The journal format that this version writes; it reads this one and all before it."""
 assert len(UPGRADES) == FORMAT - 1
 

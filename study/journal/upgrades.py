@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from study.metrics import FORMER_NAMES, present_names
+
 Data = Mapping[str, Any]
 
 
@@ -52,6 +54,15 @@ def _from_format_2(kind: str, data: Data) -> Data:
     return data
 
 
+def _from_format_3(kind: str, data: Data) -> Data:
+    """Format 3 called the two negative ELBOs ELBOs."""
+    if kind == "study" and (objective := data["spec"].get("objective")) in FORMER_NAMES:
+        return {**data, "spec": {**data["spec"], "objective": FORMER_NAMES[objective]}}
+    if kind in ("report", "end") and "metrics" in data:
+        return {**data, "metrics": present_names(data["metrics"])}
+    return data
+
+
 def _with_constants(arm: Data) -> Data:
     """The arm with the constants that format 2 had for what it neither sets nor searches."""
     space = (arm.get("search") or {}).get("space", {})
@@ -71,5 +82,9 @@ BALANCER_CONSTANTS: Mapping[str, Data] = {
 """By balancer, the defaults of formats 1 and 2 that are others, or derived, since format 3."""
 
 
-UPGRADES: tuple[Callable[[str, Data], Data], ...] = (_from_format_1, _from_format_2)
+UPGRADES: tuple[Callable[[str, Data], Data], ...] = (
+    _from_format_1,
+    _from_format_2,
+    _from_format_3,
+)
 """From format 1 to 2, from 2 to 3, ...: each makes a line's data what the next format has."""

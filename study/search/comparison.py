@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from study import image_scores
 from study.journal.events import Event, Looked, PairChosen, TrialEnded
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 from study.search.phases import Confirm, Phase, confirm_name
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
@@ -54,7 +54,7 @@ def recorded_scores(objective: str, dims: int, home: Path) -> ImageScores:
 
     def read(end: TrialEnded) -> Floats | None:
         file = end.artifacts.get(image_scores.ARTIFACT)
-        if file is None or objective not in (CALIBRATED_ELBO.name, BITS_PER_DIM.name):
+        if file is None or objective not in (CALIBRATED_NEGATIVE_ELBO.name, BITS_PER_DIM.name):
             return None
         found = image_scores.ImageScores.read(home / file)
         return (found.bits_per_dim(dims) if objective == BITS_PER_DIM.name else found).values

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from study.journal.home import NAME, NAME_RULE, RESERVED
-from study.metrics import OBJECTIVES, depends_on_beta
+from study.metrics import FORMER_NAMES, OBJECTIVES, depends_on_beta
 from study.spec.arms import ArmSpec
 from study.spec.base import Named, Number, Section, Whole
 from study.spec.collapse import CollapseSpec
@@ -117,7 +117,9 @@ class StudySpec(Section):
     data: DataSpec = Field(description="a dataset's name, or its name and settings")
     model: ModelSpec = Field(description="the model: its name, latent size and settings")
     training: TrainingSpec = Field(description="how a trial trains, e.g. training: {epochs: 20}")
-    objective: str = Field(default="calibrated_elbo", description=f"one of {', '.join(OBJECTIVES)}")
+    objective: str = Field(
+        default="calibrated_negative_elbo", description=f"one of {', '.join(OBJECTIVES)}"
+    )
     # Frozen before the study runs: a margin chosen afterwards could prove anything.
     margin: Number | None = Field(
         default=None,
@@ -213,6 +215,9 @@ class StudySpec(Section):
                 raise fault(
                     what, f"use one that does not depend on beta: {' or '.join(OBJECTIVES)}"
                 )
+            if value in FORMER_NAMES:
+                what = f"objective '{value}' is called '{FORMER_NAMES[value]}', a negative ELBO"
+                raise fault(what, f"write objective: {FORMER_NAMES[value]}")
             raise fault(f"unknown objective '{value}'", nearest(value, OBJECTIVES))
         return value
 

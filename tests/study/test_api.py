@@ -39,7 +39,7 @@ class TestLoad:
         assert len(records) == 6 * 2 + 1
         whole = records[records.trial == "optimal.confirm.r0.fixed.0000"]
         assert list(whole.images) == [1350, 2700]
-        assert whole.validation_calibrated_elbo.is_monotonic_decreasing
+        assert whole.validation_calibrated_negative_elbo.is_monotonic_decreasing
 
     def test_as_arrow_holds_the_same(self, told):
         tables = study.load("told", home=str(told.studies), arrow=True)

@@ -100,7 +100,7 @@ def studies(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def _journal(home: StudyHome, outside: Path) -> None:
     journal = Journal(home.path)
-    spec = SPEC | {"objective": "calibrated_elbo"}
+    spec = SPEC | {"objective": "calibrated_negative_elbo"}
     files = {"train": "/etc/passwd", "test": "../../outside/model.pt"}
     data = {"name": "evil", "shape": [1, 2, 2], "files": files, "sha256": {}, "counts": {}}
     roles = {"evil": {"hand_tuned": False, "why": ""}}
@@ -111,7 +111,7 @@ def _journal(home: StudyHome, outside: Path) -> None:
     for trial in (TRIAL, "../../outside", f"{outside}", "evil.confirm.r0.fixed.0001"):
         journal.append(TrialAsked(trial, "evil", "confirm", 0, 0, 0, params={}, settings=SPEC))
         journal.append(TrialPlaced(trial, engine.engine, "x", {"width": 1}))
-        metrics = {"validation/calibrated_elbo": 1.0}
+        metrics = {"validation/calibrated_negative_elbo": 1.0}
         seconds = {"training": 1.0, "evaluation": 1.0}
         journal.append(Reported(trial, 1, 10, metrics, seconds, engine.engine))
         reached = {"checkpoint": "../../outside/model.pt", "samples": "/etc/passwd"}

@@ -67,7 +67,9 @@ def test_every_study_has_the_columns_that_the_tables_promise() -> None:
         *(
             f"{split}/{name}"
             for split in ("validation", "test")
-            for name in ("S", "MSE", "R", "calibrated_elbo", "bits_per_dim", "active_units")
+            for name in (
+                "S", "MSE", "R", "calibrated_negative_elbo", "bits_per_dim", "active_units",
+            )
         ),
     ]  # fmt: skip
     found = recorded(["train", "", "validation", "test"])

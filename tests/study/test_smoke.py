@@ -56,7 +56,7 @@ def test_ctrl_c_says_how_to_resume(smoke: Smoke) -> None:
 
 
 def test_it_ends_with_its_verdict_and_its_files(smoke: Smoke) -> None:
-    assert "calibrated -ELBO" in smoke.last
+    assert "calibrated negative ELBO" in smoke.last
     study = smoke.home / harness.NAME
     assert {"spec.yaml", "journal", "records.parquet", "trials.parquet", "report"} <= {
         path.name for path in study.iterdir()

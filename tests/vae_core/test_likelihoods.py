@@ -14,10 +14,10 @@ from torch.distributions import Independent, Laplace, Normal, kl_divergence
 from vae_core.likelihoods import (
     absolute_error,
     bits_per_dim,
-    calibrated_elbo,
+    calibrated_negative_elbo,
     calibrated_variance,
     gaussian_kl,
-    laplace_elbo,
+    laplace_negative_elbo,
     laplace_scale,
     log_bin_mass,
     negative_log_likelihood,
@@ -58,26 +58,28 @@ def test_gaussian_kl_is_torchs_kl_divergence():
     assert gaussian_kl(torch.zeros(2), torch.zeros(2)).tolist() == [0.0, 0.0]
 
 
-def test_calibrated_elbo_is_minus_the_gaussian_log_likelihood_plus_the_kl():
+def test_calibrated_negative_elbo_is_minus_the_gaussian_log_likelihood_plus_the_kl():
     torch.manual_seed(0)
     x, xhat = torch.rand(9, 1, 4, 4).double(), torch.rand(9, 1, 4, 4).double()
     sigma2, R, dims = 0.03, 5.5, 16
     likelihood = Independent(Normal(xhat, math.sqrt(sigma2)), 3).log_prob(x)
     S = float(squared_error(x, xhat).mean())
-    assert calibrated_elbo(S, R, sigma2, dims) == pytest.approx(R - float(likelihood.mean()))
+    assert calibrated_negative_elbo(S, R, sigma2, dims) == pytest.approx(
+        R - float(likelihood.mean())
+    )
 
 
 def test_the_calibrated_variance_is_the_best_one():
     S, R, dims = 12.0, 7.0, 64
     best = calibrated_variance(S, dims)
     assert best == pytest.approx(12 / 64)
-    value = calibrated_elbo(S, R, best, dims)
+    value = calibrated_negative_elbo(S, R, best, dims)
     assert value == pytest.approx(R + dims / 2 * (1 + math.log(2 * math.pi * best)))
     for factor in (0.5, 0.99, 1.01, 2.0):
-        assert calibrated_elbo(S, R, factor * best, dims) > value
+        assert calibrated_negative_elbo(S, R, factor * best, dims) > value
 
 
-def test_laplace_elbo_is_minus_the_laplace_log_likelihood_plus_the_kl():
+def test_laplace_negative_elbo_is_minus_the_laplace_log_likelihood_plus_the_kl():
     x, xhat = torch.rand(2, 9, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
     S1, R, dims = float(absolute_error(x, xhat).mean()), 5.5, 16
     best = laplace_scale(S1, dims)
@@ -85,19 +87,21 @@ def test_laplace_elbo_is_minus_the_laplace_log_likelihood_plus_the_kl():
     values = []
     for scale in (best, 0.97 * best, 1.03 * best):
         likelihood = Independent(Laplace(xhat, scale), 3).log_prob(x)
-        values.append(laplace_elbo(S1, R, scale, dims))
+        values.append(laplace_negative_elbo(S1, R, scale, dims))
         assert values[-1] == pytest.approx(R - float(likelihood.mean()))
     assert values[0] < min(values[1:])
-    many = laplace_elbo(*(torch.tensor(v, dtype=torch.float64) for v in (S1, R, best)), dims)
+    many = laplace_negative_elbo(
+        *(torch.tensor(v, dtype=torch.float64) for v in (S1, R, best)), dims
+    )
     assert many.item() == pytest.approx(values[0])
 
 
 def test_floats_and_tensors_agree():
     S, R, sigma2 = torch.rand(3, 5, dtype=torch.float64)
-    many = calibrated_elbo(S, R, sigma2, 10)
+    many = calibrated_negative_elbo(S, R, sigma2, 10)
     bits = bits_per_dim(many, 10)
     for i in range(5):
-        one = calibrated_elbo(S[i].item(), R[i].item(), sigma2[i].item(), 10)
+        one = calibrated_negative_elbo(S[i].item(), R[i].item(), sigma2[i].item(), 10)
         assert isinstance(one, float)
         assert one == pytest.approx(many[i].item())
         assert bits_per_dim(one, 10) == pytest.approx(bits[i].item())
@@ -114,7 +118,7 @@ def test_floats_and_tensors_agree():
     ],
 )
 def test_diverged_numbers_come_back_and_raise_nothing(S, R, sigma2, expected):
-    assert calibrated_elbo(S, R, sigma2, 4) == pytest.approx(expected, nan_ok=True)
+    assert calibrated_negative_elbo(S, R, sigma2, 4) == pytest.approx(expected, nan_ok=True)
     assert bits_per_dim(math.nan, 4) != bits_per_dim(math.nan, 4)
 
 

@@ -25,10 +25,10 @@ from vae_core.likelihoods import (
     Likelihood,
     absolute_error,
     bits_per_dim,
-    calibrated_elbo,
+    calibrated_negative_elbo,
     calibrated_variance,
     gaussian_kl,
-    laplace_elbo,
+    laplace_negative_elbo,
     laplace_scale,
     log_bin_mass,
     negative_log_likelihood,
@@ -256,38 +256,38 @@ def calibrated(
             Gaussian's whatever it is, so that all methods are compared under one likelihood.
 
     Returns:
-        S, MSE, R, calibrated_elbo (the negative ELBO, nats per image, lower is better),
+        S, MSE, R, calibrated_negative_elbo (the negative ELBO, nats per image, lower is better),
         bits_per_dim (of bytes, uniform dequantisation), active_units and variance_law. With a
         Laplace likelihood (b refitted on ``train``) or a decoder with a head (its own sigma^2),
-        also own_elbo and own_bits_per_dim: the same two under the likelihood the model was
+        also own_negative_elbo and own_bits_per_dim: the same two under the likelihood the model was
         trained with. A sigma^2 optimal for each image has none: computed from the image it
         scores, it is no density of held-out images.
     """
     sigma2 = calibrated_variance(train.S, dims)
-    elbo = calibrated_elbo(held_out.S, held_out.R, sigma2, dims)
+    elbo = calibrated_negative_elbo(held_out.S, held_out.R, sigma2, dims)
     metrics = {
         "S": held_out.S,
         "MSE": held_out.mse,
         "R": held_out.R,
-        "calibrated_elbo": elbo,
+        "calibrated_negative_elbo": elbo,
         "bits_per_dim": bits_per_dim(elbo, dims),
         "active_units": held_out.active_units,
         "variance_law": held_out.variance_law,
     }
-    own = _own_elbo(train, held_out, dims, likelihood)
+    own = _own_negative_elbo(train, held_out, dims, likelihood)
     if own is not None:
-        metrics |= {"own_elbo": own, "own_bits_per_dim": bits_per_dim(own, dims)}
+        metrics |= {"own_negative_elbo": own, "own_bits_per_dim": bits_per_dim(own, dims)}
     return metrics
 
 
-def _own_elbo(
+def _own_negative_elbo(
     train: Measurement, held_out: Measurement, dims: int, likelihood: Likelihood
 ) -> float | None:
     """The negative ELBO under the model's own likelihood, where it is not the scalar Gaussian."""
     if held_out.nll is not None:
         return held_out.nll + held_out.R
     if likelihood == "laplace":
-        return laplace_elbo(held_out.S1, held_out.R, laplace_scale(train.S1, dims), dims)
+        return laplace_negative_elbo(held_out.S1, held_out.R, laplace_scale(train.S1, dims), dims)
     return None
 
 
@@ -357,8 +357,9 @@ def iwae(
 
     -L_k = -E ln (1/k) sum_i p(x | z_i) p(z_i) / q(z_i | x), z_i from q, k = ``samples``: the
     negative ELBO at k = 1, falling towards -ln p(x) as k grows; lower is better. It is a density,
-    comparable with ``calibrated_elbo`` (or ``own_elbo``) under the same noise. Draws are fixed by
-    split, row and number, so that those of a smaller k are among those of a larger one.
+    comparable with ``calibrated_negative_elbo`` (or ``own_negative_elbo``) under the same noise.
+    Draws are fixed by split, row and number, so that those of a smaller k are among those of a
+    larger one.
 
     Args:
         model: scored in evaluation mode; k latents an image are decoded, 256 images at a time.

@@ -11,7 +11,7 @@ from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found
 from study.analysis.answers.verdict import Comparison, Outcome, together
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 
 _UNKNOWN = "Whether searching pays can't be told"
 
@@ -102,7 +102,7 @@ def _chosen(
 def _another(comparisons: Sequence[Comparison], second: Comparison) -> bool:
     """Whether the second objective is not the first in another unit."""
     both = {second.objective, *(one.objective for one in comparisons)}
-    return both != {CALIBRATED_ELBO, BITS_PER_DIM}
+    return both != {CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM}
 
 
 def _looks(design: Design) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.costs import Paid
 from study.analysis.answers.departures import departures
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO, Metric
 from study.statistics.collapse import Collapses
 
 _UNITS = {
@@ -69,10 +69,11 @@ def notes(
             "In the tables, each interval holds at 95 % on its own, not all of them together; the "
             "verdict's holds whichever arms were chosen."
         )
-    if {objective, second} == {CALIBRATED_ELBO, BITS_PER_DIM}:
+    if {objective, second} == {CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM}:
         found.append(
-            "Bits per dimension (uniform dequantisation) are the calibrated -ELBO in another unit: "
-            "they show the same order of arms, not a second opinion. MSE, R and active units do."
+            "Bits per dimension (uniform dequantisation) are the calibrated negative ELBO in "
+            "another unit: they show the same order of arms, not a second opinion. MSE, R and "
+            "active units do."
         )
     return found
 

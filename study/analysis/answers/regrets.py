@@ -23,7 +23,7 @@ from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.report import Report
 from study.analysis.answers.verdict import Outcome
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO, Metric
 from study.statistics.aggregates import Aggregate, aggregate, improvement
 
 
@@ -110,7 +110,7 @@ class CommonArm:
 
 
 def _likelihood(objective: Metric) -> bool:
-    return objective in (CALIBRATED_ELBO, BITS_PER_DIM)
+    return objective in (CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM)
 
 
 def score_of(objective: Metric) -> Metric:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from study.analysis.records.artifacts import standing_files
 from study.analysis.records.tables import dims
 from study.image_scores import ARTIFACT, ImageScores
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 
 BySeed = Mapping[int, ImageScores]
 """An arm's: seed -> scores, the mean over replicates of the arm's search."""
@@ -33,7 +33,7 @@ def image_scores(trials: pa.Table, home: Path, objective: str) -> Mapping[str, B
     Raises:
         DataError: a file is damaged.
     """
-    if objective not in (CALIBRATED_ELBO.name, BITS_PER_DIM.name):
+    if objective not in (CALIBRATED_NEGATIVE_ELBO.name, BITS_PER_DIM.name):
         return {}
     found: dict[str, dict[int, list[ImageScores]]] = defaultdict(lambda: defaultdict(list))
     for row, path in standing_files(trials, home, ARTIFACT):

@@ -46,7 +46,7 @@ class Stream:
 
     arms: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int] = (101, 102, 103)
-    objective: str = "calibrated_elbo"
+    objective: str = "calibrated_negative_elbo"
     pilot: bool = True
     evaluation: Mapping[str, Any] | None = None
     margin: float | None = None
@@ -136,8 +136,12 @@ class Stream:
     def report(
         self, trial: str, step: int, value: float, engine: str = "", redone: bool = False
     ) -> None:  # fmt: skip
-        metrics = {"train/loss": value - 1, "beta": 0.25, "validation/calibrated_elbo": value,
-                   "validation/bits_per_dim": bits(value)}  # fmt: skip
+        metrics = {
+            "train/loss": value - 1,
+            "beta": 0.25,
+            "validation/calibrated_negative_elbo": value,
+            "validation/bits_per_dim": bits(value),
+        }
         seconds = {"training": 1.0, "evaluation": 0.25}
         self.emit(Reported(trial, step, IMAGES * step // REPORTS, metrics, seconds,
                            engine or self.engine, redone))  # fmt: skip
@@ -148,7 +152,7 @@ class Stream:
     ) -> None:  # fmt: skip
         metrics: dict[str, float | None] = {}
         if test is not None:
-            metrics = {"test/calibrated_elbo": test, "test/bits_per_dim": bits(test),
+            metrics = {"test/calibrated_negative_elbo": test, "test/bits_per_dim": bits(test),
                        "test/MSE": 0.01, "test/R": 5.0, "test/active_units": 3.0}  # fmt: skip
         metrics |= {f"test/{name}": found for name, found in (closely or {}).items()}
         reason = "diverged at step 1" if state == "failed" else ""

@@ -19,7 +19,17 @@ FIXTURE = Path(__file__).parents[1] / "journal" / "format1"
 REWORDED = {
     "none is honest at": "none covers 95 % at",
     "replicates: 5 or more": "replicates: 6 or more",
+    "calibrated_elbo": "calibrated_negative_elbo",
+    "own_elbo": "own_negative_elbo",
+    "-ELBO": "negative ELBO",
 }
+
+
+def reworded(text: str) -> str:
+    """What an earlier version wrote, in the words of this one."""
+    for earlier, later in REWORDED.items():
+        text = text.replace(earlier, later)
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +53,7 @@ def same(old: Any, new: Any, where: str = "report") -> None:
     """That ``new`` has all that ``old`` has; it may have further keys."""
     if isinstance(old, dict):
         assert isinstance(new, dict), where
-        for key, value in old.items():
+        for key, value in ((reworded(key), value) for key, value in old.items()):
             assert key in new, f"{where}.{key}"
             same(value, new[key], f"{where}.{key}")
     elif isinstance(old, list):
@@ -54,14 +64,15 @@ def same(old: Any, new: Any, where: str = "report") -> None:
         # A sum of products is rounded as the processor's library orders it.
         assert isclose(old, new, rel_tol=1e-12), where
     else:
-        for earlier, later in REWORDED.items():
-            old = old.replace(earlier, later) if isinstance(old, str) else old
-        assert old == new, where
+        assert (reworded(old) if isinstance(old, str) else old) == new, where
 
 
 @pytest.mark.parametrize("name", ["records", "trials"])
 def test_tables_are_equal_to_the_last_bit(tables: dict[str, pa.Table], name: str) -> None:
     old, new = pq.read_table(FIXTURE / f"{name}.parquet"), tables[name]
+    facts = [json.loads(table.schema.metadata[b"study"]) for table in (old, new)]
+    same(*facts)
+    old = old.rename_columns([reworded(column) for column in old.column_names])
     if name == "trials":  # in later formats: what drew a trial, and what a confirm run is for
         assert new["drawn_by"].null_count == new["stage"].null_count == len(new)
         new = new.drop_columns(["drawn_by", "stage"])
@@ -74,8 +85,6 @@ def test_tables_are_equal_to_the_last_bit(tables: dict[str, pa.Table], name: str
             assert found == old[column].to_pylist()
         else:
             assert new[column].equals(old[column]), column
-    facts = [json.loads(table.schema.metadata[b"study"]) for table in (old, new)]
-    same(*facts)
 
 
 def test_an_arm_that_searches_the_weight_is_hand_tuned_now(

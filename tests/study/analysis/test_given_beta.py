@@ -79,13 +79,13 @@ def test_the_figure_of_the_searches_has_beta_as_k_sigma_squared(study: Any, tmp_
 def test_the_prior_is_the_converted_range(study: Any) -> None:
     stream = study(MEAN, [8, 8, 8])
     tables = build_tables(stream.entries)
-    found = arm_searches(tables["trials"], stream.spec, "calibrated_elbo")["hand"]
+    found = arm_searches(tables["trials"], stream.spec, "calibrated_negative_elbo")["hand"]
     assert found.prior == pytest.approx((0.5 * D / 8, 50 * D / 8))
 
 
 def test_beta_by_each_trials_latent_has_no_log_uniform_prior(study: Any) -> None:
     stream = study(PER_LATENT, [2, 4, 8])
     tables = build_tables(stream.entries)
-    found = arm_searches(tables["trials"], stream.spec, "calibrated_elbo")["hand"]
+    found = arm_searches(tables["trials"], stream.spec, "calibrated_negative_elbo")["hand"]
     assert found.prior is None
     assert found.searches[0].beta.tolist() == [0.5 * 16, 5.0 * 8, 50.0 * 4]

@@ -26,7 +26,12 @@ class TestLooking:
     def test_show(self, told):
         result = study("show", "told", "random.search.r0.0001", "--home", told.studies)
         assert result.exit_code == 0
-        for part in ("searched: ", "calibrated -ELBO", "Traceback (most recent", "trains on e1"):
+        for part in (
+            "searched: ",
+            "calibrated negative ELBO",
+            "Traceback (most recent",
+            "trains on e1",
+        ):
             assert part in result.stdout
 
     def test_show_without_such_a_trial(self, told):

@@ -18,7 +18,11 @@ def config(
     name: str, home: Path, epoch: int = 1, keep: str = "none", **evaluation: Any
 ) -> EngineConfig:
     """An engine's configuration, with few images to evaluate."""
-    evaluation = {"images": 300, "pictures": 4, "objective": "calibrated_elbo"} | evaluation
+    evaluation = {
+        "images": 300,
+        "pictures": 4,
+        "objective": "calibrated_negative_elbo",
+    } | evaluation
     objective = evaluation.pop("objective")
     return EngineConfig(name, str(home), "cpu", evaluation, objective, epoch, keep, weights=None)
 

@@ -52,7 +52,7 @@ def test_reports_divide_a_trial_evenly_and_the_last_one_ends_it(bench: Bench) ->
     end = reports[-1]["end"]
     assert end["state"] == "complete"
     assert set(end["metrics"]) == {
-        "test/S", "test/MSE", "test/R", "test/calibrated_elbo", "test/bits_per_dim",
+        "test/S", "test/MSE", "test/R", "test/calibrated_negative_elbo", "test/bits_per_dim",
         "test/active_units", "test/variance_law",
     }  # fmt: skip
     assert end["artifacts"] == {}
@@ -60,7 +60,7 @@ def test_reports_divide_a_trial_evenly_and_the_last_one_ends_it(bench: Bench) ->
     assert metrics["beta"] == pytest.approx(metrics["k"] * metrics["sigma"] ** 2)
     assert metrics["train/MSE"] == pytest.approx(metrics["train/S"] / 64)
     dims = 64 * math.log(2)
-    bits = metrics["validation/calibrated_elbo"] / dims + 8
+    bits = metrics["validation/calibrated_negative_elbo"] / dims + 8
     assert metrics["validation/bits_per_dim"] == pytest.approx(bits)
 
 

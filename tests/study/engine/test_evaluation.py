@@ -69,7 +69,7 @@ def test_a_trial_gets_every_measure_it_asks_for(measured: Any) -> None:
     assert not [name for name in found if name.startswith("fid")], "that is Inception's name"
     forgotten = sorted(name for name in found if name not in METRICS)
     assert not forgotten, f"add a row to study/metrics.py: {forgotten}"
-    assert end["metrics"]["test/iwae"] < end["metrics"]["test/calibrated_elbo"]
+    assert end["metrics"]["test/iwae"] < end["metrics"]["test/calibrated_negative_elbo"]
 
 
 def test_the_distances_are_those_of_the_model_that_was_kept(measured: Any) -> None:
@@ -107,7 +107,7 @@ def test_the_scores_of_single_images_are_kept_and_their_mean_is_the_metric(measu
     assert end["artifacts"]["image_scores"] == "trials/all/image_scores.parquet"
     draws = engine._evaluation.settings.draws_of(297)
     assert (len(scores.values), len(scores.draws), draws) == (297, draws, 41)
-    elbo = end["metrics"]["test/calibrated_elbo"]
+    elbo = end["metrics"]["test/calibrated_negative_elbo"]
     assert scores.draws.mean() == pytest.approx(elbo, rel=1e-12)
     assert scores.values.mean() == pytest.approx(elbo, abs=4 * STEP / math.sqrt(12 * 297))
     # Image by image, from the model that was kept.

@@ -77,7 +77,7 @@ def best(home: Path, arm: str, name: str = harness.NAME) -> dict[str, Any]:
         if row["arm"] == arm and row["phase"] == "confirm" and row["chosen"]
         if row["state"] == "complete"
     ]
-    return min(standing, key=lambda row: row["validation_calibrated_elbo"])
+    return min(standing, key=lambda row: row["validation_calibrated_negative_elbo"])
 
 
 @pytest.mark.parametrize("arm", ["random", "optimal"])
@@ -145,7 +145,8 @@ def test_the_card_says_what_it_is_made_of_and_what_it_cost(reference: Path, tmp_
     for sha256 in described.data["sha256"].values():
         assert sha256 in card
     assert f"| one search of its arm | {sum(searched):,} |" in card
-    assert f"| calibrated_elbo | {row['test_calibrated_elbo']:.6g} | calibrated -ELBO, nats" in card
+    score = f"{row['test_calibrated_negative_elbo']:.6g}"
+    assert f"| calibrated_negative_elbo | {score} | calibrated negative ELBO, nats" in card
     assert f'"beta": {json.loads(row["params"])["beta"]}' in card
     assert json.loads(row["numerics_key"])["torch"] in card
     assert str(tmp_path) not in card
@@ -314,7 +315,7 @@ def test_an_arm_that_has_no_complete_confirm_run(
 
 def test_the_refitted_variance_of_records_that_do_not_tell_it() -> None:
     same = {f"{split}_{n}": 1.0 for split in ("validation", "test") for n in ("S", "R")}
-    same |= {"validation_calibrated_elbo": 2.0, "test_calibrated_elbo": 2.0}
+    same |= {"validation_calibrated_negative_elbo": 2.0, "test_calibrated_negative_elbo": 2.0}
     assert refitted_variance(same) is None
     assert refitted_variance({**same, "test_S": None}) is None
     assert refitted_variance({}) is None

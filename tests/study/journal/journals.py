@@ -46,13 +46,13 @@ def report_of(request: Request, step: int) -> dict[str, Any]:
     report: dict[str, Any] = {
         "step": step,
         "images": 100 * step,
-        "metrics": {"validation/calibrated_elbo": value, "train/S": float("nan")},
+        "metrics": {"validation/calibrated_negative_elbo": value, "train/S": float("nan")},
         "seconds": {"training": 1.0, "evaluation": 0.1},
         "engine": "e",
         "start": {"engine": "e", "shape": "x", "key": {"width": 1}, "seconds_per_image": 1e-4},
     }
     if step == REPORTS:
-        report["end"] = {"state": "complete", "metrics": {"test/calibrated_elbo": value}}
+        report["end"] = {"state": "complete", "metrics": {"test/calibrated_negative_elbo": value}}
     return report
 
 

@@ -13,6 +13,7 @@ import pytest
 from entries import of_kind
 from journals import note_line
 
+from study.engine import checkpoints
 from study.journal import Journal, JournalError, has_events, journal_file, read_entries
 from study.journal.events import (
     FORMAT,
@@ -24,6 +25,7 @@ from study.journal.events import (
     StudyDescribed,
     StudyFinished,
     TrialAsked,
+    TrialEnded,
     read_event,
 )
 from study.journal.lines import Line, control, decode
@@ -85,7 +87,7 @@ def test_a_line_that_is_no_event_of_its_format_is_refused_with_file_and_line(
     journal.commit()
     with journal_file(tmp_path, 1).open("ab") as file:
         file.write(Line(1, 1, 0.0, "death", {"trial": "t"}, True).encode())
-    with pytest.raises(JournalError, match=r"line 4 is no event of format 3: 'death' missing"):
+    with pytest.raises(JournalError, match=r"line 4 is no event of format 4: 'death' missing"):
         list(read_entries(tmp_path))
 
 
@@ -247,11 +249,38 @@ def made_up(request: Request, step: int) -> dict[str, Any]:
     report: dict[str, Any] = {
         "step": step,
         "images": 100 * step,
-        "metrics": {"validation/calibrated_elbo": value},
+        "metrics": {"validation/calibrated_negative_elbo": value},
         "seconds": {"training": 1.0, "evaluation": 0.1},
         "engine": "e",
         "start": place,
     }
     if step == 8:
-        report["end"] = {"state": "complete", "metrics": {"test/calibrated_elbo": value}}
+        report["end"] = {"state": "complete", "metrics": {"test/calibrated_negative_elbo": value}}
     return report
+
+
+class TestThird:
+    def test_its_negative_elbos_have_their_names_of_now(self) -> None:
+        entries = list(read_entries(FORMAT_1 / "finished"))
+        (study,) = of_kind(entries, StudyDescribed)
+        assert study.spec["objective"] == "calibrated_negative_elbo"
+        metrics = [dict(event.metrics) for event in of_kind(entries, Reported)]
+        metrics += [dict(event.metrics) for event in of_kind(entries, TrialEnded)]
+        names = {name for found in metrics for name in found}
+        assert {name for name in names if "elbo" in name} == {
+            "validation/calibrated_negative_elbo",
+            "test/calibrated_negative_elbo",
+        }
+        told = {"trial": "t", "step": 1, "images": 8, "seconds": {}, "engine": "e"}
+        metrics = {"validation/own_elbo": 1.0, "validation/S": 2.0}
+        event = read_event("report", {**told, "metrics": metrics}, 3)
+        assert event.metrics == {"validation/own_negative_elbo": 1.0, "validation/S": 2.0}
+
+    def test_so_have_those_in_its_checkpoints(self, interrupted: Path) -> None:
+        (folder,) = interrupted.glob("trials/random.search.r0.0001")
+        saved = checkpoints.newest(folder)
+        assert saved is not None
+        assert len(saved.reports) == 3
+        for report in saved.reports:
+            assert "validation/calibrated_negative_elbo" in report["metrics"]
+            assert "validation/calibrated_elbo" not in report["metrics"]

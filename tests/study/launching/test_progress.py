@@ -82,7 +82,7 @@ def test_the_best_is_the_lowest_report_so_far_also_after_a_restart(conducting, t
     (name,) = conductor.running()
     made = {"images": 1, "seconds": {"training": 1.0}, "engine": "e1"}
     for step, value in ((1, 3.0), (2, 5.0)):
-        metrics = {"validation/calibrated_elbo": value}
+        metrics = {"validation/calibrated_negative_elbo": value}
         conductor.report(name, {"step": step, "metrics": metrics, **made})
     assert conductor.arm_progress()[0].best == 3.0
     again = Conductor(told_spec, Journal(home.path, take_over=True), dims=64, slots=1)

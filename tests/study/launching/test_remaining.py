@@ -203,7 +203,9 @@ class TestRefusals:
     def test_other_settings(self, conducting: Conducting) -> None:
         conductor, home = conducting(4)
         conductor.journal.close()
-        with pytest.raises(SpecError, match=r"objective: 'calibrated_elbo' -> 'bits_per_dim'"):
+        with pytest.raises(
+            SpecError, match=r"objective: 'calibrated_negative_elbo' -> 'bits_per_dim'"
+        ):
             plan(changed(conductor.spec, objective="bits_per_dim"), home)
 
     def test_a_cap_may_be_lowered_to_the_seeds_that_ran(

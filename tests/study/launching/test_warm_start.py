@@ -80,7 +80,7 @@ class TestStudiesOfThisHome:
             ({"study": "other"}, {}, "there is no earlier study 'other'"),
             ({"study": "later"}, {}, "there is no earlier study 'later'"),
             ({"study": "told", "arm": "optimal"}, {}, "no arm 'optimal' that searches just beta"),
-            ({"study": "told"}, {"objective": "bits_per_dim"}, "minimised calibrated_elbo"),
+            ({"study": "told"}, {"objective": "bits_per_dim"}, "calibrated_negative_elbo"),
             ({"study": "told"}, {"space": {"beta": BETA, "training.lr": BETA}},
              "0 arms of study 'told' search beta and training.lr"),
             ({"study": "told"}, {"space": {"beta": {"low": 20, "high": 30}}}, "no trial of study"),
@@ -157,7 +157,7 @@ class TestCost:
 
     def test_no_curve_of_the_search_is_free_of_it(self, tables) -> None:
         found = arm_searches(
-            tables["trials"], later({"study": "told"}).to_dict(), "calibrated_elbo"
+            tables["trials"], later({"study": "told"}).to_dict(), "calibrated_negative_elbo"
         )
         (search,) = found["hand"].searches
         assert search.images.tolist() == [5 * 1350 + 2700, 2700, 2700]

@@ -45,7 +45,7 @@ def test_a_report_that_cannot_be_saved_is_printed_and_the_study_is_as_it_was(
         check=False,
     )
     assert done.returncode == 1
-    assert "calibrated -ELBO (nats per image, lower is better) on test" in done.stdout
+    assert "calibrated negative ELBO (nats per image, lower is better) on test" in done.stdout
     assert f"error: {home.path}: the report could not be saved: File too large" in done.stderr
     assert f"`study report told --home {home.studies}` then saves it" in done.stderr
     assert "Traceback" not in done.stderr

@@ -255,7 +255,7 @@ class TestReplay:
         assert found.arm == "hand"  # the only one that can answer
         rows = study.load("whole", home=studies)["trials"]
         rows = rows[(rows.arm == "hand") & (rows.phase == "search")].sort_values("objective")
-        tests = list(rows.test_calibrated_elbo)
+        tests = list(rows.test_calibrated_negative_elbo)
         pairs = [tests[min(pair)] for pair in itertools.combinations(range(24), 2)]
         assert found.curve[1].random_baseline == pytest.approx(np.mean(pairs))
         for point in found.curve:
@@ -282,9 +282,12 @@ class TestReplay:
         assert (own.arm, optimal.arm) == ("hand", "optimal")
         rows = study.load("whole", home=studies)["trials"]
         confirmed = rows[(rows.arm == "optimal") & (rows.phase == "confirm")]
-        assert optimal.score.mean == pytest.approx(confirmed.test_calibrated_elbo.mean())
+        assert optimal.score.mean == pytest.approx(confirmed.test_calibrated_negative_elbo.mean())
         searched = rows[(rows.arm == "hand") & (rows.phase == "search")]
-        assert own.score.mean == searched.sort_values("objective").test_calibrated_elbo.iloc[0]
+        assert (
+            own.score.mean
+            == searched.sort_values("objective").test_calibrated_negative_elbo.iloc[0]
+        )
         means = [point.score.mean for point in found.curve]
         reached = [n for n in range(1, 13) if all(m <= optimal.score.mean for m in means[n - 1 :])]
         assert optimal.n == (reached[0] if reached else None)
@@ -331,8 +334,8 @@ class TestReplay:
         request = conductor.next()
         for step in (1, 2):
             report = {"step": step, "images": 1350 * step, "engine": "e1", "seconds": {},
-                      "metrics": {"validation/calibrated_elbo": 5.0}}  # fmt: skip
-            end = {"end": {"state": "complete", "metrics": {"test/calibrated_elbo": 5.0}}}
+                      "metrics": {"validation/calibrated_negative_elbo": 5.0}}  # fmt: skip
+            end = {"end": {"state": "complete", "metrics": {"test/calibrated_negative_elbo": 5.0}}}
             conductor.report(request.trial, {**report, **(end if step == 2 else {})})
         journal.close()
         found = study.replay("whole", "random", repeats=10, home=home.studies)

@@ -67,9 +67,9 @@ class Results:
         beta = request.settings["balancer"].get("beta", 1.0)
         found = outcome(request, step)
         level = self.levels[arm] + (np.log10(beta) ** 2 if request.phase == "search" else 0.0)
-        found["metrics"] = {"validation/calibrated_elbo": float(level) + noise + 1 / step}
+        found["metrics"] = {"validation/calibrated_negative_elbo": float(level) + noise + 1 / step}
         if step == REPORTS:
-            tested = {"test/calibrated_elbo": self.test[arm] + noise}
+            tested = {"test/calibrated_negative_elbo": self.test[arm] + noise}
             found["end"] = {"state": "complete", "metrics": tested}
             if request.trial in self.failing:
                 found["end"] = {"state": "failed", "reason": "made to fail"}
@@ -317,7 +317,7 @@ class TestNamed:
 TWO = {"hand": fixed(), "auto": AUTO}
 
 
-UNITS = {"calibrated_elbo": 1.0, "bits_per_dim": 1 / (64 * np.log(2))}
+UNITS = {"calibrated_negative_elbo": 1.0, "bits_per_dim": 1 / (64 * np.log(2))}
 """By objective, its unit in nats an image of 64 dimensions."""
 
 
@@ -376,7 +376,7 @@ class TestUntilDecided:
         by_seed: dict[str, dict[int, float]] = {"hand": {}, "auto": {}}
         for end in of_kind(found.journal.entries, TrialEnded):
             ask = found.conductor.trials[end.trial].trial.asked
-            by_seed[ask.arm][ask.seed] = end.metrics["test/calibrated_elbo"]
+            by_seed[ask.arm][ask.seed] = end.metrics["test/calibrated_negative_elbo"]
         for look in looks(found):
             seeds = range(50, 50 + look.seeds)
             values = tuple(by_seed["hand"][s] - by_seed["auto"][s] for s in seeds)
@@ -399,7 +399,7 @@ class TestUntilDecided:
                 found = super().__call__(request, step)
                 found["metrics"][f"validation/{objective}"] = 1.0
                 if "end" in found:
-                    value = found["end"]["metrics"]["test/calibrated_elbo"]
+                    value = found["end"]["metrics"]["test/calibrated_negative_elbo"]
                     scores = value / unit + of_images[request.trial.partition(".")[0]]
                     file = f"trials/{request.trial}.parquet"
                     (tmp_path / "j/trials").mkdir(exist_ok=True)
@@ -455,9 +455,9 @@ class TestUntilDecided:
             def __call__(self, request: Request, step: int) -> dict[str, Any]:
                 found = super().__call__(request, step)
                 if "end" in found and ".confirm.r1." in request.trial:
-                    found["end"]["metrics"]["test/calibrated_elbo"] += 16
+                    found["end"]["metrics"]["test/calibrated_negative_elbo"] += 16
                     if request.seed in (51, 54):
-                        metrics = {"test/calibrated_elbo": float("nan")}
+                        metrics = {"test/calibrated_negative_elbo": float("nan")}
                         found["end"] |= {"state": "failed"} if end == "failed" else {}
                         found["end"]["metrics"] = metrics
                 return found
@@ -552,9 +552,9 @@ class TestWhatACrashMustNotChange:
             def __call__(self, request: Request, step: int) -> dict[str, Any]:
                 found = super().__call__(request, step)
                 if ".search." in request.trial and "retry" in request.trial:
-                    found["metrics"] = {"validation/calibrated_elbo": -50.0 + 1 / step}
+                    found["metrics"] = {"validation/calibrated_negative_elbo": -50.0 + 1 / step}
                 if "from2" in request.trial and step == REPORTS:
-                    found["end"]["metrics"]["test/calibrated_elbo"] -= 6
+                    found["end"]["metrics"]["test/calibrated_negative_elbo"] -= 6
                 return found
 
         arms = {"t": hand("random", trials=3), "h2": fixed(2.0), "a1": AUTO}

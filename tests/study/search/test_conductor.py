@@ -114,7 +114,7 @@ def test_a_value_that_is_not_finite_is_a_failure_and_never_the_best(tmp_path: Pa
         for step in range(1, REPORTS + 1):
             report = outcome(request, step)
             if request.phase == "search":
-                report["metrics"]["validation/calibrated_elbo"] = float("nan")
+                report["metrics"]["validation/calibrated_negative_elbo"] = float("nan")
             conductor.report(request.trial, report)
         conductor.returned(request.trial)
     states = {t.name: t.trial.state for t in conductor.trials.values()}

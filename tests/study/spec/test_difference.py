@@ -85,7 +85,7 @@ def test_another_arm(compare):
         (lambda new: new["data"].update(validation=50), "data.validation: 0.1 -> 50"),
         (
             lambda new: new.update(objective="bits_per_dim"),
-            "objective: 'calibrated_elbo' -> 'bits_per_dim'",
+            "objective: 'calibrated_negative_elbo' -> 'bits_per_dim'",
         ),
         (lambda new: new["evaluation"].update(images=10), "evaluation.images: 2048 -> 10"),
         (

@@ -22,7 +22,7 @@ def test_a_study_runs_to_its_verdict(reference: Path) -> None:
     assert Counter(row["arm"] for row in rows) == {"random": 5, "tpe": 6, "optimal": 2}
     assert {row["state"] for row in rows} <= {"complete", "pruned"}
     log = (reference.parent / "studies.log").read_text()
-    assert "calibrated -ELBO" in log
+    assert "calibrated negative ELBO" in log
     assert "Look further" in log
     inside = {path.name for path in (reference / "small").iterdir()}
     assert {"spec.yaml", "journal", "records.parquet", "trials.parquet", "report"} <= inside
@@ -46,7 +46,7 @@ def test_mlflow_holds_one_run_a_trial_and_each_step_once(reference: Path) -> Non
     assert len(roots) == 1
     assert sum(parent == roots[0] for parent in parents.values()) == len(SPEC["arms"])
     for run in runs:
-        steps = client.get_metric_history(run.info.run_id, "validation/calibrated_elbo")
+        steps = client.get_metric_history(run.info.run_id, "validation/calibrated_negative_elbo")
         assert [metric.step for metric in steps] == list(range(1, len(steps) + 1))
 
 

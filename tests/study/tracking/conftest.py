@@ -116,7 +116,7 @@ class Journal:
         self.add(TrialPlaced(trial, engine="e0", shape="mlp", key={"width": width, "dtype": "f"}))
 
     def report(self, trial: str, step: int, *, redone: bool = False, **metrics: float) -> None:
-        objective = {"train/S": 9.0 / step, "validation/calibrated_elbo": 100.0 / step}
+        objective = {"train/S": 9.0 / step, "validation/calibrated_negative_elbo": 100.0 / step}
         self.add(
             Reported(
                 trial=trial,
@@ -131,7 +131,7 @@ class Journal:
 
     def end(self, trial: str, step: int, state: str = "complete", **more: Any) -> None:
         value = 100.0 / step if step else None
-        metrics = {"test/calibrated_elbo": 101.0 / step} if step else {}
+        metrics = {"test/calibrated_negative_elbo": 101.0 / step} if step else {}
         self.add(replace(TrialEnded(trial, state, step, value, metrics=metrics), **more))
 
     def train(self, trial: str, reports: int = 3, **end: Any) -> None:

@@ -73,7 +73,7 @@ FILES = {
     "interpolations": "interpolations.png",
 }
 MEASURED = {
-    "test/calibrated_elbo": -12.5,
+    "test/calibrated_negative_elbo": -12.5,
     "test/frechet_classifier_gen1": 3.25,
     "test/frechet_classifier_gen2": 2.5,
     "test/fid_rec": 41.0,

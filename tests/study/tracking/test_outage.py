@@ -64,7 +64,7 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
     for number in range(4):
         run = found[f"trial/tpe.search.r0.{number:04d}"]
         expected = [1, 2] if number >= 2 else [1, 2, 3]
-        assert store.steps(run)["validation/calibrated_elbo"] == expected
+        assert store.steps(run)["validation/calibrated_negative_elbo"] == expected
         assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
     run = found[f"trial/{confirm}"]
     assert len(store.artifacts(run)) == 4

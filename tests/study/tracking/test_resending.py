@@ -52,7 +52,7 @@ def test_a_second_writer_continues_a_killed_firsts_runs(journal: Journal, store:
     }
     assert {run.info.status for run in second.values()} == {"FINISHED"}
     run = second[f"trial/{cut}"]
-    assert store.steps(run)["validation/calibrated_elbo"] == [1, 2]
+    assert store.steps(run)["validation/calibrated_negative_elbo"] == [1, 2]
     assert store.history(run, "device_seconds")[-1][1] == 1.5
     assert run.data.tags["study.numerics"] == '{"dtype": "f", "width": 2}'
 
@@ -87,7 +87,7 @@ def test_runs_told_of_events_the_journal_has_lost_get_each_step_once(
         key: run.info.run_id for key, run in first.items()
     }
     run = found[f"trial/{trial}"]
-    assert store.steps(run)["validation/calibrated_elbo"] == [1, 2, 3]
+    assert store.steps(run)["validation/calibrated_negative_elbo"] == [1, 2, 3]
     for run in found.values():
         assert all(len(steps) == len(set(steps)) for steps in store.steps(run).values())
 

@@ -144,10 +144,10 @@ def test_other_noise_is_weighed_by_its_own_density(head, likelihood):
     assert bound == pytest.approx(np.mean(exact) + bias, abs=4 * error + bias)
 
 
-def test_the_bound_is_comparable_with_the_calibrated_elbo():
+def test_the_bound_is_comparable_with_the_calibrated_negative_elbo():
     train, held_out, model = digits(400, "train"), digits(400), linear(5, shift=0.7, widen=1.2)
     fitted, found = (measure(model, part.batches(5)) for part in (train, held_out))
-    elbo = calibrated(fitted, found, 64)["calibrated_elbo"]
+    elbo = calibrated(fitted, found, 64)["calibrated_negative_elbo"]
     bound = iwae(model, held_out, 50, sigma2=fitted_variance(fitted, 64))
     assert bound < elbo
     assert bound == pytest.approx(elbo, abs=20)

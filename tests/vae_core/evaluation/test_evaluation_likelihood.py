@@ -229,7 +229,7 @@ def test_calibrated_metrics_refit_sigma_on_train_and_score_the_held_out():
             "S": 12.8,
             "MSE": 0.2,
             "R": 4.0,
-            "calibrated_elbo": elbo,
+            "calibrated_negative_elbo": elbo,
             "bits_per_dim": elbo / 64 / math.log(2) + 8,
             "active_units": 1.0,
             "variance_law": 0.8,
@@ -241,13 +241,13 @@ def test_a_laplace_model_has_its_own_bound_beside_the_calibrated_one():
     got = calibrated(TRAIN, HELD_OUT, 64, "laplace")
     b = 12.8 / 64
     own = 19.2 / b + 64 * math.log(2 * b) + 4.0
-    wanted = {"own_elbo": own, "own_bits_per_dim": own / 64 / math.log(2) + 8}
+    wanted = {"own_negative_elbo": own, "own_bits_per_dim": own / 64 / math.log(2) + 8}
     assert got == pytest.approx(calibrated(TRAIN, HELD_OUT, 64) | wanted)
 
 
 def test_a_head_has_its_own_bound_beside_the_calibrated_one():
     got = calibrated(replace(TRAIN, nll=-90.0), replace(HELD_OUT, nll=-70.0), 64)
-    wanted = {"own_elbo": -66.0, "own_bits_per_dim": -66.0 / 64 / math.log(2) + 8}
+    wanted = {"own_negative_elbo": -66.0, "own_bits_per_dim": -66.0 / 64 / math.log(2) + 8}
     assert got == pytest.approx(calibrated(TRAIN, HELD_OUT, 64) | wanted)
 
 

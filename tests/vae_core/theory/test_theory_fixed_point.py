@@ -39,7 +39,7 @@ def fixed_point(sweep: Mapping[float, Trained]) -> float:
 
 def score(member: Trained, dims: int) -> float:
     """The calibrated negative ELBO of the training images, nats per image."""
-    return calibrated(member.train, member.train, dims)["calibrated_elbo"]
+    return calibrated(member.train, member.train, dims)["calibrated_negative_elbo"]
 
 
 def best_of(sweep: Mapping[float, Trained], dims: int) -> float:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from study.analysis.answers.report import Report
 from study.analysis.rendering.tables.table import TextTable, mean
 from study.formatting import images
-from study.metrics import BITS_PER_DIM, CALIBRATED_ELBO, Metric, in_table
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO, Metric, in_table
 
 
 def beside(report: Report) -> TextTable:
     """The metrics that every study has besides its objective."""
     shown = {report.objective, report.second}
-    likelihoods = [other for other in (CALIBRATED_ELBO, BITS_PER_DIM) if other not in shown]
+    likelihoods = [
+        other for other in (CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM) if other not in shown
+    ]
     found = [*likelihoods, *in_table("beside")]
     return TextTable(
         "Other metrics on test",

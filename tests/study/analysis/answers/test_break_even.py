@@ -13,7 +13,7 @@ from study.analysis import as_text, build_report, build_tables, summary
 from study.analysis.answers.break_even import Target, break_even, narrowed, trials_to
 from study.analysis.answers.cost_curves import cost_curve, tunability
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
-from study.metrics import CALIBRATED_ELBO
+from study.metrics import CALIBRATED_NEGATIVE_ELBO
 from study.statistics.order_statistics import (
     proportion_bounds,
     trials_to_level_bounds,
@@ -72,7 +72,7 @@ def test_without_a_trial_at_the_level_nothing_bounds_it_but_more_trials() -> Non
     assert (count.value, count.lower, count.upper, count.enough) == (None, 3, None, 36)
     curve = cost_curve(arm)
     assert curve is not None
-    found = break_even(arm, curve, Target("", [2.0]), CALIBRATED_ELBO)
+    found = break_even(arm, curve, Target("", [2.0]), CALIBRATED_NEGATIVE_ELBO)
     assert found is not None
     assert found.sentence == (
         "random does not reach 2.00 within its 12 trials (95 %: 3 to not within 12; it takes some "
@@ -146,7 +146,9 @@ def test_a_retry_replaces_its_trial_with_both_costs(make_stream: Make, arms: Arm
     again = stream.ask("tpe", "search", 0, 0, {"beta": 1.0}, retry_of=names[0])
     stream.train(again, "complete", 4.0, 4.5)
     tables = build_tables(stream.entries)
-    (found,) = arm_searches(tables["trials"], stream.spec, "calibrated_elbo")["tpe"].searches
+    (found,) = arm_searches(tables["trials"], stream.spec, "calibrated_negative_elbo")[
+        "tpe"
+    ].searches
     assert found.test.tolist() == [4.5, 5.5]
     assert found.images.tolist() == [1500, 1000]
 
@@ -157,7 +159,9 @@ def test_a_running_search_is_known_up_to_its_first_open_trial(make_stream: Make)
     stream.begin(stream.ask("tpe", "search", 1, 1, {"beta": 1.0}))
     stream.train(stream.ask("tpe", "search", 2, 2, {"beta": 1.0}), "complete", 1.0, 1.5)
     tables = build_tables(stream.entries)
-    (found,) = arm_searches(tables["trials"], stream.spec, "calibrated_elbo")["tpe"].searches
+    (found,) = arm_searches(tables["trials"], stream.spec, "calibrated_negative_elbo")[
+        "tpe"
+    ].searches
     assert found.test.tolist() == [5.5]
 
 
@@ -165,7 +169,7 @@ def test_the_first_trial_may_do(make_stream: Make) -> None:
     arm = random_search(search([1.0, 2.0, 3.0, 1.5, 1.2]))
     curve = cost_curve(arm)
     assert curve is not None
-    found = break_even(arm, curve, Target("auto", [4.0, 4.1, 4.2]), CALIBRATED_ELBO)
+    found = break_even(arm, curve, Target("auto", [4.0, 4.1, 4.2]), CALIBRATED_NEGATIVE_ELBO)
     assert found is not None
     assert found.trials.value == 1
     assert found.sentence.startswith("random is at auto's 4.10 from its first trial on (95 %: 1 to")
@@ -178,7 +182,9 @@ def test_the_best_of_as_many_seeds_is_the_fairer_opponent() -> None:
     assert curve is not None
     assert opponent is not None
     assert opponent.value == pytest.approx([5.0, (3 + 3 + 5) / 3, 3.0])
-    found = break_even(arm, curve, Target("auto", [3.0, 5.0, 7.0]), CALIBRATED_ELBO, opponent)
+    found = break_even(
+        arm, curve, Target("auto", [3.0, 5.0, 7.0]), CALIBRATED_NEGATIVE_ELBO, opponent
+    )
     assert found is not None
     assert found.trials.value == 3
     assert found.against_best == 3, "2.0 with even chance, against 3.0"
@@ -242,7 +248,7 @@ def test_a_target_is_asked_of_every_arm(make_stream: Make, arms: Arms) -> None:
     assert (tpe.trials.value, tpe.images[0]) == (2, 2000)
     assert sigma.trials.value == 2, "2 of 3 draws of 2 seeds have the good one"
     assert sigma.images[0] == 2000
-    assert "Cost to a calibrated -ELBO of 7.50" in as_text(build_report(tables, target=7.5))
+    assert "Cost to a calibrated negative ELBO of 7.50" in as_text(build_report(tables, target=7.5))
 
 
 @pytest.mark.parametrize("second", [False, True])
@@ -295,7 +301,7 @@ def test_the_second_objective_searches_by_itself(make_stream: Make, arms: Arms) 
     stream.confirm("sigma", {101: 6.0, 102: 6.1}, closely=[{name: 2.0}, {name: 2.2}])
     report = build_report(build_tables(stream.entries))
     curves = {c.arm: c.value for c in report.second_curves}
-    assert curves["tpe"] == [1.0, 1.0], "the trial of lowest distance, not of lowest -ELBO"
+    assert curves["tpe"] == [1.0, 1.0], "the trial of lowest distance, not of lowest negative ELBO"
     assert report.second_break_even[0].trials.value == 1
     assert report.second_break_even[0].objective == name
 

@@ -20,7 +20,7 @@ def report_of(stream: Any) -> Report:
 def with_break_even(report: Report, trials: Count, images: float | None) -> Report:
     level = Interval(9.5, 9.3, 9.7, 3)
     found = BreakEven(
-        *("tpe", "sigma", "calibrated_elbo", trials),
+        *("tpe", "sigma", "calibrated_negative_elbo", trials),
         *((images, None, None), (None, None, None), level, 1000.0, (None, None, None)),
         *(True, None, 3, "tpe is as it is"),
     )
@@ -33,9 +33,9 @@ def with_break_even(report: Report, trials: Count, images: float | None) -> Repo
 def test_arms_have_what_the_report_says_as_numbers(whole: Any) -> None:
     answers = arm_answers(with_break_even(report_of(whole), Count(2, 1, 3, 4), 1500.0))
     tpe, sigma = answers["tpe"].metrics, answers["sigma"].metrics
-    assert tpe["answer/test_calibrated_elbo_mean"] == pytest.approx(9.1)
-    assert tpe["answer/test_calibrated_elbo_lower"] < 9.1
-    assert tpe["answer/test_calibrated_elbo_upper"] > 9.1
+    assert tpe["answer/test_calibrated_negative_elbo_mean"] == pytest.approx(9.1)
+    assert tpe["answer/test_calibrated_negative_elbo_lower"] < 9.1
+    assert tpe["answer/test_calibrated_negative_elbo_upper"] > 9.1
     # One search of 1000 + 500 + 0 + 1000 images and one run of 1000, against one run of 1000.
     assert tpe["answer/cost_images"] == 3500
     assert tpe["answer/cost_device_seconds"] == pytest.approx(3.5)
@@ -112,4 +112,4 @@ def test_an_arm_without_results_says_so(make_stream: Callable[..., Any]) -> None
     assert "not known" in answers["tpe"].text
     assert answers["tpe"].tags["study.against"] == "sigma"
     assert answers["sigma"].tags["study.against"] == ""
-    assert "answer/test_calibrated_elbo_lower" not in answers["sigma"].metrics
+    assert "answer/test_calibrated_negative_elbo_lower" not in answers["sigma"].metrics

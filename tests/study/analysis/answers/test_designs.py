@@ -284,7 +284,7 @@ def test_more_seeds_than_images_allow_are_not_asked_for(close: Callable[..., Str
     images = rng.normal(size=100) * 5
 
     def scores(objective: str) -> dict[str, dict[int, ImageScores]]:
-        if objective != "calibrated_elbo":
+        if objective != "calibrated_negative_elbo":
             return {}
         one = ImageScores(np.zeros(100), np.zeros(4))
         return {"tpe": dict.fromkeys(SEEDS, ImageScores(images, np.zeros(4))),
@@ -318,7 +318,7 @@ def test_a_damaged_file_of_scores_costs_the_images_alone(close: Callable[..., St
     report = build_report(build_tables(close().entries), image_scores=scores)
     assert {str(f) for f in report.failures} == {
         f"The scores of test images by {by} could not be computed: OSError: torn"
-        for by in ("calibrated -ELBO", "bits per dimension")
+        for by in ("calibrated negative ELBO", "bits per dimension")
     }
     assert "over 12 paired seeds on this test set" in report.verdict[0]
 
@@ -380,7 +380,7 @@ def test_the_draws_error_is_that_of_the_comparing_runs_alone() -> None:
     scores = kept(choosing=100.0)
     report = reported(
         two_stages(LEVELS, ("random", "sigma")),
-        image_scores=lambda objective: scores if objective == "calibrated_elbo" else {},
+        image_scores=lambda objective: scores if objective == "calibrated_negative_elbo" else {},
     )
     of = [np.stack([scores[arm][seed].draws for seed in SEEDS]) for arm in ("random", "sigma")]
     error = np.sqrt(np.var(of[0] - of[1], axis=1, ddof=1).mean() / 8 / 12)

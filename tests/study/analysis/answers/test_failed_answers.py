@@ -14,10 +14,10 @@ from study.analysis.answers import assembly
 
 ANSWERS = {
     "arm_results": "The arms' results",
-    "arm_searches": "What searches found by calibrated -ELBO",
-    "cost_curves": "The cost curves by calibrated -ELBO",
-    "compare_arms": "The comparison of the arms by calibrated -ELBO",
-    "break_evens": "The break-even by calibrated -ELBO",
+    "arm_searches": "What searches found by calibrated negative ELBO",
+    "cost_curves": "The cost curves by calibrated negative ELBO",
+    "compare_arms": "The comparison of the arms by calibrated negative ELBO",
+    "break_evens": "The break-even by calibrated negative ELBO",
     "narrowed_priors": "The break-even of narrower priors",
     "tunability": "The tunability",
     "non_inferiority": "Whether automatic is no worse",
@@ -94,7 +94,7 @@ def test_a_pathological_value_costs_one_answer(
     damaged = {**tables, "trials": trials.set_column(column, trials.schema.field(column), torn)}
     report = build_report(damaged)
     titles = {failure.title for failure in report.failures}
-    assert "What searches found by calibrated -ELBO" in titles
+    assert "What searches found by calibrated negative ELBO" in titles
     assert all(failure.error.startswith("JSONDecodeError: ") for failure in report.failures)
     assert report.curves == []
     intact = build_report(tables)

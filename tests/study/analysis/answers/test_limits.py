@@ -10,11 +10,11 @@ from study.analysis import build_report, build_tables
 from study.analysis.answers.arms import ArmResult, arm_results
 from study.analysis.answers.limits import limits
 from study.analysis.records.searches import ArmSearches, arm_searches
-from study.metrics import CALIBRATED_ELBO
+from study.metrics import CALIBRATED_NEGATIVE_ELBO
 
 Make = Callable[..., Any]
 Results = tuple[list[ArmResult], dict[str, ArmSearches]]
-OBJECTIVE = "calibrated_elbo"
+OBJECTIVE = "calibrated_negative_elbo"
 
 
 def study(make: Make, tests: list[float], replicates: int = 1) -> Results:
@@ -31,7 +31,7 @@ def study(make: Make, tests: list[float], replicates: int = 1) -> Results:
 
 def notes(found: Results, margin: float | None = None, about: str = "") -> list[str]:
     (hand, best), searches = found
-    said = limits([hand, best], hand, best, searches, CALIBRATED_ELBO, margin)
+    said = limits([hand, best], hand, best, searches, CALIBRATED_NEGATIVE_ELBO, margin)
     return [note for note in said if about in note]
 
 
@@ -41,7 +41,7 @@ def test_a_constant_beta_is_all_that_is_spoken_of_without_a_schedule(make_stream
         "Hand-tuned means a constant beta here: no arm searched a schedule of it."
     ]
     scheduled = replace(hand, arm="warm", balancer="my_schedules:WarmUp")
-    said = limits([hand, scheduled, best], hand, best, searches, CALIBRATED_ELBO, None)
+    said = limits([hand, scheduled, best], hand, best, searches, CALIBRATED_NEGATIVE_ELBO, None)
     assert not any("schedule" in note for note in said)
 
 

@@ -31,7 +31,7 @@ def of_pair(*, lost: tuple[int, ...], failed: bool) -> Report:
     if failed:
         stream.confirm("sigma", {s: None if s in lost else v for s, v in scores.items()})
     else:
-        tested = [{"calibrated_elbo": nan if s in lost else v} for s, v in scores.items()]
+        tested = [{"calibrated_negative_elbo": nan if s in lost else v} for s, v in scores.items()]
         stream.confirm("sigma", scores, closely=tested)
     return reported(stream)
 

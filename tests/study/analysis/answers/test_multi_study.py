@@ -372,7 +372,7 @@ class TestCombine:
         a, b = study("a", "digits", WINS), study("b", "mnist", WINS, objective="bits_per_dim")
         with pytest.raises(UserError, match="different objectives") as error:
             combine([a, b])
-        assert "a: calibrated_elbo; b: bits_per_dim" in str(error.value)
+        assert "a: calibrated_negative_elbo; b: bits_per_dim" in str(error.value)
         with pytest.raises(UserError, match="study 'a' is given twice"):
             combine([a, a])
 

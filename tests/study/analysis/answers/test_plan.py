@@ -15,7 +15,7 @@ from study.spec import StudySpec
 from study.statistics.paired import paired
 from study.statistics.planning import image_floor, seeds_needed, smallest_shown, spread_bound
 
-OBJECTIVE = "calibrated_elbo"
+OBJECTIVE = "calibrated_negative_elbo"
 SEARCH = {"space": {"beta": {"low": 1e-3, "high": 10, "log": True}}, "trials": 12}
 RANDOM = {"balancer": "fixed_beta", "search": SEARCH}
 TPE = {"balancer": "fixed_beta", "search": {**SEARCH, "sampler": "tpe", "replicates": 5}}

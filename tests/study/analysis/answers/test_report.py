@@ -78,9 +78,10 @@ def test_the_numbers_of_a_whole_study(whole: Any) -> None:
 def test_the_verdict_names_its_objective_and_the_price(whole: Any) -> None:
     (verdict,) = report_of(whole).verdict
     assert verdict == (
-        "Inconclusive by design (3 seeds cannot decide, 6 can): by calibrated -ELBO (nats per "
-        "image, lower is better) on test, tpe minus sigma is -0.40 nats per image [-0.65, -0.15] "
-        "over 3 paired seeds on this test set; tpe costs 3.5x the images of sigma to one model."
+        "Inconclusive by design (3 seeds cannot decide, 6 can): by calibrated negative ELBO (nats "
+        "per image, lower is better) on test, tpe minus sigma is -0.40 nats per image "
+        "[-0.65, -0.15] over 3 paired seeds on this test set; "
+        "tpe costs 3.5x the images of sigma to one model."
     )
 
 
@@ -214,7 +215,7 @@ def test_bits_per_dimension_as_the_objective(make_stream: Make) -> None:
     stream.confirm("tpe", {101: 9.0, 102: 9.2}, chosen_from=0)
     stream.confirm("sigma", {101: 9.5, 102: 9.6})
     report = report_of(stream)
-    assert report.second.name == "calibrated_elbo"
+    assert report.second.name == "calibrated_negative_elbo"
     assert "by bits per dimension (lower is better) on test, " in report.verdict[0]
     assert report.arms[0].second.mean == pytest.approx(9.1)
     assert report.arms[0].test.mean == pytest.approx(9.1 / (64 * np.log(2)) + 8)

@@ -15,7 +15,7 @@ from study.analysis.answers.luck import equal_luck
 from study.analysis.answers.sides import CHOSEN, EACH, NAMED, best_of_each, pair_cost
 from study.analysis.records.searches import arm_searches
 from study.journal.events import STATED, ArmPiloted, PairChosen, StudyDescribed, TrialAsked
-from study.metrics import CALIBRATED_ELBO
+from study.metrics import CALIBRATED_NEGATIVE_ELBO
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
@@ -228,7 +228,9 @@ def test_runs_of_further_seeds_are_no_search_for_a_configuration(
     cost = cost_to_one_model(trials, "lucky")
     assert cost.total is not None
     assert (cost.total.images, cost.measurement.images) == (1_000, 6_000)
-    results = arm_results(build_tables(stream.entries), stream.spec, "calibrated_elbo", "MSE")
+    results = arm_results(
+        build_tables(stream.entries), stream.spec, "calibrated_negative_elbo", "MSE"
+    )
     tpe, _, lucky = results
     # Both automatic arms: 3 runs of each, and none of the 4 trials of other seeds.
     assert pair_cost(trials, results, tpe, lucky).charged.automatic == replace(
@@ -245,7 +247,11 @@ def test_one_run_of_each_is_the_best_on_validation_of_every_seed(
     trials = build_tables(stream.entries)["trials"]
     # 101: 8.5 against 8.7 on validation, though b is better on test. 103: a failed. 104: b has not
     # run there. 105: both failed, and nothing is deployed.
-    assert best_of_each(trials, ["a", "b"], "calibrated_elbo") == {101: 9.0, 102: 9.1, 103: 9.9}
+    assert best_of_each(trials, ["a", "b"], "calibrated_negative_elbo") == {
+        101: 9.0,
+        102: 9.1,
+        103: 9.9,
+    }
     assert best_of_each(trials, ["a", "b"], "not measured") == {}
 
 
@@ -352,21 +358,21 @@ def test_bands_that_do_not_meet_say_which_is_better(make_stream: Make, arms: Arm
     curves = {curve.arm: curve for curve in report.curves}
     one = replace(curves["lucky"], lower=[8.5] * 12, upper=[9.1] * 12)
     search = replace(curves["tpe"], lower=[9.2] * 24, upper=[9.9] * 24)
-    searches = arm_searches(tables["trials"], stream.spec, "calibrated_elbo")
+    searches = arm_searches(tables["trials"], stream.spec, "calibrated_negative_elbo")
     for lower, says in (
         ([9.2] * 24, "lucky is better."),
         ([9.1] * 24, "no difference can be shown."),
         ([*[9.2] * 7, *[None] * 17], "lucky is better at 7,000 images."),
     ):
         bands = {"lucky": one, "tpe": replace(search, lower=lower)}
-        (found,) = equal_luck(searches, bands, CALIBRATED_ELBO)
+        (found,) = equal_luck(searches, bands, CALIBRATED_NEGATIVE_ELBO)
         assert found.sentence.endswith(says)
     # Bands that hold at each number on its own can't be looked through for the best place.
     bands["tpe"] = replace(bands["tpe"], simultaneous=False)
-    (found,) = equal_luck(searches, bands, CALIBRATED_ELBO)
+    (found,) = equal_luck(searches, bands, CALIBRATED_NEGATIVE_ELBO)
     assert found.sentence.endswith("no difference can be shown.")
     worse = {"lucky": replace(one, lower=[9.95] * 12, upper=[10.0] * 12), "tpe": search}
-    (found,) = equal_luck(searches, worse, CALIBRATED_ELBO)
+    (found,) = equal_luck(searches, worse, CALIBRATED_NEGATIVE_ELBO)
     assert found.sentence.endswith("tpe is better.")
 
 

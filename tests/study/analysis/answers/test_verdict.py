@@ -10,7 +10,7 @@ from study.analysis.answers.design import NAMED, SAME_SEEDS, Design
 from study.analysis.answers.verdict import Comparison, Outcome, compare, headline
 from study.metrics import (
     BITS_PER_DIM,
-    CALIBRATED_ELBO,
+    CALIBRATED_NEGATIVE_ELBO,
     METRICS,
     OBJECTIVES,
     Metric,
@@ -34,7 +34,7 @@ def judge(
         differences = Differences(differences)
     return compare(
         *pair,
-        CALIBRATED_ELBO,
+        CALIBRATED_NEGATIVE_ELBO,
         differences,
         ratio_images=ratio,
         ratio_standard=ratio,
@@ -48,10 +48,10 @@ def test_a_better_model_pays_at_a_named_price() -> None:
     assert verdict.outcome is Outcome.PAYS
     # The sign test of 6 seeds bounds the median by their range, wider here than t's 3.5 +- 1.96.
     assert verdict.sentence == (
-        "Searching pays where the gain is worth 13.0 times the training: by calibrated -ELBO (nats "
-        "per image, lower is better) on test, hand-tuned tpe found a better model than sigma, by "
-        "3.50 nats per image [1.00, 6.00] over 6 paired seeds on this test set; tpe costs 13.0x "
-        "the images of sigma to one model."
+        "Searching pays where the gain is worth 13.0 times the training: by calibrated negative "
+        "ELBO (nats per image, lower is better) on test, hand-tuned tpe found a better model than "
+        "sigma, by 3.50 nats per image [1.00, 6.00] over 6 paired seeds on this test set; tpe "
+        "costs 13.0x the images of sigma to one model."
     )
     half = scipy.stats.t.ppf(0.975, 5) * scipy.stats.sem(SIX)
     assert verdict.over_seeds.half_width == pytest.approx(half)
@@ -257,7 +257,7 @@ def test_seeds_that_failed_are_not_the_design_s_fault() -> None:
     found = compare(
         "tpe",
         "sigma",
-        CALIBRATED_ELBO,
+        CALIBRATED_NEGATIVE_ELBO,
         Differences((0.1, 0.3), failed=(4, 0)),
         ratio_images=2.0,
         ratio_standard=2.0,
@@ -269,29 +269,32 @@ def test_seeds_that_failed_are_not_the_design_s_fault() -> None:
 
 
 def test_numbers_carry_their_objective_s_digits() -> None:
-    assert CALIBRATED_ELBO.number(-0.0001) == "0.00"
-    assert CALIBRATED_ELBO.number(None) == "-"
+    assert CALIBRATED_NEGATIVE_ELBO.number(-0.0001) == "0.00"
+    assert CALIBRATED_NEGATIVE_ELBO.number(None) == "-"
     assert BITS_PER_DIM.difference(Interval(0.01, 0.0, 0.02, 3), unit=False) == (
         "0.0100 [0.0000, 0.0200]"
     )
-    assert CALIBRATED_ELBO.heading == "calibrated -ELBO (nats per image, lower is better)"
+    assert (
+        CALIBRATED_NEGATIVE_ELBO.heading
+        == "calibrated negative ELBO (nats per image, lower is better)"
+    )
     assert BITS_PER_DIM.heading == "bits per dimension (lower is better)"
 
 
 @pytest.mark.parametrize(
     ("first", "features", "second"),
     [
-        ("calibrated_elbo", [], BITS_PER_DIM),
-        ("bits_per_dim", [], CALIBRATED_ELBO),
-        ("calibrated_elbo", ["classifier"], METRICS["frechet_classifier_gen1"]),
+        ("calibrated_negative_elbo", [], BITS_PER_DIM),
+        ("bits_per_dim", [], CALIBRATED_NEGATIVE_ELBO),
+        ("calibrated_negative_elbo", ["classifier"], METRICS["frechet_classifier_gen1"]),
         ("bits_per_dim", ["classifier"], METRICS["frechet_classifier_gen1"]),
-        ("calibrated_elbo", ["inception"], METRICS["fid_gen1"]),
+        ("calibrated_negative_elbo", ["inception"], METRICS["fid_gen1"]),
         ("bits_per_dim", ["classifier", "inception"], METRICS["fid_gen1"]),
-        ("calibrated_elbo", ["inception", "classifier"], METRICS["fid_gen1"]),
-        ("frechet_classifier_gen1", ["classifier"], CALIBRATED_ELBO),
-        ("frechet_classifier_gen1", ["classifier", "inception"], CALIBRATED_ELBO),
-        ("fid_gen1", ["inception"], CALIBRATED_ELBO),
-        ("one of a later version", [], CALIBRATED_ELBO),
+        ("calibrated_negative_elbo", ["inception", "classifier"], METRICS["fid_gen1"]),
+        ("frechet_classifier_gen1", ["classifier"], CALIBRATED_NEGATIVE_ELBO),
+        ("frechet_classifier_gen1", ["classifier", "inception"], CALIBRATED_NEGATIVE_ELBO),
+        ("fid_gen1", ["inception"], CALIBRATED_NEGATIVE_ELBO),
+        ("one of a later version", [], CALIBRATED_NEGATIVE_ELBO),
     ],
 )
 def test_what_is_shown_beside_is_another_kind_of_quality(
@@ -301,7 +304,7 @@ def test_what_is_shown_beside_is_another_kind_of_quality(
 
 
 def test_every_objective_of_a_spec_can_be_written() -> None:
-    known = {"calibrated_elbo", "bits_per_dim", "frechet_classifier_gen1", "fid_gen1"}
+    known = {"calibrated_negative_elbo", "bits_per_dim", "frechet_classifier_gen1", "fid_gen1"}
     assert set(OBJECTIVES) == known
     assert METRICS["fid_gen1"].heading == "FID of prior samples (lower is better)"
     assert METRICS["fid_gen1"].difference(Interval(1.5, 1.0, 2.0, 3)) == "1.50 [1.00, 2.00]", (

@@ -35,7 +35,7 @@ def records(curves: Mapping[str, Sequence[float | None]]) -> pa.Table:
         ([300, 200, 150, 100], 400),  # it still fell at the end
         ([100], 100),
         ([90, 95, 99.5, 100], 300),  # from below as well
-        ([-50, -90, -99.5, -100], 300),  # a density's -ELBO may be below 0
+        ([-50, -90, -99.5, -100], 300),  # a density's negative ELBO may be below 0
         ([100, -100], 200),  # as far from 0, and yet elsewhere
         ([1e-9, 0.0, 0.0], 200),  # of 0 there is no 1 %
         ([100, None, 100], 300),  # a report without a value was not near
@@ -56,14 +56,14 @@ def test_a_trial_without_a_last_value_never_arrived(last: float | None) -> None:
 def test_each_trial_by_its_own_end(make_stream: Any) -> None:
     table = records({"a": [200, 100, 100], "b": [100, 200], "c": [5.0]})
     assert images_to_final(table, "fid_gen1") == {"a": 200, "b": 200, "c": 100}
-    assert images_to_final(table, "calibrated_elbo") == {}, "another objective's"
+    assert images_to_final(table, "calibrated_negative_elbo") == {}, "another objective's"
     empty = build_tables(make_stream().entries)["records"]
-    assert images_to_final(empty, "calibrated_elbo") == {}
+    assert images_to_final(empty, "calibrated_negative_elbo") == {}
 
 
 def test_from_a_journal(whole: Any) -> None:
     """Its trials report at 500 and 1000 images, 1 above the end at the first."""
-    found = images_to_final(build_tables(whole.entries)["records"], "calibrated_elbo")
+    found = images_to_final(build_tables(whole.entries)["records"], "calibrated_negative_elbo")
     assert found["tpe.confirm.r0.from3.0000"] == 1000
     assert found["tpe.search.r0.0001"] == 500, "pruned there: it ended where it was"
     assert "tpe.search.r0.0002" not in found, "failed, without a report"

@@ -136,7 +136,7 @@ class World:
             value = 10.0 - step + self.names.index(trial)
             report = {
                 **{"step": step, "images": step * IMAGES, "engine": engine.name},
-                "metrics": {"validation/calibrated_elbo": value},
+                "metrics": {"validation/calibrated_negative_elbo": value},
                 "seconds": {
                     "training": training, "evaluation": seconds / 4, "second_stage": stage,
                 },
@@ -170,10 +170,10 @@ class World:
         self.known[trial] = max(self.known[trial], report["step"])
         if report["step"] == REPORTS and not again:
             self.ended.add(trial)
-            value = report["metrics"]["validation/calibrated_elbo"]
+            value = report["metrics"]["validation/calibrated_negative_elbo"]
+            metrics = {"test/calibrated_negative_elbo": value + 1}
             self.stream.emit(TrialEnded(trial=trial, state="complete", step=REPORTS, value=value,
-                             reason="", metrics={"test/calibrated_elbo": value + 1}, seconds={},
-                             artifacts={}, traceback=""))  # fmt: skip
+                             metrics=metrics))  # fmt: skip
 
     def _running(self, n: int) -> list[tuple[Engine, str, Slot]]:
         there = [(e, t, run) for e in self.engines for t, run in e.trials.items()]

@@ -58,7 +58,7 @@ def kept(make_stream: Any, tmp_path: Path) -> Any:
 
 def test_scores_come_by_arm_and_seed_replicates_averaged(kept: Any, tmp_path: Path) -> None:
     trials = build_tables(kept.entries)["trials"]
-    found = image_scores(trials, tmp_path, "calibrated_elbo")
+    found = image_scores(trials, tmp_path, "calibrated_negative_elbo")
     assert {arm: set(seeds) for arm, seeds in found.items()} == {"tpe": {101, 102}, "sigma": {101}}
     assert found["sigma"][101].values.tolist() == scores(7).values.tolist()
     both = [scores(101), scores(102)]
@@ -79,12 +79,12 @@ def test_a_missing_file_leaves_out_its_seed_and_a_damaged_one_is_named(
 ) -> None:
     trials = build_tables(kept.entries)["trials"]
     (tmp_path / "trials/tpe.confirm.r0.from0.0001/image_scores.parquet").unlink()
-    assert set(image_scores(trials, tmp_path, "calibrated_elbo")["tpe"]) == {101}
+    assert set(image_scores(trials, tmp_path, "calibrated_negative_elbo")["tpe"]) == {101}
     (tmp_path / "trials/sigma.confirm.r0.fixed.0000/image_scores.parquet").write_bytes(
         b"PAR1 no more"
     )
     with pytest.raises(DataError, match="no image scores") as caught:
-        image_scores(trials, tmp_path, "calibrated_elbo")
+        image_scores(trials, tmp_path, "calibrated_negative_elbo")
     assert "sigma.confirm" in str(caught.value)
 
 

@@ -51,14 +51,14 @@ def test_a_row_per_report_and_per_trial_in_spec_order(whole: Any) -> None:
     assert json.loads(first["params"]) == {"beta": 0.5}
     assert first["settings"] == '{"balancer": {"beta": 0.5}, "model": {"z": 1}}'
     assert first["objective"] == 10.0
-    assert first["validation_calibrated_elbo"] == 10.0
+    assert first["validation_calibrated_negative_elbo"] == 10.0
     assert first["standard_seconds"] == 1.0
-    assert first["test_calibrated_elbo"] is None
+    assert first["test_calibrated_negative_elbo"] is None
     failed = trials.slice(2, 1).to_pylist()[0]
     assert (failed["reason"], failed["objective"], failed["beta"]) == (
         "diverged at step 1", None, None,
     )  # fmt: skip
-    assert trials.slice(4, 1).to_pylist()[0]["test_calibrated_elbo"] == 9.0
+    assert trials.slice(4, 1).to_pylist()[0]["test_calibrated_negative_elbo"] == 9.0
 
 
 def test_rows_do_not_depend_on_the_order_trials_ran_in(make_stream: Make) -> None:
@@ -140,7 +140,7 @@ def test_a_report_seen_twice_is_ignored_and_marked_redone_it_is_charged(make_str
     stream.report(name, 2, 78.0, redone=True)
     twice = build_tables(stream.entries)
     assert once["records"].equals(twice["records"])
-    assert once["records"]["validation_calibrated_elbo"].to_pylist() == [5.0, 5.0]
+    assert once["records"]["validation_calibrated_negative_elbo"].to_pylist() == [5.0, 5.0]
     before, after = once["trials"].to_pylist()[0], twice["trials"].to_pylist()[0]
     assert (before["redone_images"], before["redone_seconds"]) == (0, 0.0)
     assert (after["redone_images"], after["redone_seconds"]) == (500, 1.25)

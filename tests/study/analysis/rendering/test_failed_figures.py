@@ -50,7 +50,7 @@ def test_a_sound_report_has_no_failure(whole: Any) -> None:
 
 def break_an_answer(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(answers, "break_evens", fail)
-    return "The break-even by calibrated -ELBO"
+    return "The break-even by calibrated negative ELBO"
 
 
 def break_a_table(monkeypatch: pytest.MonkeyPatch) -> str:

@@ -26,7 +26,7 @@ from study.analysis.rendering.figures import cost_curves, drawing, learning, rat
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.figures.chart import Figure, Heading
 from study.analysis.rendering.figures.marks import COLOURS, Looks, bulk, thinned
-from study.metrics import CALIBRATED_ELBO
+from study.metrics import CALIBRATED_NEGATIVE_ELBO
 from study.statistics.intervals import Interval
 
 LOOKS = Looks(["tpe", "sigma"])
@@ -59,7 +59,7 @@ def drawing_of(figure: Figure) -> bytes:
 
 def level(images: float | None) -> BreakEven:
     return BreakEven(
-        "tpe", "sigma", "calibrated_elbo", Count(2, 1, 3, 4), (images, None, None),
+        "tpe", "sigma", "calibrated_negative_elbo", Count(2, 1, 3, 4), (images, None, None),
         (None, None, None), Interval(8.5, 8.0, 9.0, 3), 1000.0, (None, None, None), True,
         None, 3, "tpe breaks even at 2 trials",
     )  # fmt: skip
@@ -118,7 +118,9 @@ def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
         curve("sigma", [9.5, 9.4], automatic=True, why="too few runs"),
     ]
     arms = arms_of(whole)
-    figure = cost_curves.draw(curves, [level(2000.0), level(None)], arms, CALIBRATED_ELBO, LOOKS)
+    figure = cost_curves.draw(
+        curves, [level(2000.0), level(None)], arms, CALIBRATED_NEGATIVE_ELBO, LOOKS
+    )
     points = [(row["arm"], row["trials"], row["value"]) for row in of(figure.rows, "curve")]
     assert points == [("tpe", 2, 9.5), ("tpe", 3, 9.0), ("sigma", 1, 9.5), ("sigma", 2, 9.4)]
     assert "upper" not in of(figure.rows, "curve")[0], "an open end is no number"
@@ -131,16 +133,18 @@ def test_cost_curves_have_bands_levels_and_break_even(whole: Any) -> None:
     assert "at all budgets at once" in figure.caption
     assert drawing_of(figure).startswith(b"\x89PNG")
     once = [replace(curves[0], why="once")]
-    without = cost_curves.draw(once, [level(None)], arms, CALIBRATED_ELBO, LOOKS)
+    without = cost_curves.draw(once, [level(None)], arms, CALIBRATED_NEGATIVE_ELBO, LOOKS)
     assert "No band, searched too few times: tpe." in without.caption
     assert "No search reaches an automatic arm's level" in without.caption
-    unknown = cost_curves.draw(once, [], arms, CALIBRATED_ELBO, LOOKS)
+    unknown = cost_curves.draw(once, [], arms, CALIBRATED_NEGATIVE_ELBO, LOOKS)
     assert "No search reaches" not in unknown.caption, "it may not have been computed"
 
 
 def test_a_long_search_is_thinned_and_keeps_its_end(whole: Any) -> None:
     values = [20.0 - i / 1000 for i in range(5000)]
-    figure = cost_curves.draw([curve("tpe", values)], [], arms_of(whole), CALIBRATED_ELBO, LOOKS)
+    figure = cost_curves.draw(
+        [curve("tpe", values)], [], arms_of(whole), CALIBRATED_NEGATIVE_ELBO, LOOKS
+    )
     trials = [row["trials"] for row in of(figure.rows, "curve")]
     assert len(trials) <= 151
     assert trials[-1] == 5000
@@ -167,9 +171,9 @@ def test_learning_curves_of_many_long_runs_stay_small() -> None:
     records = pa.table({
         "trial": [name for name in names for _ in range(reports)],
         "images": list(range(reports)) * runs,
-        "validation_calibrated_elbo": [float(i) for i in range(reports)] * runs,
+        "validation_calibrated_negative_elbo": [float(i) for i in range(reports)] * runs,
     })  # fmt: skip
-    figure = learning.draw({"trials": trials, "records": records}, CALIBRATED_ELBO, LOOKS)
+    figure = learning.draw({"trials": trials, "records": records}, CALIBRATED_NEGATIVE_ELBO, LOOKS)
     assert len(figure.rows) <= 61
     assert figure.rows[-1]["images"] == 999
     assert {row["runs"] for row in figure.rows} == {39}, "the complete ones"

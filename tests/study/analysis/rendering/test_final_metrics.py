@@ -92,7 +92,10 @@ def test_a_distance_can_decide(make_stream: Make) -> None:
         for number, seed in enumerate(range(101, 107)):
             name = stream.ask(arm, "confirm", number, seed, {}, 0, chosen)
             stream.begin(name)
-            metrics = {"validation/frechet_classifier_gen1": value, "validation/calibrated_elbo": 1}
+            metrics = {
+                "validation/frechet_classifier_gen1": value,
+                "validation/calibrated_negative_elbo": 1,
+            }
             for step, away in ((1, 0.5), (2, 0.0)):
                 found = {key: seen + away for key, seen in metrics.items()}
                 stream.emit(Reported(name, step, 500 * step, found, {}, "e1.0"))
@@ -104,7 +107,7 @@ def test_a_distance_can_decide(make_stream: Make) -> None:
         "features (lower is better) on test, automatic sigma is better than hand-tuned tpe, by "
         "4.10 [4.00, 4.20] over 6 paired seeds on this test set"
     )
-    assert report.second.name == "calibrated_elbo"
+    assert report.second.name == "calibrated_negative_elbo"
     tpe, _ = report.arms
     assert tpe.confirm_validation == 6.0
     assert tpe.images_to_final == 1000, "8 % above its end at the first report"
@@ -185,7 +188,7 @@ def test_json_has_every_mean(measured: Any) -> None:
     values = json.loads(json.dumps(summary(report_of(measured)), allow_nan=False))
     means = values["arms"][0]["means"]
     assert means["frechet_classifier_gen2"] == 9.0
-    assert means["calibrated_elbo"] == pytest.approx(9.25)
+    assert means["calibrated_negative_elbo"] == pytest.approx(9.25)
     assert values["arms"][0]["images_to_final"] == 1000
 
 
