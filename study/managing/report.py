@@ -81,11 +81,11 @@ def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> No
     write_records(tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
     _write(home.report / "report.txt", as_text(report))
-    drawn = figures(report, tables, home.path)
-    page = partial(as_html, report, drawn, tables["trials"], home.path, run_links(home))
-    with drawing.writing(drawn, home.figures) as missing:
-        html = page()
-    _write(home.page, page(missing) if missing else html)
+    charts = figures(report, tables, home.path)
+    with drawing.writing(charts, home.figures) as drawn:
+        links = run_links(home)
+    page = as_html(report, charts, tables["trials"], home.path, links, drawn)
+    _write(home.page, page)
 
 
 def _write(path: Path, text: str) -> None:
