@@ -53,6 +53,13 @@ def multiple(ratio: float | None) -> str:
     return NONE if ratio is None else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
 
 
+def times(ratio: float | None) -> str:
+    """How many times something else, in a sentence: "13", "3.2" or "0.65"."""
+    if ratio is None:
+        return NONE
+    return f"{ratio:,.0f}" if ratio >= 10 else multiple(ratio).removesuffix(".0")
+
+
 def short(value: float | None) -> str:
     """A number to three digits."""
     return NONE if value is None else f"{value:.3g}"

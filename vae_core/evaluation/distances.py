@@ -83,7 +83,7 @@ def frechet(a: Statistics, b: Statistics) -> float:
     """
     if not all(values.isfinite().all() for values in (a.mean, a.cov, b.mean, b.cov)):
         return float("nan")
-    cross = torch.linalg.svdvals(_factor(a.cov).T @ _factor(b.cov)).sum()
+    cross = torch.linalg.svdvals(_factor(a).T @ _factor(b)).sum()
     distance = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * cross
     return max(float(distance), 0.0)  # equal sets may round to below it
 
@@ -190,10 +190,15 @@ NAMES = ("frechet", "kid", *Neighbourhoods._fields)
 """What :func:`distances` returns."""
 
 
-def _factor(cov: Tensor) -> Tensor:
-    """A with A A^T = cov; eigenvalues that rounding made negative count as 0."""
-    values, vectors = torch.linalg.eigh(cov)
-    factor: Tensor = vectors * values.clamp_min(0).sqrt()
+def _factor(statistics: Statistics) -> Tensor:
+    """A [F, min(F, n - 1)] with A A^T = cov.
+
+    The covariance of n features has n - 1 directions: further eigenvalues are rounding errors, as
+    are negative ones.
+    """
+    values, vectors = torch.linalg.eigh(statistics.cov)
+    directions = min(len(values), statistics.n - 1)
+    factor: Tensor = vectors[:, -directions:] * values[-directions:].clamp_min(0).sqrt()
     return factor
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from study.analysis.answers.break_even import (
 from study.analysis.answers.cost_curves import CostCurve, Tunability, cost_curves, tunability
 from study.analysis.answers.coverage import coverage_notes
 from study.analysis.answers.design import design_of
+from study.analysis.answers.first_screen import FirstScreen, first_screen
 from study.analysis.answers.limits import limits
 from study.analysis.answers.luck import EqualLuck, equal_luck
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
@@ -172,11 +173,9 @@ class Answers:
         )
 
     @property
-    def charged(self) -> tuple[str, costs.Amount | None]:
-        """What the automatic side takes, in words and as an amount; before it has a rival too."""
-        if self.pair_cost is not None:
-            return self.pair_cost.chosen[1], self.pair_cost.charged.automatic
-        return (self._best.arm, self._best.cost.total) if self._best else ("", None)
+    def ratio_to(self) -> str:
+        """The automatic arm that costs are multiples of, "" without one."""
+        return self._best.arm if self._best else ""
 
     def _deployed(self, objective: Metric, *, second: bool) -> Target | None:
         cost, looks = self.pair_cost, self.design.until_decided
@@ -214,9 +213,13 @@ class Answers:
             costs.NOTHING_PAID,
         )
 
+    @property
+    def unfinished(self) -> str:
+        """Why the answer is a preliminary one, "" where it is not."""
+        return "" if self._facts.get("finished") else self.capped or "the study is not finished"
+
+    @cached_property
     def verdict(self) -> list[str]:
-        finished = self._facts.get("finished")
-        unfinished = "" if finished else self.capped or "the study is not finished"
         return self.attempt(
             "The verdict",
             lambda: conclusion.verdict(
@@ -227,9 +230,31 @@ class Answers:
                 self.first.comparisons,
                 self.design,
                 self.first.break_even,
-                unfinished,
+                self.unfinished,
             ),
             ["The verdict could not be computed."],
+        )
+
+    def first_screen(self, notes: Sequence[str]) -> FirstScreen:
+        first = self.first
+        screen = partial(
+            first_screen,
+            self.verdict,
+            objective=first.objective,
+            so_far=self.unfinished,
+            distrust=next(iter((*map(str, self.attempt.failures), *notes)), ""),
+        )
+        return self.attempt(
+            "The first screen",
+            lambda: screen(
+                first.headline,
+                self.arms,
+                self._hand,
+                self.pair_cost,
+                first.break_even,
+                self.ratios("images"),
+            ),
+            screen(None, [], None, None, [], {}),
         )
 
     def remarks(self) -> list[str]:
@@ -263,8 +288,8 @@ class Answers:
         )
 
     def ratios(self, unit: str) -> dict[str, float | None]:
-        _, charged = self.charged
-        return {arm.arm: costs.multiple(arm.cost.total, charged, unit) for arm in self.arms}
+        one = self._best.cost.total if self._best else None
+        return {arm.arm: costs.multiple(arm.cost.total, one, unit) for arm in self.arms}
 
     def targets(self, target: float | None) -> list[BreakEven]:
         if target is None:

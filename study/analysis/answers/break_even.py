@@ -32,6 +32,9 @@ from study.statistics import BOUND_BY
 from study.statistics import order_statistics as estimators
 from study.statistics.intervals import Interval, mean_interval
 
+BEST_OF = "best of "
+"""Begins the name of the level that one run of each of several automatic arms gives."""
+
 
 @dataclass(frozen=True)
 class Count:
@@ -172,7 +175,7 @@ def deployed_target(
         count, takes = len(automatic), _images(each[0])
         values = list(best.values())
         return Target(
-            f"best of {count}", values, count, takes, "theirs", deployed=True, looks=looks
+            f"{BEST_OF}{count}", values, count, takes, "theirs", deployed=True, looks=looks
         )
     level = _level(automatic[cost.automatic], second=second, looks=looks)
     if cost.among[1] == 1:

@@ -56,7 +56,7 @@ def _answer(pair: PairOver, score: Metric, over: str) -> str:
     multiple = NONE if ratio is None else times(*ratio)
     headline = {
         Outcome.UNKNOWN: f"Whether searching pays {over} can't be told yet",
-        Outcome.NOT_SHOWN: f"Searching is not shown to pay {over}",
+        Outcome.NOT_SHOWN: f"Inconclusive {over}",
         Outcome.DOES_NOT_PAY: f"Searching does not pay {over}",
         Outcome.PAYS: f"Searching pays {over}"
         + (f" where the gain is worth {multiple}x the training" if ratio and ratio[1] > 1 else ""),

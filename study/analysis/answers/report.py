@@ -19,6 +19,7 @@ from study.analysis.answers.break_even import (
 )
 from study.analysis.answers.cost_curves import CostCurve, Tunability
 from study.analysis.answers.design import Design
+from study.analysis.answers.first_screen import FirstScreen
 from study.analysis.answers.luck import EqualLuck
 from study.analysis.answers.non_inferiority import NonInferiority
 from study.analysis.answers.prices import Price
@@ -41,6 +42,7 @@ class Report:
         capped: How a cap ended the study before it was finished, "" where none did.
         verdict: The answer in a sentence and, where a search can break even, when in another.
         remarks: What goes with it: how arms were chosen, the other arms, the second objective.
+        first_screen: What every first screen says: the verdict, three numbers, the arms, one doubt.
         headline: What the verdict speaks of: the compared pair, or the best arms of either kind
             where none was named; None while there is nothing to compare.
         advice: How to go on where the verdict is inconclusive.
@@ -49,8 +51,8 @@ class Report:
         second_comparisons: Likewise by the second objective; settings were chosen by the first.
         pair_cost: What the models of the hand-tuned and the automatic side take, by how their arms
             were settled on; None while a side has no result.
-        ratio_to: What the automatic side is charged, in words: its arm, or choosing it; "" without.
-            ``ratios`` are arms' costs to one model as multiples of that in images,
+        ratio_to: The verdict's automatic arm, else the one best on validation; "" without.
+            ``ratios`` are arms' costs to one model as multiples of its cost in images,
             ``standard_ratios`` in standard device seconds.
         curves: What searching found against its cost, an arm each; of automatic arms, the best of
             their seeds.
@@ -78,6 +80,7 @@ class Report:
     second: Metric
     verdict: Sequence[str]
     remarks: Sequence[str]
+    first_screen: FirstScreen
     headline: Comparison | None
     advice: Advice | None
     comparisons: Sequence[Comparison]
@@ -137,15 +140,16 @@ def build_report(
         capped=answers.capped,
         objective=first.objective,
         second=second.objective,
-        verdict=answers.verdict(),
+        verdict=answers.verdict,
         remarks=answers.remarks(),
+        first_screen=answers.first_screen(notes := answers.notes(warnings)),
         headline=first.headline,
         advice=answers.advice,
         comparisons=first.comparisons,
         second_comparisons=second.comparisons,
         arms=answers.arms,
         pair_cost=answers.pair_cost,
-        ratio_to=answers.charged[0],
+        ratio_to=answers.ratio_to,
         ratios=answers.ratios("images"),
         standard_ratios=answers.ratios("standard"),
         paid=answers.paid,
@@ -161,7 +165,7 @@ def build_report(
         two_models=answers.two_models,
         plane=answers.plane(),
         price=price,
-        notes=answers.notes(warnings),
+        notes=notes,
         failures=answers.attempt.failures,
     )
 

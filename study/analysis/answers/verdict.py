@@ -51,6 +51,8 @@ class Comparison:
         lost: Seeds on which either failed, or both did.
         no_worse: Whether inconclusive, and automatic is no worse by the study's margin.
         ratio_images: Cost to one model, hand-tuned over automatic; ``ratio_standard`` likewise.
+        over: What the interval is over: so many seeds, and images if it covers those.
+        opening: What a sentence on it begins with, as "Searching does not pay".
         finding: The difference in words; ``sentence``: all of it.
     """
 
@@ -66,6 +68,8 @@ class Comparison:
     ratio_images: float | None
     ratio_standard: float | None
     outcome: Outcome
+    over: str
+    opening: str
     finding: str
     sentence: str
 
@@ -127,6 +131,8 @@ def compare(
         ratio_images,
         ratio_standard,
         outcome,
+        _over(differences.n, differences, seeds),
+        first,
         finding,
         f"{first}: {finding}; {_price(hand, automatic, ratio_images, cost)}.",
     )
@@ -256,6 +262,7 @@ def _best(
         over_seeds=_interval(of_pair.differences, (alone.lower, alone.upper)),
         no_worse=no_worse is not None,
         outcome=outcome,
+        opening=first,
         finding=finding,
         sentence=f"{first}: {finding}; {_price(*pair, of_pair.ratio_images, cost)}.",
     )
@@ -402,10 +409,7 @@ def _price(hand: str, automatic: str, ratio: float | None, cost: PairCost | None
 
 def _headline(outcome: Outcome, ratio: float | None, no_worse: float | None) -> str:
     if no_worse is not None:
-        return (
-            "Searching is not shown to pay, and automatic is no worse by the margin of "
-            f"{no_worse:g}"
-        )
+        return f"Inconclusive, and automatic is no worse by the margin of {no_worse:g}"
     if outcome is Outcome.NOT_SHOWN:
         return "Inconclusive"
     if outcome is Outcome.PAYS and ratio is not None and ratio > 1:

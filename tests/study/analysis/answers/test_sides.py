@@ -80,8 +80,12 @@ def test_choosing_among_runs_of_the_same_seeds_costs_all_of_them(
         "; tpe costs 0.65x the images of choosing a among 4 (13.0x named in advance, 3.2x one run "
         "of each)."
     )
-    assert report.ratio_to == "choosing a among 4"
-    assert report.ratios == {"tpe": 0.65, **dict.fromkeys("abcd", 0.05)}
+    assert report.ratio_to == "a"
+    assert report.ratios == {"tpe": 13.0, **dict.fromkeys("abcd", 1.0)}
+    assert report.first_screen.cost.words == (
+        "one model by tpe takes 13 times the images (13k, 1000); with their choice among 1 and 4 "
+        "arms 0.65 times the images (13k, 20k)"
+    )
     text = as_text(report)
     assert "x, std x: as multiples of choosing a among 4" in " ".join(text.split())
     (row,) = [line.split() for line in text.splitlines() if line.startswith("  as chosen here")]

@@ -89,7 +89,7 @@ def test_an_interval_within_the_margin_says_that_automatic_is_no_worse() -> None
     assert found.no_worse
     assert found.outcome is Outcome.NOT_SHOWN
     assert found.sentence.startswith(
-        "Searching is not shown to pay, and automatic is no worse by the margin of 0.2: by "
+        "Inconclusive, and automatic is no worse by the margin of 0.2: by "
     )
     assert not judge(SIX, margin=0.2).no_worse, "better is said instead"
 
