@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from study.api import *  # noqa: F403
 
 __all__ = [  # noqa: F405
+    "StudyWarning",
+    "UserError",
     "clean",
     "compare",
+    "dry_run",
     "export",
     "fork",
     "launch",
@@ -23,11 +26,13 @@ __all__ = [  # noqa: F405
     "report",
     "resume",
     "retry",
+    "status",
     "stop",
     "storage",
+    "studies",
     "verify",
 ]
-"""Every public name, all of them functions of :mod:`study.api`."""
+"""Every public name: functions of :mod:`study.api`, and what they raise and warn of."""
 
 
 def __getattr__(name: str) -> Any:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 from study.journal import HomeError, StudyHome, has_events, read_entries, studies_home
-from study.spec import StudySpec, begun_spec, load_spec
+from study.spec import StudySpec, arm_roles, begun_spec, load_spec, warnings
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
+from vae_core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from optuna.storages import JournalStorage
 
-    from study.analysis import Report, SeveralReport
+    from study.analysis import SeveralReport
     from study.analysis.answers.plan import Plan
+    from study.analysis.rendering.notebook import ShownReport
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.managing.cleanup import Cleanup
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
     from study.verifying.compare import Verification
 
 PathLike = Path | str
+
+
+class StudyWarning(UserWarning):
+    """A study breaks a rule of fair comparison, in a sentence."""
 
 
 def launch(
@@ -36,7 +44,7 @@ def launch(
     data_root: PathLike | None = None,
     address: str | None = None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     """Run the study that ``file`` describes, or resume it if it has begun.
 
     Args:
@@ -51,7 +59,8 @@ def launch(
         UserError: what is wrong, where, and how to correct it.
         study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
-    return _run(load_spec(file, overrides), home, data_root, address, take_over)
+    _warn(spec := load_spec(file, overrides))
+    return _run(spec, home, data_root, address, take_over)
 
 
 def resume(
@@ -62,7 +71,7 @@ def resume(
     data_root: PathLike | None = None,
     address: str | None = None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     """Resume study ``name`` as it was last launched, with ``overrides`` applied to that.
 
     Arguments as for :func:`launch`.
@@ -79,7 +88,7 @@ def fork(
     home: PathLike | None = None,
     data_root: PathLike | None = None,
     address: str | None = None,
-) -> Report:
+) -> ShownReport:
     """Run a new study ``new`` from the spec of study ``name``, with ``overrides`` applied to it.
 
     It changes and reuses nothing of ``name``. Other arguments as for :func:`launch`.
@@ -87,7 +96,8 @@ def fork(
     Raises:
         HomeError: there is a study ``new`` already.
     """
-    return _run(fork_spec(name, new, overrides, home=home), home, data_root, address)
+    _warn(spec := fork_spec(name, new, overrides, home=home))
+    return _run(spec, home, data_root, address)
 
 
 def fork_spec(
@@ -122,6 +132,8 @@ def dry_run(
     from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
+    if spec is not study:
+        _warn(spec)
     where = studies_home(home)
     return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
 
@@ -207,7 +219,7 @@ def report(
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
-) -> Report:
+) -> ShownReport:
     """Rewrite the tables and the report of study ``name`` from its journal, and return it.
 
     Args:
@@ -233,24 +245,37 @@ def compare(
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
-) -> tuple[list[Report], SeveralReport]:
-    """The reports of several studies, as :func:`report` writes them, and their comparison."""
+) -> tuple[list[ShownReport], SeveralReport]:
+    """The reports of several studies, as :func:`report` writes them, and their comparison.
+
+    The comparison's page is :func:`study.managing.report.joint_page`.
+    """
     from study.analysis import combine
     from study.analysis.answers.multi_study import check_distinct
+    from study.managing.report import write_joint_page
 
     check_distinct(names)  # before reports are written, which takes seconds each
     reports = [report(name, home=home, target=target, price=price) for name in names]
-    return reports, combine(reports)
+    joint = combine(reports)
+    write_joint_page(joint, reports, [find(name, home) for name in names])
+    return reports, joint
 
 
 def load(
     name: str, *, home: PathLike | None = None, arrow: bool = False
 ) -> dict[str, pd.DataFrame] | dict[str, pa.Table]:
-    """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow."""
+    """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow.
+
+    The trials' frame has a column for each searched parameter too, ``params_`` and its name.
+    """
     from study.analysis import build_tables
 
     tables = build_tables(read_entries(find(name, home).path))
-    return tables if arrow else {key: table.to_pandas() for key, table in tables.items()}
+    if arrow:
+        return tables
+    frames: dict[str, pd.DataFrame] = {key: table.to_pandas() for key, table in tables.items()}
+    frames["trials"] = _with_parameters(frames["trials"])
+    return frames
 
 
 def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleanup:
@@ -328,6 +353,20 @@ def storage(name: str, *, home: PathLike | None = None) -> JournalStorage:
     return JournalStorage(ReadOnlyBackend(find(name, home).path))
 
 
+def status(name: str, *, home: PathLike | None = None) -> str:
+    """The state of study ``name``, running or not, as `study status` prints it."""
+    from study.managing.status import status_text
+
+    return status_text(find(name, home))
+
+
+def studies(*, home: PathLike | None = None) -> list[str]:
+    """The names of the studies of a home that have records."""
+    where = studies_home(home)
+    names = sorted(path.name for path in where.iterdir()) if where.is_dir() else []
+    return [name for name in names if _recorded(where, name)]
+
+
 def find(name: str, home: PathLike | None = None) -> StudyHome:
     """The home of study ``name``.
 
@@ -342,6 +381,13 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
             remedy="launch it again, from its file",
         )
     return found
+
+
+def _recorded(studies: Path, name: str) -> bool:
+    try:
+        return begun(StudyHome(studies, name))
+    except UserError:  # no name of a study
+        return False
 
 
 def begun(home: StudyHome) -> bool:
@@ -385,6 +431,20 @@ def changed_spec(
     return spec
 
 
+def _with_parameters(trials: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    given = pd.DataFrame.from_records(
+        [json.loads(params) for params in trials["params"]], index=trials.index
+    )
+    return trials.join(given.add_prefix("params_"))
+
+
+def _warn(spec: StudySpec) -> None:
+    for sentence in warnings(spec, arm_roles(spec)):
+        warn(sentence, StudyWarning, stacklevel=3)
+
+
 def _refuse_links(*paths: Path) -> None:
     """Make sure that what is written lands in the study's own folder."""
     for path in paths:
@@ -402,7 +462,7 @@ def _run(
     data_root: PathLike | None,
     address: str | None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     from study.launching.driver import Options, run
 
     where = StudyHome(studies_home(home), spec.name)

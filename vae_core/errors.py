@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__(what, where, remedy)
         self.what, self.where, self.remedy = what, where, remedy
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the user can correct it without one."""
+        return [f"{type(self).__name__}: {self}"]
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}\n  {self.remedy}" if self.remedy else text

@@ -87,6 +87,7 @@ class Figure:
         return {
             **self.spec(INLINE),
             "autosize": {"type": "fit-x", "contains": "padding"},
+            "padding": {"left": 16, "top": 5, "right": 5, "bottom": 5},  # a reader's font is wider
             "config": {**_CONFIG, "legend": legend, "aria": False},
         }
 

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import vl_convert
 
@@ -23,7 +24,7 @@ def main() -> None:
         print(json.dumps([file, *draw(file, spec, inline)]), flush=True)
 
 
-def draw(file: str, spec: dict[str, object], inline: object) -> tuple[str, str]:
+def draw(file: str, spec: dict[str, Any], inline: dict[str, Any]) -> tuple[str, str]:
     """Draw ``spec`` into ``file``, and ``inline`` as SVG; why it could not be drawn, or ""."""
     try:
         content = vl_convert.vegalite_to_png(spec, scale=1.5)

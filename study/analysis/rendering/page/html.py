@@ -101,6 +101,14 @@ def several_as_html(
     )
 
 
+def first_screen(report: Report, picture: str) -> str:
+    """The first screen of ``report`` as a part of another page, a notebook's.
+
+    ``picture`` is the chart of its arms as SVG, or "".
+    """
+    return _environment().get_template("first.html").render(report=report, picture=picture)
+
+
 def _page(template: str, sections: Mapping[str, str], data: Any, **content: Any) -> str:
     """A page of ``template``; ``data`` is what its script reads."""
     vega, script = (drawing.vega() if data["specs"] else ""), _source("page.js")
