@@ -1,0 +1,175 @@
+"""Verbs that run a study: launch, resume, fork; and plan."""
+
+from __future__ import annotations
+
+import gc
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from study.cli import options
+from study.cli.group import FAILED, INTERRUPTED
+from study.cli.printing import shown
+
+if TYPE_CHECKING:
+    from study.analysis import Report
+    from study.journal import StudyHome
+    from study.launching.dry_run import Estimate
+    from study.spec import StudySpec
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@options.changes
+@options.dry_run
+@options.take_over
+@options.home
+@options.data_root
+@options.address
+def launch(
+    file: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    take_over: bool,
+    home: Path | None,
+    data_root: Path | None,
+    address: str | None,
+) -> None:
+    """Run the study in FILE, or resume it if it has begun."""
+    from study import api
+    from study.spec import load_spec
+
+    _warn(load_spec(file, overrides))
+    where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    if dry_run:
+        _planned(api.dry_run(file, overrides, **where, take_over=take_over))
+        return
+    _run(lambda: api.launch(file, overrides, **where, take_over=take_over), home)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@options.changes
+@click.option("--from", "earlier", metavar="STUDY", help="Earlier study to plan by. [this one]")
+@click.option("--spread", type=float, help="Standard deviation of the paired difference instead.")
+@options.home
+@options.data_root
+def plan(file: Path, overrides: tuple[str, ...], **options: Any) -> None:
+    """Print what the study in FILE can show.
+
+    And how many seeds, trials and replicates its margin and break-even take.
+    """
+    from study import api
+
+    click.echo(str(api.plan(file, overrides, **options)))
+
+
+@click.command()
+@click.argument("name")
+@options.changes
+@options.dry_run
+@options.take_over
+@options.home
+@options.data_root
+@options.address
+def resume(
+    name: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    take_over: bool,
+    home: Path | None,
+    data_root: Path | None,
+    address: str | None,
+) -> None:
+    """Resume study NAME as it was last launched."""
+    from study import api
+
+    where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    if dry_run:
+        spec = api.resume_spec(name, overrides, home=home)
+        _planned(api.dry_run(spec, **where, take_over=take_over))
+        return
+    _run(lambda: api.resume(name, overrides, **where, take_over=take_over), home)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("new")
+@options.changes
+@options.dry_run
+@options.home
+@options.data_root
+@options.address
+def fork(
+    name: str,
+    new: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    home: Path | None,
+    data_root: Path | None,
+    address: str | None,
+) -> None:
+    """Run a new study, called NEW, from the spec of study NAME."""
+    from study import api
+    from study.journal import StudyHome, studies_home
+
+    spec = api.fork_spec(name, new, overrides, home=home)
+    _warn(spec)
+    where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
+    if dry_run:
+        _planned(api.dry_run(spec, **where))
+        return
+    there = StudyHome(studies_home(home), new)
+    _run(lambda: api.fork(name, new, overrides, **where), home, forked=there)
+
+
+def _warn(spec: StudySpec) -> None:
+    from study.spec import arm_roles, warnings
+
+    for warning in warnings(spec, arm_roles(spec)):
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _planned(found: Estimate) -> None:
+    """Print what a launch would run, and end as it would if it would not begin."""
+    click.echo(str(found))
+    for error in found.refusals:
+        click.echo(f"error: a launch would be refused: {error}", err=True)
+    if found.refusals:
+        sys.exit(found.refusals[0].exit_code)
+
+
+def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | None = None) -> None:
+    """Run a study with ``verb``, and print its report or how to resume it.
+
+    ``forked`` is the home of a study that ``verb`` cannot begin twice.
+    """
+    from study import api
+    from study.analysis import render
+    from study.api import begun
+    from study.launching.driver import StudyInterruptedError
+    from study.managing.status import first_failure
+
+    at = f" --home {shlex.quote(str(home))}" if home else ""
+    try:
+        found = shown(verb)
+    except (StudyInterruptedError, KeyboardInterrupt):
+        again = shlex.join(["study", *(word for word in sys.argv[1:] if word != options.TAKE_OVER)])
+        if forked is not None and begun(forked):
+            again = f"study resume {forked.name}{at}"
+        click.echo(f"interrupted; nothing is lost. Resume with: {again}", err=True)
+        sys.exit(INTERRUPTED)
+    gc.freeze()  # at exit, collecting all that was loaded would take a second
+    render(found, sys.stdout)
+    if found.finished and not any(arm.counts.get("complete") for arm in found.arms):
+        cause = first_failure(api.find(found.name, home))
+        click.echo(f"\nerror: no trial of {found.name} completed; {cause}", err=True)
+        sys.exit(FAILED)
+    click.echo(
+        f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
+        f"`study ui{at}` for MLflow's pages"
+    )
