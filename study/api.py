@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from study.journal import HomeError, StudyHome, has_events, read_entries, studies_home
+from study.journal.home import study_names
 from study.spec import StudySpec, arm_roles, begun_spec, load_spec, warnings
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
-from vae_core.errors import UserError
+from vae_core.errors import StudyWarning, UserError  # noqa: F401 (for those who catch it)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from study.verifying.compare import Verification
 
 PathLike = Path | str
-
-
-class StudyWarning(UserWarning):
-    """A study breaks a rule of fair comparison, in a sentence."""
 
 
 def launch(
@@ -132,8 +128,7 @@ def dry_run(
     from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
-    if spec is not study:
-        _warn(spec)
+    _warn(spec)
     where = studies_home(home)
     return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
 
@@ -269,13 +264,10 @@ def load(
     The trials' frame has a column for each searched parameter too, ``params_`` and its name.
     """
     from study.analysis import build_tables
+    from study.analysis.records.frames import frames
 
     tables = build_tables(read_entries(find(name, home).path))
-    if arrow:
-        return tables
-    frames: dict[str, pd.DataFrame] = {key: table.to_pandas() for key, table in tables.items()}
-    frames["trials"] = _with_parameters(frames["trials"])
-    return frames
+    return tables if arrow else frames(tables)
 
 
 def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleanup:
@@ -363,8 +355,7 @@ def status(name: str, *, home: PathLike | None = None) -> str:
 def studies(*, home: PathLike | None = None) -> list[str]:
     """The names of the studies of a home that have records."""
     where = studies_home(home)
-    names = sorted(path.name for path in where.iterdir()) if where.is_dir() else []
-    return [name for name in names if _recorded(where, name)]
+    return [name for name in study_names(where) if begun(StudyHome(where, name))]
 
 
 def find(name: str, home: PathLike | None = None) -> StudyHome:
@@ -381,13 +372,6 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
             remedy="launch it again, from its file",
         )
     return found
-
-
-def _recorded(studies: Path, name: str) -> bool:
-    try:
-        return begun(StudyHome(studies, name))
-    except UserError:  # no name of a study
-        return False
 
 
 def begun(home: StudyHome) -> bool:
@@ -429,15 +413,6 @@ def changed_spec(
     if overrides or name != home.name:  # else its names were checked at the launch
         check_names(spec, source)
     return spec
-
-
-def _with_parameters(trials: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
-
-    given = pd.DataFrame.from_records(
-        [json.loads(params) for params in trials["params"]], index=trials.index
-    )
-    return trials.join(given.add_prefix("params_"))
 
 
 def _warn(spec: StudySpec) -> None:

@@ -31,7 +31,7 @@ LAYERS = (
     ("spec",),
     ("journal",),
     ("image_scores", "metrics"),
-    ("formatting", "statistics", "vae_core"),
+    ("formatting", "glossary", "statistics", "vae_core"),
 )
 """Parts of ``study``, and ``vae_core``. A part imports from the layers below its own."""
 

@@ -34,6 +34,10 @@ class UserError(Exception):
         return _rebuild, (type(self), self.what, self.where, self.remedy)
 
 
+class StudyWarning(UserWarning):
+    """Something of a study that its reader should know before it runs, in a sentence."""
+
+
 class DataError(UserError):
     """A dataset that is missing, damaged, or not what its settings say."""
 

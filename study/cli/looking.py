@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from study.cli import options
 from study.cli.printing import shown
+
+if TYPE_CHECKING:
+    from study.analysis import Report
 
 
 @click.command()
@@ -50,7 +55,9 @@ def report(
     """
     from study import api
     from study.analysis import render, several_summary, summary
+    from study.managing.report import joint_page
 
+    reports: Sequence[Report]
     if len(names) == 1:
         made = shown(lambda: api.report(names[0], home=home, target=target, price=price))
         reports, joint = [made], None
@@ -64,12 +71,14 @@ def report(
     elif form == "html":
         for name in names:
             click.echo(api.find(name, home).page)
+        if joint is not None:
+            click.echo(joint_page([api.find(name, home) for name in names]))
     elif joint is None:
         render(reports[0], sys.stdout)
     else:
         for found in reports:
             click.echo(f"{found.name}: {' '.join(found.verdict)}\n")
-    if joint is not None and form != "json":
+    if joint is not None and form == "text":
         render(joint, sys.stdout)
 
 

@@ -56,6 +56,11 @@ def studies_home(given: Path | str | None = None) -> Path:
     return Path(given or os.environ.get("STUDY_HOME") or "studies").expanduser().resolve()
 
 
+def study_names(studies: Path) -> list[str]:
+    """The names of the studies of a home, in alphabetical order."""
+    return sorted(path.parent.name for path in studies.glob(f"*/{FOLDER}"))
+
+
 def command_line(verb: str, study: Path) -> str:
     """``study VERB NAME`` for the study in folder ``study``.
 
@@ -152,7 +157,7 @@ class StudyHome:
             HomeError: no study of that name.
         """
         if not self.journal.exists():
-            there = [path.parent.name for path in self.studies.glob(f"*/{FOLDER}")]
+            there = study_names(self.studies)
             raise HomeError(
                 f"no study '{self.name}'", where=str(self.studies), remedy=nearest(self.name, there)
             )

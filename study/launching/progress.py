@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ REFRESH = 1.0
 """Seconds between refreshes on a terminal."""
 LINE = 15.0
 """Seconds between lines elsewhere."""
+_NOTEBOOK = 100
+"""Characters of a line in a notebook."""
 
 
 class Progress:
@@ -64,6 +67,9 @@ class Progress:
             self._thread.join()
 
     def _follow(self) -> None:
+        if self._console.is_jupyter:
+            self._in_notebook()
+            return
         if self._console.is_terminal:
             with Live(self._table(), console=self._console, auto_refresh=False) as live:
                 while not self._stop.wait(REFRESH):
@@ -72,6 +78,20 @@ class Progress:
             return
         while not self._stop.wait(LINE):
             self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _in_notebook(self) -> None:
+        """A table below the cell, in place; Rich's own needs ipywidgets for that."""
+        from IPython.display import display
+
+        def drawn() -> dict[str, str]:
+            text = io.StringIO()
+            Console(file=text, width=_NOTEBOOK, force_jupyter=False).print(self._table())
+            return {"text/plain": text.getvalue()}
+
+        place = display(drawn(), raw=True, display_id=True)
+        while not self._stop.wait(REFRESH):
+            place.update(drawn(), raw=True)
+        place.update(drawn(), raw=True)
 
     def _table(self) -> Table:
         arm_progress = self._conductor.arm_progress()

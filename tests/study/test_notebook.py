@@ -82,3 +82,29 @@ def test_a_report_that_could_not_be_drawn_shows_its_numbers(told: Any) -> None:
     html = report._repr_html_()
     assert "<svg" not in html
     assert report.first_screen.cost.words in html
+
+
+PROGRESS = """
+import time
+from types import SimpleNamespace
+from study.launching.progress import Progress
+from study.search.arm_progress import ArmProgress
+
+ended = [0]
+
+def arm_progress():
+    return [ArmProgress("tpe", ended=ended[0], running=1, planned=9, best=-20.5, work=ended[0])]
+
+conductor = SimpleNamespace(arm_progress=arm_progress)
+with Progress(conductor, SimpleNamespace(name="mine")) as progress:
+    progress.begin()
+    time.sleep(1.5)
+    ended[0] = 7
+"""
+
+
+def test_progress_is_one_output_that_is_updated() -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PROGRESS)])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    (only,) = notebook.cells[0].outputs
+    assert "7 of 9 trials ended, 1 running" in only["data"]["text/plain"]

@@ -7,11 +7,8 @@ from functools import cache
 
 from markupsafe import Markup, escape
 
-from study.glossary import GLOSSARY, Term, headings, term_of
+from study.glossary import GLOSSARY, Term, term_of
 from study.metrics import METRICS
-
-_LINKED = 4
-"""Letters of a name at least, to be looked for in sentences."""
 
 
 @cache
@@ -44,7 +41,7 @@ def linked(heading: str) -> Markup:
 
 
 def explained(text: str) -> Markup:
-    """``text`` with the first mention of each term as a link to it."""
+    """``text`` with the first mention of each term, by its name, as a link to it."""
     seen: set[Term] = set()
     found = Markup()
     for part in _NAMES.split(text):
@@ -62,18 +59,13 @@ def _link(term: Term, words: str) -> Markup:
 
 
 def _of(words: str) -> Term | None:
-    lower = words.lower()
-    known = headings()
-    return known.get(lower) or known.get(lower.removesuffix("s"))
+    known = {term.name.lower(): term for term in GLOSSARY}
+    return known.get(words.lower()) or known.get(words.lower().removesuffix("s"))
 
 
 _NAMES = re.compile(
     r"(?<![\w-])({})(?![\w-])".format(
-        "|".join(
-            f"{re.escape(name)}s?"
-            for name in sorted(headings(), key=lambda name: -len(name))
-            if len(name) >= _LINKED and name[0].isalpha() and " = " not in name
-        )
+        "|".join(f"{re.escape(t.name)}s?" for t in sorted(GLOSSARY, key=lambda t: -len(t.name)))
     ),
     re.IGNORECASE,
 )
