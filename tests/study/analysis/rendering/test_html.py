@@ -55,7 +55,7 @@ def test_the_page_says_all_that_the_report_says(whole: Any, tmp_path: Path) -> N
     for sentence in (*report.verdict, *report.remarks, *report.notes):
         assert sentence in tree.text
     for table in text_tables(report):
-        assert " ".join(table.about.split()) in tree.text
+        assert f"{table.title} {table.about[0].upper()}{table.about[1:]}." in tree.text
         for cell in (cell for row in table.rows for cell in row):
             assert " ".join(cell.replace("+-", "±").split()) in tree.text
     rows = {row[0]: row for row in data_of(page_of(whole, tmp_path))["trials"]}
