@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-from study.journal import HomeError, StudyHome, has_events, read_entries, studies_home
-from study.journal.home import study_names
+from study.journal import HomeError, StudyHome, read_entries, studies_home
 from study.spec import StudySpec, arm_roles, begun_spec, load_spec, warnings
 from study.spec.errors import Source
 from study.spec.names import check_names
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.managing.cleanup import Cleanup
+    from study.managing.status import Listed, Status
     from study.replaying.result import Replay
     from study.verifying.compare import Verification
 
@@ -345,17 +345,18 @@ def storage(name: str, *, home: PathLike | None = None) -> JournalStorage:
     return JournalStorage(ReadOnlyBackend(find(name, home).path))
 
 
-def status(name: str, *, home: PathLike | None = None) -> str:
-    """The state of study ``name``, running or not, as `study status` prints it."""
-    from study.managing.status import status_text
+def status(name: str, *, home: PathLike | None = None) -> Status:
+    """Where study ``name`` is: trials done of those planned, time left, best, what went wrong."""
+    from study.managing.status import study_status
 
-    return status_text(find(name, home))
+    return study_status(find(name, home))
 
 
-def studies(*, home: PathLike | None = None) -> list[str]:
-    """The names of the studies of a home that have records."""
-    where = studies_home(home)
-    return [name for name in study_names(where) if begun(StudyHome(where, name))]
+def studies(*, home: PathLike | None = None) -> list[Listed]:
+    """The studies of a home with state and verdict, the latest first."""
+    from study.managing.status import studies as listed
+
+    return listed(studies_home(home))
 
 
 def find(name: str, home: PathLike | None = None) -> StudyHome:
@@ -364,14 +365,7 @@ def find(name: str, home: PathLike | None = None) -> StudyHome:
     Raises:
         HomeError: there is no such study.
     """
-    found = StudyHome(studies_home(home), name).existing()
-    if not found.spec.exists() or not has_events(found.path):
-        raise HomeError(
-            f"study '{name}' has no records: its launch failed before anything was recorded",
-            where=str(found.path),
-            remedy="launch it again, from its file",
-        )
-    return found
+    return StudyHome(studies_home(home), name).recorded()
 
 
 def begun(home: StudyHome) -> bool:

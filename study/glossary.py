@@ -29,8 +29,6 @@ GLOSSARY: tuple[Term, ...] = (
     Term("break-even", "The number of trials after which the best trial found, chosen on "
          "validation and deployed unchanged, is as good on test as what the automatic side "
          "deploys.", ("narrower priors", "trials inside", "decades")),
-    Term("charged to no trial", "Device time that no trial used: pilots, idle slots, idle engines, "
-         "unused start-up.", ("pilots", "idle slots", "idle engines")),
     Term("choosing seeds", "The few seeds on which every arm is trained to choose, on validation, "
          "the pair that is compared.", ("stage",)),
     Term("collapse", "A seed on which a run failed or its model ignores its latents (posterior "
@@ -56,9 +54,11 @@ GLOSSARY: tuple[Term, ...] = (
     Term("hand-tuned", "An arm whose trade-off somebody chooses: it searches beta, or gives one.",
          ("hand", "hand arm")),
     Term("images", "Images trained on, counted each time: the cost that does not depend on the "
-         "machine.", ("hand images", "auto images", "redone", "money")),
+         "machine.", ("hand images", "auto images", "money")),
     Term("interval", "95 %, unless said otherwise: over fresh seeds and, for the verdict, fresh "
          "test images; it allows for how the arms were chosen.", ("probability", "95 %")),
+    Term("lost", "Work that was begun and never reported when an engine died; redone: what was "
+         "trained again after a crash.", ("redone",)),
     Term("margin", "The difference that a study says does not matter, set before it runs."),
     Term("nats", "The unit of a log-likelihood with the natural logarithm; one nat is 1.44 bits."),
     Term("negative ELBO", "The negative evidence lower bound on the log-likelihood of an image; "
@@ -73,8 +73,8 @@ GLOSSARY: tuple[Term, ...] = (
          "compared by on test."),
     Term("optimism", "How much better the best trial of a search looked on validation than the "
          "same setting does on fresh seeds."),
-    Term("overhead", "Device seconds of work that was trained again or lost after a crash.",
-         ("lost",)),
+    Term("overhead", "Device seconds charged to no trial: pilots, idle slots, idle engines, unused "
+         "start-up.", ("pilots", "idle slots", "idle engines")),
     Term("performance profile", "The share of an arm's runs with a regret of at most a value, over "
          "all datasets."),
     Term("pruner", "The rule that ends unpromising trials early; useful, pruned, failed, "

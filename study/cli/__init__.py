@@ -27,7 +27,15 @@ def main() -> None:
 
 
 main.section("Run a study", running.launch, running.resume, running.fork, running.plan)
-main.section("Look at studies", looking.status, looking.report, looking.show, looking.ui)
+main.section(
+    "Look at studies",
+    looking.status,
+    looking.watch,
+    looking.list_studies,
+    looking.report,
+    looking.show,
+    looking.ui,
+)
 main.section("Steer a study", steering.stop, steering.retry, steering.clean)
 main.section("Use its results", taking.export, taking.verify, taking.replay)
 main.section("Data", data.data)

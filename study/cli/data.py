@@ -19,7 +19,7 @@ def data() -> None:
 def list_data(home: Path | None) -> None:
     """List the known sources and prepared images."""
     from study.journal import studies_home
-    from study.managing.status import data_text
+    from study.managing.showing import data_text
 
     click.echo(data_text(studies_home(home)))
 

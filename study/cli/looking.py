@@ -1,9 +1,10 @@
-"""Verbs that look at studies: status, report, show, ui."""
+"""Verbs that look at studies: status, list, watch, report, show, ui."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from study.cli import options
-from study.cli.printing import shown
+from study.cli.printing import first_screen, shown
+
+WATCH = 2.0
+"""Seconds between two looks of `study watch`."""
 
 if TYPE_CHECKING:
     from study.analysis import Report
@@ -21,11 +25,48 @@ if TYPE_CHECKING:
 @click.argument("name")
 @options.home
 def status(name: str, home: Path | None) -> None:
-    """Print the status of study NAME."""
-    from study import api
-    from study.managing.status import status_text
+    """Print where study NAME is: done, left, the best, what is wrong, what to type next."""
+    from study.journal import StudyHome, studies_home
+    from study.managing.status import study_status  # not by the api, whose specs take longer
 
-    click.echo(status_text(api.find(name, home)))
+    click.echo(str(study_status(StudyHome(studies_home(home), name).recorded())))
+
+
+@click.command("list")
+@options.home
+def list_studies(home: Path | None) -> None:
+    """List the studies of a home: state, last change, verdict."""
+    from study.journal import studies_home
+    from study.managing.status import studies_text
+
+    click.echo(studies_text(studies_home(home)))
+
+
+@click.command()
+@click.argument("name")
+@options.home
+def watch(name: str, home: Path | None) -> None:
+    """Show the status of study NAME, live; Ctrl-C ends the showing, not the study."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from study import api
+    from study.managing.status import RUNNING
+
+    there = api.status(name, home=home)
+    if sys.stdout.isatty():
+        with Live(Text(str(there)), console=Console(highlight=False)) as live:
+            while there.state == RUNNING:
+                time.sleep(WATCH)
+                there = api.status(name, home=home)
+                live.update(Text(str(there)))
+        return
+    while there.state == RUNNING:
+        click.echo(str(there))
+        time.sleep(WATCH)
+        there = api.status(name, home=home)
+    click.echo(str(there))
 
 
 @click.command()
@@ -37,6 +78,7 @@ def status(name: str, home: Path | None) -> None:
     default="text",
     help="html: the path of the page with figures, which is always written.",
 )
+@click.option("--full", is_flag=True, help="All tables and notes, not the first screen alone.")
 @click.option("--target", type=float, metavar="VALUE", help="Add what reaching this on test costs.")
 @click.option(
     "--price", metavar="MONEY/h", help="Of device time, as in 2.5/h; adds costs in money."
@@ -45,6 +87,7 @@ def status(name: str, home: Path | None) -> None:
 def report(
     names: tuple[str, ...],
     form: str,
+    full: bool,
     target: float | None,
     price: str | None,
     home: Path | None,
@@ -73,11 +116,13 @@ def report(
             click.echo(api.find(name, home).page)
         if joint is not None:
             click.echo(joint_page([api.find(name, home) for name in names]))
-    elif joint is None:
+    elif joint is None and full:
         render(reports[0], sys.stdout)
+    elif joint is None:
+        first_screen(reports[0], api.find(names[0], home))
     else:
         for found in reports:
-            click.echo(f"{found.name}: {' '.join(found.verdict)}\n")
+            click.echo(f"{found.name}: {found.first_screen.sentence}\n")
     if joint is not None and form == "text":
         render(joint, sys.stdout)
 
@@ -89,7 +134,7 @@ def report(
 def show(name: str, trial: str, home: Path | None) -> None:
     """Show TRIAL of study NAME: its settings, curve, traceback and log."""
     from study import api
-    from study.managing.status import trial_text
+    from study.managing.showing import trial_text
 
     click.echo(trial_text(api.find(name, home), trial))
 

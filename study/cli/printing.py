@@ -8,10 +8,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from study.analysis import Report
+    from study.journal import StudyHome
+
+
+def first_screen(report: Report, home: StudyHome) -> None:
+    """Print what a launch ends with, and where everything else is."""
+    from study.analysis import draw_first_screen
+
+    draw_first_screen(report.first_screen, _links(home), sys.stdout)
+
+
+def _links(home: StudyHome) -> dict[str, str]:
+    """Where to look further, by name."""
+    return {
+        "page": str(home.page),
+        "MLflow": f"`{home.home_command('ui')}`",
+        "all else": f"`{home.command('report')} --full`",
+    }
 
 
 def shown(make: Callable[[], Report]) -> Report:
-    """The report that ``make`` returns; one that could not be saved is printed at least."""
+    """The report that ``make`` returns; of one that could not be saved, all is printed."""
     from study.analysis import render
     from study.managing.report import ReportNotSavedError
 

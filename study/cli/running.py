@@ -13,7 +13,7 @@ import click
 
 from study.cli import options
 from study.cli.group import FAILED, INTERRUPTED
-from study.cli.printing import shown
+from study.cli.printing import first_screen, shown
 
 if TYPE_CHECKING:
     from study.analysis import Report
@@ -138,10 +138,9 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
     ``forked`` is the home of a study that ``verb`` cannot begin twice.
     """
     from study import api
-    from study.analysis import render
     from study.api import begun
     from study.launching.driver import StudyInterruptedError
-    from study.managing.status import first_failure
+    from study.managing.showing import first_failure
 
     at = f" --home {shlex.quote(str(home))}" if home else ""
     try:
@@ -153,12 +152,9 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
         click.echo(f"interrupted; nothing is lost. Resume with: {again}", err=True)
         sys.exit(INTERRUPTED)
     gc.freeze()  # at exit, collecting all that was loaded would take a second
-    render(found, sys.stdout)
+    there = api.find(found.name, home)
+    first_screen(found, there)
     if found.finished and not any(arm.counts.get("complete") for arm in found.arms):
-        cause = first_failure(api.find(found.name, home))
+        cause = first_failure(there)
         click.echo(f"\nerror: no trial of {found.name} completed; {cause}", err=True)
         sys.exit(FAILED)
-    click.echo(
-        f"\nLook further: `study show {found.name} TRIAL{at}`, `study report {found.name}{at}`, "
-        f"`study ui{at}` for MLflow's pages"
-    )

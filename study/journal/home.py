@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.journal.files import FOLDER
+from study.journal.files import FOLDER, has_events
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -56,18 +56,16 @@ def studies_home(given: Path | str | None = None) -> Path:
     return Path(given or os.environ.get("STUDY_HOME") or "studies").expanduser().resolve()
 
 
-def study_names(studies: Path) -> list[str]:
-    """The names of the studies of a home, in alphabetical order."""
-    return sorted(path.parent.name for path in studies.glob(f"*/{FOLDER}"))
-
-
 def command_line(verb: str, study: Path) -> str:
     """``study VERB NAME`` for the study in folder ``study``.
 
     With ``--home`` unless the default is where that is: it is to work where it is printed.
     """
-    at = "" if study.parent == studies_home() else f" --home {shlex.quote(str(study.parent))}"
-    return f"study {verb} {study.name}{at}"
+    return f"study {verb} {study.name}{_at(study.parent)}"
+
+
+def _at(studies: Path) -> str:
+    return "" if studies == studies_home() else f" --home {shlex.quote(str(studies))}"
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,15 @@ class StudyHome:
         """A command line about the study (:func:`command_line`)."""
         return command_line(verb, self.path)
 
+    def home_command(self, verb: str) -> str:
+        """A command line about all studies of its home."""
+        return f"study {verb}{_at(self.studies)}"
+
+    @property
+    def first_screen(self) -> Path:
+        """What the report's first screen says, as JSON."""
+        return self.report / "first_screen.json"
+
     def make(self) -> None:
         """Create the folder.
 
@@ -157,8 +164,24 @@ class StudyHome:
             HomeError: no study of that name.
         """
         if not self.journal.exists():
-            there = study_names(self.studies)
+            there = [path.parent.name for path in self.studies.glob(f"*/{FOLDER}")]
             raise HomeError(
                 f"no study '{self.name}'", where=str(self.studies), remedy=nearest(self.name, there)
+            )
+        return self
+
+    def recorded(self) -> StudyHome:
+        """Return this home, if a study is in it that has records.
+
+        Raises:
+            HomeError: no study of that name, or none that has begun.
+        """
+        self.existing()
+        if not self.spec.exists() or not has_events(self.path):
+            raise HomeError(
+                f"study '{self.name}' has no records: its launch failed before anything was "
+                "recorded",
+                where=str(self.path),
+                remedy="launch it again, from its file",
             )
         return self

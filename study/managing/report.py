@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from study.analysis import Report, SeveralReport, as_text, build_report, build_tables, write_records
 from study.analysis.answers.prices import Price
+from study.analysis.answers.summary import plain
 from study.analysis.records.image_scores import image_scores
 from study.analysis.records.tables import study_facts
 from study.analysis.rendering.notebook import ShownReport
@@ -105,6 +107,7 @@ def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> st
     write_records(tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
     _write(home.report / "report.txt", as_text(report))
+    _write(home.first_screen, json.dumps(plain(report.first_screen), indent=2))
     charts = figures(report, tables, home.path)
     with drawing.writing(charts, home.figures) as drawn:
         links = run_links(home)

@@ -1,157 +1,286 @@
-"""The status of a study, a trial's history and the prepared data, for people; read-only."""
+"""Where a study is, and which studies a home has; read-only, and light enough to be asked often.
+
+The journal is folded trial by trial, without tables: those load statistics, which takes longer than
+the answer may.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from study.analysis import build_tables
-from study.formatting import timestamp
-from study.journal import Entry, Event, StudyHome, holder, read_entries, unknown_trial
-from study.journal.commands import describe, pending, sent_at
+from study.formatting import NONE, duration, setting, timestamp
+from study.journal import Entry, StudyHome, Trial, has_events, holder, read_entries
+from study.journal.commands import describe, pending
 from study.journal.events import (
     CapReached,
+    EngineChanged,
     LaunchBegan,
     Looked,
     PairChosen,
     Reported,
-    Stopped,
+    StudyDescribed,
     StudyFinished,
+    StudyInterrupted,
     TrialAsked,
     TrialEnded,
 )
-from study.metrics import METRICS, Metric
+from study.journal.files import FOLDER
+from study.journal.home import NAME, RESERVED
 
-_SPLITS = ("train", "", "validation", "test")  # in the order of the columns
-_WIDTH = 16  # of a column
+RUNNING, FINISHED, NOT_RUNNING = "running", "finished", "not running"
 
 
-def status_text(home: StudyHome) -> str:
-    """A study's state: trials by arm, device time lost, caps, and commands not executed yet."""
+@dataclass(frozen=True)
+class ArmStatus:
+    """Where an arm is.
+
+    Attributes:
+        arm: Its name.
+        states: Trials by state, as "complete" or "running".
+        planned: Trials it is to have as far as is known, which a decided study need not run.
+        best: Lowest objective on validation that a trial has reported.
+        setting: What made it, as "beta=0.3"; "" where nothing is searched.
+    """
+
+    arm: str
+    states: Mapping[str, int]
+    planned: int
+    best: float | None
+    setting: str
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return sum(self.states.get(state, 0) for state in ("complete", "pruned", "failed"))
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a study is.
+
+    Attributes:
+        name: The study's name.
+        state: "running", "finished", "not running" or how a cap ended it.
+        since: When its last entry was written, in seconds since the Unix epoch.
+        left: Seconds that what is left takes at the pace of this launch; None where not running,
+            or before anything has ended.
+        arms: Its arms, in the spec's order.
+        said: What has been settled so far: the pair, the last look, caps.
+        wrong: What went wrong, and what waits; empty where nothing did.
+        command: What to type next.
+    """
+
+    name: str
+    state: str
+    since: float
+    left: float | None
+    arms: Sequence[ArmStatus]
+    said: Sequence[str]
+    wrong: Sequence[str]
+    command: str
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return sum(arm.done for arm in self.arms)
+
+    @property
+    def planned(self) -> int:
+        """Trials there are to be, as far as is known."""
+        return sum(arm.planned for arm in self.arms)
+
+    def __str__(self) -> str:
+        left = "" if self.left is None else f", about {duration(self.left)} left"
+        lines = [
+            f"{self.name}: {self.state}; {self.done} of {self.planned} trials done{left}; "
+            f"last entry {timestamp(self.since)}"
+        ]
+        width = max((len(arm.arm) for arm in self.arms), default=0)
+        for arm in self.arms:
+            others = ", ".join(
+                f"{count} {state}"
+                for state, count in sorted(arm.states.items())
+                if state != "complete"
+            )
+            best = "" if arm.best is None else f"best on validation {arm.best:.2f}"
+            by = f" by {arm.setting}" if best and arm.setting else ""
+            found = "; ".join(filter(None, (others, best + by)))
+            lines.append(
+                f"  {arm.arm:<{width}}  {arm.done:>4} of {arm.planned:<4} {found}".rstrip()
+            )
+        lines += [f"  {line}" for line in self.said]
+        lines += [f"  ! {line}" for line in self.wrong]
+        lines.append(f"next: `{self.command}`")
+        return "\n".join(lines)
+
+
+def study_status(home: StudyHome) -> Status:
+    """The status of the study in ``home``, from its journal and its frozen spec."""
     entries = list(read_entries(home.path))
-    trials = build_tables(entries)["trials"].to_pylist()
-    lines = [f"{home.name}: {_state(home, entries)}; last entry {timestamp(entries[-1].time)}"]
-    for arm in dict.fromkeys(trial["arm"] for trial in trials):
-        for phase in ("search", "confirm", "choosing", "comparing"):
-            mine = [t for t in trials if t["arm"] == arm and (t["stage"] or t["phase"]) == phase]
-            if mine:
-                states = Counter(trial["state"] for trial in mine)
-                counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
-                lines.append(f"  {arm:<24} {phase:<9} {counts}")
-    lines += [f"  {found}" for found in _comparison(entries)]
-    redone, lost = (
-        sum(trial[f"{what}_seconds"] for trial in trials) for what in ("redone", "lost")
+    spec = _spec(entries)
+    trials, best = _folded(entries, f"validation/{spec['objective']}")
+    state = _state(home, entries)
+    arms = _arms(spec, entries, trials, best, finished=state == FINISHED)
+    running = state == RUNNING
+    return Status(
+        home.name,
+        state,
+        entries[-1].time,
+        _left(entries, trials, sum(arm.planned for arm in arms)) if running else None,
+        arms,
+        [*_settled(entries), *_caps(home, entries)],
+        [*_wrong(entries), *_waiting(home)],
+        home.command("watch" if running else "resume" if state == NOT_RUNNING else "report"),
     )
-    images = sum(trial["redone_images"] for trial in trials)
-    if images or redone or lost:
-        lines.append(
-            f"  done twice: {images:,} images, {redone:.1f} s; lost: {lost:.1f} s of device time"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A study of a home, in a line.
+
+    Attributes:
+        name: Its name.
+        state: "running", "finished" or "not running".
+        verdict: The outcome that its last report has, "" without a report.
+        changed: When its journal was last written, in seconds since the Unix epoch.
+    """
+
+    name: str
+    state: str
+    verdict: str
+    changed: float
+
+
+def studies(home: Path) -> list[Listed]:
+    """The studies in ``home``, the latest first; their journals are not read."""
+    names = (path.parent.name for path in home.glob(f"*/{FOLDER}"))
+    homes = [StudyHome(home, n) for n in names if NAME.fullmatch(n) and n not in RESERVED]
+    listed = [_listed(one) for one in homes if one.spec.exists() and has_events(one.path)]
+    return sorted(listed, key=lambda one: one.changed, reverse=True)
+
+
+def studies_text(home: Path) -> str:
+    """The studies in ``home`` as lines."""
+    found = studies(home)
+    if not found:
+        return f"no studies in {home}"
+    width = max(len(one.name) for one in found)
+    return "\n".join(
+        f"{one.name:<{width}}  {one.state:<11}  {timestamp(one.changed)}  {one.verdict or NONE}"
+        for one in found
+    )
+
+
+def _listed(home: StudyHome) -> Listed:
+    changed = max(file.stat().st_mtime for file in home.journal.iterdir())
+    try:
+        said = json.loads(home.first_screen.read_text())
+        verdict, preliminary = str(said["outcome"]), bool(said["so_far"])
+    except (OSError, ValueError, LookupError, TypeError):
+        verdict, preliminary = "", True  # no report, or none of this version
+    state = NOT_RUNNING if preliminary else FINISHED
+    return Listed(home.name, RUNNING if holder(home.path) else state, verdict, changed)
+
+
+def _spec(entries: Sequence[Entry]) -> Mapping[str, Any]:
+    """The spec as described last, in the words of today's format: the frozen file has its own."""
+    described = (e.event for e in reversed(entries) if isinstance(e.event, StudyDescribed))
+    return next(described).spec
+
+
+def _folded(entries: Sequence[Entry], objective: str) -> tuple[dict[str, Trial], dict[str, float]]:
+    """The trials by name, and of each the lowest objective that it reported on validation."""
+    trials, best = dict[str, Trial](), dict[str, float]()
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, TrialAsked):
+            trials[event.trial] = Trial(event)
+        elif (trial := trials.get(getattr(event, "trial", ""))) is not None:
+            trial.apply(event)
+        elif isinstance(event, LaunchBegan | StudyInterrupted | CapReached):
+            for one in trials.values():
+                one.apply(event)
+        if isinstance(event, Reported) and (value := event.metrics.get(objective)) is not None:
+            best[event.trial] = min(value, best.get(event.trial, inf))
+    return trials, best
+
+
+def _arms(
+    spec: Mapping[str, Any],
+    entries: Sequence[Entry],
+    trials: Mapping[str, Trial],
+    best: Mapping[str, float],
+    *,
+    finished: bool,
+) -> list[ArmStatus]:
+    pair = next((e.event for e in reversed(entries) if isinstance(e.event, PairChosen)), None)
+    compared = {pair.hand, pair.automatic} if pair else set(spec["arms"])
+    found = []
+    for name, arm in spec["arms"].items():
+        mine = [trial for trial in trials.values() if trial.asked.arm == name]
+        states = dict[str, int]()
+        for trial in mine:
+            states[trial.state] = states.get(trial.state, 0) + 1
+        planned = (
+            0 if finished else _planned(spec, arm, compared=name in compared, chosen=bool(pair))
         )
-    lines += _caps(home, entries)
-    for path, command in pending(home.path):
-        when = timestamp(sent_at(path))
-        lines.append(f"  command of {when}, not executed yet: {describe(command)}")
-    return "\n".join(lines)
+        leader = min(mine, key=lambda trial: best.get(trial.name, inf), default=None)
+        value = None if leader is None else best.get(leader.name)
+        params = leader.asked.params if leader is not None else {}
+        found.append(
+            ArmStatus(
+                name,
+                states,
+                max(planned, len(mine)),
+                value,
+                ", ".join(f"{key}={setting(param)}" for key, param in params.items()),
+            )
+        )
+    return found
 
 
-def trial_text(home: StudyHome, trial: str) -> str:
-    """A trial's settings, curve, traceback and log."""
-    entries = list(read_entries(home.path))
-    trials = {e.event.trial: e.event for e in entries if isinstance(e.event, TrialAsked)}
-    if trial not in trials:
-        raise unknown_trial(trial, trials, home.name)
-    asked = trials[trial]
-    mine = [entry for entry in entries if _concerns(entry.event, asked)]
-    reports = [entry.event for entry in mine if isinstance(entry.event, Reported)]
-    retries = [name for name, other in trials.items() if other.retry_of == trial]
-    stage = f" ({asked.stage})" if asked.stage else ""
-    lines = [
-        f"{trial}: {asked.phase} {asked.number}{stage} of arm {asked.arm}, seed {asked.seed}",
-        *([f"retried as {', '.join(retries)}"] if retries else []),
-        f"searched: {json.dumps(asked.params)}",
-        *(f"{name}: {json.dumps(values)}" for name, values in asked.settings.items()),
-        "",
-        *_curve([report for report in reports if not report.redone]),
-        "",
-        *(f"{timestamp(e.time)}  {e.event}" for e in mine if not _in_curve(e.event)),
-    ]
-    for entry in mine:
-        if isinstance(entry.event, TrialEnded) and entry.event.traceback:
-            lines += ["", entry.event.traceback.rstrip()]
-    return "\n".join(lines)
-
-
-def first_failure(home: StudyHome) -> str:
-    """The first failed trial of a study, with its reason and the last line of its traceback."""
-    for entry in read_entries(home.path):
-        match entry.event:
-            case TrialEnded(state="failed") as end:
-                error = end.traceback.strip().rpartition("\n")[2]
-                reason = f"{end.reason}: {error}" if error else end.reason
-                return f"{end.trial} was the first to fail: {reason}"
-            case _:
-                pass
-    return "none failed"
-
-
-def data_text(home: Path) -> str:
-    """The known sources, and the prepared images."""
-    from vae_core.data import SOURCES, headers
-
-    lines = [f"sources: {', '.join(SOURCES.names())}"]
-    for path, header in headers(home / "data"):
-        lines.append(f"  {header.name} {header.split}: {header.count:,} images, {path}")
-    return "\n".join(lines)
-
-
-def _curve(reports: Sequence[Reported]) -> Iterator[str]:
-    shown = [(m, split) for split in _SPLITS for m in METRICS.values() if split in m.curve]
-    headings = " ".join(f"{_heading(metric, split):>{_WIDTH}}" for metric, split in shown)
-    yield f"report       images {headings}"
-    for report in reports:
-        names = (f"{split}/{metric.name}".lstrip("/") for metric, split in shown)
-        values = (report.metrics.get(name) for name in names)
-        cells = " ".join(f"{'' if v is None else f'{v:.6g}':>{_WIDTH}}" for v in values)
-        yield f"{report.step:>6} {report.images:>12,} {cells}"
-
-
-def _heading(metric: Metric, split: str) -> str:
-    """A metric's label if it fits, with the split if it is also recorded in training."""
-    short = metric.short.partition(" (")[0]  # its unit takes too much room
-    name = metric.label if len(metric.label) <= _WIDTH else short
-    return f"{split} {name}" if "train" in metric.splits else name
-
-
-def _concerns(event: Event, asked: TrialAsked) -> bool:
-    if isinstance(event, Stopped) and event.arm == asked.arm:
-        return True
-    return getattr(event, "trial", None) == asked.trial
-
-
-def _in_curve(event: Event) -> bool:
-    return isinstance(event, Reported) and not event.redone
+def _planned(
+    spec: Mapping[str, Any], arm: Mapping[str, Any], *, compared: bool, chosen: bool
+) -> int:
+    """How many trials an arm is to have; of a pair that is not chosen yet, the choosing runs."""
+    search, choosing = arm.get("search") or {}, spec.get("choosing_seeds") or 0
+    runs = choosing
+    if not choosing or (chosen and compared):
+        runs += len(spec["seeds"])
+    return int(search.get("replicates", 1) * (search.get("trials", 0) + runs))
 
 
 def _state(home: StudyHome, entries: Sequence[Entry]) -> str:
-    who = holder(home.path)
-    if who is not None:
-        return f"being run by {who}"
+    if holder(home.path) is not None:
+        return RUNNING
     decisive = (LaunchBegan, StudyFinished, CapReached)
     match next((e.event for e in reversed(entries) if isinstance(e.event, decisive)), None):
         case StudyFinished():
-            return "finished"
+            return FINISHED
         case CapReached(cap, limit, spent):
             return f"ended by {cap}: {_amount(spent)} of {_amount(limit)}"
         case _:
-            return "not running"
+            return NOT_RUNNING
 
 
-def _comparison(entries: Sequence[Entry]) -> Iterator[str]:
+def _left(entries: Sequence[Entry], trials: Mapping[str, Trial], planned: int) -> float | None:
+    """Seconds, at the pace at which trials have ended since this launch began."""
+    began = next((e.time for e in reversed(entries) if isinstance(e.event, LaunchBegan)), None)
+    if began is None:
+        return None
+    ended = sum(isinstance(e.event, TrialEnded) and e.time >= began for e in entries)
+    done = sum(trial.ended for trial in trials.values())
+    return (planned - done) * (entries[-1].time - began) / ended if ended else None
+
+
+def _settled(entries: Sequence[Entry]) -> Iterator[str]:
     """The pair that is compared, and the last look at it."""
     events = [e.event for e in entries if isinstance(e.event, PairChosen | Looked)]
     if pair := next((e for e in reversed(events) if isinstance(e, PairChosen)), None):
@@ -160,23 +289,44 @@ def _comparison(entries: Sequence[Entry]) -> Iterator[str]:
         yield str(events[-1])
 
 
-def _caps(home: StudyHome, entries: Sequence[Entry]) -> list[str]:
+def _caps(home: StudyHome, entries: Sequence[Entry]) -> Iterator[str]:
     """What was spent of each cap that the spec sets."""
     spec: Mapping[str, Any] = yaml.safe_load(home.spec.read_text())
     caps = {cap: spec.get(cap) for cap in ("max_images", "max_hours", "max_device_hours")}
     if not any(caps.values()):
-        return []
+        return
     from study.search.budget import Spending  # and Optuna with it
 
     spending = Spending()
     for entry in entries:
         spending.follow(entry)
     spent = spending.amounts(entries[-1].time)  # only the driver's own clock knows more
-    return [
-        f"  {cap} {_amount(limit)}: {_amount(spent[cap])} by the last entry"
-        for cap, limit in caps.items()
-        if limit
-    ]
+    for cap, limit in caps.items():
+        if limit:
+            yield f"{cap} {_amount(limit)}: {_amount(spent[cap])} by the last entry"
+
+
+def _wrong(entries: Sequence[Entry]) -> Iterator[str]:
+    failed = [e.event for e in entries if isinstance(e.event, TrialEnded)]
+    failed = [end for end in failed if end.state == "failed"]
+    if failed:
+        count = "1 trial failed" if len(failed) == 1 else f"{len(failed)} trials failed"
+        yield f"{count}; the first was {failed[0].trial}: {failed[0].reason}"
+    lost = sum(isinstance(e.event, EngineChanged) and e.event.state == "lost" for e in entries)
+    if lost:
+        yield f"engines were lost {'once' if lost == 1 else f'{lost} times'}"
+    if again := sum(isinstance(e.event, Reported) and e.event.redone for e in entries):
+        yield f"{again} {'report was' if again == 1 else 'reports were'} trained for again"
+    match entries[-1].event:
+        case StudyInterrupted(error) if error:
+            yield f"the last launch ended with an error: {error}"
+        case _:
+            pass
+
+
+def _waiting(home: StudyHome) -> Iterator[str]:
+    for _, command in pending(home.path):
+        yield f"not executed yet: {describe(command)}"
 
 
 def _amount(number: float) -> str:

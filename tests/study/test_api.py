@@ -89,8 +89,8 @@ def without_parameters(trials: pd.DataFrame) -> pd.DataFrame:
 def test_the_studies_of_a_home_and_their_state(told, tmp_path):
     (told.studies / "data").mkdir(exist_ok=True)
     (told.studies / "begun_only").mkdir()
-    assert study.studies(home=told.studies) == ["told"]
-    assert study.status("told", home=told.studies).startswith("told: ")
+    assert [found.name for found in study.studies(home=told.studies)] == ["told"]
+    assert str(study.status("told", home=told.studies)).startswith("told: ")
     assert study.studies(home=tmp_path / "nowhere") == []
 
 

@@ -42,7 +42,7 @@ def test_the_worked_notebook_runs_and_shows_what_it_says(quickstart: Path) -> No
     names, shown, sentence, arms, chart, best, _, error = (
         outputs(cell) for cell in notebook.cells if cell.cell_type == "code" and cell is not broken
     )
-    assert names == "['quickstart']"
+    assert "quickstart" in names
     first = study.report("quickstart").first_screen
     assert first.outcome.capitalize() in shown
     assert shown.count("<svg") == 1, "the arms"

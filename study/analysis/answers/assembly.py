@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -26,10 +26,10 @@ from study.analysis.answers.cost_curves import CostCurve, Tunability, cost_curve
 from study.analysis.answers.coverage import coverage_notes
 from study.analysis.answers.design import design_of
 from study.analysis.answers.first_screen import FirstScreen, first_screen
-from study.analysis.answers.limits import limits
+from study.analysis.answers.limits import limits, unconverged
 from study.analysis.answers.luck import EqualLuck, equal_luck
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
-from study.analysis.answers.notes import ended_by, notes
+from study.analysis.answers.notes import doubts, ended_by, notes
 from study.analysis.answers.rate_distortion import Plane, plane
 from study.analysis.answers.sides import PairCost, pair_cost
 from study.analysis.answers.two_models import TwoModels, two_models
@@ -227,7 +227,6 @@ class Answers:
                 self._hand,
                 self._best,
                 self.first.headline,
-                self.first.comparisons,
                 self.design,
                 self.first.break_even,
                 self.unfinished,
@@ -235,14 +234,14 @@ class Answers:
             ["The verdict could not be computed."],
         )
 
-    def first_screen(self, notes: Sequence[str]) -> FirstScreen:
+    def first_screen(self, doubts: Sequence[str]) -> FirstScreen:
         first = self.first
         screen = partial(
             first_screen,
             self.verdict,
             objective=first.objective,
             so_far=self.unfinished,
-            distrust=next(iter((*map(str, self.attempt.failures), *notes)), ""),
+            distrust=next(iter((*map(str, self.attempt.failures), *doubts)), ""),
         )
         return self.attempt(
             "The first screen",
@@ -264,9 +263,11 @@ class Answers:
                 self.arms,
                 self._hand,
                 self._best,
+                self.first.headline,
                 self.first.comparisons,
                 self.second.headline,
                 self.design,
+                self.first.break_even,
                 self.advice,
                 self.luck,
             ),
@@ -356,19 +357,16 @@ class Answers:
             Plane([], [], [], f"{title} could not be computed"),
         )
 
-    def notes(self, warnings: Iterable[str]) -> list[str]:
-        """What limits the numbers."""
-        found: list[str] = self.attempt(
-            "The notes on the numbers",
-            lambda: notes(
-                self._trials,
-                self._facts,
-                self.arms,
-                self.paid,
-                self.first.objective,
-                self.second.objective,
-            ),
-            [],
+    def doubts(self, warnings: Sequence[str]) -> list[str]:
+        """Why not to trust the numbers, the gravest reason first.
+
+        What did not run as it should; arms that were still improving; rules of fairness that the
+        compared arms break; what else the comparison leaves open; rules that other arms break.
+        """
+        pair = [f"'{arm.arm}'" for arm in (self._hand, self._best) if arm is not None]
+        others = [w for w in warnings if "'" in w and not any(name in w for name in pair)]
+        went_wrong: list[str] = self.attempt(
+            "What went wrong", lambda: doubts(self._facts, self.arms, self.paid), []
         )
         left_open: list[str] = self.attempt(
             "What the verdict does not speak of",
@@ -382,12 +380,35 @@ class Answers:
             ),
             [],
         )
+        improving: list[str] = self.attempt(
+            "Whether arms had converged", lambda: list(unconverged(self._hand, self._best)), []
+        )
+        return [
+            *went_wrong,
+            *improving,
+            *(w for w in warnings if w not in others),
+            *left_open,
+            *others,
+        ]
+
+    def notes(self) -> list[str]:
+        """How the numbers came about."""
+        found: list[str] = self.attempt(
+            "The notes on the numbers",
+            lambda: notes(
+                self._trials,
+                self._facts,
+                self.arms,
+                self.paid,
+                self.first.objective,
+                self.second.objective,
+            ),
+            [],
+        )
         curves = self.first.curves.values()
         return [
-            *warnings,
             *self._coverage(),
             *found,
-            *left_open,
             *(f"{c.why}." for c in curves if c.why and not c.automatic),
         ]
 

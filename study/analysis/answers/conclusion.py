@@ -9,7 +9,7 @@ from study.analysis.answers.advice import Advice
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
-from study.analysis.answers.luck import EqualLuck, as_found
+from study.analysis.answers.luck import EqualLuck, as_found, otherwise
 from study.analysis.answers.verdict import Comparison, Outcome, together
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 
@@ -21,7 +21,6 @@ def verdict(
     hand: ArmResult | None,
     best: ArmResult | None,
     found: Comparison | None,
-    comparisons: Sequence[Comparison],
     design: Design,
     breaks: Sequence[BreakEven],
     unfinished: str,
@@ -33,7 +32,6 @@ def verdict(
         hand: The hand-tuned arm of the compared pair, else the one that is best on validation.
         best: The automatic one.
         found: What the verdict speaks of.
-        comparisons: Every pair of compared arms on its own.
         design: How the compared pair came about.
         breaks: From which trial on searches break even.
         unfinished: Why the answer is a preliminary one, "" where it is not.
@@ -43,25 +41,22 @@ def verdict(
         first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
     if hand is None or best is None:
         return [first]
-    when = [b for b in breaks if b.arm == hand.arm and b.deployed]
-    # Where no pair was named, those two are best on validation, and the verdict is of any others.
-    family, pair = _family(comparisons, hand, design), (hand.arm, best.arm)
-    of_pair = next((c for c in family if (c.hand, c.automatic) == pair), None)
-    retrained = found if design.pair is not None else of_pair
-    return [first, *(as_found(b, retrained, hand) for b in when)]
+    return [first, *map(as_found, _when(breaks, hand))]
 
 
 def remarks(
     arms: Sequence[ArmResult],
     hand: ArmResult | None,
     best: ArmResult | None,
+    spoken_of: Comparison | None,
     comparisons: Sequence[Comparison],
     second: Comparison | None,
     design: Design,
+    breaks: Sequence[BreakEven],
     advice: Advice | None,
     luck: Sequence[EqualLuck],
 ) -> list[str]:
-    """How to go on, how the pair was chosen, looks, other arms, equal luck, a second opinion."""
+    """How to go on, how the pair came about, other arms, retraining, luck, the second objective."""
     if hand is None or best is None:
         return []
     found = [advice.sentence] if advice else []
@@ -78,10 +73,19 @@ def remarks(
             f"Against each automatic arm, with 95 % for all {len(family)} pairs together, "
             f"searching {_tally(ours)}."
         )
+    # Where no pair was named, those two are best on validation, and the verdict is of any others.
+    of_pair = next((c for c in family if (c.hand, c.automatic) == (hand.arm, best.arm)), None)
+    retrained = spoken_of if design.pair is not None else of_pair
+    found += filter(None, (otherwise(b, retrained, hand) for b in _when(breaks, hand)))
     found += [one.sentence for one in luck if one.hand == hand.arm]
     if second is not None and second.difference.mean is not None and _another(comparisons, second):
-        found.append(f"A second opinion: {second.finding}.")
+        found.append(f"The second objective says: {second.finding}.")
     return found
+
+
+def _when(breaks: Sequence[BreakEven], hand: ArmResult) -> list[BreakEven]:
+    """From when on the search of ``hand`` is at what the automatic side deploys."""
+    return [b for b in breaks if b.arm == hand.arm and b.deployed]
 
 
 def _chosen(

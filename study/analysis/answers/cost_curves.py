@@ -176,9 +176,10 @@ def _of_replicates(arm: ArmSearches, searches: Sequence[SearchTrials]) -> CostCu
 def too_few(arm: ArmSearches) -> str:
     """Why ``arm``, whose trials depend on each other, has no band and no intervals."""
     times = len(arm.searches)
+    often = "once" if times == 1 else f"{times} times"
     return (
-        f"{arm.arm} ({arm.how}) was searched {'once' if times == 1 else f'{times} times'}, and its "
-        f"trials are no independent draws: an interval takes replicates: {REPLICATES} or more"
+        f"{arm.arm} ({arm.how}) was searched {often}, and its trials are no independent draws: "
+        f"set `replicates: {REPLICATES}` or more to get an interval"
     )
 
 

@@ -1,7 +1,7 @@
 """What every first screen says: a verdict in a sentence, three numbers, the arms, one doubt.
 
-The end of a launch, `study list`, the page, MLflow and a notebook show this and nothing of their
-own; all else is the full report.
+The end of a launch, the list of studies, the page, MLflow and a notebook show this and nothing of
+their own; all else is the full report.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Number:
         upper: Likewise.
         unit: That of the objective, "times the images" or "trials".
         short: Value and interval for a tile, as "0.06 [-0.76, 0.90]", "13x" or "> 12 trials".
-        words: All of it in a line without a full stop: what it is, its interval, what it counts.
+        words: All of it in a line without a full stop: what it is, with its interval.
+        about: What it is in and over; "" where ``words`` say it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Number:
     unit: str
     short: str
     words: str
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,8 @@ def _difference(found: Comparison | None, objective: Metric) -> Number:
         one.upper,
         unit,
         objective.difference(one, unit=False),
-        f"{found.hand} minus {found.automatic} in {objective.label}{better} is "
-        f"{objective.difference(one)} over {found.over}{interval}",
+        f"{found.hand} minus {found.automatic}: {objective.difference(one)}{interval}",
+        f"{objective.label}{better}, over {found.over}",
     )
 
 
@@ -208,18 +210,19 @@ def _cost(cost: PairCost | None) -> Number:
         unknown = "what a model costs is not known yet for both"
         return Number(name, None, None, None, unit, NONE, unknown)
     ratio = cost.named.ratio_images
-    words = f"one model by {cost.hand} takes {_multiple(cost.named)}"
+    words = f"one model by {cost.hand} takes {times(ratio)} times the images {_sides(cost.named)}"
     if cost.charged is not cost.named and cost.charged.ratio_images is not None:
         hands, automatics = cost.among
         words += (
-            f"; with their choice among {hands} and {automatics} arms {_multiple(cost.charged)}"
+            f"; with their choice among {hands} and {automatics} arms "
+            f"{times(cost.charged.ratio_images)} times {_sides(cost.charged)}"
         )
     return Number(name, ratio, None, None, unit, f"{times(ratio)}x", words)
 
 
-def _multiple(way: Way) -> str:
-    both = ", ".join(images(_images(side)) for side in (way.hand, way.automatic))
-    return f"{times(way.ratio_images)} times the images ({both})"
+def _sides(way: Way) -> str:
+    """The images of both sides."""
+    return f"({images(_images(way.hand))}, {images(_images(way.automatic))})"
 
 
 def _images(amount: Amount | None) -> float | None:

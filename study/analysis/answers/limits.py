@@ -26,7 +26,7 @@ def limits(
     objective: Metric,
     margin: float | None,
 ) -> list[str]:
-    """What the comparison of ``hand`` with ``best`` leaves open, in sentences.
+    """What the comparison of ``hand`` with ``best`` leaves open, the gravest first.
 
     Args:
         arms: The arms' results.
@@ -36,14 +36,13 @@ def limits(
         objective: What they are scored by.
         margin: The study's margin of non-inferiority, if it sets one.
     """
-    found = [*_constant(arms), *_one_search(arms)]
+    found = [*_one_search(arms), *_constant(arms)]
     if hand is None or best is None:
         return found
     return [
-        *found,
-        *_other_searches(arms, hand),
-        *_training(hand, best),
         *_prior(hand, best, searches, objective, margin),
+        *_other_searches(arms, hand),
+        *found,
     ]
 
 
@@ -75,7 +74,10 @@ def _other_searches(arms: Sequence[ArmResult], hand: ArmResult) -> Iterator[str]
         )
 
 
-def _training(hand: ArmResult, best: ArmResult) -> Iterator[str]:
+def unconverged(hand: ArmResult | None, best: ArmResult | None) -> Iterator[str]:
+    """That the two arms were still improving when they ended."""
+    if hand is None or best is None:
+        return
     if all(_late(arm) for arm in (hand, best)):
         yield (
             f"Neither {hand.arm} nor {best.arm} had converged: on validation they came within 1 % "

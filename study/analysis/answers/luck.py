@@ -46,8 +46,13 @@ class EqualLuck:
     sentence: str
 
 
-def as_found(found: BreakEven, retrained: Comparison | None, hand: ArmResult) -> str:
-    """The sentence on deploying the trial found, with what retraining it shows, if otherwise.
+def as_found(found: BreakEven) -> str:
+    """The sentence on deploying the trial found."""
+    return f"Deploying the best trial found, {found.sentence}."
+
+
+def otherwise(found: BreakEven, retrained: Comparison | None, hand: ArmResult) -> str:
+    """What retraining the trial found shows, if that is otherwise than deploying it; else "".
 
     Args:
         found: From which trial on the search of ``hand`` is at the automatic side's level.
@@ -56,9 +61,9 @@ def as_found(found: BreakEven, retrained: Comparison | None, hand: ArmResult) ->
         hand: The hand-tuned arm.
     """
     outcome = Outcome.UNKNOWN if retrained is None else retrained.outcome
-    otherwise = Outcome.PAYS if found.trials.value is None else Outcome.DOES_NOT_PAY
-    if retrained is None or outcome is not otherwise:
-        return f"Deploying the best trial found, {found.sentence}."
+    opposite = Outcome.PAYS if found.trials.value is None else Outcome.DOES_NOT_PAY
+    if retrained is None or outcome is not opposite:
+        return ""
     objective, mean = retrained.objective, retrained.differences.mean
     worse = outcome is Outcome.DOES_NOT_PAY
     by = f"{objective.number(abs(mean))} {objective.unit}".strip()
@@ -67,8 +72,8 @@ def as_found(found: BreakEven, retrained: Comparison | None, hand: ArmResult) ->
     if worse and hand.optimism is not None and hand.optimism > 0:
         why = f": the search keeps lucky seeds (optimism {objective.number(hand.optimism, '+')})"
     return (
-        f"Retrained, {hand.arm} is {amount} than {retrained.automatic}; deployed as found, "
-        f"{found.sentence}{why}."
+        f"Retrained, {hand.arm} is {amount} than {retrained.automatic}, otherwise than the trial "
+        f"found{why}."
     )
 
 

@@ -33,6 +33,22 @@ def ended_by(cap: Mapping[str, Any], arms: Sequence[ArmResult]) -> str:
     )
 
 
+def doubts(facts: Mapping[str, Any], arms: Sequence[ArmResult], paid: Paid) -> list[str]:
+    """Why the numbers may be other than they look, the gravest reason first.
+
+    Accounts that do not add up; trials that did not run or failed; searches that are not what their
+    names say; costs that were paid elsewhere. Arguments as for :func:`notes`.
+    """
+    return [
+        *_accounts(paid),
+        *_capped(facts, arms),
+        *_missing(arms),
+        *_random_searches(arms),
+        *departures(facts),
+        *_told(facts),
+    ]
+
+
 def notes(
     trials: pa.Table,
     facts: Mapping[str, Any],
@@ -41,7 +57,7 @@ def notes(
     objective: Metric,
     second: Metric,
 ) -> list[str]:
-    """Sentences about what limits the report's numbers, most important first.
+    """Sentences about how the numbers came about, most important first.
 
     Args:
         trials: The table of `trials.parquet`.
@@ -52,16 +68,10 @@ def notes(
         second: What is shown beside it.
     """
     found = [
-        *_capped(facts, arms),
-        *_random_searches(arms),
-        *_told(facts),
-        *departures(facts),
-        *_missing(arms),
         *_commands(trials, facts),
         *_numerics(facts),
         *_features(facts),
         *_faults(facts, paid),
-        *_accounts(paid),
         *_roles(arms),
     ]
     if sum(arm.automatic for arm in arms) > 1:
@@ -72,7 +82,7 @@ def notes(
     if {objective, second} == {CALIBRATED_NEGATIVE_ELBO, BITS_PER_DIM}:
         found.append(
             "Bits per dimension (uniform dequantisation) are the calibrated negative ELBO in "
-            "another unit: they show the same order of arms, not a second opinion. MSE, R and "
+            "another unit: they order the arms alike, and confirm nothing. MSE, R and "
             "active units do."
         )
     return found

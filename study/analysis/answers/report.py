@@ -66,7 +66,7 @@ class Report:
         two_models: The two models that would be deployed, over the test images; None where images
             have no scores.
         price: What device time costs, if asked for.
-        notes: What limits the numbers.
+        notes: What limits the numbers, the gravest first, and how they came about.
         failures: The parts of the report that could not be computed, each a section of its own.
     """
 
@@ -116,7 +116,7 @@ def build_report(
     price: Price | None = None,
     image_scores: ImageScoresOf = no_image_scores,
 ) -> Report:
-    """The report of a study, finished or not. An answer that raises becomes one of its failures.
+    """The report of a study, finished or not; an answer that raises is one of its failures.
 
     Args:
         tables: "records" and "trials", as :func:`study.analysis.load` gives them.
@@ -125,11 +125,13 @@ def build_report(
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
         image_scores: Reads what confirm runs score on each test image
-            (:func:`study.analysis.records.image_scores.image_scores`); without it, intervals are
-            over seeds on this test set alone.
+            (:func:`study.analysis.records.image_scores.image_scores`); else intervals are over
+            seeds alone.
     """
     facts = study_facts(tables["trials"])
-    answers = Answers(tables, facts, spec := spec or facts["spec"], image_scores)
+    spec = spec or facts["spec"]
+    answers = Answers(tables, facts, spec, image_scores)
+    doubts = answers.doubts(list(warnings))
     first, second = answers.first, answers.second
     return Report(
         name=spec["name"],
@@ -142,7 +144,7 @@ def build_report(
         second=second.objective,
         verdict=answers.verdict,
         remarks=answers.remarks(),
-        first_screen=answers.first_screen(notes := answers.notes(warnings)),
+        first_screen=answers.first_screen(doubts),
         headline=first.headline,
         advice=answers.advice,
         comparisons=first.comparisons,
@@ -165,7 +167,7 @@ def build_report(
         two_models=answers.two_models,
         plane=answers.plane(),
         price=price,
-        notes=notes,
+        notes=[*doubts, *answers.notes()],
         failures=answers.attempt.failures,
     )
 

@@ -109,7 +109,6 @@ def compare(
     outcome = _outcome(differences, ends, needed)
     ran = replace(differences, failed=(0, 0))
     interval = _interval(ran, bounds(ran, looks=looks) or mean_bounds(ran, looks=looks))
-    alone = replace(ran, image_variance=None)
     words = _finding(hand, automatic, objective, differences, interval, outcome, seeds)
     finding = f"by {objective.heading} on test, {words}"
     no_worse = _is_no_worse(outcome, ends, margin)
@@ -125,7 +124,7 @@ def compare(
         objective,
         differences,
         interval,
-        _interval(alone, mean_bounds(alone, looks=looks)),
+        _over_seeds(ran, looks=looks),
         lost,
         no_worse is not None,
         ratio_images,
@@ -281,6 +280,12 @@ def _interval(differences: Differences, ends: tuple[float, float] | None) -> Int
     else:
         why = "so few seeds, or seeds that failed, give no interval"
     return Interval(differences.mean, None, None, n, why)
+
+
+def _over_seeds(differences: Differences, *, looks: bool) -> Interval:
+    """Without the test images."""
+    alone = replace(differences, image_variance=None)
+    return _interval(alone, mean_bounds(alone, looks=looks))
 
 
 def _outcome(differences: Differences, ends: tuple[float, float] | None, needed: int) -> Outcome:

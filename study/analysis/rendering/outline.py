@@ -28,4 +28,10 @@ def outline(report: Report | SeveralReport) -> Outline:
         title = f"{', '.join(report.studies)}, together"
         return Outline(title, report.verdict, [], tables(report), report.notes)
     title = f"{report.name}: {report.question}" if report.question else report.name
-    return Outline(title, report.verdict, report.remarks, tables(report), report.notes)
+    screen = report.first_screen
+    numbers = [
+        ", ".join(filter(None, (f"{number.name}: {number.words}", number.about))) + "."
+        for number in screen.numbers
+    ]
+    verdict = [screen.sentence, *numbers]
+    return Outline(title, verdict, report.remarks, tables(report), report.notes)

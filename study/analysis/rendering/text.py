@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
 from typing import TextIO
 
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.report import Report
 from study.analysis.rendering.outline import outline
-from study.analysis.rendering.tables.table import TextTable
+from study.analysis.rendering.tables.table import aligned
 
 WIDTH = 80
 """Characters of a line of prose in a file; tables of arms with short names fit as well."""
@@ -31,7 +30,7 @@ def render(report: Report | SeveralReport, file: TextIO) -> None:
     for table in parts.tables:
         print(file=file)
         _fill(table.heading, file)
-        for line in _aligned(table) if table.columns else ():
+        for line in aligned(table) if table.columns else ():
             print(line, file=file)
     if parts.notes:
         print("\nNotes", file=file)
@@ -56,14 +55,3 @@ def _fill(text: str, file: TextIO, bullet: str = "") -> None:
         break_on_hyphens=False,
     )
     print(filled, file=file)
-
-
-def _aligned(table: TextTable) -> Iterator[str]:
-    lines = [table.columns, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (
-            cell.ljust(width) if i < table.left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        yield f"  {'  '.join(cells)}".rstrip()

@@ -101,7 +101,8 @@ def seconds_by_purpose(report: Report) -> TextTable:
         rows.append(["all engines", *blank, seconds(paid.engines), *money(report, paid.engines)])
     return TextTable(
         "Device seconds of all trials",
-        f"standard (std), and billed by purpose; in brackets: charged to no trial{priced(report)}",
+        "standard (std), and billed by purpose; in brackets: overhead, charged to no trial"
+        f"{priced(report)}",
         ["arm", "std", *map(purpose_name, purposes), "billed", *money_columns(report)],
         rows,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from study.analysis.answers.arms import ArmResult
@@ -35,6 +35,18 @@ class TextTable:
     def heading(self) -> str:
         """Title and explanation."""
         return ": ".join(filter(None, (self.title, self.about)))
+
+
+def aligned(table: TextTable) -> Iterator[str]:
+    """The lines of ``table``, its columns aligned with spaces."""
+    lines = [table.columns, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            cell.ljust(width) if i < table.left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield f"  {'  '.join(cells)}".rstrip()
 
 
 def kind(arm: ArmResult | ArmOver) -> str:

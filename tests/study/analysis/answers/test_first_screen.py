@@ -68,8 +68,8 @@ def test_the_three_numbers_say_what_they_are(make_stream: Make) -> None:
     assert difference.lower is not None
     assert difference.upper is not None
     assert difference.lower < difference.value < difference.upper < 0
-    assert difference.words.startswith("tpe minus sigma in ")
-    assert difference.words.endswith("] over 6 paired seeds on this test set")
+    assert difference.words.startswith("tpe minus sigma: -0.5")
+    assert difference.about.endswith(" (lower is better), over 6 paired seeds on this test set")
     # Two trials of 1000 images and a run of 1000 against a run of 1000.
     assert (cost.value, cost.short) == (3.0, "3x")
     assert cost.words == "one model by tpe takes 3 times the images (3000, 1000)"

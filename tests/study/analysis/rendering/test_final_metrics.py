@@ -70,7 +70,7 @@ def test_the_distance_of_samples_is_shown_beside_the_objective(measured: Any) ->
     ]
     (second,) = report.second_comparisons
     assert second.difference.mean == pytest.approx(4.0)
-    assert "A second opinion: by Frechet distance" in report.remarks[-1]
+    assert "The second objective says: by Frechet distance" in report.remarks[-1]
     assert "Bits per dimension" not in " ".join(report.notes), "they are not shown as a second one"
 
 

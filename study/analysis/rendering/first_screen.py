@@ -1,0 +1,102 @@
+"""A study's first screen as text: at most twenty lines, however many arms there are."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from study.analysis.answers.first_screen import ArmRow, FirstScreen
+from study.analysis.rendering.tables.table import TextTable, aligned
+
+LINES = 20
+"""At most, on a terminal of 80 columns or more."""
+_DOUBT = 2
+"""Lines of what to distrust most."""
+_FEWEST = 3
+"""Lines of the table's rows, whatever else there is to say."""
+
+
+def draw_first_screen(screen: FirstScreen, links: Mapping[str, str], file: TextIO) -> None:
+    """Write ``screen`` and where to look further; in colour on a terminal.
+
+    Args:
+        screen: What to say.
+        links: By name, paths, addresses and commands.
+        file: Where to.
+    """
+    console = Console(file=file, highlight=False, soft_wrap=True)
+    width = min(console.width, 120) if console.is_terminal else 80
+    for i, line in enumerate(first_screen_lines(screen, links, width)):
+        text = Text(line)
+        if i == 0:
+            text.stylize("bold", 0, line.find(":") if ":" in line else len(line))
+        console.print(text)
+
+
+def first_screen_lines(screen: FirstScreen, links: Mapping[str, str], width: int) -> list[str]:
+    """The lines of :func:`draw_first_screen`, of ``width`` characters but for links."""
+    said = textwrap.wrap(screen.sentence, width)
+    labels = max(len(number.name) for number in screen.numbers) + 2
+    for number in screen.numbers:
+        said += _hanging(number.name, number.words, labels, width)
+    doubt = []
+    if screen.distrust:
+        doubt = textwrap.wrap(
+            f"Distrust most: {screen.distrust}", width, max_lines=_DOUBT, placeholder=" ..."
+        )
+    column = max(map(len, links), default=0) + 2
+    where = [f"{name:<{column}}{link}" for name, link in links.items()]
+    room = LINES - len(said) - len(doubt) - len(where) - 2  # a blank line and the table's headings
+    return [*said, "", *_table(screen, max(_FEWEST, room), width), *doubt, *where]
+
+
+def _hanging(label: str, text: str, indent: int, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=f"{label:<{indent}}",
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
+    rows = _chosen(screen.arms, most)
+    left_out = len(screen.arms) - len(rows)
+    score = f"{screen.score.short}, {screen.score.better} is better"
+    columns = ["arm", "kind", score if screen.score.better else screen.score.short]
+    table = TextTable(
+        "",
+        [*columns, "n", "trials", "cost", "setting"],
+        [
+            [row.arm, row.kind, row.score_text, row.seeds, row.trials, row.cost_text, row.setting]
+            for row in rows
+        ],
+        left=2,
+    )
+    lines = [_cut(line, width) for line in aligned(table)]
+    return [*lines, *([f"  ... and {left_out} more"] if left_out else [])]
+
+
+def _chosen(arms: Sequence[ArmRow], most: int) -> list[ArmRow]:
+    """The arms that there are lines for: those the verdict speaks of, then the best."""
+    if len(arms) <= most:
+        return list(arms)
+
+    best = sorted(range(len(arms)), key=lambda i: _rank(arms[i]))
+    kept = best[: most - 1]
+    return [arms[i] for i in sorted(kept)]
+
+
+def _rank(arm: ArmRow) -> tuple[bool, float]:
+    return not arm.spoken_of, inf if arm.score.mean is None else arm.score.mean
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 3]}..."
