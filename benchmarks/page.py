@@ -81,7 +81,7 @@ def opened(browser: Browser, page: Path) -> Iterator[Page]:
     window = context.new_page()
     window.add_init_script(DRAWN)
     window.goto(page.as_uri(), wait_until="commit", timeout=0)
-    window.wait_for_function("window.allDrawn", timeout=0)
+    window.wait_for_function("() => window.allDrawn", timeout=0)
     yield window
     context.close()
 
