@@ -73,6 +73,7 @@ def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
     columns = ["arm", "kind", score if screen.score.better else screen.score.short]
     table = TextTable(
         "",
+        "",
         [*columns, "n", "trials", "cost", "setting"],
         [
             [row.arm, row.kind, row.score_text, row.seeds, row.trials, row.cost_text, row.setting]
