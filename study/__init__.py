@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [  # noqa: F405
+    "StudyWarning",
+    "UserError",
     "clean",
     "compare",
+    "dry_run",
     "export",
     "fork",
     "init",
@@ -26,11 +29,13 @@ __all__ = [  # noqa: F405
     "report",
     "resume",
     "retry",
+    "status",
     "stop",
     "storage",
+    "studies",
     "verify",
 ]
-"""Every public name, all of them functions of :mod:`study.api`."""
+"""Every public name: functions of :mod:`study.api`, and what they raise and warn of."""
 
 
 def __getattr__(name: str) -> Any:

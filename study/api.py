@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 from study.journal import HomeError, StudyHome, read_entries, studies_home
-from study.spec import StudySpec, begun_spec, load_spec
+from study.spec import StudySpec, arm_roles, begun_spec, load_spec, warnings
 from study.spec.begun import assumed_by, open_again
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
+from vae_core.errors import StudyWarning, UserError  # noqa: F401 (for those who catch it)
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from optuna.storages import JournalStorage
 
-    from study.analysis import Report, SeveralReport
+    from study.analysis import SeveralReport
     from study.analysis.answers.plan import Plan
+    from study.analysis.rendering.notebook import ShownReport
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.launching.first_study import FirstStudy
@@ -57,7 +60,7 @@ def launch(
     data_root: PathLike | None = None,
     address: str | None = None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     """Run the study that ``file`` describes, or resume it if it has begun.
 
     Args:
@@ -73,7 +76,8 @@ def launch(
         UserError: what is wrong, where, and how to correct it.
         study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
-    return _run(load_spec(file, overrides), home, data_root, address, take_over)
+    _warn(spec := load_spec(file, overrides))
+    return _run(spec, home, data_root, address, take_over)
 
 
 def resume(
@@ -84,7 +88,7 @@ def resume(
     data_root: PathLike | None = None,
     address: str | None = None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     """Resume study ``name`` as it was last launched, with ``overrides`` applied to that.
 
     Arguments as for :func:`launch`.
@@ -101,7 +105,7 @@ def fork(
     home: PathLike | None = None,
     data_root: PathLike | None = None,
     address: str | None = None,
-) -> Report:
+) -> ShownReport:
     """Run a new study ``new`` from the spec of study ``name``, with ``overrides`` applied to it.
 
     It changes and reuses nothing of ``name``. Other arguments as for :func:`launch`.
@@ -109,7 +113,8 @@ def fork(
     Raises:
         HomeError: there is a study ``new`` already.
     """
-    return _run(fork_spec(name, new, overrides, home=home), home, data_root, address)
+    _warn(spec := fork_spec(name, new, overrides, home=home))
+    return _run(spec, home, data_root, address)
 
 
 def fork_spec(
@@ -144,6 +149,7 @@ def dry_run(
     from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
+    _warn(spec)
     where = studies_home(home)
     return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
 
@@ -229,7 +235,7 @@ def report(
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
-) -> Report:
+) -> ShownReport:
     """Rewrite the tables and the report of study ``name`` from its journal, and return it.
 
     Args:
@@ -255,24 +261,34 @@ def compare(
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
-) -> tuple[list[Report], SeveralReport]:
-    """The reports of several studies, as :func:`report` writes them, and their comparison."""
+) -> tuple[list[ShownReport], SeveralReport]:
+    """The reports of several studies, as :func:`report` writes them, and their comparison.
+
+    The comparison's page is :func:`study.managing.report.joint_page`.
+    """
     from study.analysis import combine
     from study.analysis.answers.multi_study import check_distinct
+    from study.managing.report import write_joint_page
 
     check_distinct(names)  # before reports are written, which takes seconds each
     reports = [report(name, home=home, target=target, price=price) for name in names]
-    return reports, combine(reports)
+    joint = combine(reports)
+    write_joint_page(joint, reports, [find(name, home) for name in names])
+    return reports, joint
 
 
 def load(
     name: str, *, home: PathLike | None = None, arrow: bool = False
 ) -> dict[str, pd.DataFrame] | dict[str, pa.Table]:
-    """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow."""
+    """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow.
+
+    The trials' frame has a column for each searched parameter too, ``params_`` and its name.
+    """
     from study.analysis import build_tables
+    from study.analysis.records.frames import frames
 
     tables = build_tables(read_entries(find(name, home).path))
-    return tables if arrow else {key: table.to_pandas() for key, table in tables.items()}
+    return tables if arrow else frames(tables)
 
 
 def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleanup:
@@ -422,6 +438,11 @@ def changed_spec(
     return spec
 
 
+def _warn(spec: StudySpec) -> None:
+    for sentence in warnings(spec, arm_roles(spec)):
+        warn(sentence, StudyWarning, stacklevel=3)
+
+
 def _refuse_links(*paths: Path) -> None:
     """Make sure that what is written lands in the study's own folder."""
     for path in paths:
@@ -439,7 +460,7 @@ def _run(
     data_root: PathLike | None,
     address: str | None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     from study.launching.driver import Options, run
 
     where = StudyHome(studies_home(home), spec.name)

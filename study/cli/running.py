@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from study.analysis import Report
     from study.journal import StudyHome
     from study.launching.dry_run import Estimate
-    from study.spec import StudySpec
 
 
 @click.command()
@@ -62,9 +61,7 @@ def launch(
     FILE is a path, or a name: NAME.yaml in the current folder, else the shipped study NAME.
     """
     from study import api
-    from study.spec import load_spec
 
-    _warn(load_spec(file, overrides))
     where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
     if dry_run:
         _planned(api.dry_run(file, overrides, **where, take_over=take_over))
@@ -138,21 +135,13 @@ def fork(
     from study import api
     from study.journal import StudyHome, studies_home
 
-    spec = api.fork_spec(name, new, overrides, home=home)
-    _warn(spec)
     where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
     if dry_run:
+        spec = api.fork_spec(name, new, overrides, home=home)
         _planned(api.dry_run(spec, **where))
         return
     there = StudyHome(studies_home(home), new)
     _run(lambda: api.fork(name, new, overrides, **where), home, forked=there)
-
-
-def _warn(spec: StudySpec) -> None:
-    from study.spec import arm_roles, warnings
-
-    for warning in warnings(spec, arm_roles(spec)):
-        click.echo(f"warning: {warning}", err=True)
 
 
 def _planned(found: Estimate) -> None:

@@ -52,6 +52,7 @@ from vae_core.errors import UserError
 
 if TYPE_CHECKING:
     from study.analysis import Report
+    from study.analysis.rendering.notebook import ShownReport
     from study.search import Conductor
 
 CLOCK_SKEW = 60.0
@@ -91,7 +92,7 @@ class Prepared:
     """Whether an engine can train one trial at a time only."""
 
 
-def run(spec: StudySpec, options: Options) -> Report:
+def run(spec: StudySpec, options: Options) -> ShownReport:
     """Run ``spec`` to its end, from the state its journal holds, and report.
 
     Raises:
@@ -286,7 +287,9 @@ def _retire(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> None:
             checkpoints.retire(home.trial(entry.event.trial), spec.checkpoints.keep)
 
 
-def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter) -> Report:
+def _conclude(
+    spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter
+) -> ShownReport:
     """Report, in the study's home and in MLflow."""
     from study.managing.report import write_report  # loads statistics, which takes long
 
