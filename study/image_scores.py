@@ -18,10 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 from vae_core.errors import DataError
 
 ARTIFACT, FILE = "image_scores", "image_scores.parquet"
 """What it is called among a trial's artifacts, and in the trial's folder."""
+
+OBJECTIVES = (CALIBRATED_NEGATIVE_ELBO.name, BITS_PER_DIM.name)
+"""By which a single image has a score; a distance is of all images together."""
 
 STEP = 1 / 64
 """Scores are rounded to multiples of this many nats (and to float32, which is coarser from 262,144
@@ -43,8 +47,11 @@ class ImageScores:
     draws: NDArray[np.float64]
     """[K]: the mean over images of each draw, not rounded"""
 
-    def bits_per_dim(self, dims: float) -> ImageScores:
-        """In bits per dimension of images of D ``dims`` (vae_core.likelihoods.bits_per_dim)."""
+    def by(self, objective: str, dims: float) -> ImageScores:
+        """In the unit of ``objective``, one of :data:`OBJECTIVES`, of images of D ``dims``."""
+        if objective == CALIBRATED_NEGATIVE_ELBO.name:
+            return self
+        # As vae_core.likelihoods.bits_per_dim.
         scale, shift = 1 / (dims * log(2)), log2(256)
         return ImageScores(self.values * scale + shift, self.draws * scale + shift)
 

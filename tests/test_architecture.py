@@ -30,7 +30,8 @@ LAYERS = (
     ("engine", "search", "analysis"),
     ("spec",),
     ("journal",),
-    ("image_scores", "metrics"),
+    ("image_scores",),
+    ("metrics",),
     ("formatting", "package", "statistics", "vae_core"),
 )
 """Parts of ``study``, and ``vae_core``. A part imports from the layers below its own."""

@@ -17,7 +17,7 @@ WATCH = 2.0
 
 
 @click.command()
-@click.argument("name")
+@options.study_name
 @options.home
 def status(name: str, home: Path | None) -> None:
     """Print where study NAME is: done, left, the best, what is wrong, what to type next."""
@@ -38,7 +38,7 @@ def list_studies(home: Path | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@options.study_name
 @options.home
 def watch(name: str, home: Path | None) -> None:
     """Show the status of study NAME, live; Ctrl-C ends the showing, not the study."""
@@ -65,7 +65,7 @@ def watch(name: str, home: Path | None) -> None:
 
 
 @click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@options.study_names
 @click.option(
     "--format",
     "form",
@@ -119,8 +119,8 @@ def report(
 
 
 @click.command()
-@click.argument("name")
-@click.argument("trial")
+@options.study_name
+@options.trial_name
 @options.home
 def show(name: str, trial: str, home: Path | None) -> None:
     """Show TRIAL of study NAME: its settings, curve, traceback and log."""

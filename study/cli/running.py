@@ -90,7 +90,7 @@ def plan(file: Path, overrides: tuple[str, ...], **options: Any) -> None:
 
 
 @click.command()
-@click.argument("name")
+@options.study_name
 @options.changes
 @options.dry_run
 @options.take_over
@@ -118,7 +118,7 @@ def resume(
 
 
 @click.command()
-@click.argument("name")
+@options.study_name
 @click.argument("new")
 @options.changes
 @options.dry_run

@@ -10,9 +10,9 @@ from study.cli import options
 
 
 @click.command()
-@click.argument("name")
-@click.option("--arm", help="End this arm for good; the rest continues.")
-@click.option("--trial", help="End this trial for good; the rest continues.")
+@options.study_name
+@options.arm_option
+@options.trial_option
 @options.home
 def stop(name: str, arm: str | None, trial: str | None, home: Path | None) -> None:
     """Stop study NAME as a Ctrl-C would, or end a part of it for good."""
@@ -22,8 +22,8 @@ def stop(name: str, arm: str | None, trial: str | None, home: Path | None) -> No
 
 
 @click.command()
-@click.argument("name")
-@click.argument("trial")
+@options.study_name
+@options.trial_name
 @options.home
 def retry(name: str, trial: str, home: Path | None) -> None:
     """Run the failed or pruned TRIAL of study NAME again."""
@@ -33,7 +33,7 @@ def retry(name: str, trial: str, home: Path | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@options.study_name
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @options.home
 def clean(name: str, dry_run: bool, home: Path | None) -> None:

@@ -14,8 +14,8 @@ from study.cli.group import FAILED
 
 
 @click.command()
-@click.argument("name")
-@click.argument("arm")
+@options.study_name
+@options.arm_name
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @options.home
 def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
@@ -29,8 +29,8 @@ def export(name: str, arm: str, folder: Path, home: Path | None) -> None:
 
 
 @click.command()
-@click.argument("name")
-@click.argument("trial", required=False)
+@options.study_name
+@options.trial_name_or_none
 @options.text_or_json
 @options.home
 def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
@@ -50,7 +50,7 @@ def verify(name: str, trial: str | None, form: str, home: Path | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@options.study_name
 @click.option("--sampler", required=True, help="As in a study file: a name, or {name: ..., ...}.")
 @click.option("--pruner", help="Pruner, as in a study file. [none]")
 @click.option("--arm", help="Arm whose recorded search is used. [the only suitable hand-tuned one]")

@@ -89,6 +89,9 @@ class StudyDescribed(Event):
     design: str = "same_seeds"
     """How the compared pair of arms comes about: ``named`` in advance, chosen in ``two_stages``, or
     not at all: all arms train on the ``same_seeds``."""
+    assumed: Data = field(default_factory=dict)
+    """Of a line of an older format: what of ``spec`` it left open, and the upgrade filled in with
+    the defaults it had then; the study itself set none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +391,39 @@ class Looked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SearchLooked(Event):
+    """A search's break-even was looked at, to see whether it takes more trials."""
+
+    kind = "search_look"
+    arm: str
+    trials: int
+    """How many it has made, all ended."""
+    reached: int
+    """Of them, those at the level or below."""
+    against: str
+    """The automatic arm that is best on validation over its choosing seeds."""
+    level: float
+    """What the best of its choosing runs scores on test."""
+    lower: int
+    """Of break-even's interval, which holds at all looks."""
+    upper: int | None
+    """None: nothing bounds it yet."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the trials made bound it, so that no more are needed."""
+        return self.upper is not None and self.upper <= self.trials
+
+    def __str__(self) -> str:
+        upper = "inf" if self.upper is None else self.upper
+        return (
+            f"look at {self.trials} trials of {self.arm}: {self.reached} reach {self.level:.6g} of "
+            f"{self.against}, break-even in [{self.lower}, {upper}], "
+            f"{'bounded' if self.bounded else 'not bounded'}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TrialEnded(Event):
     """A trial ended."""
 
@@ -474,6 +510,7 @@ KINDS: Mapping[str, type[Event]] = {
         ConfigurationChosen,
         PairChosen,
         Looked,
+        SearchLooked,
         TrialEnded,
         CapReached,
         StudyInterrupted,

@@ -38,10 +38,11 @@ def _from_format_2(kind: str, data: Data) -> Data:
     Test images were measured with one draw of latents, and a tie was inside.
     """
     if kind == "study":
-        evaluation = {"draws": 1, **data["spec"].get("evaluation", {})}
-        arms = {name: _with_constants(arm) for name, arm in data["spec"].get("arms", {}).items()}
-        spec = {**data["spec"], "evaluation": evaluation, "arms": arms}
-        return {**data, "design": "same_seeds", "spec": spec}
+        arms = data["spec"].get("arms", {})
+        of_arms = {name: {"balancer": _constants(arm)} for name, arm in arms.items()}
+        assumed: Data = {"evaluation": {"draws": 1}, "arms": of_arms}
+        spec = filled(data["spec"], assumed)
+        return {**data, "design": "same_seeds", "spec": spec, "assumed": assumed}
     if kind == "trial" and "balancer" in data["settings"]:
         balancer = data["settings"]["balancer"]
         constants = BALANCER_CONSTANTS.get(balancer["name"], {})
@@ -63,12 +64,17 @@ def _from_format_3(kind: str, data: Data) -> Data:
     return data
 
 
-def _with_constants(arm: Data) -> Data:
-    """The arm with the constants that format 2 had for what it neither sets nor searches."""
-    space = (arm.get("search") or {}).get("space", {})
+def _constants(arm: Data) -> Data:
+    """The constants that format 2 had for what the arm neither sets nor searches."""
+    set_here = {*arm["balancer"], *(arm.get("search") or {}).get("space", {})}
     constants = BALANCER_CONSTANTS.get(arm["balancer"]["name"], {})
-    constants = {key: value for key, value in constants.items() if key not in space}
-    return {**arm, "balancer": {**arm["balancer"], **constants, **arm["balancer"]}}
+    return {key: value for key, value in constants.items() if key not in set_here}
+
+
+def filled(data: Data, more: Data) -> Data:
+    """``data`` with what ``more`` has beside it, section by section."""
+    sections = [key for key in more if isinstance(data.get(key), Mapping)]
+    return {**more, **data, **{key: filled(data[key], more[key]) for key in sections}}
 
 
 BALANCER_CONSTANTS: Mapping[str, Data] = {

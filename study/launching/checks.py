@@ -12,8 +12,8 @@ from study.journal.home import command_line
 from study.journal.lease import check_vacant
 from study.launching.ray_cluster import check_address
 from study.spec import SpecError, StudySpec, arm_roles, begun_spec, check_images, difference
-from study.spec.begun import begun_as
-from study.spec.design import as_begun, check_design, settled
+from study.spec.begun import assumed_by, begun_as
+from study.spec.design import as_begun, bounded_arms, check_bounded, check_design, settled
 from study.spec.errors import Source
 from study.spec.images import Models
 from study.tracking import check, check_name, probe_store, tracking_uri
@@ -31,8 +31,17 @@ def settle(spec: StudySpec, home: StudyHome) -> StudySpec:
     if frozen is None:
         check_design(spec, roles, Source())
         return settled(spec, roles)
-    spec = as_begun(spec, frozen)
+    spec = as_begun(spec, frozen, assumed_by(read_entries(home.path)))
     _refuse_changes(spec, frozen, home)
+    check_bounded(spec, roles, Source())
+    if bounded_arms(spec) and spec.design == "same_seeds":
+        raise SpecError(
+            "the study began with all arms on the same seeds: a search that looked at an automatic "
+            "arm's would know those that compare it",
+            where=f"arms.{bounded_arms(spec)[0]}.search.trials",
+            remedy="give a number of trials, or begin another study: "
+            f"`{command_line('fork', home.path)} NEW --set ...`",
+        )
     if spec.until is not None and spec.design == "same_seeds":
         raise SpecError(
             "the study began with all arms on the same seeds, and no pair of them to decide about",

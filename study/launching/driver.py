@@ -37,7 +37,7 @@ from study.launching.checks import (
 )
 from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepare_images
-from study.launching.progress import Progress
+from study.launching.progress import Progress, begins
 from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
@@ -99,6 +99,7 @@ def run(spec: StudySpec, options: Options) -> Report:
         StudyInterruptedError: a signal or a command ended the run early.
     """
     home = options.home
+    begins(f"{spec.name}: checking its settings")
     uri = tracking_uri(home.studies)
     spec = settle(spec, home)
     told, piloted = earlier_trials(spec, home), pilots(spec, home)
@@ -113,12 +114,14 @@ def run(spec: StudySpec, options: Options) -> Report:
             with _tracking(uri, home, journal) as writer:
                 return _conclude(spec, journal, home, writer)
         started = stack.enter_context(ExitStack())
+        begins(f"{spec.name}: starting Ray, and reading {spec.data.name}")
         with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
             preparing = aside.submit(prepare_images, spec, home.data, options.data_root)
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
         data = as_begun(preparing.result(), journal.entries)
+        begins(f"{spec.name}: trying its models on the images")
         models = check_data(spec, data, journal.entries, home)
         said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
         print(*said, sep="\n", file=sys.stderr)
@@ -234,6 +237,7 @@ def _run_trials(
     spec, journal = prepared.spec, conductor.journal
     early: StudyInterrupted | None = StudyInterrupted()
     try:
+        begins(f"{spec.name}: starting engines, and timing their slots")
         with Progress(conductor, spec) as progress:
             journal.observe(progress.show)
             journal.observe(lambda entry: _retire(spec, [entry], home))
@@ -286,6 +290,7 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
     """Report, in the study's home and in MLflow."""
     from study.managing.report import write_report  # loads statistics, which takes long
 
+    begins(f"{spec.name}: writing the report")
     report = write_report(spec, journal.entries, home)
     _log_report(report, home, writer)
     return report
@@ -293,7 +298,7 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
 
 def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
     from study.analysis import TABLE_FILES
-    from study.analysis.answers.by_arm import arm_answers
+    from study.analysis.answers.by_arm import arm_answers, study_answer
 
     files = {
         "report/report.txt": home.report / "report.txt",
@@ -302,8 +307,7 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         **{file: home.path / file for file in TABLE_FILES.values()},
         "spec.yaml": home.spec,
     }
-    text = "\n\n".join((*report.verdict, *report.remarks))
-    writer.finish_study(files, text, arm_answers(report))
+    writer.finish_study(files, study_answer(report), arm_answers(report))
     backlog = writer.unsent
     if backlog > MLFLOW_BACKLOG:
         print(f"the study is done; {backlog:,} events are still sent to MLflow", file=sys.stderr)

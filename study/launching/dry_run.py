@@ -99,6 +99,7 @@ class Estimate:
         stages = self.spec.design == "two_stages"
         runs = f"{arm.choosing_runs:>3} to choose, " if stages else ""
         runs += f"{arm.confirm_runs:>3} to {'compare' if stages else 'confirm'}"
+        runs += " at most" if arm.most else ""
         return f"  {arm.arm:<24} {arm.search_trials:>5} to search, {runs}, {arm.images:>15,} images"
 
     def _headline(self, images: int) -> str:
@@ -113,7 +114,7 @@ class Estimate:
                 f"are spent. With a higher cap, {trials} trials on {images:,} images are left:"
             )
         before = f", after {ended} that have ended" if ended else ""
-        most = "at most " if self.spec.until is not None else ""
+        most = "at most " if any(arm.most for arm in self.arms) else ""
         return f"{name} would run {most}{trials} trials on {images:,} images{before}:"
 
     def _caps(self, images: int) -> list[str]:

@@ -1,20 +1,22 @@
-"""Progress of a running study: a table on a terminal, a line every few seconds elsewhere."""
+"""Progress of a running study: bars on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
 
 from study.formatting import duration
 from study.journal import Entry, Event
-from study.journal.events import EngineChanged, Looked, PairChosen, TrialEnded
+from study.journal.events import EngineChanged, Looked, PairChosen, SearchLooked, TrialEnded
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -65,46 +67,52 @@ class Progress:
 
     def _follow(self) -> None:
         if self._console.is_terminal:
-            with Live(self._table(), console=self._console, auto_refresh=False) as live:
+            bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True)),
+                console=self._console,
+                auto_refresh=False,
+            )
+            with bars:
+                tasks = [bars.add_task("", total=None, said="") for _ in (0, *self._spec.arms)]
                 while not self._stop.wait(REFRESH):
-                    live.update(self._table(), refresh=True)
-                live.update(self._table(), refresh=True)
+                    self._draw(bars, tasks)
+                self._draw(bars, tasks)
             return
         while not self._stop.wait(LINE):
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
-    def _table(self) -> Table:
-        arm_progress = self._conductor.arm_progress()
-        table = Table(
-            title=f"{self._spec.name}: {self._summary(arm_progress)}", title_justify="left"
-        )
-        table.add_column("arm")
-        for heading in ("ended", "running", "planned", "best on validation"):
-            table.add_column(heading, justify="right")
-        for found in arm_progress:
-            table.add_row(
-                found.arm,
-                str(found.ended),
-                str(found.running),
-                str(found.planned),
-                "" if found.best is None else f"{found.best:.2f}",
-            )
-        return table
+    def _draw(self, bars: Bars, tasks: Sequence[TaskID]) -> None:
+        """The whole study, and below it an arm a line."""
+        arms = self._conductor.arm_progress()
+        rows = [(self._spec.name, sum(a.work for a in arms), sum(a.planned for a in arms))]
+        rows += [(arm.arm, arm.work, arm.planned) for arm in arms]
+        said = [self._summary(arms), *map(_arm, arms)]
+        for task, (name, work, planned), text in zip(tasks, rows, said, strict=True):
+            bars.update(task, description=name, completed=work, total=planned, said=text)
+        bars.refresh()
 
     def _line(self) -> str:
-        arm_progress = self._conductor.arm_progress()
-        best = [s for s in arm_progress if s.best is not None]
-        leader = min(best, key=lambda s: s.best or 0.0, default=None)
-        ahead = f", best {leader.best:.2f} ({leader.arm})" if leader else ""
-        return f"{self._spec.name}: {self._summary(arm_progress)}{ahead}"
+        arms = self._conductor.arm_progress()
+        leaders = [arm for arm in arms if arm.best is not None]
+        leader = min(leaders, key=lambda arm: arm.best or 0.0, default=None)
+        ahead = f", {_best(leader)} ({leader.arm})" if leader else ""
+        return f"{self._spec.name}: {self._summary(arms)}{ahead}"
 
-    def _summary(self, arm_progress: list[ArmProgress]) -> str:
-        ended = sum(s.ended for s in arm_progress)
-        running = sum(s.running for s in arm_progress)
-        planned = sum(s.planned for s in arm_progress)
-        return f"{ended} of {planned} trials ended, {running} running{self._left(arm_progress)}"
+    def _summary(self, arms: Sequence[ArmProgress]) -> str:
+        ended, running, planned = (
+            sum(getattr(arm, name) for arm in arms) for name in ("ended", "running", "planned")
+        )
+        phases = " and ".join(sorted({arm.phase for arm in arms if arm.phase}))
+        during = f" ({phases})" if phases else ""
+        elapsed = duration(time.monotonic() - self._start)
+        return (
+            f"{ended} of {planned} trials ended, {running} running{during}, {elapsed}"
+            f"{self._left(arms)}"
+        )
 
-    def _left(self, arm_progress: list[ArmProgress]) -> str:
+    def _left(self, arm_progress: Sequence[ArmProgress]) -> str:
         work = sum(s.work for s in arm_progress)
         done = work - self._work
         if done <= 0:
@@ -113,9 +121,25 @@ class Progress:
         return f", about {duration(left / done * (time.monotonic() - self._start))} left"
 
 
+def begins(phase: str) -> None:
+    """Say what a launch does next: some of it takes long, and shows nothing of its own."""
+    print(f"{phase} ...", file=sys.stderr, flush=True)
+
+
+def _arm(arm: ArmProgress) -> str:
+    said = (f"{arm.ended} of {arm.planned}", arm.phase, _best(arm))
+    return ", ".join(filter(None, said))
+
+
+def _best(arm: ArmProgress) -> str:
+    if arm.best is None:
+        return ""
+    return f"best {arm.best:.2f}" + (f" by {arm.setting}" if arm.setting else "")
+
+
 def _news(event: Event) -> str:
     match event:
-        case EngineChanged(state="lost") | PairChosen() | Looked():
+        case EngineChanged(state="lost") | PairChosen() | Looked() | SearchLooked():
             return str(event)
         case TrialEnded(state="failed"):
             return f"trial {event.trial} failed: {event.reason}"

@@ -15,7 +15,7 @@ from study.search.budget import Spending
 from study.search.comparison import DECIDED
 from study.search.phases import CHOOSING
 from study.spec import StudySpec, arm_roles
-from study.spec.design import confirm_runs
+from study.spec.design import bounded_arms, confirm_runs
 
 ImagesOf = Callable[[Mapping[str, Any]], int]
 """Images that a trial of these training settings trains on."""
@@ -35,11 +35,14 @@ class ArmPlan:
     choosing_runs: int
     """Confirm runs that the pair is chosen by."""
     confirm_runs: int
-    """All others; at most, where seeds are added until it is decided."""
+    """All others."""
     images: int
     """Without those that trials have trained on already."""
     ended: int
     """Trials that have ended."""
+    most: bool = False
+    """Whether there may be fewer: trials or seeds are added until it is bounded or decided, or it
+    is not known how many replicates the chosen arms have."""
 
     @property
     def trials(self) -> int:
@@ -92,15 +95,19 @@ def remaining(spec: StudySpec, entries: Iterable[Entry], images_of: ImagesOf) ->
     for arm, mine in left.items():
         compared = spec.design != "two_stages" or (arm in pair and not chooses)
         counted = mine if compared else replace(mine, comparing=0)
-        plans.append(_plan(arm, trials[arm], counted, images_of, images))
+        plan = _plan(arm, trials[arm], counted, images_of, images)
+        decides = spec.until is not None and arm in pair and counted.comparing > 0
+        bounds = arm in bounded_arms(spec) and counted.searched > 0
+        plans.append(replace(plan, most=decides or bounds))
     if chooses:
         roles = arm_roles(spec)
-        most = dict.fromkeys((True, False), 0)
-        for arm, mine in left.items():
-            kind = roles[arm]["hand_tuned"]
-            most[kind] = max(most[kind], mine.comparing)
-        runs = sum(most.values())
-        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0))
+        kinds = [
+            [mine.comparing for arm, mine in left.items() if roles[arm]["hand_tuned"] is hand]
+            for hand in (True, False)
+        ]
+        runs = sum(map(max, kinds))
+        most = spec.until is not None or runs > sum(map(min, kinds))
+        plans.append(ArmPlan(PAIR, 0, 0, runs, runs * images, 0, most))
     return plans
 
 
@@ -150,7 +157,8 @@ def _left(
     for replicate in range(search.replicates if search else 1):
         mine = [trial for trial in trials if trial.asked.replicate == replicate]
         asked = {t.asked.number for t in mine if t.asked.phase == "search"}
-        new = search.trials - len(asked) if search else 0
+        over = _is_bounded(history, arm, len(asked))
+        new = search.trials - len(asked) if search and not over else 0
         searched += new
         goes_on = new > 0 or any(t.asked.phase == "search" and not t.ended for t in mine)
         chosen = history.choices.get((arm, replicate)) if search else None
@@ -171,6 +179,12 @@ def _left(
     if looks and looks[-1].outcome in DECIDED and arm in pair and not chooses:
         comparing = 0
     return _Left(searched, choosing, comparing, chooses)
+
+
+def _is_bounded(history: History, arm: str, trials: int) -> bool:
+    """Whether a look at so many trials of ``arm`` has ended its search."""
+    looks = history.search_looks.get(arm)
+    return looks is not None and looks[-1].bounded and looks[-1].trials == trials
 
 
 def _left_of(trial: Trial, images_of: ImagesOf) -> int:

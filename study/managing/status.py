@@ -25,6 +25,7 @@ from study.journal.events import (
     Looked,
     PairChosen,
     Reported,
+    SearchLooked,
     StudyDescribed,
     StudyFinished,
     StudyInterrupted,
@@ -160,10 +161,23 @@ class Listed:
 
 def studies(home: Path) -> list[Listed]:
     """The studies in ``home``, the latest first; their journals are not read."""
-    names = (path.parent.name for path in home.glob(f"*/{FOLDER}"))
-    homes = [StudyHome(home, n) for n in names if NAME.fullmatch(n) and n not in RESERVED]
+    homes = [StudyHome(home, name) for name in names(home)]
     listed = [_listed(one) for one in homes if one.spec.exists() and has_events(one.path)]
     return sorted(listed, key=lambda one: one.changed, reverse=True)
+
+
+def names(home: Path) -> list[str]:
+    """The names of what may be studies in ``home``."""
+    found = (path.parent.name for path in home.glob(f"*/{FOLDER}"))
+    return [name for name in found if NAME.fullmatch(name) and name not in RESERVED]
+
+
+def arms_and_trials(home: StudyHome) -> tuple[list[str], list[str]]:
+    """The names of a study's arms and trials."""
+    entries = list(read_entries(home.path))
+    return [*_spec(entries)["arms"]], [
+        entry.event.trial for entry in entries if isinstance(entry.event, TrialAsked)
+    ]
 
 
 def studies_text(home: Path) -> str:
@@ -281,7 +295,9 @@ def _left(entries: Sequence[Entry], trials: Mapping[str, Trial], planned: int) -
 
 
 def _settled(entries: Sequence[Entry]) -> Iterator[str]:
-    """The pair that is compared, and the last look at it."""
+    """The last look at each search that goes on until bounded, the pair, the last look at it."""
+    searched = {e.event.arm: e.event for e in entries if isinstance(e.event, SearchLooked)}
+    yield from map(str, searched.values())
     events = [e.event for e in entries if isinstance(e.event, PairChosen | Looked)]
     if pair := next((e for e in reversed(events) if isinstance(e, PairChosen)), None):
         yield str(pair)

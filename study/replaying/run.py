@@ -305,7 +305,8 @@ def _levels(
     ]
     if chosen:
         search = _recorded_search(spec, arm)
-        what = f"the best of its own {search.trials} trials, mean over {len(chosen)} searches"
+        trials = f"{search.trials} " if search.until is None else ""
+        what = f"the best of its own {trials}trials, mean over {len(chosen)} searches"
         yield _level(arm, what if len(chosen) > 1 else what.partition(",")[0], chosen, means)
     for result in arm_results(tables, spec.to_dict(), spec.objective, spec.objective):
         if result.automatic and result.arm != arm and result.by_seed:
@@ -340,7 +341,12 @@ def _notes(answer: Replay, spec: StudySpec, recorded: Sequence[Recorded]) -> Ite
         )
     search = _recorded_search(spec, answer.arm)
     planned = (search.trials - len(search.enqueue)) * search.replicates
-    if count < planned:
+    if search.until is not None:
+        yield (
+            "The recorded search goes on until its break-even is bounded: what its trials score "
+            "decides how many there are, which no interval here allows for."
+        )
+    elif count < planned:
         yield (
             f"{planned - count} of the search's {planned} trials have not ended; if trials differ "
             "in length, the missing ones are the long ones."

@@ -24,13 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study import image_scores
-from study.journal.events import Event, Looked, PairChosen, TrialEnded
-from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
-from study.search.phases import Confirm, Phase, confirm_name
+from study.journal.events import Event, Looked, PairChosen, SearchLooked, TrialEnded
+from study.search.bounding import Bounding, Level
+from study.search.phases import Confirm, Phase, Search, confirm_name
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
 from study.spec.design import confirm_runs, first_look
 from study.statistics import FEWEST_LOOKED
+from study.statistics.choice import error_of
 from study.statistics.paired import bounds, paired
 from study.statistics.seeds import over_replicates
 
@@ -54,16 +55,15 @@ def recorded_scores(objective: str, dims: int, home: Path) -> ImageScores:
 
     def read(end: TrialEnded) -> Floats | None:
         file = end.artifacts.get(image_scores.ARTIFACT)
-        if file is None or objective not in (CALIBRATED_NEGATIVE_ELBO.name, BITS_PER_DIM.name):
+        if file is None or objective not in image_scores.OBJECTIVES:
             return None
-        found = image_scores.ImageScores.read(home / file)
-        return (found.bits_per_dim(dims) if objective == BITS_PER_DIM.name else found).values
+        return image_scores.ImageScores.read(home / file).by(objective, dims).values
 
     return read
 
 
 class Comparison:
-    """Follows a study's confirm phases, and says how many runs each is to have.
+    """Follows a study's phases, and says how many trials each is to have where results decide.
 
     Args:
         spec: the study, its design settled.
@@ -77,6 +77,7 @@ class Comparison:
         confirms: the confirm phases that stand, of the arms and replicates whose search is over;
             None where it found no configuration.
         pair: the last choice; None before the first.
+        bounding: how many trials searches have that go on until their break-even is bounded.
     """
 
     def __init__(
@@ -90,20 +91,25 @@ class Comparison:
     ) -> None:
         self.confirms: dict[Key, Confirm | None] = {}
         self.pair: PairChosen | None = None
+        self.bounding = Bounding(spec, queue, stopped, self._level)
         self._spec, self._roles, self._queue = spec, roles, queue
         self._choices, self._stopped, self._image_scores = choices, stopped, image_scores
         self._configurations: Mapping[Key, int | None] = {}  # of the pair, when it was chosen
         self._look: Looked | None = None
         self._first = 0 if spec.until is None else first_look(spec)
+        self._pairs = 0  # that were chosen so far
         self._wanted = self._first  # comparing seeds of the pair, until it is decided
 
     def follow(self, event: Event) -> None:
         """Take in an event of the journal."""
         if isinstance(event, PairChosen):
             self.pair, self._look, self._wanted = event, None, self._first
+            self._pairs += 1
             self._configurations = self._configurations_of(event.hand, event.automatic)
         elif isinstance(event, Looked):
             self._look = event
+        elif isinstance(event, SearchLooked):
+            self.bounding.follow(event)
 
     def keep_stopped(self, phases: Mapping[str, Phase]) -> None:
         """Let what stopped arms have chosen stand: their searches choose nothing more."""
@@ -129,18 +135,35 @@ class Comparison:
     def _decided(self) -> bool:
         return self._look is not None and self._look.outcome in DECIDED
 
-    def runs(self, confirm: Confirm) -> int:
-        """How many runs a phase is to have by now: none that is not asked where its arm's search
-        goes on, or chose another configuration since.
+    def trials(self, phase: Phase) -> int:
+        """How many trials a phase is to have by now: of confirm runs none that is not asked where
+        the arm's search goes on, or chose another configuration since.
         """
-        stands = self.confirms.get((confirm.arm, confirm.replicate)) is confirm
-        return self.planned(confirm.arm) if stands else 0
+        if phase in self.bounding.searches:
+            assert isinstance(phase, Search)
+            return self.bounding.trials(phase)
+        stands = self.confirms.get((phase.arm, phase.replicate)) is phase
+        return self.planned(phase.arm) if stands else phase.trials
+
+    def waiting(self) -> list[Phase]:
+        """The phases that can go on now: to have more trials, or to choose a configuration."""
+        confirms = [confirm for confirm in self.confirms.values() if confirm is not None]
+        phases: list[Phase] = [*self.bounding.searches, *confirms]
+        chooses = {
+            search.name
+            for search in self.bounding.searches
+            if search.arm not in self._stopped
+            and (search.arm, search.replicate) not in self.confirms
+            and self.bounding.over(search)
+        }
+        return [p for p in phases if p.name in chooses or p.trials < self.trials(p)]
 
     def advance(self) -> Iterator[Event]:
-        """What is new: the pair, once it is known, and a look, once its batch has ended.
+        """What is new: the pair, once it is known, and looks, once their batches have ended.
 
         Each event is to be journalled and followed before the next is asked for.
         """
+        yield from self.bounding.looks()
         pair = self._choose()
         if pair is None:  # it is to be chosen anew
             self._wanted = self._first
@@ -189,6 +212,18 @@ class Comparison:
         values = [run.trial.value for run in mine if run is not None]
         complete = [value for value in values if value is not None]
         return fsum(complete) / len(complete) if complete else None, len(complete) == len(mine)
+
+    def _level(self) -> Level | None:
+        """What searches until bounded are to reach; None before all runs that say it have ended."""
+        automatic = [arm for arm in self._spec.arms if not self._roles[arm]["hand_tuned"]]
+        if not all(map(self._is_scored, automatic)):
+            return None
+        runs, count = self._ended(), self._spec.choosing_seeds or 0
+        best = self._best(automatic, {arm: self._score(arm, runs) for arm in automatic})
+        if best is None:
+            return Level()
+        tested, _ = self._tested(best, runs, range(count))
+        return Level(best, min(tested.values())) if tested else Level()
 
     def _is_searched(self, arm: str) -> bool:
         """Whether all searches of ``arm`` are over."""
@@ -258,7 +293,7 @@ class Comparison:
             return None
         failed = len(other.keys() & lost), len(one.keys() & also_lost)
         difference = replace(difference, failed=failed)
-        lower, upper = bounds(difference, looks=True) or (-inf, inf)
+        lower, upper = bounds(difference, error_of(self._pairs), looks=True) or (-inf, inf)
         outcome = "undecided"
         if lower > 0:
             outcome = "does_not_pay"

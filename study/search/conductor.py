@@ -25,6 +25,7 @@ from study.journal.events import (
     Looked,
     PairChosen,
     Reported,
+    SearchLooked,
     ShapeTimed,
     Stopped,
     TrialAsked,
@@ -266,7 +267,8 @@ class Conductor:
         """Progress of every arm, in the spec's order."""
         with self._lock:
             trials = self._queue.trials.values()
-            return arm_progress(self.spec, trials, self._comparison.planned)
+            searched, runs = self._comparison.bounding.planned, self._comparison.planned
+            return arm_progress(self.spec, trials, searched, runs)
 
     def interrupt(self) -> None:
         """Hand out nothing more, and release what runs."""
@@ -364,14 +366,16 @@ class Conductor:
             trial = queued.trial
             phase.tell(trial.asked.optuna, trial.state, trial.value)
         batch.trials.clear()
-        if isinstance(phase, Confirm):
-            phase.trials = max(phase.trials, self._comparison.runs(phase))
+        phase.trials = max(phase.trials, self._comparison.trials(phase))
         asked = [] if phase.arm in self._stopped_arms else phase.ask_batch()
         for ask in asked:
             self._add(ask, phase)
-        if not asked:
-            if isinstance(phase, Search) and phase.arm not in self._stopped_arms:
+        if isinstance(phase, Search) and phase.arm not in self._stopped_arms:
+            if asked:  # it may choose another configuration
+                self._comparison.confirms.pop((phase.arm, phase.replicate), None)
+            elif not self._comparison.bounding.goes_on(phase):
                 self._choose(phase)
+        if not asked:
             self._compare()
 
     def _choose(self, search: Search) -> None:
@@ -385,12 +389,11 @@ class Conductor:
         self._comparison.confirms[key] = None if best is None else self._confirm(search, best)
 
     def _compare(self) -> None:
-        """Record what is known now of the pair, and ask for the confirm runs that this takes."""
+        """Record what is known now of the pair, and ask for the trials that this takes."""
         for event in self._comparison.advance():
             self._comparison.follow(self.journal.append(event).event)
-        for confirm in [*self._comparison.confirms.values()]:
-            if confirm is not None and confirm.trials < self._comparison.runs(confirm):
-                self._advance(confirm)
+        for phase in self._comparison.waiting():
+            self._advance(phase)
 
     def _confirm(self, search: Search, chosen: Chosen) -> Confirm:
         of = self._storage, self.spec, self._dims, search.arm, search.replicate
@@ -405,6 +408,8 @@ class Conductor:
             self._phases[phase.name] = phase
             if isinstance(phase, Confirm):
                 self._comparison.confirms[phase.arm, phase.replicate] = phase
+            elif isinstance(phase, Search) and phase.search.until is not None:
+                self._comparison.bounding.searches.append(phase)
         for entry in self.journal.entries:
             self._replay(entry.event)
             self._spending.follow(entry)
@@ -424,7 +429,7 @@ class Conductor:
                     self._confirm(search, Chosen(event.number, dict(params), event.value))
             case TrialAsked():
                 self._queue.add(QueuedTrial(Trial(event), self._phases[event.phase_name]))
-            case PairChosen() | Looked():
+            case PairChosen() | Looked() | SearchLooked():
                 self._comparison.follow(event)
             case ShapeTimed():
                 self._pilots.add(event.shape)

@@ -241,6 +241,8 @@ class Search(Phase):
         search = spec.arms[arm].search
         assert search is not None
         self.search, self.batch, self.trials = search, search.batch_size, search.trials
+        if search.until is not None:  # study.search.bounding says when it has more
+            self.trials = max(self.asked, self.batch)
         self.synchronous = search.pruner is not None and search.pruner.synchronous
         self._study.pruner = make_pruner(search.pruner)
         self._distributions = distributions(search.space)

@@ -29,6 +29,7 @@ from study.spec.distributions import (
 )
 from study.spec.errors import fault, shown
 from study.spec.options import PRUNERS, SAMPLERS, Sampler, check_options
+from study.spec.trials import BATCH, read_until_bounded
 from vae_core.errors import nearest
 
 Kind = Literal["hand_tuned", "automatic"]
@@ -166,7 +167,13 @@ class SearchSpec(Section):
     )
     # None: the whole grid.
     trials: Whole = Field(
-        default=None, validate_default=True, description="how many trials a search makes, 1 or more"
+        default=None,
+        validate_default=True,
+        description="how many trials a search makes, 1 or more, or {until: bounded, at_most: 200}",
+    )
+    # What is left of ``trials: {until: bounded, ...}`` beside the most there may be.
+    until: Literal["bounded"] | None = Field(
+        default=None, description="bounded, or leave it out to make all trials"
     )
     batch: Whole | None = Field(
         default=None, ge=1, description="how many trials are asked together, 1 or more"
@@ -185,7 +192,20 @@ class SearchSpec(Section):
     def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not given: specs that older versions froze keep their hash."""
         written: dict[str, Any] = write(self)
+        until = written.pop("until")
+        if until is not None:
+            written["trials"] = {"until": until, "at_most": self.trials}
         return {k: v for k, v in written.items() if v or k not in {"enqueue", "warm_start"}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _until_bounded(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if "until" in value:
+            remedy = "give trials: {until: bounded, at_most: 200}"
+            raise fault("'until' is a key of trials", remedy, "until")
+        return read_until_bounded(value) if isinstance(value.get("trials"), Mapping) else value
 
     @field_validator("space", mode="before")
     @classmethod
@@ -264,6 +284,21 @@ class SearchSpec(Section):
             raise fault(what, f"leave out warm_start, or use {others}", "warm_start")
         return self
 
+    @model_validator(mode="after")
+    def _bounded_by_independent_trials(self) -> Self:
+        if self.until is None or (self.independent and self.replicates == 1):
+            return self
+        name, more = self.sampler.name, "or give a number of trials"
+        faults = {
+            ("sampler",): (name != "random", f"sampler '{name}'", f"use sampler: random, {more}"),
+            ("pruner",): (self.pruner is not None, "a pruner", f"leave out pruner, {more}"),
+            ("enqueue",): (bool(self.enqueue), "given settings", f"leave out enqueue, {more}"),
+            ("replicates",): (True, "replicates", "leave them out: its trials are one sample"),
+        }
+        path, (_, what, remedy) = next(item for item in faults.items() if item[1][0])
+        rule = "trials until bounded are independent draws of one search, each trained to its end"
+        raise fault(f"{rule}, and this one has {what}", remedy, *path)
+
     @field_serializer("space")
     def _write_space(self, space: dict[str, Distribution]) -> dict[str, Any]:
         return {key: distribution.to_json() for key, distribution in space.items()}
@@ -271,6 +306,11 @@ class SearchSpec(Section):
     @property
     def _row(self) -> Sampler:
         return SAMPLERS[self.sampler.name]
+
+    @property
+    def independent(self) -> bool:
+        """Whether its trials are independent draws, all trained to their end."""
+        return self.sampler.name == "random" and self.pruner is None and not self.enqueue
 
     @property
     def _population(self) -> int | None:
@@ -282,12 +322,13 @@ class SearchSpec(Section):
         """How many trials are asked together, before the sampler gets a result of any of them.
 
         By default all of them where no trial is chosen by another's result (random, qmc, grid),
-        a population for cmaes, and 4 for tpe and gp, fewer where that would be more than a third
-        of the search, whose first batch is drawn at random. A number of the machine's would make
-        the outcome depend on it.
+        a few where break-even is looked at after each batch, a population for cmaes, and 4 for tpe
+        and gp, fewer where that would be more than a third of the search, whose first batch is
+        drawn at random. A number of the machine's would make the outcome depend on it.
         """
         most = self._row.batch and max(1, min(self._row.batch, self.trials // 3))
-        wanted = self.batch or self._population or most or self.trials
+        some = BATCH if self.until is not None else self.trials
+        wanted = self.batch or self._population or most or some
         return min(wanted, self.trials)
 
 

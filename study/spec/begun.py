@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import yaml
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from study.journal import Entry, StudyHome, read_entries
 from study.journal.events import StudyDescribed
+from study.journal.upgrades import filled
 from study.spec.models import StudySpec
 
 
@@ -25,15 +25,31 @@ def begun_as(described: StudyDescribed, spec: StudySpec) -> bool:
     return StudySpec.from_dict(described.spec).hash == spec.hash
 
 
+def assumed_by(entries: Iterable[Entry]) -> Mapping[str, Any]:
+    """What a study's spec left open, with the defaults of the versions that ran it then."""
+    found: Mapping[str, Any] = {}
+    for entry in entries:
+        if isinstance(entry.event, StudyDescribed):
+            found = filled(found, entry.event.assumed)
+    return found
+
+
+def open_again(spec: Mapping[str, Any], assumed: Mapping[str, Any]) -> dict[str, Any]:
+    """``spec``, of ``StudySpec.to_dict``, without what of it is ``assumed``: today's defaults."""
+    kept = {}
+    for key, value in spec.items():
+        if isinstance(value, Mapping):
+            kept[key] = open_again(value, assumed.get(key, {}))
+        elif key not in assumed or value != assumed[key]:
+            kept[key] = value
+    return kept
+
+
 def begun_spec(home: StudyHome) -> StudySpec | None:
-    """The spec that the study in ``home`` was last launched with; None if there was no launch.
+    """The spec that the study in ``home`` was last launched with; None if no launch began it.
 
     It is the journal's, where what older formats left out is filled in as they meant it. The
-    file spec.yaml is a copy for people, and read where a launch wrote nothing but it.
+    file spec.yaml is a copy for people: a launch that died before it wrote more began nothing.
     """
     described = last_description(read_entries(home.path))
-    if described is not None:
-        return StudySpec.from_dict(described.spec)
-    if home.spec.exists():
-        return StudySpec.from_dict(yaml.safe_load(home.spec.read_text()))
-    return None
+    return None if described is None else StudySpec.from_dict(described.spec)

@@ -29,7 +29,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> SpecChanges:
     """
     found = SpecChanges([], [])
     for path, before, after in _changes(old, new, ()):
-        allowed = path[0] in _FREE or _extends(path, before, after)
+        allowed = path[0] in _FREE or _extends(path, before, after) or _paces(path, new)
         line = f"{'.'.join(path)}: {_text(before)} -> {_text(after)}"
         if path == ("seeds",) and not allowed and set(before) < set(after):
             line += " (add new ones at the end)"
@@ -60,8 +60,23 @@ def _extends(path: tuple[str, ...], old: Any, new: Any) -> bool:
             return True
         case ("arms", _):
             return old is _ABSENT
+        case ("arms", _, "search", "trials") if isinstance(new, Mapping):
+            return bool(old <= new["at_most"])  # likewise: the first trials count too
+        case ("arms", _, "search", "trials") if isinstance(old, Mapping):
+            return False  # bounds for a fixed number would be too short after looks
         case ("arms", _, "search", "trials" | "replicates"):
             return bool(old < new)
+        case ("arms", _, "search", "trials", "at_most"):
+            return bool(old < new)
+        case _:
+            return False
+
+
+def _paces(path: tuple[str, ...], new: Mapping[str, Any]) -> bool:
+    """Whether it says how many trials are added at a time until bounded, and not which."""
+    match path:
+        case ("arms", arm, "search", "batch"):
+            return isinstance(new["arms"][arm]["search"]["trials"], Mapping)
         case _:
             return False
 

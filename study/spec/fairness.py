@@ -107,12 +107,13 @@ def _trials(hand_tuned: Mapping[str, ArmSpec]) -> Iterator[str]:
     """Random trials bound break-even up to a twelfth of their number."""
     for name, arm in hand_tuned.items():
         search = arm.search
-        if search is None or search.sampler.name != "random" or search.pruner or search.enqueue:
+        if search is None or not search.independent:
             continue
         count = search.trials * search.replicates
         if count < BREAK_EVEN * BOUND_BY:
+            most = "at most " if search.until is not None else ""
             yield (
-                f"arm '{name}' makes {count} random trials, which can bound a break-even at "
+                f"arm '{name}' makes {most}{count} random trials, which can bound a break-even at "
                 f"trial {count // BOUND_BY or 1} only: give {BOUND_BY} times the number to be "
                 f"bounded, such as {3 * BOUND_BY} for 3."
             )

@@ -186,7 +186,7 @@ class StudySpec(Section):
         seeds = value.get("seeds") if isinstance(value, Mapping) else None
         if not isinstance(seeds, Mapping) or "until" not in seeds:
             return value
-        all_of_them, batch = read_until(seeds)
+        all_of_them, batch = read_until(seeds, str(value.get("name", "")))
         return {**value, "seeds": all_of_them, "until": "decided", "seeds_batch": batch}
 
     @field_validator("seeds", mode="before")

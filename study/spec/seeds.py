@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from study.spec.base import Whole
 from study.spec.distributions import whole
-from study.spec.errors import fault, shown
+from study.spec.errors import SpecError, fault, shown
 from study.statistics import FEWEST_LOOKED
 from vae_core.errors import nearest
 from vae_core.randomness import SEED_LIMIT, derive
@@ -56,8 +56,8 @@ def read_seeds(value: Any, study: str) -> Any:
     return value
 
 
-def read_until(value: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """Of ``{until: decided, at_most: 40}``, the range of all seeds, and the batch.
+def read_until(value: Mapping[str, Any], study: str) -> tuple[list[int], int]:
+    """Of ``{until: decided, at_most: 40}``, all the seeds there may be, and the batch.
 
     Raises:
         PydanticCustomError: a key or value of it is wrong; its path begins at the study.
@@ -78,24 +78,43 @@ def read_until(value: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     if not _is_within(batch, 1, MOST):
         remedy = f"give 1 to {MOST}, or leave it out for {BATCH}"
         raise fault(f"{shown(batch)} seeds cannot be added at a time", remedy, at, "batch")
-    first = {"from": value["from"]} if "from" in value else {}
-    return {**first, "count": most}, batch
+    first = _first(value, study, at)
+    if most > SEED_LIMIT - first:
+        what = f"from {first} on there are {SEED_LIMIT - first} seeds, and at_most is {most}"
+        raise fault(what, f"give one up to {SEED_LIMIT - most}, or leave it out", at, "from")
+    return [*range(first, first + most)], batch
+
+
+def continued(seeds: list[int], count: int) -> list[int]:
+    """The first ``count`` of ``seeds`` and, after them, of those above the largest."""
+    after = max(seeds) + 1
+    if len(seeds) < count and after + count - len(seeds) > SEED_LIMIT:
+        what = f"no {count - len(seeds)} seeds are left above {after - 1}, the largest it has"
+        raise SpecError(what, where="seeds", remedy="list those to be added at the end")
+    return [*seeds[:count], *range(after, after + count - len(seeds))]
 
 
 def _range(value: Mapping[str, Any], study: str) -> list[int]:
     for key in value:
         if key not in _RANGE_KEYS:
-            raise fault(f"unknown key '{key}'", nearest(str(key), _RANGE_KEYS), str(key))
+            remedy = nearest(str(key), _RANGE_KEYS)
+            if key in _UNTIL_KEYS:
+                remedy = "add until: decided, or give count"
+            raise fault(f"unknown key '{key}'", remedy, str(key))
     if "count" not in value:
         raise fault("'count' is missing", "give how many there are, e.g. {from: 101, count: 8}")
-    first = whole(value["from"]) if "from" in value else own_seeds(study, 1)[0]
-    count = whole(value["count"])
-    if not _is_within(first, 0, SEED_LIMIT - 1):
-        raise fault(f"{shown(first)} is no seed", "give one from 0 to 2^32 - 1", "from")
+    first, count = _first(value, study), whole(value["count"])
     most = min(MOST, SEED_LIMIT - first)
     if not _is_within(count, 1, most):
         raise fault(f"{shown(count)} is no number of seeds", f"give 1 to {most}", "count")
     return [*range(first, first + count)]
+
+
+def _first(value: Mapping[str, Any], study: str, *at: str) -> int:
+    first = whole(value["from"]) if "from" in value else own_seeds(study, 1)[0]
+    if not _is_within(first, 0, SEED_LIMIT - 1):
+        raise fault(f"{shown(first)} is no seed", "give one from 0 to 2^32 - 1", *at, "from")
+    return int(first)
 
 
 def _is_within(value: Any, low: int, high: int) -> bool:

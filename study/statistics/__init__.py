@@ -5,6 +5,9 @@ FEWEST = 6
 FEWEST_LOOKED = 7
 """Likewise of data that are looked at more than once: from here on a look can decide."""
 
+FEWEST_BOUNDED = 3
+"""Trials from which on a look can bound a break-even: of fewer not even all that reach it do."""
+
 BOUND_BY = 12
 """Times the break-even: so many independent trials hold its interval's upper end with a chance of
 80 %, if the level is known."""

@@ -15,6 +15,17 @@ from study.statistics.paired import Differences, bounds, fewest
 ERROR = 0.025
 
 
+def error_of(pair: int) -> float:
+    """The error of each end for the first, second, ... ``pair`` that is compared on one study's
+    seeds.
+
+    What these seeds showed of an earlier pair may have led to the later one. That it was looked
+    for and its end is wrong has no greater chance than that its end is wrong: so dividing by how
+    many pairs there were pays for them (Bonferroni).
+    """
+    return ERROR / pair
+
+
 @dataclass(frozen=True)
 class BestAgainstBest:
     """What the best hand-tuned arm's mean exceeds the best automatic one's by, with its bounds.

@@ -19,6 +19,8 @@ from study.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
 
 Floats = NDArray[np.float64]
 
+_ERROR = (1 - CONFIDENCE) / 2
+
 #: Nominal level of the expected best's interval.
 _EXPECTED = 0.985
 
@@ -88,13 +90,15 @@ def median_best(scores: Floats, n: int) -> float:
     return float(scores[order][np.searchsorted(below, 0.5 - 1e-12)])
 
 
-def median_best_band(scores: Floats) -> tuple[Floats, Floats]:
+def median_best_band(scores: Floats, *, looks: bool = False) -> tuple[Floats, Floats]:
     """A 95 % band for the median of the best of n, at all n = 1..N at once.
 
     The exact distribution-free bands of Lourie et al. 2023 (package opda) for the distribution of
-    one trial's score. The chosen trial is not always the one that scores best: it scores no better
-    than the best of n, which bounds it from below; and no worse than the best would if every
-    trial scored as badly as the worst of those preferred to it, which bounds it from above.
+    one trial's score. With ``looks`` N was decided by the scores: then at each n on its own, by the
+    sequence of the chance that one trial is at the median or below, at all N together. The chosen
+    trial is not always the one that scores best: it scores no better than the best of n, which
+    bounds it from below; and no worse than the best would if every trial scored as badly as the
+    worst of those preferred to it, which bounds it from above.
 
     Args:
         scores: (N,), in the order they are chosen by.
@@ -102,7 +106,7 @@ def median_best_band(scores: Floats) -> tuple[Floats, Floats]:
     Returns:
         Lower and upper bounds, each (N,); infinite where there is none.
     """
-    low, high = _band_ranks(len(scores))
+    low, high = (_looked_ranks if looks else _band_ranks)(len(scores))
     best = np.concatenate([[-inf], np.sort(scores), [inf]])
     worst = np.concatenate([[-inf], np.maximum.accumulate(scores), [inf]])
     return best[low], worst[high]
@@ -129,6 +133,18 @@ def _band_ranks(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return low, high
 
 
+@lru_cache(maxsize=16)
+def _looked_ranks(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Likewise, of a number of trials that their scores have decided."""
+    chance = -np.expm1(np.log(0.5) / np.arange(1, count + 1))  # one trial is at or below it
+    bounds = [proportion_bounds(k, count, _ERROR, looks=True) for k in range(count + 1)]
+    lowest, highest = np.array(bounds).T  # of the chance, at k trials at or below it; both rise
+    return (
+        np.searchsorted(highest, chance, side="left"),
+        np.searchsorted(lowest, chance, side="right"),
+    )
+
+
 def trials_to_level(scores: Floats, level: float) -> int | None:
     """The fewest n for which the best of n is at or below ``level`` with probability 1/2 or more.
 
@@ -144,11 +160,14 @@ def trials_to_level(scores: Floats, level: float) -> int | None:
     return None
 
 
-def trials_to_level_bounds(scores: Floats, level: tuple[float, float]) -> tuple[float, float]:
+def trials_to_level_bounds(
+    scores: Floats, level: tuple[float, float], *, looks: bool = False
+) -> tuple[float, float]:
     """A 95 % interval for :func:`trials_to_level`, infinite where there is no upper bound.
 
     Exact for a level that is known: Clopper and Pearson's bounds on the chance that a trial
-    reaches it. The upper end may lie beyond N: the trials are independent.
+    reaches it; with ``looks`` those that hold at every number of trials together. The upper end may
+    lie beyond N: the trials are independent.
     Every trial at or below the level counts for the lower bound; for the upper one only those that
     no trial above the level is preferred to, so that a choice on validation that misses on test is
     not forgotten. The level's own interval is taken at its worse end each time.
@@ -161,11 +180,10 @@ def trials_to_level_bounds(scores: Floats, level: tuple[float, float]) -> tuple[
     reached = int((scores <= high).sum())
     missed = scores > low
     leading = int(missed.argmax()) if missed.any() else len(scores)
-    error = (1 - CONFIDENCE) / 2
-    return (
-        trials_to_success(proportion_bounds(reached, len(scores), error)[1]),
-        trials_to_success(proportion_bounds(leading, len(scores), error)[0]),
+    lower, upper = (
+        proportion_bounds(count, len(scores), _ERROR, looks=looks) for count in (leading, reached)
     )
+    return trials_to_success(upper[1]), trials_to_success(lower[0])
 
 
 def median_bounds(values: Floats) -> tuple[Floats, Floats]:

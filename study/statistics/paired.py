@@ -93,7 +93,7 @@ def paired(
 
     Returns:
         With the images' part where every seed of both has them, all finite, and there are 2 seeds
-        at least.
+        and 2 images at least.
     """
     seeds = sorted(hand.keys() & automatic.keys())
     values = tuple(hand[seed] - automatic[seed] for seed in seeds)
@@ -102,7 +102,7 @@ def paired(
     if not all(seed in hand_images and seed in automatic_images for seed in seeds):
         return Differences(values)
     of_images = np.stack([hand_images[seed] - automatic_images[seed] for seed in seeds])
-    if not np.isfinite(of_images).all():
+    if of_images.shape[1] < 2 or not np.isfinite(of_images).all():
         return Differences(values)
     return Differences(values, image_variance(of_images), of_images.shape[1])
 
@@ -155,9 +155,11 @@ def mean_bounds(
     return differences.mean - width, differences.mean + width
 
 
-def over_seeds(differences: Differences, error: float = 0.025) -> tuple[float, float] | None:
-    """Student's t bounds of the mean over seeds alone: fresh seeds on this very test set."""
-    return mean_bounds(replace(differences, image_variance=None), error)
+def over_seeds(
+    differences: Differences, error: float = 0.025, *, looks: bool = False
+) -> tuple[float, float] | None:
+    """:func:`mean_bounds` over seeds alone: of fresh seeds on this very test set."""
+    return mean_bounds(replace(differences, image_variance=None), error, looks=looks)
 
 
 @lru_cache(maxsize=256)

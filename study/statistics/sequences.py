@@ -84,6 +84,12 @@ def proportion_sequence(successes: int, count: int, error: float) -> tuple[float
     return lower, 1 - _chance_above(count - successes, count, error)
 
 
+def exceeds(successes: int, count: int, q: float, error: float) -> bool:
+    """Whether the lower bound of :func:`proportion_sequence` is at ``q`` or above."""
+    above = successes > q * count
+    return above and _proportion_log_e(successes, count, q) >= -log(error)
+
+
 @lru_cache(maxsize=4096)
 def _chance_above(successes: int, count: int, error: float) -> float:
     """The largest q against which the e-value reaches 1 / ``error``; it falls in q up to X / N."""
@@ -92,7 +98,7 @@ def _chance_above(successes: int, count: int, error: float) -> float:
     low, high = 0.0, successes / count
     for _ in range(60):  # halvings, to the last bit
         middle = (low + high) / 2
-        if _proportion_log_e(successes, count, middle) >= -log(error):
+        if exceeds(successes, count, middle, error):
             low = middle
         else:
             high = middle

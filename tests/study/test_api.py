@@ -140,8 +140,10 @@ class TestRunning:
         study.fork("told", "other", [named], home=home.studies)
         spec, _ = ran
         assert (spec.design, spec.choosing_seeds) == ("named", None)
-        with pytest.raises(SpecError, match="choosing_seeds choose the pair that primary names"):
+        with pytest.raises(SpecError, match="begun by choosing its pair of arms") as caught:
             study.resume("told", [named], home=home.studies)
+        assert caught.value.where == f"--set {named}: primary"
+        assert "leave primary out, or begin another: `study fork" in str(caught.value)
 
     def test_no_fork_over_a_study(self, told, ran):
         with pytest.raises(HomeError, match="there is a study 'told' already") as caught:

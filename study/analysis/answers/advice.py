@@ -8,15 +8,15 @@ from math import ceil, inf
 from typing import Any
 
 from study.analysis.answers.design import Design
-from study.analysis.answers.verdict import Comparison, Outcome
-from study.statistics.paired import fewest
+from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import Outcome
+from study.statistics.paired import Differences, fewest
 from study.statistics.planning import (
     ERROR,
     MOST_SEEDS,
     POWER,
+    Rule,
     image_floor,
-    seeds_needed,
-    smallest_shown,
     spread_bound,
 )
 
@@ -58,41 +58,42 @@ def advice(
     given, n = found.differences, found.difference.n
     if n < 2 or given.spread == 0:
         return None
-    error, looks = ERROR / max(found.among), design.until_decided
-    variance, images = given.image_variance or 0.0, given.images
-    shown = smallest_shown(n, given.spread, variance, images, error=error, looks=looks)
-    seeds = f"{n} seeds" if given.image_variance is None else f"{n} seeds on {images:,} images"
+    rule = _rule(given, given.spread, design.error / max(found.among), looks=design.until_decided)
+    shown = rule.smallest_shown(n)
+    seeds = f"{n} seeds"
+    if given.image_variance is not None:
+        seeds += f" on {given.images:,} images"
     by = f"{found.objective.number(shown)} {found.objective.unit}".strip()
     if shown < inf:
         first = f"{seeds} show a difference of {by} with a power of {100 * POWER:.0f} %"
         first = f"where none fails, {first}" if any(given.failed) else first
-    elif n >= fewest(ERROR / min(found.among), looks=looks):
+    elif n >= fewest(ERROR / min(found.among), looks=rule.looks):
         first = f"{seeds} can show a difference in one direction only"
     else:
         first = f"{seeds} show no difference, however large"
-    needed, command, more = _for_margin(found, spec, finished=finished)
+    needed, command, more = _for_margin(found, spec, design.error, finished=finished)
     return Advice(shown if shown < inf else None, needed, command, f"{first}; {more}.")
 
 
 def _for_margin(
-    found: Comparison, spec: Mapping[str, Any], *, finished: bool
+    found: Comparison, spec: Mapping[str, Any], error: float, *, finished: bool
 ) -> tuple[int | None, str, str]:
     """How many seeds in all show the margin, what to type for them, and both in words."""
     margin, given = spec.get("margin"), found.differences
     if margin is None:
         return None, "", "the study sets no margin, so no number of seeds is asked for"
-    variance, images = given.image_variance or 0.0, given.images
-    if variance and (floor := image_floor(variance, images)) >= margin:
+    variance = given.image_variance
+    if variance and (floor := image_floor(variance, given.images)) >= margin:
         more = (
             f"no number of seeds shows the margin of {margin:g} on these images, nor anything "
             f"below {found.objective.number(floor)}"
         )
         return None, "", more
     ran = list(spec["seeds"])
-    # Seeds can be added to a range; best arms are compared again as a named pair, on fresh seeds.
-    again = found.among != (1, 1) or ran != [*range(ran[0], ran[0] + len(ran))]
+    again = found.among != (1, 1)  # best arms are compared anew as a named pair, on fresh seeds
     spread = spread_bound(given.spread, given.n)
-    needed = seeds_needed(margin, spread, variance, images, looks=not again)
+    rule = _rule(given, spread, ERROR if again else error, looks=not again)
+    needed = rule.seeds_needed(margin)
     each = len(ran) / given.n if finished else 1.0  # seeds that one paired one takes: some fail
     if needed is None or ceil(needed * each) > MOST_SEEDS:
         return None, "", f"the margin of {margin:g} takes more than {MOST_SEEDS}"
@@ -117,11 +118,14 @@ def _for_margin(
             return None, "", "what failed counts against its arm, so no number of seeds is planned"
         return needed, "", f"that is enough for the margin of {margin:g}"
     total = len(ran) + ceil((needed - given.n) * each)
-    command = (
-        f"study resume {name} --set 'seeds={{until: decided, at_most: {total}, from: {ran[0]}}}'"
-    )
+    command = f"study resume {name} --set 'seeds={{until: decided, at_most: {total}}}'"
     more = (
         f"the margin of {margin:g} takes about {total - len(ran)} more: `{command}` (seeds added "
         f"after a look count only so, or in a comparison of their own){failures}"
     )
     return total, command, more
+
+
+def _rule(given: Differences, spread: float, error: float, *, looks: bool) -> Rule:
+    """What decides over differences like those ``given``, but for their ``spread``."""
+    return Rule(spread, given.image_variance or 0.0, given.images, error, looks)

@@ -21,6 +21,7 @@ from study.metrics import BITS_PER_DIM
 from study.spec import SAMPLERS
 from study.spec.arms import BalancerSpec
 from study.spec.collapse import CollapseSpec
+from study.spec.trials import most_trials
 from study.statistics.collapse import Collapses, collapses
 from study.statistics.intervals import Interval, mean_interval
 from study.statistics.seeds import over_replicates
@@ -239,7 +240,11 @@ def _planned(
         seeds = choosing + (seeds if stage == COMPARING else 0)
     retried = sum(row["retry_of"] is not None for row in rows if row["phase"] == "search")
     beside = sum(not row["chosen"] for row in confirms)
-    return int(search.get("replicates", 1) * (search.get("trials", 0) + seeds) + retried + beside)
+    searched = most_trials(search) if search else 0
+    mine = [row for row in rows if row["phase"] == "search"]
+    if search and isinstance(search["trials"], Mapping) and any(row["chosen"] for row in mine):
+        searched = len({row["number"] for row in mine})  # it was bounded, and is over
+    return int(search.get("replicates", 1) * (searched + seeds) + retried + beside)
 
 
 def _collapsed(

@@ -114,7 +114,9 @@ class Answers:
             dict[str, ArmSearches](),
         )
         curves = attempt(
-            f"The cost curves {by}", lambda: cost_curves(searches), dict[str, CostCurve]()
+            f"The cost curves {by}",
+            lambda: cost_curves(searches, looks=self.design.until_decided),
+            dict[str, CostCurve](),
         )
         scores = attempt(
             f"The scores of test images {by}",

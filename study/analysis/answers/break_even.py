@@ -34,6 +34,8 @@ from study.statistics.intervals import Interval, mean_interval
 
 BEST_OF = "best of "
 """Begins the name of the level that one run of each of several automatic arms gives."""
+_LISTED = 4
+"""Looks that a sentence names after the first."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Count:
         within: How many trials there were.
         why: Why there is no interval, or "".
         enough: Where independent trials do not bound it, about how many would.
+        looks: Of a search that goes on until it is bounded, the trials after which it was looked
+            at: its interval holds at all of them. None of others.
     """
 
     value: int | None
@@ -56,6 +60,7 @@ class Count:
     within: int
     why: str = ""
     enough: int | None = None
+    looks: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -330,11 +335,13 @@ def trials_to(arm: ArmSearches, level: Target) -> Count:
         value = estimators.trials_to_level(scores, known.mean)
         if known.lower is None or known.upper is None:
             return Count(value, None, None, len(pool), known.why)
-        first, last = estimators.trials_to_level_bounds(scores, (known.lower, known.upper))
+        ends = known.lower, known.upper
+        looked = arm.looks is not None
+        first, last = estimators.trials_to_level_bounds(scores, ends, looks=looked)
+        count = Count(value, int(first), None, len(pool), looks=arm.looks)
         if isinf(last):
-            enough = BOUND_BY * int(value or first)
-            return Count(value, int(first), None, len(pool), enough=enough)
-        return Count(value, int(first), int(last), len(pool))
+            return replace(count, enough=BOUND_BY * int(value or first))
+        return replace(count, upper=int(last))
     curves = replicate_curves(arm.searches)
     R, within = curves.shape
     value = estimators.first_below(np.median(curves, axis=0).tolist(), known.mean)
@@ -407,7 +414,16 @@ def _sentence(
     if not ends:
         return f"{said} (no interval: {count.why})"
     more = "" if count.enough is None else f"; it takes some {count.enough} trials to bound it"
-    return f"{said} ({ends}{more})"
+    return f"{said} ({ends}{more}{_looked(count)})"
+
+
+def _looked(count: Count) -> str:
+    """That trials were added until it was bounded, in words; "" if they were not."""
+    if count.looks is None:
+        return ""
+    first, *more = [str(trials) for trials in count.looks] or ["no trial yet"]
+    listed = [first, *more] if len(more) < _LISTED else [first, more[0], "...", more[-1]]
+    return f"; searched until bounded: looked at after {', '.join(listed)}"
 
 
 def interval_text(count: Count) -> str:

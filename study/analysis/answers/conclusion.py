@@ -10,8 +10,10 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found, otherwise
-from study.analysis.answers.verdict import Comparison, Outcome, together
+from study.analysis.answers.verdict import Comparison, together
+from study.analysis.answers.verdict_sentences import Outcome
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
+from study.statistics.choice import ERROR
 
 _UNKNOWN = "Whether searching pays can't be told"
 
@@ -65,7 +67,8 @@ def remarks(
         found.append(_chosen(arms, hand, best, len(automatic), design))
     if design.looks:
         found.append(_looks(design))
-    found += [_earlier(pair, hand, best) for pair in design.earlier]
+    if design.earlier:
+        found.append(_earlier(design, hand, best))
     family = _family(comparisons, hand, design)
     ours = [c for c in family if c.hand == hand.arm]
     if len(ours) > 1 and any(c.outcome is not Outcome.UNKNOWN for c in ours):
@@ -124,15 +127,20 @@ def _times(looks: Sequence[Mapping[str, Any]]) -> str:
     return f"{times}, at {', '.join(str(look['seeds']) for look in looks)} seeds"
 
 
-def _earlier(pair: Mapping[str, Any], hand: ArmResult, best: ArmResult) -> str:
-    """What was known before the pair of today was chosen: its seeds are not fresh to it."""
-    before, now = f"{pair['hand']} against {pair['automatic']}", f"{hand.arm} against {best.arm}"
-    if before == now:
-        before += " with another configuration"
-    looked = f", and was looked at {_times(pair['looks'])}" if pair["looks"] else ""
+def _earlier(design: Design, hand: ArmResult, best: ArmResult) -> str:
+    """What may have been known before the pair of today was chosen: its seeds are not fresh to it.
+
+    The interval's error is divided by how many pairs there were (:attr:`Design.error`).
+    """
+    now, before = f"{hand.arm} against {best.arm}", []
+    for pair in design.earlier:
+        one = f"{pair['hand']} against {pair['automatic']}"
+        one += " with another configuration" if one == now else ""
+        before.append(one + (f" (looked at {_times(pair['looks'])})" if pair["looks"] else ""))
     return (
-        f"Chosen again: {before} was the pair before{looked}. What the comparing seeds show may "
-        f"have been known when {now} was chosen, and the interval does not allow for that."
+        f"Chosen again: the pair was {', then '.join(before)} before {now}. What the comparing "
+        "seeds show may have been known then: so each end of this interval has an error of "
+        f"{100 * design.error:.3g} % instead of {100 * ERROR:.3g} %."
     )
 
 
@@ -154,7 +162,8 @@ def _first_sentence(
     if hand is None or best is None:
         return f"{_UNKNOWN}: {_without_result(arms, hand is not None, design, finished=finished)}."
     if design.kind == TWO_STAGES and design.pair is None:
-        return f"{_UNKNOWN}: the pair of arms to compare is not chosen yet."
+        when = "was not chosen" if finished else "is not chosen yet"
+        return f"{_UNKNOWN}: the pair of arms to compare {when}."
     if found is None:
         return f"{_UNKNOWN}: the comparison of the arms could not be computed."
     return found.sentence

@@ -37,7 +37,8 @@ class CostCurve:
         upper: Likewise.
         simultaneous: Whether the band holds at all n together, or at each n on its own.
         why: Why there is no band, or "".
-        expected: For independent trials, the expected score with its interval, for n up to N/4.
+        expected: For independent trials of a number fixed in advance, the expected score with its
+            interval, for n up to N/4.
     """
 
     arm: str
@@ -76,22 +77,27 @@ class Tunability:
     why: str = ""
 
 
-def cost_curves(searches: Mapping[str, ArmSearches]) -> dict[str, CostCurve]:
-    """By arm, where any trial has a score: not every objective is measured in a search."""
+def cost_curves(
+    searches: Mapping[str, ArmSearches], *, looks: bool = False
+) -> dict[str, CostCurve]:
+    """By arm, where any trial has a score: not every objective is measured in a search.
+
+    ``looks`` is whether seeds are added until the pair is decided.
+    """
     return {
         name: curve
         for name, arm in searches.items()
         if any(np.isfinite(search.test).any() for search in arm.searches)
-        and (curve := cost_curve(arm)) is not None
+        and (curve := cost_curve(arm, looks=looks)) is not None
     }
 
 
-def cost_curve(arm: ArmSearches) -> CostCurve | None:
+def cost_curve(arm: ArmSearches, *, looks: bool = False) -> CostCurve | None:
     """The cost curve of ``arm``; None while none of its trials has ended."""
     if not arm.searches:
         return None
     if not arm.searched:
-        return _of_seeds(arm, SearchTrials.pooled(arm.searches))
+        return _of_seeds(arm, SearchTrials.pooled(arm.searches), looks=looks)
     if (pool := arm.pool) is not None:
         return _of_independent(arm, pool)
     return _of_replicates(arm, arm.searches)
@@ -132,7 +138,8 @@ def tunability(arm: ArmSearches) -> Tunability:
 
 def _of_independent(arm: ArmSearches, pool: SearchTrials) -> CostCurve:
     scores = pool.scores
-    lower, upper = estimators.median_best_band(scores)
+    looked = arm.looks is not None
+    lower, upper = estimators.median_best_band(scores, looks=looked)
     n = range(1, len(pool) + 1)
     return CostCurve(
         arm=arm.arm,
@@ -143,10 +150,11 @@ def _of_independent(arm: ArmSearches, pool: SearchTrials) -> CostCurve:
         value=[_finite(estimators.median_best(scores, i)) for i in n],
         lower=list(map(_finite, lower)),
         upper=list(map(_finite, upper)),
-        simultaneous=True,
+        simultaneous=not looked,
         why="",
         expected=[
-            estimators.expected_best_interval(scores, i) for i in range(1, len(pool) // 4 + 1)
+            estimators.expected_best_interval(scores, i)
+            for i in range(1, 1 if looked else len(pool) // 4 + 1)
         ],
     )
 
@@ -183,9 +191,9 @@ def too_few(arm: ArmSearches) -> str:
     )
 
 
-def _of_seeds(arm: ArmSearches, runs: SearchTrials) -> CostCurve:
+def _of_seeds(arm: ArmSearches, runs: SearchTrials, *, looks: bool) -> CostCurve:
     n = range(1, len(runs) + 1)
-    one = mean_interval(runs.test[np.isfinite(runs.test)])
+    one = mean_interval(runs.test[np.isfinite(runs.test)], looks=looks)
     return CostCurve(
         arm=arm.arm,
         automatic=arm.automatic,

@@ -9,7 +9,8 @@ from statistics import median
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.non_inferiority import NonInferiority
 from study.analysis.answers.two_models import TwoModels
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import DECIDED
 from study.statistics.paired import median_rank
 
 FAR = 4.0
@@ -51,7 +52,7 @@ def coverage_notes(
     ]
     return [
         *said,
-        *_far(found),
+        *_typical(found),
         *_images(found),
         *_models(found, models),
         *_draws(found, draws),
@@ -59,18 +60,23 @@ def coverage_notes(
     ]
 
 
-def _far(found: Comparison) -> Iterator[str]:
-    """That seeds are so far from the others that nothing can be said of the mean."""
+def _typical(found: Comparison) -> Iterator[str]:
+    """What is said of typical seeds and not of the average, where seeds are far from the others
+    or may be, unseen.
+    """
     values = found.differences.values
-    if found.outcome not in (Outcome.PAYS, Outcome.DOES_NOT_PAY):
-        return
     off = [value for value in values if _distance(value, values) > FAR]
-    if off:
-        listed = ", ".join(found.objective.number(value) for value in off)
+    if off and found.outcome in DECIDED:
+        are, listed = "is" if len(off) == 1 else "are", ", ".join(map(found.objective.number, off))
         yield (
             f"The verdict speaks of typical seeds, not of the average: {len(off)} of {len(values)} "
-            f"seeds ({found.hand} minus {found.automatic}: {listed}) are more than {FAR:g} median "
-            "deviations off."
+            f"seeds ({found.hand} minus {found.automatic}: {listed}) {are} more than {FAR:g} "
+            "median deviations off."
+        )
+    elif found.ends is not None:
+        yield (
+            "The verdict's interval holds for the typical seed whatever the law of seeds; for the "
+            f"average it does unless some collapse too seldom for {len(values)} seeds to show it."
         )
 
 

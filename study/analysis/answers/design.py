@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from study.statistics.choice import error_of
+
 NAMED, TWO_STAGES, SAME_SEEDS = "named", "two_stages", "same_seeds"
 CHOOSING, COMPARING = "choosing", "comparing"
 
@@ -42,6 +44,11 @@ class Design:
         if self.kind != TWO_STAGES:
             return ""
         return COMPARING if self.pair is not None and arm in self.pair else CHOOSING
+
+    @property
+    def error(self) -> float:
+        """That each end of the pair's interval may be wrong with: less for a pair chosen again."""
+        return error_of(1 + len(self.earlier))
 
     @property
     def decided(self) -> bool:

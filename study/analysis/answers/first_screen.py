@@ -13,7 +13,8 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BEST_OF, BreakEven, Count
 from study.analysis.answers.costs import Amount
 from study.analysis.answers.sides import PairCost, Way
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import Outcome, one_end
 from study.formatting import NONE, images, times
 from study.metrics import Metric
 from study.statistics.intervals import Interval
@@ -191,15 +192,16 @@ def _difference(found: Comparison | None, objective: Metric) -> Number:
         return Number(name, None, None, None, unit, NONE, why)
     one = found.difference
     better = f" ({objective.better} is better)" if objective.better else ""
-    interval = "" if one.lower is not None else f", no interval: {one.why}"
+    ends = "" if found.ends is None else one_end(objective, found.ends)
+    interval = "" if ends or one.lower is not None else f", no interval: {one.why}"
     return Number(
         name,
         one.mean,
         one.lower,
         one.upper,
         unit,
-        objective.difference(one, unit=False),
-        f"{found.hand} minus {found.automatic}: {objective.difference(one)}{interval}",
+        f"{objective.difference(one, unit=False)}{ends}",
+        f"{found.hand} minus {found.automatic}: {objective.difference(one)}{ends}{interval}",
         f"{objective.label}{better}, over {found.over}",
     )
 
@@ -252,7 +254,7 @@ def _break_even(hand: ArmResult | None, breaks: Sequence[BreakEven], objective: 
         None if count.lower is None or count.lower > count.within else count.lower,
         count.upper,
         unit,
-        f"> {count.within} trials" if count.value is None else _trials(count.value),
+        trials(count),
         f"{said} ({count_interval(count)})",
     )
 
@@ -268,8 +270,11 @@ def count_interval(count: Count) -> str:
     return f"95 % interval: {ends} trial{'' if ends == '1' else 's'}"
 
 
-def _trials(n: int) -> str:
-    return "1 trial" if n == 1 else f"{n} trials"
+def trials(count: Count) -> str:
+    """A number of trials, as "10 trials" or "> 12 trials"."""
+    if count.value is None:
+        return f"> {count.within} trials"
+    return "1 trial" if count.value == 1 else f"{count.value} trials"
 
 
 def _row(arm: ArmResult, spoken_of: bool, ratio: float | None, objective: Metric) -> ArmRow:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.cost_curves import CostCurve
-from study.analysis.answers.verdict import Comparison, Outcome
+from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import Outcome
 from study.analysis.records.searches import ArmSearches
 from study.metrics import Metric
 from study.statistics.intervals import Interval

@@ -13,6 +13,7 @@ from study.analysis.answers.regrets import (
     arm_over,
     common_arms,
     level_of,
+    own_pair,
     pair_over,
     score_of,
     scores_of,
@@ -29,13 +30,14 @@ class SeveralReport:
     """What several studies say together.
 
     ``score`` is what runs are compared by over datasets; ``verdict`` is at most two sentences, the
-    answer first.
+    answer first, about ``pair``: None where the studies do not fix one.
     """
 
     studies: Sequence[str]
     datasets: Sequence[str]
     score: Metric
     verdict: Sequence[str]
+    pair: PairOver | None
     arms: Sequence[ArmOver]
     pairs: Sequence[PairOver]
     profiles: Sequence[Profile]
@@ -63,13 +65,15 @@ def combine(reports: Sequence[Report]) -> SeveralReport:
         for automatic in compared
         if automatic.automatic
     ]
-    named = {report.design.pair for report in reports}
+    spoken_of = own_pair(reports) or (pairs[0] if len(pairs) == 1 else None)
+    finished = all(report.finished for report in reports)
     datasets = [report.data for report in reports]
     return SeveralReport(
         studies=[report.name for report in reports],
         datasets=datasets,
         score=score,
-        verdict=verdict(over, pairs, score, datasets, named.pop() if len(named) == 1 else None),
+        verdict=verdict(over, spoken_of, score, datasets, finished=finished),
+        pair=spoken_of,
         arms=over,
         pairs=pairs,
         profiles=_profiles(over),

@@ -7,7 +7,7 @@ from math import floor
 
 from study.analysis.answers.regrets import ArmOver, CommonArm, PairOver
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict import Outcome, compared
+from study.analysis.answers.verdict_sentences import Outcome, compared
 from study.formatting import NONE
 from study.metrics import Metric
 from study.statistics.aggregates import Coverage
@@ -15,47 +15,43 @@ from study.statistics.aggregates import Coverage
 
 def verdict(
     arms: Sequence[ArmOver],
-    pairs: Sequence[PairOver],
+    pair: PairOver | None,
     score: Metric,
     datasets: Sequence[str],
-    named: tuple[str, str] | None,
+    *,
+    finished: bool,
 ) -> list[str]:
     """At most two sentences, the answer first.
 
     Args:
         arms: The arms over all datasets.
-        pairs: Every hand-tuned arm against every automatic one that every study compares.
+        pair: What every study compares; None where that is not fixed: to take the arms that are
+            best in these very runs would claim too much.
         score: What they are compared by.
         datasets: Their names.
-        named: The pair that every study compares, where it is one; else the best are spoken of.
+        finished: Whether all studies are.
     """
     over = f"over {len(datasets)} datasets ({', '.join(datasets)})"
     unknown = f"Whether searching pays {over} can't be told"
-    known = {(pair.hand, pair.automatic): pair for pair in pairs}
-    chosen = []
+    if pair is not None:
+        return [_answer(pair, score, over, unknown + ("" if finished else " yet")),
+                _beside(pair, len(datasets))]  # fmt: skip
     for kind, automatic in (("hand-tuned", False), ("automatic", True)):
         if all(arm.automatic is not automatic for arm in arms):
             return [f"{unknown}: the studies have no {kind} arm in common."]
-        compared = [a for a in arms if a.automatic is automatic and any(a.arm in p for p in known)]
-        scores = [(a.validation, i) for i, a in enumerate(compared) if a.validation is not None]
-        if compared and not scores:
-            return [f"{unknown}: no {kind} arm has a complete confirm run in each study yet."]
-        chosen += [compared[min(scores)[1]].arm] if scores else []
-    pair = known.get(named or (chosen[0], chosen[-1])) if known else None
-    if pair is None:
-        return [
-            f"{unknown}: no pair of arms is compared in each study; name one in their specs, "
-            "primary: {hand_tuned: ARM, automatic: ARM}."
-        ]
-    return [_answer(pair, score, over), _beside(pair, len(datasets))]
+    return [
+        f"{unknown}: not every study names or chooses a pair of arms, and the best of several "
+        "would be chosen on the runs that compare them; name one in their specs, primary: "
+        "{hand_tuned: ARM, automatic: ARM}."
+    ]
 
 
-def _answer(pair: PairOver, score: Metric, over: str) -> str:
+def _answer(pair: PairOver, score: Metric, over: str, unknown: str) -> str:
     hand, automatic = pair.hand, pair.automatic
     interval, ratio = pair.difference.interval, pair.ratios
     multiple = NONE if ratio is None else times(*ratio)
     headline = {
-        Outcome.UNKNOWN: f"Whether searching pays {over} can't be told yet",
+        Outcome.UNKNOWN: unknown,
         Outcome.NOT_SHOWN: f"Inconclusive {over}",
         Outcome.DOES_NOT_PAY: f"Searching does not pay {over}",
         Outcome.PAYS: f"Searching pays {over}"
@@ -63,11 +59,22 @@ def _answer(pair: PairOver, score: Metric, over: str) -> str:
     }[pair.outcome]
     finding = compared(hand, automatic, score, interval, "better models")
     if interval.lower is not None:
+        as_shown = pair.outcome is Outcome.NOT_SHOWN and not any(pair.failed)
+        if not (as_shown or pair.outcome in (Outcome.PAYS, Outcome.DOES_NOT_PAY)):
+            finding = f"{hand} minus {automatic} is {score.difference(interval)}"
         finding += f" in the interquartile mean of {interval.n} paired runs"
         if pair.difference.coverage is not None:
             finding += f", an interval that covers {covers(pair.difference.coverage)}"
+    for arm, failed in zip((hand, automatic), pair.failed, strict=True):
+        if failed:
+            seeds = "1 seed" if failed == 1 else f"{failed} seeds"
+            finding += f"; {arm} failed on {seeds} where its rival ran: it is not said to be better"
+    if pair.looked:
+        finding += (
+            f", which does not hold for seeds that were looked at before ({', '.join(pair.looked)})"
+        )
     price = (
-        "what a model costs is not known yet for both"
+        "what a model costs is not known for both"
         if ratio is None
         else f"{hand} costs {multiple}x the images of {automatic}"
     )
@@ -112,8 +119,8 @@ def notes(
     for report in reports:
         if left := [arm.arm for arm in report.arms if arm.arm not in common]:
             found.append(
-                f"{report.name}: {', '.join(left)} left out; not every study has an arm of that "
-                "name, balancer and role."
+                f"{report.name}: {', '.join(left)} left out of the tables; not every study has an "
+                "arm of that name, balancer and role."
             )
         if not report.finished:
             found.append(f"{report.name}: not finished, so this is the answer so far.")
@@ -126,14 +133,14 @@ def notes(
                     f"{arm.name}: distances of 0 or less in {report.name} have no logarithm and "
                     "are left out."
                 )
-    hands = sum(not arm.automatic and arm.compared for arm in arms)
-    automatic = sum(arm.automatic and arm.compared for arm in arms)
-    if hands * automatic > 1 and any(report.design.pair is None for report in reports):
-        found.append(
-            f"The verdict's pair is the best on validation of {hands} hand-tuned and {automatic} "
-            "automatic arms, chosen on the runs that compare them: its interval does not count "
-            "that. Name the pair in each study, primary: {hand_tuned: ARM, automatic: ARM}."
+    own = [report.design.pair for report in reports]
+    if len({*own}) > 1 and all(own):
+        listed = "; ".join(
+            f"{report.name}: {' against '.join(pair)}"
+            for report, pair in zip(reports, own, strict=True)
+            if pair is not None
         )
+        found.append(f"The verdict compares the pair of each study's own design: {listed}.")
     coverages = [arm.regret.coverage for arm in over if arm.regret.coverage is not None]
     if coverages:
         at = coverages[0]

@@ -15,11 +15,12 @@ from math import inf
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.verdict import Comparison
+from study.analysis.answers.verdict_sentences import one_end
 from study.metrics import Metric
 from study.spec.collapse import CollapseSpec
 from study.statistics.collapse import Collapses, Typical, collapses, typical, withstands
 from study.statistics.intervals import Interval, win_interval
-from study.statistics.paired import Differences, bounds, fewest
+from study.statistics.paired import Differences, fewest
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,8 @@ def non_inferiority(
     shown, often, cost = None, None, None
     if margin is not None and n:
         often = typical(_with_failures(differences), margin, looks=looks)
-        ends = bounds(differences, looks=looks)
-        if differences.n >= fewest(looks=looks) and ends is not None:
-            shown = ends[0] > -margin
+        if comparison.ends is not None:
+            shown = comparison.ends[0] > -margin
         kept = [v for seed, v in zip(seeds, differences.values, strict=True) if seed not in bad]
         part = Differences(tuple(kept), differences.image_variance, differences.images)
         cost = withstands(part, len(bad), margin, looks=looks)
@@ -98,7 +98,11 @@ def non_inferiority(
         win_interval(_ended(automatic), _ended(hand), looks=looks),
         "",
     )
-    return NonInferiority(**{**vars(found), "sentence": _sentence(found, objective, looks=looks)})
+    low, high = comparison.ends or (-inf, inf)
+    by = f"{objective.difference(found.difference)}{one_end(objective, (-high, -low))}"
+    whose = "all that not both lose" if {*hand.lost_seeds} & {*automatic.lost_seeds} else "all"
+    sentence = _sentence(found, objective, by, whose, looks=looks)
+    return NonInferiority(**{**vars(found), "sentence": sentence})
 
 
 def _collapsed(
@@ -124,7 +128,8 @@ def _with_failures(differences: Differences) -> Differences:
     return Differences((*[-inf] * automatic, *differences.values, *[inf] * hand))
 
 
-def _sentence(found: NonInferiority, objective: Metric, *, looks: bool) -> str:
+def _sentence(found: NonInferiority, objective: Metric, by: str, whose: str, *, looks: bool) -> str:
+    """All of it; ``by`` is the difference, ``whose`` the seeds that a typical share is of."""
     hand, automatic, margin = found.hand, found.automatic, found.margin
     risk = _risk(found)
     if margin is None:
@@ -137,13 +142,13 @@ def _sentence(found: NonInferiority, objective: Metric, *, looks: bool) -> str:
         verdict = "is no worse than" if found.shown else "is not shown to be no worse than"
         said = (
             f"{automatic} {verdict} {hand} by the margin of {margin:g}: {automatic} minus {hand} "
-            f"is {objective.difference(found.difference)}"
+            f"is {by}"
         )
     if found.typical is not None:
         often = found.typical
         said += (
             f"; it loses less than {margin:g} on {often.count} of {often.n} seeds, so on at least "
-            f"{100 * often.at_least:.0f} % of all"
+            f"{100 * often.at_least:.0f} % of {whose}"
         )
     average = ""
     if found.withstands is not None:

@@ -68,6 +68,7 @@ def notes(
         second: What is shown beside it.
     """
     found = [
+        *_searched(facts, objective),
         *_commands(trials, facts),
         *_numerics(facts),
         *_features(facts),
@@ -128,6 +129,21 @@ def _random_search(arm: ArmResult) -> str:
     return ""
 
 
+def _searched(facts: Mapping[str, Any], objective: Metric) -> list[str]:
+    """Of searches that went on until bounded, at what level and when that was looked at."""
+    found = []
+    for arm, looks in (facts.get("search_looks") or {}).items():
+        last = looks[-1]
+        ended = last["upper"] is not None and last["upper"] <= last["trials"]
+        found.append(
+            f"{arm}: searched until its break-even is bounded. Looked at after "
+            f"{', '.join(str(look['trials']) for look in looks)} trials: "
+            f"{'bounded' if ended else 'not bounded'} at {objective.number(last['level'])}, the "
+            f"best choosing run of {last['against']}. Its intervals hold at all looks together."
+        )
+    return found
+
+
 def _told(facts: Mapping[str, Any]) -> list[str]:
     return [
         f"{arm}: its searches began with {_trials(told['trials'])} of {told['source']}, which were "
@@ -165,7 +181,7 @@ def _collapsed(arm: ArmResult, share: Collapses) -> str:
     failed = (
         f"; {arm.failed_seeds} of its confirm runs failed and are in no mean: the others look "
         "better than the arm is"
-        if arm.failed_seeds
+        if arm.failed_seeds and arm.by_seed
         else ""
     )
     low, high = 100 * share.lower, 100 * share.upper

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, inf
-from typing import Any
 
 import pyarrow as pa
 
@@ -23,16 +22,15 @@ from study.metrics import metric, second_objective
 from study.spec import StudySpec, arm_roles
 from study.spec.arms import ArmSpec
 from study.statistics import FEWEST
-from study.statistics.paired import fewest, paired
+from study.statistics.paired import paired
 from study.statistics.planning import (
     ERROR,
     MOST_SEEDS,
     POWER,
+    Rule,
     break_even_bounded,
     image_floor,
     replicates_needed,
-    seeds_needed,
-    smallest_shown,
     spread_bound,
     trials_needed,
 )
@@ -151,24 +149,20 @@ class Plan:
     @property
     def shown(self) -> float:
         """The difference that the file's seeds show, in the objective's unit; or the spread's."""
-        pilot = self.pilot or Pilot("", 1.0)
-        n, variance = len(self.spec.seeds), pilot.image_variance
-        return smallest_shown(n, pilot.planned, variance, pilot.images, **self._rule)
+        return self._rule.smallest_shown(len(self.spec.seeds))
 
     @property
     def needed(self) -> int | None:
         """The seeds that show the margin; None where that is not known, or none do."""
-        pilot, margin = self.pilot, self.spec.margin
-        if pilot is None or margin is None:
-            return None
-        variance = pilot.image_variance
-        return seeds_needed(margin, pilot.planned, variance, pilot.images, **self._rule)
+        margin = self.spec.margin
+        return None if self.pilot is None or margin is None else self._rule.seeds_needed(margin)
 
     @property
-    def _rule(self) -> dict[str, Any]:
+    def _rule(self) -> Rule:
         pair = self.spec.design != "same_seeds"
         among = 1 if pair else max(len(self._hands), len(self._automatics), 1)
-        return {"error": ERROR / among, "looks": self.spec.until is not None}
+        pilot, looks = self.pilot or Pilot("", 1.0), self.spec.until is not None
+        return Rule(pilot.planned, pilot.image_variance, pilot.images, ERROR / among, looks)
 
     def _seeds(self) -> Iterator[str]:
         if not (self._hands and self._automatics):
@@ -200,8 +194,7 @@ class Plan:
     def _shown(self) -> str:
         n, shown = len(self.spec.seeds), self.shown
         if shown == inf:
-            least = fewest(**self._rule)
-            return f"{n} seeds decide nothing: it takes {max(least, FEWEST)}"
+            return f"{n} seeds decide nothing: it takes {self._rule.fewest}"
         by = f"{shown:.2f} standard deviations of the paired difference"
         if self.pilot is not None:
             by = self._number(shown)
@@ -224,19 +217,28 @@ class Plan:
                 yield f"{arm}: {self._bounding(arm) if _independent(spec) else self._median(arm)}"
 
     def _bounding(self, arm: str) -> str:
-        found = [(truth, trials_needed(truth)) for truth in BREAK_EVENS]
+        until = self._until_bounded(arm)
+        found = [(truth, trials_needed(truth, looks=until)) for truth in BREAK_EVENS]
         known = [(truth, trials) for truth, trials in found if trials is not None]
-        listed = ", ".join(f"{truth} takes {n} ({self._cost(n)})" for truth, n in known)
+        takes = "takes at most" if until else "takes"
+        listed = ", ".join(f"{truth} {takes} {n} ({self._cost(n)})" for truth, n in known)
         (_, middle), replicates = known[1], self._replicates(arm)
+        key = "trials.at_most" if until else "trials"
         return (
             f"{self._bounded(arm)}; with a power of {_POWER}, one at {listed}: "
-            f"--set arms.{arm}.search.trials={ceil(middle / replicates)}"
+            f"--set arms.{arm}.search.{key}={ceil(middle / replicates)}"
         )
 
     def _bounded(self, arm: str) -> str:
-        trials = self._trials(arm)
-        most = break_even_bounded(trials)
-        return f"{trials} trials bound {f'a break-even up to {most}' if most else 'no break-even'}"
+        trials, until = self._trials(arm), self._until_bounded(arm)
+        most = break_even_bounded(trials, looks=until)
+        at_most, added = ("at most ", ", added until then,") if until else ("", "")
+        bound = f"a break-even up to {most}" if most else "no break-even"
+        return f"{at_most}{trials} trials{added} bound {bound}"
+
+    def _until_bounded(self, arm: str) -> bool:
+        search = self.spec.arms[arm].search
+        return search is not None and search.until is not None
 
     def _median(self, arm: str) -> str:
         search = self.spec.arms[arm].search
@@ -281,10 +283,4 @@ class Plan:
 
 def _independent(arm: ArmSpec) -> bool:
     """Whether its trials are, so that they bound break-even beyond themselves and may be pooled."""
-    search = arm.search
-    return (
-        search is not None
-        and search.sampler.name == "random"
-        and search.pruner is None
-        and not search.enqueue
-    )
+    return arm.search is not None and arm.search.independent

@@ -9,7 +9,8 @@ Dividing by the range of scores as well would let the worst arm of a study set i
 
 Arms are the same if they have one name and one balancer. A run is a seed, replicates of a search
 averaged. Hand-tuned and automatic arms are compared by the interquartile mean of their
-differences, paired over seeds within a dataset.
+differences, paired over seeds within a dataset. What is spoken of is the pair that each study
+compares by its own design, whose runs did not choose it; the pairs may be different ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from statistics import fmean
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict_sentences import Outcome
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO, Metric
 from study.statistics.aggregates import Aggregate, aggregate, improvement
 
@@ -62,7 +63,11 @@ class PairOver:
         improvement: The probability that a run of the automatic arm is the better one.
         ratios: What each study charges in images, hand-tuned over automatic: least and most of the
             studies; None where a study lacks it.
-        outcome: What the difference says.
+        failed: Over all studies, seeds that only the hand-tuned arm lost, and only the automatic.
+        looked: The studies whose seeds were looked at before the last of them or the pair was
+            chosen: an interval of fixed runs does not hold for them.
+        outcome: What the difference says: nothing with studies ``looked`` at, and nothing in favour
+            of an arm that failed where its rival ran, as these runs have no difference.
         no_worse: The studies that show the automatic arm no worse by their margin.
         margins: How many studies set a margin.
         no_worse_on_all: Whether every study shows it, and so all at once at the level of each: an
@@ -74,6 +79,8 @@ class PairOver:
     difference: Aggregate
     improvement: Aggregate
     ratios: tuple[float, float] | None
+    failed: tuple[int, int]
+    looked: Sequence[str]
     outcome: Outcome
     no_worse: Sequence[str]
     margins: int
@@ -90,14 +97,19 @@ class Scores:
 
 @dataclass
 class CommonArm:
-    """An arm as every study has it, in the order of the studies."""
+    """An arm as every study has it, or each study's own, in the order of the studies."""
 
     results: Sequence[ArmResult]
     scores: list[Scores] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return self.results[0].arm
+        """Its name, or all of them; with the balancer where one name has several."""
+        known = {(result.arm, result.balancer): None for result in self.results}
+        names = {arm for arm, _ in known}
+        return " or ".join(
+            arm if len(names) == len(known) else f"{arm} ({balancer})" for arm, balancer in known
+        )
 
     @property
     def automatic(self) -> bool:
@@ -187,25 +199,43 @@ def arm_over(arm: CommonArm, levels: Sequence[tuple[float, float] | None]) -> Ar
     )
 
 
+def own_pair(reports: Sequence[Report]) -> PairOver | None:
+    """The pair that each study compares by its own design; None where one has no such pair."""
+    sides: tuple[list[ArmResult], list[ArmResult]] = [], []
+    for report in reports:
+        arms = {arm.arm: arm for arm in report.arms}
+        if report.design.pair is None or not arms.keys() >= {*report.design.pair}:
+            return None
+        for side, name in zip(sides, report.design.pair, strict=True):
+            side.append(arms[name])
+    objective = reports[0].objective
+    hand, automatic = (
+        CommonArm(side, [scores_of(result, objective) for result in side]) for side in sides
+    )
+    return pair_over(hand, automatic, reports)
+
+
 def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) -> PairOver:
     """``hand`` against ``automatic``, paired by seed within each of the ``reports``."""
-    names = hand.name, automatic.name
+    arms = list(zip(hand.results, automatic.results, strict=True))
     both = list(zip(hand.scores, automatic.scores, strict=True))
     differences = [
         [a.test[seed] - b.test[seed] for seed in sorted(a.test.keys() & b.test.keys())]
         for a, b in both
     ]
     difference = aggregate(differences)
-    ratios = [
-        _charged(report, a, b)
-        for report, a, b in zip(reports, hand.results, automatic.results, strict=True)
-    ]
+    ratios = [_charged(report, a, b) for report, (a, b) in zip(reports, arms, strict=True)]
     known = [ratio for ratio in ratios if ratio is not None]
     ratio = (min(known), max(known)) if len(known) == len(ratios) else None
     tests = [
-        next((t for t in report.non_inferiority if (t.hand, t.automatic) == names), None)
-        for report in reports
+        next((t for t in report.non_inferiority if (t.hand, t.automatic) == (a.arm, b.arm)), None)
+        for report, (a, b) in zip(reports, arms, strict=True)
     ]
+    looked = [r.name for r in reports if r.design.until_decided or r.design.earlier]
+    failed = (
+        sum(len(b.by_seed.keys() & a.lost_seeds) for a, b in arms),
+        sum(len(a.by_seed.keys() & b.lost_seeds) for a, b in arms),
+    )
     shown = [None if test is None else test.shown for test in tests]
     return PairOver(
         hand=hand.name,
@@ -215,7 +245,9 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
             [list(b.test.values()) for _, b in both], [list(a.test.values()) for a, _ in both]
         ),
         ratios=ratio,
-        outcome=_outcome(difference, ratio),
+        failed=failed,
+        looked=looked,
+        outcome=Outcome.UNKNOWN if looked else _outcome(difference, ratio, failed),
         no_worse=[report.name for report, there in zip(reports, shown, strict=True) if there],
         margins=sum(test is not None and test.margin is not None for test in tests),
         no_worse_on_all=None if None in shown else all(shown),
@@ -230,10 +262,13 @@ def _charged(report: Report, hand: ArmResult, automatic: ArmResult) -> float | N
     return costs.ratio(hand.cost, automatic.cost)
 
 
-def _outcome(difference: Aggregate, ratio: tuple[float, float] | None) -> Outcome:
+def _outcome(
+    difference: Aggregate, ratio: tuple[float, float] | None, failed: tuple[int, int]
+) -> Outcome:
     lower, upper = difference.interval.lower, difference.interval.upper
     if lower is None or upper is None or ratio is None:
         return Outcome.UNKNOWN
-    if upper < 0:
+    hand, automatic = failed
+    if upper < 0 and not hand:
         return Outcome.PAYS
-    return Outcome.DOES_NOT_PAY if lower > 0 else Outcome.NOT_SHOWN
+    return Outcome.DOES_NOT_PAY if lower > 0 and not automatic else Outcome.NOT_SHOWN

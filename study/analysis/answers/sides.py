@@ -88,7 +88,7 @@ class PairCost:
     def sentence(self) -> str:
         """The verdict's words about it, without a full stop."""
         if self.charged.ratio_images is None:
-            return "what a model costs is not known yet for both"
+            return "what a model costs is not known for both"
         hand, automatic = self.chosen
         said = f"{hand} costs {multiple(self.charged.ratio_images)}x the images of {automatic}"
         if len(self.ways) == 1:

@@ -30,7 +30,7 @@ class TwoModels:
 def two_models(
     scores: Mapping[str, BySeed], hand: ArmResult, automatic: ArmResult
 ) -> TwoModels | None:
-    """The paired comparison of the two arms' exported models; None where images have no scores.
+    """The paired comparison of the two arms' exported models; None without scores of 2 images.
 
     Args:
         scores: By arm and seed, those of the test images.
@@ -42,6 +42,8 @@ def two_models(
         return None
     one, other = scores.get(hand.arm, {}).get(seeds[0]), scores.get(automatic.arm, {}).get(seeds[1])
     if one is None or other is None or len(one.values) != len(other.values):
+        return None
+    if len(one.values) < 2:
         return None
     difference = mean_interval((one.values - other.values).tolist())
     return TwoModels(hand.arm, automatic.arm, (seeds[0], seeds[1]), difference)

@@ -12,27 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import isfinite
 
 from study.analysis.answers import costs
 from study.analysis.answers.arms import ArmResult, pairs
 from study.analysis.answers.design import TWO_STAGES, Design
 from study.analysis.answers.sides import PairCost
+from study.analysis.answers.verdict_sentences import (
+    DECIDED,
+    Outcome,
+    best_finding,
+    first_words,
+    one_sided,
+    over,
+    pair_finding,
+    price,
+)
 from study.metrics import Metric
 from study.statistics.choice import ERROR, best_against_best, fewest_seeds
 from study.statistics.intervals import Interval
-from study.statistics.paired import Differences, bounds, fewest, mean_bounds, paired
+from study.statistics.paired import Differences, bounds, fewest, mean_bounds, over_seeds, paired
 from study.statistics.paired import Floats as Images
-
-
-class Outcome(StrEnum):
-    """What a comparison says."""
-
-    PAYS = "pays"
-    DOES_NOT_PAY = "does not pay"
-    NOT_SHOWN = "inconclusive"
-    UNKNOWN = "can't be told"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,11 @@ class Comparison:
         among: How many hand-tuned and automatic arms it is the best of: (1, 1) of a pair.
         objective: What they are compared by.
         differences: Hand-tuned minus automatic on test, one a seed, in the objective's unit.
-        difference: Their mean and its interval, over seeds and, if there are scores of them, test
-            images; the t interval alone where so few seeds cannot decide.
+        difference: Their mean and the interval that the outcome is read off, over seeds and, if
+            there are scores of them, test images: a failed seed is as bad as can be, so an end may
+            be infinite, and then there is none. Where so few seeds cannot decide, the t interval.
+        ends: The bounds that the outcome is read off; infinite where nothing is bounded, None where
+            so few seeds, or equal differences, bound nothing.
         over_seeds: Over fresh seeds on this very test set.
         lost: Seeds on which either failed, or both did.
         no_worse: Whether inconclusive, and automatic is no worse by the study's margin.
@@ -62,6 +65,7 @@ class Comparison:
     objective: Metric
     differences: Differences
     difference: Interval
+    ends: tuple[float, float] | None
     over_seeds: Interval
     lost: int
     no_worse: bool
@@ -84,6 +88,7 @@ def compare(
     ratio_standard: float | None,
     margin: float | None = None,
     cost: PairCost | None = None,
+    error: float = ERROR,
     looks: bool = False,
     seeds: str = "paired seeds",
     lost: int = 0,
@@ -100,23 +105,22 @@ def compare(
         margin: By how much more automatic may be worse and still be "no worse"; None: not set.
         cost: What the models of the study's pair take, with its choice, if this is the pair: its
             price is charged, not that of two arms named in advance.
+        error: Of each end of the interval.
         looks: Whether seeds are added until it is decided.
         seeds: What its seeds are called.
         lost: On how many more seeds either failed, or both did.
     """
-    needed = fewest(looks=looks)
-    ends = bounds(differences, looks=looks)
-    outcome = _outcome(differences, ends, needed)
+    ends, outcome = _judged(differences, error, looks=looks)
+    judged = ends or mean_bounds(differences, error, looks=looks)
+    interval = _interval(differences, judged)
+    words = pair_finding(hand, automatic, objective, differences, interval, judged, outcome, seeds)
     ran = replace(differences, failed=(0, 0))
-    interval = _interval(ran, bounds(ran, looks=looks) or mean_bounds(ran, looks=looks))
-    words = _finding(hand, automatic, objective, differences, interval, outcome, seeds)
+    if outcome in DECIDED and outcome is not _judged(ran, error, looks=looks)[1]:
+        words += ", without which nothing is decided"
     finding = f"by {objective.heading} on test, {words}"
     no_worse = _is_no_worse(outcome, ends, margin)
-    first = (
-        _too_few(differences.n, lost, needed)
-        if outcome is Outcome.UNKNOWN
-        else _headline(outcome, _charged(ratio_images, cost), no_worse)
-    )
+    few = differences.n, lost, fewest(error, looks=looks)
+    first = first_words(outcome, few, _charged(ratio_images, cost), no_worse)
     return Comparison(
         hand,
         automatic,
@@ -124,16 +128,17 @@ def compare(
         objective,
         differences,
         interval,
-        _over_seeds(ran, looks=looks),
+        ends,
+        _interval(differences, over_seeds(differences, error, looks=looks)),
         lost,
         no_worse is not None,
         ratio_images,
         ratio_standard,
         outcome,
-        _over(differences.n, differences, seeds),
+        over(differences.n, differences, seeds),
         first,
         finding,
-        f"{first}: {finding}; {_price(hand, automatic, ratio_images, cost)}.",
+        f"{first}: {finding}; {price(hand, automatic, ratio_images, cost)}.",
     )
 
 
@@ -159,12 +164,13 @@ def compare_arms(
         second: Whether that is the second objective, not the one that settings were chosen by.
     """
 
-    def compared(hand: ArmResult, automatic: ArmResult) -> Comparison:
+    def of_pair(hand: ArmResult, automatic: ArmResult) -> Comparison:
         of_two = (hand, automatic)
         one, other = (a.second_by_seed if second else a.by_seed for a in of_two)
         lost = [a.second_lost_seeds if second else a.lost_seeds for a in of_two]
         found = paired(one, other, images.get(hand.arm), images.get(automatic.arm))
         failed = len(other.keys() & lost[0]), len(one.keys() & lost[1])
+        ours = design.pair == (hand.arm, automatic.arm)
         return compare(
             hand.arm,
             automatic.arm,
@@ -173,25 +179,21 @@ def compare_arms(
             ratio_images=costs.ratio(hand.cost, automatic.cost),
             ratio_standard=costs.ratio(hand.cost, automatic.cost, "standard"),
             margin=margin,
-            cost=cost if design.pair == (hand.arm, automatic.arm) else None,
+            cost=cost if ours else None,
+            error=design.error if ours else ERROR,
             looks=design.until_decided,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
             lost=len({*lost[0], *lost[1]}),
         )
 
-    return [compared(hand, automatic) for hand, automatic in pairs(arms)]
+    return [of_pair(hand, automatic) for hand, automatic in pairs(arms)]
 
 
 def together(comparisons: Sequence[Comparison], *, looks: bool) -> list[Comparison]:
     """Those pairs with outcomes that all hold at once: the error is divided among them."""
     error = ERROR / max(1, len(comparisons))
-    needed = fewest(error, looks=looks)
     return [
-        replace(
-            one,
-            outcome=_outcome(one.differences, bounds(one.differences, error, looks=looks), needed),
-        )
-        for one in comparisons
+        replace(one, outcome=_judged(one.differences, error, looks=looks)[1]) for one in comparisons
     ]
 
 
@@ -213,7 +215,9 @@ def headline(
     apart = next((c for c in known if not c.differences.n), None)  # of a study that still runs
     if apart or not known:
         return apart
-    return _best(known, margin, cost, looks=design.until_decided)
+    found = _best(known, margin, cost, looks=design.until_decided)
+    without = {arm: None for c in comparisons for arm in (c.hand, c.automatic) if arm not in ran}
+    return _without(found, [*without])
 
 
 def _best(
@@ -224,8 +228,20 @@ def _best(
     No pair that was chosen by these very runs is spoken of, so that nothing is left out.
     """
     among = len({c.hand for c in comparisons}), len({c.automatic for c in comparisons})
-    if among == (1, 1):
-        return comparisons[0]
+    if among == (1, 1):  # of arms without a result none was left to choose from, but they cost
+        (one,) = comparisons
+        return compare(
+            one.hand,
+            one.automatic,
+            one.objective,
+            one.differences,
+            ratio_images=one.ratio_images,
+            ratio_standard=one.ratio_standard,
+            margin=margin,
+            cost=cost,
+            looks=looks,
+            lost=one.lost,
+        )
     by_pair = {(c.hand, c.automatic): c.differences for c in comparisons}
     found = best_against_best(by_pair, looks=looks)
     alone = best_against_best(
@@ -246,25 +262,32 @@ def _best(
         outcome = Outcome.PAYS if found.upper < 0 else Outcome.DOES_NOT_PAY
     no_worse = _is_no_worse(outcome, ends, margin)
     interval = _interval(of_pair.differences, ends)
-    words = _best_finding(by_pair, of_pair, among, interval, ends, outcome)
+    words = best_finding(by_pair, pair, of_pair.objective, among, interval, ends, outcome)
     finding = f"by {of_pair.objective.heading} on test, {words}"
-    if outcome is Outcome.UNKNOWN:
-        first = _too_few(least.differences.n, least.lost, min(needed))
-    else:
-        first = _headline(outcome, _charged(of_pair.ratio_images, cost), no_worse)
+    few = least.differences.n, least.lost, min(needed)
+    first = first_words(outcome, few, _charged(of_pair.ratio_images, cost), no_worse)
     if outcome is Outcome.NOT_SHOWN:
-        first += _one_sided(least.differences.n + least.lost, needed)
+        first += one_sided(least.differences.n + least.lost, needed)
     return replace(
         of_pair,
         among=among,
         difference=interval,
+        ends=ends,
         over_seeds=_interval(of_pair.differences, (alone.lower, alone.upper)),
         no_worse=no_worse is not None,
         outcome=outcome,
         opening=first,
         finding=finding,
-        sentence=f"{first}: {finding}; {_price(*pair, of_pair.ratio_images, cost)}.",
+        sentence=f"{first}: {finding}; {price(*pair, of_pair.ratio_images, cost)}.",
     )
+
+
+def _without(found: Comparison, arms: Sequence[str]) -> Comparison:
+    """``found``, with ``arms`` that it says nothing of: their choice and price count them."""
+    if not arms:
+        return found
+    said = f"{found.finding}; {', '.join(arms)} {'has' if len(arms) == 1 else 'have'} no result"
+    return replace(found, finding=said, sentence=found.sentence.replace(found.finding, said))
 
 
 def _interval(differences: Differences, ends: tuple[float, float] | None) -> Interval:
@@ -278,24 +301,23 @@ def _interval(differences: Differences, ends: tuple[float, float] | None) -> Int
     elif differences.spread == 0:
         why = f"all {n} differences are equal, which says nothing of their spread"
     else:
-        why = "so few seeds, or seeds that failed, give no interval"
+        why = "so few seeds give no interval"
+        if any(differences.failed):
+            why = "with seeds that failed there is no interval"
     return Interval(differences.mean, None, None, n, why)
 
 
-def _over_seeds(differences: Differences, *, looks: bool) -> Interval:
-    """Without the test images."""
-    alone = replace(differences, image_variance=None)
-    return _interval(alone, mean_bounds(alone, looks=looks))
-
-
-def _outcome(differences: Differences, ends: tuple[float, float] | None, needed: int) -> Outcome:
-    if differences.n < needed:
-        return Outcome.UNKNOWN
-    if ends is None:  # all are equal
-        return Outcome.NOT_SHOWN if differences.mean == 0 else Outcome.UNKNOWN
+def _judged(
+    differences: Differences, error: float, *, looks: bool
+) -> tuple[tuple[float, float] | None, Outcome]:
+    """The bounds of the difference, and what they say."""
+    ends = bounds(differences, error, looks=looks)
+    if ends is None:
+        equal = differences.n >= fewest(error, looks=looks) and differences.mean == 0
+        return None, Outcome.NOT_SHOWN if equal else Outcome.UNKNOWN
     if ends[1] < 0:
-        return Outcome.PAYS
-    return Outcome.DOES_NOT_PAY if ends[0] > 0 else Outcome.NOT_SHOWN
+        return ends, Outcome.PAYS
+    return ends, Outcome.DOES_NOT_PAY if ends[0] > 0 else Outcome.NOT_SHOWN
 
 
 def _is_no_worse(
@@ -307,141 +329,5 @@ def _is_no_worse(
     return margin if ends[0] > -margin else None
 
 
-def compared(
-    hand: str, automatic: str, score: Metric, difference: Interval, found: str = "a better model"
-) -> str:
-    """Which of two arms is better, by the interval of ``hand`` minus ``automatic``."""
-    if difference.mean is None:
-        return f"{hand} against {automatic} can't be compared: {difference.why}"
-    if difference.lower is None or difference.upper is None:
-        return f"{hand} minus {automatic} is {score.difference(difference)}; {difference.why}"
-    if difference.upper < 0:
-        by = score.difference(-difference)
-        return f"hand-tuned {hand} found {found} than {automatic}, by {by}"
-    by = score.difference(difference)
-    if difference.lower > 0:
-        return f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
-    return f"no difference between {hand} and {automatic} could be shown: {by}"
-
-
-def _finding(
-    hand: str,
-    automatic: str,
-    objective: Metric,
-    differences: Differences,
-    interval: Interval,
-    outcome: Outcome,
-    seeds: str,
-) -> str:
-    n = differences.n
-    if n and len(set(differences.values)) == 1 and differences.mean == 0:
-        return f"{hand} and {automatic} are equal on all {n} {seeds}"
-    if interval.lower is None:
-        return compared(hand, automatic, objective, interval)
-    by = objective.difference(interval)
-    match outcome:
-        case Outcome.UNKNOWN:
-            said = f"{hand} minus {automatic} is {by}"
-        case Outcome.NOT_SHOWN:
-            said = f"no difference between {hand} and {automatic} could be shown: {by}"
-        case _:
-            said = compared(hand, automatic, objective, interval)
-    failures = _failures({(hand, automatic): differences})
-    return f"{said} over {_over(n, differences, seeds)}{failures}"
-
-
-def _best_finding(
-    by_pair: Mapping[tuple[str, str], Differences],
-    pair: Comparison,
-    among: tuple[int, int],
-    interval: Interval,
-    ends: tuple[float, float],
-    outcome: Outcome,
-) -> str:
-    by, number = pair.objective.difference(interval), pair.objective.number
-    match outcome:
-        case Outcome.PAYS:
-            by = pair.objective.difference(-interval)
-            said = f"the best hand-tuned arm found a better model than every automatic one, by {by}"
-        case Outcome.DOES_NOT_PAY:
-            said = f"the best automatic arm is better than every hand-tuned one, by {by}"
-        case Outcome.NOT_SHOWN:
-            said = f"no difference between the best hand-tuned and automatic arms is shown: {by}"
-        case _:
-            said = f"the best hand-tuned arm minus the best automatic one is {by}"
-    if outcome in (Outcome.PAYS, Outcome.DOES_NOT_PAY) and interval.lower is None:
-        said += f" (at least {number(min(map(abs, ends)))})"
-    hands, automatics = among
-    over = _over(interval.n, pair.differences, "paired seeds")
-    return (
-        f"{said} over {over} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
-        f"pair being named in advance){_failures(by_pair)}"
-    )
-
-
-def _over(n: int, differences: Differences, seeds: str) -> str:
-    """What the interval is over."""
-    if differences.image_variance is None:
-        return f"{n} {seeds} on this test set"
-    return f"{n} {seeds} and {differences.images:,} images"
-
-
-def _failures(by_pair: Mapping[tuple[str, str], Differences]) -> str:
-    """Which arms failed on seeds that a rival did not fail on; by the rival with most of them."""
-    lost: dict[str, tuple[int, int]] = {}
-    for pair, one in by_pair.items():
-        for arm, count in zip(pair, one.failed, strict=True):
-            lost[arm] = max(lost.get(arm, (0, 0)), (count, one.n + count))
-    return "".join(
-        f"; {count} of {arm}'s {seeds} seeds failed, which "
-        f"{'counts' if count == 1 else 'count'} against it"
-        for arm, (count, seeds) in lost.items()
-        if count
-    )
-
-
 def _charged(ratio: float | None, cost: PairCost | None) -> float | None:
     return ratio if cost is None else cost.charged.ratio_images
-
-
-def _price(hand: str, automatic: str, ratio: float | None, cost: PairCost | None) -> str:
-    if cost is not None:
-        return cost.sentence
-    if ratio is None:
-        return "what a model costs is not known yet for both"
-    return f"{hand} costs {ratio:.1f}x the images of {automatic} to one model"
-
-
-def _headline(outcome: Outcome, ratio: float | None, no_worse: float | None) -> str:
-    if no_worse is not None:
-        return f"Inconclusive, and automatic is no worse by the margin of {no_worse:g}"
-    if outcome is Outcome.NOT_SHOWN:
-        return "Inconclusive"
-    if outcome is Outcome.PAYS and ratio is not None and ratio > 1:
-        return f"Searching pays where the gain is worth {ratio:.1f} times the training"
-    return f"Searching {outcome}"
-
-
-def _too_few(n: int, lost: int, needed: int) -> str:
-    """Why ``n`` paired seeds and ``lost`` further ones, which failed, say nothing."""
-    ended = n + lost
-    if ended == 0 or n >= needed:
-        return "Whether searching pays can't be told yet"
-    if ended >= needed:
-        return (
-            f"Inconclusive ({lost} of {ended} seeds failed, and the {n} others cannot decide, "
-            f"{needed} can)"
-        )
-    count = "1 seed" if ended == 1 else f"{ended} seeds"
-    return f"Inconclusive by design ({count} cannot decide, {needed} can)"
-
-
-def _one_sided(seeds: int, needed: tuple[int, int]) -> str:
-    """What inconclusive ``seeds`` could not have shown: it takes more of them; "" if nothing."""
-    pays, does_not = needed
-    if seeds >= max(needed):
-        return ""
-    could, other = "pays", f"does not takes {does_not}"
-    if pays > does_not:
-        could, other = "does not pay", f"pays takes {pays}"
-    return f" ({seeds} seeds can only show that searching {could}: that it {other})"

@@ -22,6 +22,7 @@ from study.journal.events import (
     Numbers,
     PairChosen,
     Reported,
+    SearchLooked,
     ShapeTimed,
     Stopped,
     StudyDescribed,
@@ -127,6 +128,7 @@ class History:
         piloted: by arm, the pilot that chose its settings.
         pair: the two arms that were chosen to be compared, if any were.
         looks: every look at their difference, the last one of each number of seeds, lost ones too.
+        search_looks: by arm, every look at its search's break-even.
         earlier: pairs that were chosen before it, or had other configurations, with their looks.
         isolated: trials that were trained alone because engines had died while they trained them.
         features: networks that distances were measured with, by name: every different
@@ -149,6 +151,7 @@ class History:
         self.piloted: dict[str, ArmPiloted] = {}
         self.pair: PairChosen | None = None
         self.looks: dict[tuple[int, int], Looked] = {}
+        self.search_looks: dict[str, list[SearchLooked]] = {}
         self.earlier: list[tuple[PairChosen, list[Looked]]] = []
         self.features: dict[str, list[Mapping[str, Any]]] = {}
         self.numerics_keys: list[Mapping[str, Any]] = []
@@ -202,6 +205,8 @@ class History:
                 self.pair, self.looks = event, {}
             case Looked() as event:
                 self.looks[event.seeds, event.failed] = event
+            case SearchLooked() as event:
+                self.search_looks.setdefault(event.arm, []).append(event)
             case StudyDescribed() as event:
                 self.study = event
             case StudyFinished():

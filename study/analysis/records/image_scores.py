@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from study.analysis.records.artifacts import standing_files
 from study.analysis.records.tables import dims
-from study.image_scores import ARTIFACT, ImageScores
-from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
+from study.image_scores import ARTIFACT, OBJECTIVES, ImageScores
 
 BySeed = Mapping[int, ImageScores]
 """An arm's: seed -> scores, the mean over replicates of the arm's search."""
@@ -33,17 +32,14 @@ def image_scores(trials: pa.Table, home: Path, objective: str) -> Mapping[str, B
     Raises:
         DataError: a file is damaged.
     """
-    if objective not in (CALIBRATED_NEGATIVE_ELBO.name, BITS_PER_DIM.name):
+    if objective not in OBJECTIVES:
         return {}
     found: dict[str, dict[int, list[ImageScores]]] = defaultdict(lambda: defaultdict(list))
     for row, path in standing_files(trials, home, ARTIFACT):
         found[row["arm"]][row["seed"]].append(ImageScores.read(path))
-    size = dims(trials) if objective == BITS_PER_DIM.name else None
+    size = dims(trials) or 1.0  # without a trial that was measured there is nothing to scale
     return {
-        arm: {
-            seed: _mean(runs).bits_per_dim(size) if size else _mean(runs)
-            for seed, runs in by_seed.items()
-        }
+        arm: {seed: _mean(runs).by(objective, size) for seed, runs in by_seed.items()}
         for arm, by_seed in found.items()
     }
 

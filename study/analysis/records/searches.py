@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.analysis.records.tables import recorded_roles, study_facts
+from study.spec.trials import most_trials
 from study.statistics.order_statistics import Floats
 
 _ENDED = ("complete", "pruned", "failed")
@@ -77,8 +78,10 @@ class ArmSearches:
             settings, or seeds.
         how: Its sampler and pruner, as in "tpe with hyperband"; "seeds" of runs of other seeds.
         searches: One a replicate, those whose first trial has ended.
-        budget: How many trials the spec gives one search.
+        budget: How many trials the spec gives one search, at most.
         prior: The range beta is drawn from as k sigma^2, log-uniformly; None where it isn't.
+        looks: Trials after which its break-even was looked at, to go on until it is bounded; None
+            of a search whose number of trials did not depend on what they found.
     """
 
     arm: str
@@ -89,6 +92,7 @@ class ArmSearches:
     searches: Sequence[SearchTrials]
     budget: int
     prior: tuple[float, float] | None
+    looks: Sequence[int] | None = None
 
     @property
     def of_seeds(self) -> bool:
@@ -108,7 +112,8 @@ def arm_searches(
     measured = [f"{split}_{objective}" for split in ("validation", "test")]
     known = [name for name in measured if name in trials.column_names]
     table, roles = trials.select([*_COLUMNS, *known]), recorded_roles(trials)
-    told = study_facts(trials).get("told") or {}
+    facts = study_facts(trials)
+    told, looks = facts.get("told") or {}, facts.get("search_looks") or {}
     found = {}
     for name, arm in spec["arms"].items():
         rows = table.filter(pc.equal(table["arm"], name)).to_pylist()
@@ -137,8 +142,11 @@ def arm_searches(
             or (sampler == "random" and pruner is None and not search.get("enqueue")),
             how=f"{sampler} with {pruner}" if pruner else sampler,
             searches=searches,
-            budget=search.get("trials", len(spec["seeds"])),
+            budget=most_trials(search) if search else len(spec["seeds"]),
             prior=_prior(search, rows),
+            looks=[look["trials"] for look in looks.get(name, ())]
+            if isinstance(search.get("trials"), Mapping)
+            else None,
         )
     return found
 

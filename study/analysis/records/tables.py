@@ -125,7 +125,8 @@ def study_facts(trials: pa.Table) -> dict[str, Any]:
     source, the number of trials, and what the whole earlier search cost); piloted (by arm, source
     and cost of the pilot that chose its settings); design (of
     :class:`study.journal.events.StudyDescribed`), pair and looks (the fields of the events
-    :class:`PairChosen` and :class:`Looked`); engines (a list of the fields of
+    :class:`PairChosen` and :class:`Looked`); search_looks (by arm, those of
+    :class:`SearchLooked`); engines (a list of the fields of
     :class:`study.analysis.records.engine_time.EngineTime`).
     """
     facts: dict[str, Any] = json.loads((trials.schema.metadata or {}).get(b"study", b"{}"))
@@ -190,6 +191,9 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "design": study.design,
         "pair": history.pair.to_data() if history.pair else None,
         "looks": [look.to_data() for look in history.looks.values()],
+        "search_looks": {
+            arm: [look.to_data() for look in looks] for arm, looks in history.search_looks.items()
+        },
         "earlier_pairs": [
             {**pair.to_data(), "looks": [look.to_data() for look in looks]}
             for pair, looks in history.earlier

@@ -93,8 +93,9 @@ def refusal(*arguments: object) -> str:
 
 
 def said(result: Result) -> list[str]:
-    """The lines on stderr, warnings aside."""
-    return [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
+    """The lines on stderr, without warnings and what a launch says that it does."""
+    lines = result.stderr.splitlines()
+    return [line for line in lines if not line.startswith("warning: ") and line[-4:] != " ..."]
 
 
 def made(place: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -31,19 +32,25 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE", 0.02)
 
 
-def test_a_terminal_has_a_live_table(conducting, told_spec):
+def test_a_terminal_has_bars(conducting, told_spec):
     conductor, _ = conducting(4)
     screen = Screen()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     with Progress(conductor, told_spec, console) as shown:
         shown.begin()
-        screen.shows("best on validation")
+        screen.shows("best ")
     text = screen.getvalue()
-    assert "told: 2 of 7 trials ended, 1 running" in text
-    rows = [line.split("│") for line in text.splitlines() if line.startswith("│")]
-    random = [cell.strip() for cell in rows[0][1:-1]]
-    best = min(s.best for s in conductor.arm_progress() if s.best is not None)
-    assert random == ["random", "2", "1", "5", f"{best:.2f}"]
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()
+    whole, random = (
+        [line.split() for line in lines if line.startswith(f"{name} ")][-1]
+        for name in ("told", "random")
+    )
+    assert " ".join(whole[2:]).startswith("2 of 7 trials ended, 1 running (search), 0 s")
+    leader = next(arm for arm in conductor.arm_progress() if arm.arm == "random")
+    assert leader.setting.startswith("beta=")
+    said = f"2 of 5, search, best {leader.best:.2f} by {leader.setting}"
+    assert " ".join(random[2:]) == said
+    assert "━" in text
     assert "\x1b[" in text  # redrawn in place
 
 
@@ -55,7 +62,11 @@ def test_elsewhere_there_are_plain_lines(conducting, told_spec):
         screen.shows("\n")
     lines = screen.getvalue().splitlines()
     best = min(s.best for s in conductor.arm_progress() if s.best is not None)
-    assert set(lines) == {f"told: 2 of 7 trials ended, 1 running, best {best:.2f} (random)"}
+    (leader,) = (arm for arm in conductor.arm_progress() if arm.best == best)
+    assert lines[0] == (
+        f"told: 2 of 7 trials ended, 1 running (search), 0 s, best {best:.2f} by "
+        f"{leader.setting} (random)"
+    )
 
 
 def test_the_time_left_counts_what_was_done_since_training_began(conducting, told_spec, follow_up):
@@ -66,7 +77,7 @@ def test_the_time_left_counts_what_was_done_since_training_began(conducting, tol
         assert "left" not in screen.shows("0 of 7 trials ended")
         conductor.returned(next(iter(conductor.trials)))
         follow_up(conductor)
-        screen.shows("7 of 7 trials ended, 0 running, about 0 s left")
+        screen.shows("7 of 7 trials ended, 0 running, 0 s, about 0 s left")
 
 
 def test_nothing_is_said_before_training_begins(conducting, told_spec):

@@ -111,6 +111,20 @@ def test_so_it_is_in_two_stages_with_the_pair_at_most(
     again.journal.close()
 
 
+@pytest.mark.parametrize("reports", [0, 5, 30])
+def test_a_search_until_bounded_has_at_most_its_cap_left(
+    tmp_path: Path, told_spec: StudySpec, follow_up: Any, reports: int
+) -> None:
+    until = {"until": "bounded", "at_most": 14, "batch": 3}
+    spec, home = changed(told_spec, trials=until, choosing_seeds=2), StudyHome(tmp_path, "told")
+    conductor = Conductor(spec, begin(spec, home, ()), dims=64, slots=1)
+    follow_up(conductor, reports)
+    (random, *_) = remaining(spec, scan(home.path).entries, lambda training: 2700)
+    ended = [q for q in conductor.trials.values() if q.ended and q.trial.asked.phase == "search"]
+    assert random.search_trials == 14 - len(ended)
+    conductor.journal.close()
+
+
 class TestCounts:
     def test_of_a_study_in_two_stages(self, staged: Any, tmp_path: Path) -> None:
         found = plan(staged(), StudyHome(tmp_path, "told"))
@@ -125,6 +139,19 @@ class TestCounts:
         assert "3 to search,   2 to choose,   0 to compare," in lines[1]
         assert lines[5].startswith(f"  {PAIR} ")
         assert "0 to choose,   6 to compare," in lines[5]
+
+    def test_what_may_be_fewer_is_said_to_be_the_most(self, staged: Any, tmp_path: Path) -> None:
+        home = StudyHome(tmp_path, "told")
+        until = plan(staged(seeds={"until": "decided", "at_most": 9}), home)
+        head, *rows = str(until).splitlines()[:6]
+        assert head.startswith("told would run at most 29 trials on ")
+        assert [" at most," in row for row in rows] == [False] * 4 + [True]
+        assert "18 to compare at most," in rows[4]
+        arms = staged().to_dict()["arms"]
+        arms["random"]["search"]["replicates"] = 2
+        head, *rows = str(plan(staged(arms=arms), home)).splitlines()[:6]
+        assert head.startswith("told would run at most ")
+        assert "9 to compare at most," in rows[4]
 
     def test_of_a_study_that_was_interrupted(self, conducting: Conducting) -> None:
         conductor, home = conducting(4)  # one trial done, one crashed, one at its first report

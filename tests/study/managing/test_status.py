@@ -10,85 +10,104 @@ from study import api
 from study.journal import Journal, StudyHome
 from study.journal.commands import send
 from study.journal.events import CapReached, LaunchBegan, Reported, StudyFinished
-from study.managing.status import data_text, status_text, trial_text
+from study.managing.showing import data_text, trial_text
+from study.managing.status import Status, study_status
 from vae_core.data import prepare
 from vae_core.errors import UserError
 
 CRASHED, RUNNING = "random.search.r0.0001", "random.search.r0.0002"
 
 
+def arms(status: Status) -> dict[str, tuple[int, int]]:
+    return {arm.arm: (arm.done, arm.planned) for arm in status.arms}
+
+
 class TestStatus:
     def test_a_finished_study(self, told):
-        first, *arms = status_text(told).splitlines()
-        assert first.startswith("told: finished; last entry 20")
-        assert [line.split() for line in arms] == [
-            ["random", "search", "2", "complete,", "1", "failed"],
-            ["random", "confirm", "2", "complete"],
-            ["optimal", "confirm", "2", "complete"],
-        ]
+        status = study_status(told)
+        assert (status.state, status.done, status.planned) == ("finished", 7, 7)
+        assert arms(status) == {"random": (5, 5), "optimal": (2, 2)}
+        assert status.left is None
+        assert status.command.startswith("study report told")
+        (wrong,) = status.wrong
+        assert wrong.startswith(f"1 trial failed; the first was {CRASHED}: ")
+        first, *_, last = str(status).splitlines()
+        assert first.startswith("told: finished; 7 of 7 trials done; last entry 20")
+        assert last == f"next: `{status.command}`"
+
+    def test_the_best_of_an_arm_and_what_made_it(self, told):
+        random, optimal = study_status(told).arms
+        trials = api.load("told", home=told.studies, arrow=True)["trials"].to_pylist()
+        values = {t["trial"]: t["objective"] for t in trials if t["objective"] is not None}
+        least = min(value for trial, value in values.items() if trial.startswith("random"))
+        assert random.best is not None
+        assert random.best <= least, "a trial may have been better before its end"
+        assert random.setting.startswith("beta=")
+        assert optimal.setting == ""
 
     def test_a_study_that_chose_its_pair_and_looked_at_it(self, tell, told_spec, tmp_path):
         data = told_spec.to_dict()
         data["arms"]["learned"] = {"balancer": "learned_sigma"}
         seeds = {"until": "decided", "at_most": 9}
-        home = tell({**data, "seeds": seeds, "choosing_seeds": 2}, tmp_path)
-        lines = status_text(home).splitlines()
-        assert [line.split() for line in lines[1:-2]] == [
-            ["random", "search", "2", "complete,", "1", "failed"],
-            ["random", "choosing", "2", "complete"],
-            ["random", "comparing", "9", "complete"],
-            ["optimal", "choosing", "2", "complete"],
-            ["optimal", "comparing", "9", "complete"],
-            ["learned", "choosing", "2", "complete"],
-        ]
-        chosen = "the pair, chosen on validation: hand-tuned random against automatic optimal"
-        assert lines[-2] == f"  {chosen}"
-        assert lines[-1].startswith("  look at 9 seeds: undecided, difference ")
-        text = trial_text(home, "learned.confirm.r0.fixed.0001")
-        assert "confirm 1 (choosing) of arm learned" in text
+        status = study_status(tell({**data, "seeds": seeds, "choosing_seeds": 2}, tmp_path))
+        assert arms(status) == {"random": (14, 14), "optimal": (11, 11), "learned": (2, 2)}
+        pair, look = status.said
+        assert pair == "the pair, chosen on validation: hand-tuned random against automatic optimal"
+        assert look.startswith("look at 9 seeds: undecided, difference ")
+
+    def test_a_study_that_searches_until_bounded(self, tell, told_spec, tmp_path):
+        data = told_spec.to_dict()
+        until = {"until": "bounded", "at_most": 3}
+        data["arms"]["random"]["search"]["trials"] = until
+        home = tell({**data, "choosing_seeds": 2}, tmp_path)
+        (line,) = [line for line in study_status(home).said if "look at" in line]
+        assert line.startswith("look at 3 trials of random: ")
+        assert line.endswith(", not bounded")
 
     def test_a_study_that_is_not_running(self, conducting):
         conductor, home = conducting(3)
         conductor.journal.close()
-        text = status_text(home)
-        assert text.startswith("told: not running; ")
-        assert "1 complete" in text
+        status = study_status(home)
+        assert status.state == "not running"
+        assert status.command.startswith("study resume told")
+        assert arms(status)["random"] == (2, 5)
 
     def test_a_study_that_is_running(self, conducting):
-        conductor, home = conducting(3)
-        assert status_text(home).startswith("told: being run by process ")
+        conductor, home = conducting(4)
+        status = study_status(home)
+        assert status.state == "running"
+        assert status.left is None or status.left >= 0
+        assert status.command.startswith("study watch told")
         conductor.journal.close()
-        assert status_text(home).startswith("told: not running")
+        assert study_status(home).state == "not running"
 
     def test_what_waits_and_what_was_wasted(self, conducting):
         conductor, home = conducting(4)
-        lines = status_text(home).splitlines()
-        assert not any("done twice" in line or "command of" in line for line in lines)
+        assert len(study_status(home).wrong) == 1, "the trial that failed"
         seconds = {"training": 1.5, "evaluation": 0.5}
         conductor.note(Reported(RUNNING, 1, 1350, {}, seconds, "e2", redone=True))
         send(home.path, {"order": "retry", "trial": CRASHED})
         send(home.path, {"order": "stop", "arm": "optimal"})
-        lines = status_text(home).splitlines()[-3:]
-        assert lines[0] == "  done twice: 1,350 images, 2.0 s; lost: 0.0 s of device time"
-        assert lines[1].startswith("  command of 20")
-        assert lines[1].endswith(f" UTC, not executed yet: retry trial {CRASHED}")
-        assert lines[2].endswith(" UTC, not executed yet: stop arm optimal")
+        assert list(study_status(home).wrong[1:]) == [
+            "1 report was trained for again",
+            f"not executed yet: retry trial {CRASHED}",
+            "not executed yet: stop arm optimal",
+        ]
 
     def test_caps_and_what_is_spent_of_them(self, conducting):
         conductor, home = conducting(4)
         caps = {"max_images": 12_345_678, "max_device_hours": 0.5}
         home.spec.write_text(yaml.safe_dump({**conductor.spec.to_dict(), **caps}))
-        lines = status_text(home).splitlines()
-        images = sum(api.load("told", home=home.studies)["trials"].images)
-        assert lines[-2] == f"  max_images 12,345,678: {images:,} by the last entry"
-        assert lines[-1].startswith("  max_device_hours 0.500: ")
-        assert not any("max_hours" in line for line in lines)
+        images, device_hours = study_status(home).said
+        trained = sum(api.load("told", home=home.studies)["trials"].images)
+        assert images == f"max_images 12,345,678: {trained:,} by the last entry"
+        assert device_hours.startswith("max_device_hours 0.500: ")
 
     def test_a_study_that_a_cap_has_ended(self, conducting):
         conductor, home = conducting(4)
         conductor.note(CapReached("max_images", 2000, 4050.0))
         conductor.journal.close()
-        assert status_text(home).startswith("told: ended by max_images: 4,050 of 2,000; last ")
+        assert study_status(home).state == "ended by max_images: 4,050 of 2,000"
 
     def test_a_finished_study_that_goes_on(self, conducting, follow_up):
         conductor, home = conducting(0)
@@ -96,7 +115,7 @@ class TestStatus:
         conductor.note(StudyFinished())
         conductor.note(LaunchBegan(2, 1, "h", []))
         conductor.journal.close()
-        assert status_text(home).startswith("told: not running; ")
+        assert study_status(home).state == "not running"
 
 
 class TestTrial:

@@ -350,6 +350,14 @@ class TestReplay:
         assert found.pool == 16
         assert any(note.startswith("4 of the search's 20 trials") for note in found.notes)
 
+    def test_a_search_until_bounded(self, tell, tmp_path):
+        until = {"until": "bounded", "at_most": 16}
+        home = tell({**study_of(hand={"trials": until}), "choosing_seeds": 2}, tmp_path)
+        found = study.replay("whole", "random", trials=2, repeats=10, home=home.studies)
+        assert any("goes on until its break-even is bounded" in note for note in found.notes)
+        assert found.curve[-1].n == 2
+        assert found.levels[0].what == "the best of its own trials"
+
     def test_the_command(self, studies):
         asked = ["replay", "whole", "--home", str(studies), "--repeats", "20", "--trials", "8"]
         policy = ["--sampler", "{name: tpe, n_startup_trials: 4}", "--pruner", "median"]

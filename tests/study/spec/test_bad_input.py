@@ -309,6 +309,13 @@ def test_a_wrong_key_or_value(refused, where, old, new, line, key, what, remedy)
             "-1 is no seed",
             "from 0",
         ),
+        (
+            {"seeds": {"until": "decided", "at_most": 8, "from": 2**32 - 5}},
+            "seeds.from",
+            "from 4294967291 on there are 5 seeds, and at_most is 8",
+            "up to 4294967288",
+        ),
+        ({"seeds": {"at_most": 8}}, "seeds.at_most", "unknown key", "add until: decided"),
         ({"primary": {"hand_tuned": "random"}}, "primary", "'automatic' is missing", "the name"),
         (
             {"primary": {"hand_tuned": "rando", "automatic": "learned"}},

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from benchmarks.made_up import begin
+from study import api
 from study.journal import StudyHome
 from study.launching.checks import settle
 from study.spec import SpecError, StudySpec, arm_roles, begun_spec
-from study.spec.design import as_begun, settled
+from study.spec.design import as_begun, check_design, settled
+from study.spec.errors import Source
 from study.spec.seeds import own_seeds
 from vae_core.randomness import SEED_LIMIT
 
@@ -77,18 +80,104 @@ class TestDesign:
             settle(study, StudyHome(tmp_path, "small"))
 
 
+class TestUntilBounded:
+    BOUNDED = {"until": "bounded", "at_most": 60}
+
+    def arms(self, hand: int = 1, automatic: int = 1, **search: Any) -> dict[str, Any]:
+        searched = {**SEARCH, "trials": self.BOUNDED, **search}
+        return {**arms(hand, automatic), "h0": {**HAND, "search": searched}}
+
+    def test_the_only_pair_has_choosing_seeds_too(self, spec: Any, base: Any) -> None:
+        found = spec(arms=self.arms())
+        assert (found.design, found.choosing_seeds) == ("two_stages", 2)
+        assert spec(arms=self.arms(), choosing_seeds=4).choosing_seeds == 4
+        check_design(found, arm_roles(found), Source())  # as a file of it would be
+
+    def test_it_is_frozen_as_it_is_given(self, spec: Any) -> None:
+        found = spec(arms=self.arms())
+        search = found.to_dict()["arms"]["h0"]["search"]
+        assert search["trials"] == self.BOUNDED
+        assert (found.arms["h0"].search.trials, found.arms["h0"].search.batch_size) == (60, 6)
+        assert StudySpec.from_dict(found.to_dict()) == found
+        paced = spec(arms=self.arms(trials={**self.BOUNDED, "batch": 8}))
+        assert paced.arms["h0"].search.batch_size == 8
+        assert StudySpec.from_dict(paced.to_dict()) == paced
+
+    @pytest.mark.parametrize(
+        ("changes", "where", "what"),
+        [
+            ({"primary": {"hand_tuned": "h0", "automatic": "a0"}}, "h0", "the pair is named"),
+            ({"hand": 1, "automatic": 0}, "h0", "there is no automatic arm"),
+            ({"objective": "fid_gen1"}, "h0", "not scored on test by fid_gen1"),
+            ({"automatic": 2, "lucky": True}, "a0", "arm 'a0' is automatic"),
+        ],
+    )
+    def test_without_a_level_it_is_refused(
+        self, base: Any, tmp_path: Any, changes: dict[str, Any], where: str, what: str
+    ) -> None:
+        counts = [changes.pop(kind, 1) for kind in ("hand", "automatic")]
+        found = self.arms(*counts)
+        if changes.pop("lucky", False):
+            space = {"training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+            found = {**arms(*counts), "a0": {**AUTO, "search": {**SEARCH, "space": space}}}
+            found["a0"]["search"]["trials"] = self.BOUNDED
+        if "objective" in changes:
+            changes["evaluation"] = {"features": ["inception"]}
+        study = StudySpec.from_dict(base(arms=found, **changes))
+        with pytest.raises(SpecError, match=what) as caught:
+            settle(study, StudyHome(tmp_path, "small"))
+        assert f"arms.{where}.search.trials" in str(caught.value)
+
+    def test_a_study_whose_pair_was_named_cannot_begin_it(
+        self, spec: Any, base: Any, tmp_path: Any
+    ) -> None:
+        home = StudyHome(tmp_path, "small")
+        begin(spec(arms=arms(1, 1)), home, ()).close()
+        with pytest.raises(SpecError, match="the pair is named"):
+            settle(StudySpec.from_dict(base(arms=self.arms())), home)
+
+    def test_nor_can_one_of_the_first_format(self, tmp_path: Any) -> None:
+        home = StudyHome(tmp_path, "format1")
+        shutil.copytree(FORMAT_1, home.path)
+        begun = begun_spec(home)
+        assert begun is not None
+        more = begun.to_dict()
+        more["arms"]["random"]["search"]["trials"] = {**self.BOUNDED, "at_most": 99}
+        with pytest.raises(SpecError, match="began with all arms on the same seeds"):
+            settle(StudySpec.from_dict(more), home)
+
+
 class TestBegun:
     def test_it_stays_what_it_was(self, spec: Any, base: Any) -> None:
         for before, more in (((1, 1), (1, 2)), ((1, 2), (4, 4)), ((2, 0), (2, 2))):
             begun = spec(arms=arms(*before))
-            now = as_begun(StudySpec.from_dict(base(arms=arms(*more))), begun)
+            now = as_begun(StudySpec.from_dict(base(arms=arms(*more))), begun, {})
             assert (now.design, now.primary) == (begun.design, begun.primary)
             assert now.choosing_seeds == begun.choosing_seeds
 
     def test_seeds_that_are_not_given_are_those_it_began_with(self, base: Any) -> None:
         old = StudySpec.from_dict(base(seeds=[0, 1, 2, 3, 4]))
-        assert as_begun(StudySpec.from_dict(base()), old).seeds == [0, 1, 2, 3, 4]
-        assert as_begun(StudySpec.from_dict(base(seeds=[7])), old).seeds == [7]
+        assert as_begun(StudySpec.from_dict(base()), old, {}).seeds == [0, 1, 2, 3, 4]
+        assert as_begun(StudySpec.from_dict(base(seeds=[7])), old, {}).seeds == [7]
+
+    @pytest.mark.parametrize("seeds", [[9, 3, 100], [*range(101, 109)], [2**32 - 8]])
+    def test_any_seeds_go_on_until_it_is_decided(
+        self, spec: Any, base: Any, tmp_path: Path, seeds: list[int]
+    ) -> None:
+        begun, home = spec(arms=arms(1, 1), seeds=seeds), StudyHome(tmp_path, "small")
+        begin(begun, home, ()).close()
+
+        def on(**until: Any) -> list[int]:
+            given = {"until": "decided", "at_most": 8, **until}
+            file = StudySpec.from_dict(base(arms=arms(1, 1), seeds=given))
+            return settle(file, home).seeds
+
+        assert on() == [*seeds, *range(max(seeds) + 1, max(seeds) + 9 - len(seeds))]
+        with pytest.raises(SpecError, match="seeds: "):
+            on(**{"from": 5})
+        if max(seeds) > 2**31:
+            with pytest.raises(SpecError, match="no 8 seeds are left above 4294967288"):
+                on(at_most=9)
 
 
 class TestSeeds:
@@ -130,6 +219,9 @@ class TestFrozen:
     ) -> None:
         home = StudyHome(tmp_path, "small")
         assert begun_spec(home) is None
+        home.make()
+        home.spec.write_text("name: another")  # as a launch leaves it that died right after
+        assert begun_spec(home) is None
         begin(spec(arms=arms(1, 2)), home, ()).close()
         home.spec.write_text("name: another")
         assert begun_spec(home) == spec(arms=arms(1, 2))
@@ -153,13 +245,48 @@ class TestFrozen:
             settle(StudySpec.from_dict({**begun.to_dict(), "seeds": until}), home)
 
 
-def test_a_balancer_keeps_the_constant_that_was_its_default_when_the_study_began(base: Any) -> None:
-    def described(**hyper: float) -> StudySpec:
-        return StudySpec.from_dict(
-            base(arms={"a": {"balancer": {"name": "learned_sigma", **hyper}}})
-        )
+class TestAssumed:
+    """What a study left open, when other defaults held: its own stay, a new study has today's."""
 
-    begun, tuned = described(sigma_lr=1e-3), described(sigma_lr=0.03)
-    assert as_begun(described(), begun).to_dict() == begun.to_dict()
-    assert as_begun(described(), tuned).to_dict() == described().to_dict()  # to be refused
-    assert as_begun(tuned, begun).to_dict() == tuned.to_dict()  # likewise
+    @pytest.fixture
+    def described(self, base: Any) -> Any:
+        def make(evaluation: Any = None, **hyper: float) -> StudySpec:
+            arms = {"a": {"balancer": {"name": "learned_sigma", **hyper}}}
+            return StudySpec.from_dict(base(arms=arms, evaluation=evaluation or {}))
+
+        return make
+
+    def test_what_was_left_open_stays_as_it_was(self, described: Any) -> None:
+        begun = described({"draws": 1}, sigma_lr=1e-3)
+        assumed = {"evaluation": {"draws": 1}, "arms": {"a": {"balancer": {"sigma_lr": 1e-3}}}}
+        assert as_begun(described(), begun, assumed).to_dict() == begun.to_dict()
+        tuned = described({"draws": 5}, sigma_lr=0.03)
+        assert as_begun(tuned, begun, assumed).to_dict() == tuned.to_dict()  # to be refused
+
+    def test_what_was_set_cannot_be_left_out(self, described: Any, tmp_path: Path) -> None:
+        home = StudyHome(tmp_path, "small")
+        begin(described({"draws": 5}, sigma_lr=1e-3), home, ()).close()
+        for now, refused in (
+            (described({"draws": 5}), "arms.a.balancer.sigma_lr: 0.001 -> nothing"),
+            (described(sigma_lr=1e-3), "evaluation.draws: 5 -> 'auto'"),
+        ):
+            with pytest.raises(SpecError, match=refused):
+                settle(now, home)
+
+    def test_a_study_of_an_older_format_resumes_from_its_file(self, tmp_path: Path) -> None:
+        home = StudyHome(tmp_path, "format1")
+        shutil.copytree(FORMAT_1, home.path)
+        given = yaml.safe_load(home.spec.read_text()) | {"objective": "calibrated_negative_elbo"}
+        file = StudySpec.from_dict(given)
+        assert "log_sigma_min" not in file.arms["optimal"].balancer.extras
+        assert settle(file, home) == begun_spec(home)
+
+    def test_a_fork_of_it_has_today_s_defaults(self, tmp_path: Path) -> None:
+        home = StudyHome(tmp_path, "format1")
+        shutil.copytree(FORMAT_1, home.path)
+        forked = api.fork_spec("format1", "new", home=tmp_path)
+        assert forked.evaluation.draws == "auto"
+        assert not any("departs" in role for role in arm_roles(forked).values())
+        kept = "arms.optimal.balancer.log_sigma_min=-6"
+        forked = api.fork_spec("format1", "new", [kept], home=tmp_path)
+        assert forked.arms["optimal"] == api.frozen_spec(home).arms["optimal"]

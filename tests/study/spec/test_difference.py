@@ -64,6 +64,27 @@ def test_fixed_seeds_may_go_on_until_decided_and_not_the_other_way_round(base):
     assert difference(until, fixed).refused
 
 
+def test_trials_of_a_fixed_number_may_go_on_until_bounded_and_not_the_other_way_round(searching):
+    space = {"beta": {"low": 1e-3, "high": 10, "log": True}}
+
+    def of(trials, **search):
+        return StudySpec.from_dict(searching(space, trials=trials, **search)).to_dict()
+
+    fixed, until = of(8), of({"until": "bounded", "at_most": 9})
+    line = "arms.a.search.trials: 8 -> {'until': 'bounded', 'at_most': 9}"
+    assert difference(fixed, until) == ([line], [])
+    assert difference(until, fixed).refused
+    assert difference(until, of(99)).refused
+    assert difference(of(99), until).refused
+    more = of({"until": "bounded", "at_most": 12, "batch": 2})
+    assert difference(until, more) == (
+        ["arms.a.search.trials.at_most: 9 -> 12", "arms.a.search.batch: nothing -> 2"],
+        [],
+    )
+    assert difference(more, until).refused == ["arms.a.search.trials.at_most: 12 -> 9"]
+    assert difference(of(8), of(8, batch=2)).refused == ["arms.a.search.batch: nothing -> 2"]
+
+
 def test_a_cap_can_be_lowered_and_taken_away():
     free = {"max_images": 5, "max_hours": 2.0, "max_device_hours": None}
     found = difference(free, {"max_images": 4, "max_hours": None, "max_device_hours": None})

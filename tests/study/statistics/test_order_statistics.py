@@ -130,3 +130,16 @@ def test_wins_are_paired_and_ties_widen() -> None:
     assert found.mean == pytest.approx(2.5 / 3)
     assert found.lower == pytest.approx(proportion_bounds(2, 3, 0.025)[0])
     assert found.upper == 1.0
+
+
+def test_a_band_of_a_number_that_was_looked_at_says_what_break_even_says() -> None:
+    scores = np.random.default_rng(3).permutation(np.arange(40.0))
+    lower, upper = estimators.median_best_band(scores, looks=True)
+    for level in (2.0, 7.0, 20.0):
+        known = (level, level)
+        first, last = estimators.trials_to_level_bounds(scores, known, looks=True)
+        assert np.argmax(lower <= level) + 1 == first
+        reached = np.flatnonzero(upper <= level)
+        assert (reached[0] + 1 if len(reached) else inf) == (last if last <= 40 else inf)
+        narrow = estimators.trials_to_level_bounds(scores, known)
+        assert first <= narrow[0] <= narrow[1] <= last

@@ -144,3 +144,10 @@ def test_looks_cost_width() -> None:
     assert looked[0] < once[0] < once[1] < looked[1]
     assert mean_bounds(Differences((1.0, 2.0)), 0.025, looks=True) is None
     assert -inf < looked[0]
+
+
+def test_a_single_test_image_says_nothing_of_fresh_ones() -> None:
+    of_images = {seed: np.array([float(seed)]) for seed in range(6)}
+    values, zeros = {seed: float(seed) for seed in range(6)}, dict.fromkeys(range(6), np.zeros(1))
+    found = paired(values, dict.fromkeys(values, 0.0), of_images, zeros)
+    assert (found.image_variance, found.images) == (None, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict_sentences import Outcome
 from study.analysis.rendering.tables.table import TextTable, difference
 from study.formatting import NONE, multiple
 from study.statistics.intervals import Interval

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -14,12 +15,13 @@ from study.analysis.answers.break_even import Target, break_even, narrowed, tria
 from study.analysis.answers.cost_curves import cost_curve, tunability
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
 from study.metrics import CALIBRATED_NEGATIVE_ELBO
+from study.statistics.intervals import mean_interval
 from study.statistics.order_statistics import (
     proportion_bounds,
     trials_to_level_bounds,
     trials_to_success,
 )
-from study.statistics.sequences import radius
+from study.statistics.sequences import proportion_sequence, radius
 
 Make = Callable[..., Any]
 Arms = Mapping[str, Mapping[str, Any]]
@@ -78,6 +80,32 @@ def test_without_a_trial_at_the_level_nothing_bounds_it_but_more_trials() -> Non
         "random does not reach 2.00 within its 12 trials (95 %: 3 to not within 12; it takes some "
         "36 trials to bound it)"
     )
+
+
+def test_a_search_until_bounded_has_bounds_that_hold_at_every_look() -> None:
+    arm = random_search(search([1.0, 5.0, 6.0, 2.0] * 6))
+    fixed, level = trials_to(arm, Target("", [2.0])), Target("", [2.0])
+    looked = trials_to(replace(arm, looks=[6, 12, 18, 24]), level)
+    low, _ = proportion_sequence(12, 24, 0.025)
+    assert looked.upper == trials_to_success(low)
+    assert fixed.upper is not None
+    assert looked.upper > fixed.upper
+    for looks, said in (
+        ([], "looked at after no trial yet"),
+        ([6, 12, 18, 24], "looked at after 6, 12, 18, 24"),
+        ([4, 8, 12, 16, 24], "looked at after 4, 8, ..., 24"),
+    ):
+        found = replace(arm, looks=looks)
+        curve = cost_curve(found)
+        assert curve is not None
+        one = break_even(found, curve, level, CALIBRATED_NEGATIVE_ELBO)
+        assert one is not None
+        assert one.sentence.endswith(f"(95 %: 1 to {looked.upper}; searched until bounded: {said})")
+        assert (curve.simultaneous, curve.expected) == (False, [])
+    whole = cost_curve(arm)
+    assert whole is not None
+    assert whole.simultaneous
+    assert len(whole.expected) == 6
 
 
 def test_the_automatic_arms_luck_widens_the_interval() -> None:
@@ -188,6 +216,17 @@ def test_the_best_of_as_many_seeds_is_the_fairer_opponent() -> None:
     assert found is not None
     assert found.trials.value == 3
     assert found.against_best == 3, "2.0 with even chance, against 3.0"
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_the_band_of_one_run_holds_at_every_look_where_seeds_are_added(looks: bool) -> None:
+    runs = search([3.0, 5.0, 7.0, 4.0, 6.0, 5.5, 4.5])
+    curve = cost_curve(
+        ArmSearches("auto", True, False, True, "seeds", [runs], 7, None), looks=looks
+    )
+    assert curve is not None
+    known = mean_interval(runs.test.tolist(), looks=looks)
+    assert (curve.lower[0], curve.upper[0]) == (known.lower, known.upper)
 
 
 def test_a_narrower_prior_is_the_trials_inside_it() -> None:

@@ -15,8 +15,8 @@ from streams import AUTOMATIC, HAND, Stream
 from study.analysis import Report, as_text, build_report, build_tables, combine, summary
 from study.image_scores import ImageScores
 from study.journal.events import Looked, PairChosen, StudyFinished
-from study.spec.difference import difference
-from study.statistics.planning import seeds_needed, smallest_shown, spread_bound
+from study.statistics.paired import bounds
+from study.statistics.planning import Rule, spread_bound
 
 SEEDS = tuple(range(101, 113))
 NOISE = dict(zip(SEEDS, scipy.stats.norm.ppf((np.arange(12) + 0.5) / 12), strict=True))
@@ -91,14 +91,17 @@ def test_before_the_pair_is_chosen_nothing_is_compared() -> None:
     assert report.verdict[0].endswith("the pair of arms to compare is not chosen yet.")
 
 
-def test_studies_that_chose_different_pairs_have_none_together() -> None:
+def test_studies_that_chose_different_pairs_speak_of_those_together() -> None:
     reports = []
     for name, pair in (("a", ("tpe", "sigma")), ("b", ("random", "optimal"))):
         stream = two_stages(LEVELS, pair)
         stream.describe(name=name, data={"name": name})
         reports.append(reported(stream))
-    assert combine(reports).pairs == []
-    assert "no pair of arms is compared in each study; name one" in combine(reports).verdict[0]
+    found = combine(reports)
+    assert found.pairs == [], "no arm of one name is compared in both"
+    assert found.pair is not None
+    assert (found.pair.hand, found.pair.automatic) == ("tpe or random", "sigma or optimal")
+    assert found.pair.difference.interval.n == 24
 
 
 def named(**spec: Any) -> Stream:
@@ -173,10 +176,13 @@ def test_a_pair_that_is_chosen_again_keeps_what_was_seen_before() -> None:
         "at this pair." in report.remarks
     )
     assert (
-        "Chosen again: random against sigma was the pair before, and was looked at 2 times, at 9, "
-        "12 seeds. What the comparing seeds show may have been known when random against optimal "
-        "was chosen, and the interval does not allow for that." in report.remarks
+        "Chosen again: the pair was random against sigma (looked at 2 times, at 9, 12 seeds) "
+        "before random against optimal. What the comparing seeds show may have been known then: so "
+        "each end of this interval has an error of 1.25 % instead of 2.5 %." in report.remarks
     )
+    assert report.headline is not None
+    (found,) = report.comparisons
+    assert report.headline.ends == bounds(found.differences, 0.0125, looks=True)
 
 
 @pytest.fixture
@@ -200,13 +206,13 @@ def test_an_inconclusive_study_says_what_it_could_have_shown(close: Callable[...
     assert report.advice is not None
     assert report.advice.sentence == report.remarks[0]
     spread = float(np.std([*NOISE.values()], ddof=1))
-    assert report.advice.shown == pytest.approx(smallest_shown(12, spread), rel=1e-3)
-    needed = seeds_needed(0.5, spread_bound(spread, 12), looks=True)
+    assert report.advice.shown == pytest.approx(Rule(spread).smallest_shown(12), rel=1e-3)
+    needed = Rule(spread_bound(spread, 12), looks=True).seeds_needed(0.5)
     assert needed is not None
     assert report.advice.seeds == needed
     assert f"takes about {needed - 12} more" in report.advice.sentence
     assert report.advice.command == (
-        f"study resume toy --set 'seeds={{until: decided, at_most: {needed}, from: 101}}'"
+        f"study resume toy --set 'seeds={{until: decided, at_most: {needed}}}'"
     )
     assert "sets no margin" in reported(close(None)).remarks[0]
 
@@ -232,14 +238,12 @@ def test_seeds_that_failed_are_part_of_how_many_there_are_to_be() -> None:
     assert report.advice is not None
     given = report.headline.differences
     assert (given.n, given.failed) == (8, (0, 4))
-    needed = seeds_needed(0.55, spread_bound(given.spread, 8), looks=True)
+    needed = Rule(spread_bound(given.spread, 8), looks=True).seeds_needed(0.55)
     assert needed is not None
     assert needed > 8
     # 12 seeds gave 8 pairs, so one more pair takes 1.5.
     assert report.advice.seeds == 12 + ceil((needed - 8) * 1.5)
-    assert f"at_most: {report.advice.seeds}, from: 101}}" in report.advice.command
-    old, new = {"seeds": [*SEEDS]}, {"seeds": [*range(101, 101 + report.advice.seeds)]}
-    assert not difference(old, new).refused
+    assert f"at_most: {report.advice.seeds}}}" in report.advice.command
     assert report.advice.sentence.startswith("where none fails, 8 seeds show")
 
 
@@ -262,14 +266,9 @@ def test_no_number_of_seeds_is_enough_for_runs_that_fail() -> None:
     assert report.advice.command == ""
 
 
-def test_seeds_that_are_no_range_are_forked_from() -> None:
-    """They can't be added to by ``from`` and ``at_most``: that would be other seeds."""
-    report = with_failures(0, 0.2, 0.55, [3, 17, 99, 1001, 5, 6, 7, 8, 9, 10, 11, 12])
-    assert report.advice is not None
-    assert report.advice.command == (
-        "study fork toy toy-named --set 'primary={hand_tuned: tpe, automatic: sigma}' "
-        f"--set 'seeds={{count: {report.advice.seeds}}}'"
-    )
+def test_listed_seeds_go_on_as_a_range_does() -> None:
+    listed = with_failures(0, 0.2, 0.55, [3, 17, 99, 1001, 5, 6, 7, 8, 9, 10, 11, 12]).advice
+    assert listed == with_failures(0, 0.2, 0.55).advice
 
 
 def test_before_all_seeds_have_run_there_is_nothing_to_type(close: Callable[..., Stream]) -> None:

@@ -11,7 +11,7 @@ import scipy.stats
 from streams import AUTOMATIC, HAND, Stream
 
 from study.analysis import Report, build_report, build_tables
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict_sentences import Outcome
 
 SEEDS = tuple(range(101, 113))
 NOISE = dict(zip(SEEDS, scipy.stats.norm.ppf([(i + 0.5) / 12 for i in range(12)]), strict=True))

@@ -17,7 +17,7 @@ from streams import AUTOMATIC, HAND, Stream
 
 from study.analysis import Report, as_text, build_report, build_tables, combine, several_summary
 from study.analysis.answers.multi_study import SeveralReport
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict_sentences import Outcome
 from study.cli import main
 from study.journal.events import StudyFinished, TrialEnded
 from study.statistics.aggregates import (
@@ -282,14 +282,62 @@ class TestCombine:
         assert pair.difference.interval.half_width < 0.05 / BIT
         assert pair.outcome is Outcome.DOES_NOT_PAY
 
-    def test_arms_and_levels_are_chosen_on_validation(self) -> None:
+    def test_levels_are_chosen_on_validation_and_no_pair_is(self) -> None:
         tests = {"flattered": [8.0, 8.1, 8.2], "tpe": [9.0, 9.1, 9.2], "sigma": [9.5, 9.6, 9.7]}
         gaps = {"flattered": -2.0, "tpe": 0.5, "sigma": 0.5}
         found = joint(*(study(n, n, tests, gaps=gaps) for n in "ab"))
-        assert "tpe costs" in found.verdict[0]
+        assert found.pair is None, "the best of two, chosen on the runs that compare them"
+        assert found.verdict == [
+            "Whether searching pays over 2 datasets (a, b) can't be told: not every study names or "
+            "chooses a pair of arms, and the best of several would be chosen on the runs that "
+            "compare them; name one in their specs, primary: {hand_tuned: ARM, automatic: ARM}."
+        ]
         by_arm = {arm.arm: arm for arm in found.arms}
         assert by_arm["tpe"].by_dataset == pytest.approx([0, 0], abs=1e-12)
         assert by_arm["flattered"].by_dataset == pytest.approx([-1 / BIT] * 2)
+
+    def test_each_study_speaks_of_its_own_pair(self) -> None:
+        runs = [jitter(0), jitter(1)]
+        other = {"random": runs[1]["tpe"], "optimal": runs[1]["sigma"]}
+        arms = {"optimal": {**AUTOMATIC, "balancer": {"name": "optimal_sigma"}}}
+        own = joint(study("a", "digits", runs[0]), study("b", "mnist", other, arms=arms))
+        same = joint(study("a", "digits", runs[0]), study("b", "mnist", runs[1]))
+        assert own.pair is not None
+        assert same.pair is not None
+        assert own.pair.difference == same.pair.difference
+        assert (own.arms, own.pairs) == ([], [])
+        assert (
+            "automatic sigma or optimal is better than hand-tuned tpe or random, by 0.01"
+            in (own.verdict[0])
+        )
+        assert (
+            "The verdict compares the pair of each study's own design: a: tpe against sigma; b: "
+            "random against optimal." in own.notes
+        )
+
+    def test_an_arm_that_fails_where_its_rival_runs_is_not_said_to_be_better(self) -> None:
+        runs = [jitter(0, 6), jitter(1, 6)]
+        failing: Tests = {**runs[1], "sigma": [None, *runs[1]["sigma"][1:]]}
+        found = joint(study("a", "digits", runs[0]), study("b", "mnist", failing))
+        assert found.pair is not None
+        assert found.pair.difference.interval.lower is not None
+        assert found.pair.difference.interval.lower > 0
+        assert (found.pair.failed, found.pair.outcome) == ((0, 1), Outcome.NOT_SHOWN)
+        assert found.verdict[0].startswith("Searching is not shown to pay over 2 datasets ")
+        assert "tpe minus sigma is 0.01" in found.verdict[0]
+        assert "; sigma failed on 1 seed where its rival ran: it is not said to" in found.verdict[0]
+        turned = {"tpe": failing["sigma"], "sigma": failing["tpe"]}
+        assert joint(study("b", "mnist", turned)).pairs[0].outcome is Outcome.NOT_SHOWN
+
+    def test_no_fixed_interval_is_claimed_of_seeds_that_were_looked_at(self) -> None:
+        runs = [jitter(0, 8), jitter(1, 8)]
+        reports = [study("a", "digits", runs[0]), study("b", "mnist", runs[1])]
+        looked = replace(reports[1], design=replace(reports[1].design, until_decided=True))
+        found = joint(reports[0], looked)
+        assert found.pair is not None
+        assert (found.pair.looked, found.pair.outcome) == (["b"], Outcome.UNKNOWN)
+        assert found.verdict[0].startswith("Whether searching pays over 2 datasets (digits, mnist)")
+        assert "which does not hold for seeds that were looked at before (b)" in found.verdict[0]
 
     def test_distances_are_compared_by_their_logarithm(self) -> None:
         tests = {"tpe": [40.0, 44.0, 42.0], "sigma": [20.0, 22.0, 21.0]}
@@ -336,10 +384,8 @@ class TestCombine:
         other = {"sigma": {**AUTOMATIC, "balancer": {"name": "optimal_sigma"}}}
         found = joint(study("a", "digits", WINS), study("b", "mnist", WINS, arms=other))
         assert [arm.arm for arm in found.arms] == ["tpe"]
-        assert found.verdict == [
-            "Whether searching pays over 2 datasets (digits, mnist) can't be told: the studies "
-            "have no automatic arm in common."
-        ]
+        assert found.pair is not None
+        assert found.pair.automatic == "sigma (learned_sigma) or sigma (optimal_sigma)"
 
     def test_no_common_arm(self) -> None:
         found = joint(study("a", "x", {"tpe": [9.0]}), study("b", "y", {"sigma": [9.0]}))
@@ -350,10 +396,11 @@ class TestCombine:
         found = joint(
             study("a", "digits", WINS), study("b", "mnist", {**WINS, "sigma": [None] * 5})
         )
-        assert found.verdict == [
-            "Whether searching pays over 2 datasets (digits, mnist) can't be told: no automatic "
-            "arm has a complete confirm run in each study yet."
-        ]
+        assert found.verdict[0].startswith(
+            "Whether searching pays over 2 datasets (digits, mnist) can't be told: by bits per "
+            "dimension (lower is better) on test, tpe against sigma can't be compared: a dataset "
+            "has no run; sigma failed on 5 seeds where its rival ran: "
+        )
         assert "sigma: no finished run in b." in found.notes
         assert found.arms[1].by_dataset[1] is None
 

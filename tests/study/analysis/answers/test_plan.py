@@ -13,7 +13,7 @@ from study.analysis.answers.plan import Pilot, Plan, pilot_of
 from study.image_scores import ImageScores
 from study.spec import StudySpec
 from study.statistics.paired import paired
-from study.statistics.planning import image_floor, seeds_needed, smallest_shown, spread_bound
+from study.statistics.planning import Rule, image_floor, spread_bound
 
 OBJECTIVE = "calibrated_negative_elbo"
 SEARCH = {"space": {"beta": {"low": 1e-3, "high": 10, "log": True}}, "trials": 12}
@@ -65,8 +65,8 @@ def test_one_seed_is_no_pilot(make_stream: Any) -> None:
 def test_seeds_for_the_margin_and_what_those_of_the_file_show() -> None:
     found = plan(PILOT, margin=0.5)
     planned = spread_bound(0.4, 5)
-    assert found.shown == smallest_shown(12, planned)
-    assert found.needed == seeds_needed(0.5, planned)
+    assert found.shown == Rule(planned).smallest_shown(12)
+    assert found.needed == Rule(planned).seeds_needed(0.5)
     text = str(found)
     assert f"12 seeds show a difference of {found.shown:.2f} nats per image" in text
     runs = 2 * found.needed
@@ -76,7 +76,7 @@ def test_seeds_for_the_margin_and_what_those_of_the_file_show() -> None:
 def test_without_a_pilot_in_standard_deviations() -> None:
     found = plan(margin=0.5)
     assert found.needed is None
-    assert f"{smallest_shown(12, 1.0):.2f} standard deviations" in str(found)
+    assert f"{Rule(1.0).smallest_shown(12):.2f} standard deviations" in str(found)
     assert "--from STUDY" in str(found)
 
 
@@ -107,6 +107,17 @@ def test_trials_of_a_random_search() -> None:
     assert "random: 12 trials bound a break-even up to 1; " in text
     assert "one at 3 takes 26 (26k images), 6 takes 50 (50k images)" in text
     assert "--set arms.random.search.trials=50" in text
+
+
+def test_trials_until_bounded_take_more() -> None:
+    bounded = {**SEARCH, "trials": {"until": "bounded", "at_most": 60}}
+    arms = {"random": {**RANDOM, "search": bounded}, "learned": LEARNED}
+    found = plan(arms=arms, primary=None, choosing_seeds=2)
+    text = str(found)
+    assert "random: at most 60 trials, added until then, bound a break-even up to 5; " in text
+    assert "one at 3 takes at most 32 (32k images), 6 takes at most 71 (71k images)" in text
+    assert "--set arms.random.search.trials.at_most=71" in text
+    assert found.short[1].startswith("random's at most 60 trials, added until then, bound")
 
 
 def test_replicates_of_an_adaptive_search() -> None:

@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from study.analysis import Report, as_text, build_report, build_tables, render, summary
-from study.analysis.answers.verdict import Outcome
+from study.analysis.answers.verdict_sentences import Outcome
 from study.journal.events import CapReached, EngineDied, Stopped, TrialEnded
 
 Make = Callable[..., Any]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from itertools import product
-from math import hypot
+from math import hypot, inf
 
 import pytest
 import scipy.stats
 
 from study.analysis.answers.design import NAMED, SAME_SEEDS, Design
-from study.analysis.answers.verdict import Comparison, Outcome, compare, headline
+from study.analysis.answers.verdict import Comparison, compare, headline
+from study.analysis.answers.verdict_sentences import Outcome
 from study.metrics import (
     BITS_PER_DIM,
     CALIBRATED_NEGATIVE_ELBO,
@@ -16,6 +17,7 @@ from study.metrics import (
     Metric,
     second_objective,
 )
+from study.statistics.choice import error_of
 from study.statistics.intervals import Interval
 from study.statistics.paired import Differences
 
@@ -124,9 +126,49 @@ def test_failed_seeds_count_against_their_arm(failed: tuple[int, int], outcome: 
     values = tuple(1 + 0.1 * i for i in range(9))
     verdict = judge(Differences(values, failed=failed))
     assert verdict.outcome is outcome
-    assert verdict.difference == judge(values).difference, "the mean is that of those that ran"
+    assert verdict.difference.mean == judge(values).difference.mean, "that of those that ran"
     arm, lost = ("tpe", failed[0]) if failed[0] else ("sigma", failed[1])
     assert f"; {lost} of {arm}'s {9 + lost} seeds failed, which count" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("failed", "shown", "ends"),
+    [((1, 0), "[0.68, 1.60]", (0.68, 1.6)), ((4, 0), "(at least 0.68)", (0.68, inf))],
+)
+def test_failures_that_decide_are_in_the_interval_that_is_shown(
+    failed: tuple[int, int], shown: str, ends: tuple[float, float]
+) -> None:
+    """Seven wins of eight do not decide; with failures of the other arm they are enough."""
+    values = (-0.1, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
+    assert judge(values).outcome is Outcome.NOT_SHOWN
+    verdict = judge(Differences(values, failed=failed))
+    assert verdict.outcome is Outcome.DOES_NOT_PAY
+    assert verdict.ends == pytest.approx(ends, abs=0.005)
+    assert f"is better than hand-tuned tpe, by 1.12 nats per image {shown} " in verdict.sentence
+    assert "against it, without which nothing is decided; " in verdict.sentence
+    turned = judge(Differences(tuple(-v for v in values), failed=failed[::-1]))
+    assert turned.outcome is Outcome.PAYS
+    assert f"found a better model than sigma, by 1.12 nats per image {shown}" in turned.sentence
+
+
+def test_an_arm_that_wins_where_it_runs_and_fails_often_is_shown_without_that_end() -> None:
+    verdict = judge(Differences(tuple(-1 - 0.1 * i for i in range(8)), failed=(4, 0)), margin=9)
+    assert verdict.outcome is Outcome.NOT_SHOWN
+    assert verdict.no_worse
+    assert verdict.difference.lower is None
+    says = "no difference between tpe and sigma could be shown: -1.35 nats per image (not below -1."
+    assert says in verdict.sentence
+
+
+def test_a_pair_that_was_chosen_again_has_a_smaller_error() -> None:
+    """At 1.25 % six seeds bound no median, and t's interval is the one at 97.5 %."""
+    again = compare(
+        "tpe", "sigma", CALIBRATED_NEGATIVE_ELBO, Differences(SIX),
+        ratio_images=2.0, ratio_standard=2.0, error=error_of(2),
+    )  # fmt: skip
+    assert again.sentence.startswith("Inconclusive by design (6 seeds cannot decide, 7 can)")
+    half = scipy.stats.t.ppf(0.9875, 5) * scipy.stats.sem(SIX)
+    assert again.difference.half_width == pytest.approx(half)
 
 
 def test_equal_on_every_seed() -> None:
@@ -139,8 +181,8 @@ def test_equal_on_every_seed() -> None:
     ("values", "says"),
     [
         ((0.3,), "Inconclusive by design (1 seed cannot decide, 6 can): "),
-        ((), "Whether searching pays can't be told yet: "),
-        ((0.5,) * 6, "Whether searching pays can't be told yet: "),
+        ((), "Whether searching pays can't be told: "),
+        ((0.5,) * 6, "Whether searching pays can't be told: "),
     ],
 )
 def test_what_cannot_be_decided(values: tuple[float, ...], says: str) -> None:
@@ -154,7 +196,7 @@ def test_what_cannot_be_decided(values: tuple[float, ...], says: str) -> None:
 def test_a_price_that_is_not_known_is_said() -> None:
     verdict = judge(SIX, None)
     assert verdict.outcome is Outcome.DOES_NOT_PAY
-    assert "what a model costs is not known yet for both" in verdict.sentence
+    assert "what a model costs is not known for both" in verdict.sentence
 
 
 def test_a_named_pair_is_the_headline_whatever_else_is_better() -> None:
@@ -217,6 +259,16 @@ def test_more_arms_on_a_side_take_more_seeds_to_decide_for_it(turned: bool) -> N
     favoured = best({pair: Differences(tuple(-sign * v for v in SIX)) for pair in pairs})
     assert favoured.outcome is (Outcome.DOES_NOT_PAY if turned else Outcome.PAYS)
     assert "by 3.50 nats per image (at least 1.00) over 6 paired seeds" in favoured.sentence
+
+
+def test_an_arm_without_a_result_is_named_beside_the_best_of_the_others() -> None:
+    """The price counts it among those that were chosen from."""
+    found = best(
+        {("h", "a"): Differences(SIX), ("h", "b"): Differences(SIX), ("h", "c"): Differences(())}
+    )
+    assert "the best of 1 hand-tuned and 2 automatic arms" in found.sentence
+    assert "; c has no result; h costs" in found.sentence
+    assert "; c has no result" in found.finding
 
 
 def test_too_few_seeds_for_either_side_are_inconclusive_by_design() -> None:
