@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def test_the_worked_notebook_runs_and_shows_what_it_says(quickstart: Path) -> No
     first = study.report("quickstart").first_screen
     assert first.outcome.capitalize() in shown
     assert shown.count("<svg") == 1, "the arms"
-    assert all(number.words in shown for number in first.numbers)
+    said = unescape(shown)
+    assert [number.words for number in first.numbers if number.words not in said] == []
     assert first.sentence.partition(":")[0] in sentence
     assert "optimal" in arms
     assert "vega" in chart.lower()
@@ -93,10 +95,11 @@ from study.search.arm_progress import ArmProgress
 ended = [0]
 
 def arm_progress():
-    return [ArmProgress("tpe", ended=ended[0], running=1, planned=9, best=-20.5, work=ended[0])]
+    counts = {"ended": ended[0], "running": 1, "planned": 9, "work": ended[0]}
+    return [ArmProgress("tpe", best=-20.5, setting="beta=0.1", phase="search", **counts)]
 
 conductor = SimpleNamespace(arm_progress=arm_progress)
-with Progress(conductor, SimpleNamespace(name="mine")) as progress:
+with Progress(conductor, SimpleNamespace(name="mine", arms=["tpe"])) as progress:
     progress.begin()
     time.sleep(1.5)
     ended[0] = 7
@@ -106,5 +109,6 @@ with Progress(conductor, SimpleNamespace(name="mine")) as progress:
 def test_progress_is_one_output_that_is_updated() -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PROGRESS)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-    (only,) = notebook.cells[0].outputs
+    # A library that is imported may warn that there are no widgets: a stream of its own.
+    (only,) = [o for o in notebook.cells[0].outputs if o.output_type == "display_data"]
     assert "7 of 9 trials ended, 1 running" in only["data"]["text/plain"]

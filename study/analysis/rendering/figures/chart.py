@@ -19,7 +19,7 @@ INLINE = 564
 """Pixels a chart of a page is wide, labels included, until it is drawn as wide as there is room."""
 
 _CONFIG: dict[str, Any] = {
-    "background": None,
+    "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
