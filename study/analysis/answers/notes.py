@@ -36,14 +36,14 @@ def ended_by(cap: Mapping[str, Any], arms: Sequence[ArmResult]) -> str:
 def doubts(facts: Mapping[str, Any], arms: Sequence[ArmResult], paid: Paid) -> list[str]:
     """Why the numbers may be other than they look, the gravest reason first.
 
-    A cap; accounts that do not add up; trials that did not run or failed; searches that are not
-    what their names say; costs that were paid elsewhere. Arguments as for :func:`notes`.
+    A cap; accounts that do not add up; searches that are not what their names say; trials that
+    did not run or failed; costs that were paid elsewhere. Arguments as for :func:`notes`.
     """
     return [
         *_capped(facts, arms),
         *_beyond(paid),
-        *_missing(arms),
         *_random_searches(arms),
+        *_missing(arms),
         *departures(facts),
         *_told(facts),
     ]
