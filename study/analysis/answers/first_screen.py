@@ -141,7 +141,7 @@ def first_screen(
     return FirstScreen(
         _outcome(found, finished=not so_far),
         so_far,
-        verdict[0] if found is None else _sentence(found, so_far),
+        _sentence(found, so_far) if found and found.difference.n else verdict[0],
         _difference(found, objective),
         _cost(cost),
         _break_even(hand, breaks, objective),

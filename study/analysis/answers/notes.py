@@ -36,14 +36,14 @@ def ended_by(cap: Mapping[str, Any], arms: Sequence[ArmResult]) -> str:
 def doubts(facts: Mapping[str, Any], arms: Sequence[ArmResult], paid: Paid) -> list[str]:
     """Why the numbers may be other than they look, the gravest reason first.
 
-    Accounts that do not add up; trials that did not run or failed; searches that are not what their
-    names say; costs that were paid elsewhere. Arguments as for :func:`notes`.
+    A cap; accounts that do not add up; searches that are not what their names say; trials that
+    did not run or failed; costs that were paid elsewhere. Arguments as for :func:`notes`.
     """
     return [
-        *_accounts(paid),
         *_capped(facts, arms),
-        *_missing(arms),
+        *_beyond(paid),
         *_random_searches(arms),
+        *_missing(arms),
         *departures(facts),
         *_told(facts),
     ]
@@ -73,6 +73,7 @@ def notes(
         *_numerics(facts),
         *_features(facts),
         *_faults(facts, paid),
+        *_still_open(paid),
         *_roles(arms),
     ]
     if sum(arm.automatic for arm in arms) > 1:
@@ -259,15 +260,16 @@ def _faults(facts: Mapping[str, Any], paid: Paid) -> list[str]:
     return found
 
 
-def _accounts(paid: Paid) -> list[str]:
-    found = []
-    if not paid.closed:
-        found.append(
-            "Engines are still running, or ended without an account: their idle time is not known."
-        )
-    if paid.beyond > 1e-6 * max(paid.engines, 1.0):
-        found.append("Trials were charged more than the engines' time: the accounts do not add up.")
-    return found
+def _beyond(paid: Paid) -> list[str]:
+    if paid.beyond <= 1e-6 * max(paid.engines, 1.0):
+        return []
+    return ["Trials were charged more than the engines' time: the accounts do not add up."]
+
+
+def _still_open(paid: Paid) -> list[str]:
+    if paid.closed:
+        return []
+    return ["Engines are still running, or ended without an account: their idle time is not known."]
 
 
 def _roles(arms: Sequence[ArmResult]) -> list[str]:

@@ -93,11 +93,9 @@ def compare(
     seeds: str = "paired seeds",
     lost: int = 0,
 ) -> Comparison:
-    """The verdict of ``hand`` against ``automatic``, with its sentence.
+    """The verdict of the arm ``hand`` against the arm ``automatic``, with its sentence.
 
     Args:
-        hand: The hand-tuned arm.
-        automatic: The automatic arm.
         objective: What they are compared by.
         differences: Hand-tuned minus automatic on test.
         ratio_images: Cost to one model in images, hand-tuned over automatic; None: not known.

@@ -18,7 +18,7 @@ from study.journal import read_entries
 FIXTURE = Path(__file__).parents[1] / "journal" / "format1"
 REWORDED = {
     "none is honest at": "none covers 95 % at",
-    "replicates: 5 or more": "replicates: 6 or more",
+    "an interval takes replicates: 5 or more": "set `replicates: 6` or more to get an interval",
     "calibrated_elbo": "calibrated_negative_elbo",
     "own_elbo": "own_negative_elbo",
     "-ELBO": "negative ELBO",

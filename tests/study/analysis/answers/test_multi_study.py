@@ -323,7 +323,7 @@ class TestCombine:
         assert found.pair.difference.interval.lower is not None
         assert found.pair.difference.interval.lower > 0
         assert (found.pair.failed, found.pair.outcome) == ((0, 1), Outcome.NOT_SHOWN)
-        assert found.verdict[0].startswith("Searching is not shown to pay over 2 datasets ")
+        assert found.verdict[0].startswith("Inconclusive over 2 datasets ")
         assert "tpe minus sigma is 0.01" in found.verdict[0]
         assert "; sigma failed on 1 seed where its rival ran: it is not said to" in found.verdict[0]
         turned = {"tpe": failing["sigma"], "sigma": failing["tpe"]}
