@@ -21,8 +21,8 @@ def sides(report: Report) -> TextTable:
         f"what the models of both sides take ({both}), by how their arms are settled on: the arm's "
         "search and one run; every arm's, the best on validation deployed; or all that the choice "
         "looked at here, which the verdict counts. x, std x: hand-tuned as a multiple of "
-        "automatic",
-        ["arms", "hand images", "auto images", "x", "hand std s", "auto std s", "std x"],
+        "automatic; std: standard device seconds",
+        ["arms", "hand images", "auto images", "x", "hand std", "auto std", "std x"],
         [
             [
                 way.way,
