@@ -56,6 +56,7 @@ bench: $(STAMP)  ## Time the bank, an evaluation, Tune's side, a report and 500 
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.tune_overhead
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.scale --trials 500
 
 bench-gpu:  ## Time many members on one GPU; PYTHON needs torch alone.

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.api import *  # noqa: F403
 
+    __version__: str
+
 __all__ = [  # noqa: F405
+    "StudyWarning",
+    "UserError",
     "clean",
     "compare",
+    "dry_run",
     "export",
     "fork",
+    "init",
     "launch",
     "load",
     "plan",
@@ -23,11 +29,13 @@ __all__ = [  # noqa: F405
     "report",
     "resume",
     "retry",
+    "status",
     "stop",
     "storage",
+    "studies",
     "verify",
 ]
-"""Every public name, all of them functions of :mod:`study.api`."""
+"""Every public name: functions of :mod:`study.api`, and what they raise and warn of."""
 
 
 def __getattr__(name: str) -> Any:
@@ -35,4 +43,8 @@ def __getattr__(name: str) -> Any:
         import study.api
 
         return getattr(study.api, name)
+    if name == "__version__":
+        from study.package import version
+
+        return version()
     raise AttributeError(f"module 'study' has no attribute '{name}'")

@@ -5,29 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 from study.journal import HomeError, StudyHome, read_entries, studies_home
-from study.spec import StudySpec, begun_spec, load_spec
-from study.spec.begun import assumed_by, open_again
-from study.spec.errors import Source
-from study.spec.names import check_names
-from study.spec.overrides import apply_overrides
+from study.managing.specs import changed_spec, frozen_spec
+from study.spec import StudySpec, arm_roles, load_spec, warnings
+from vae_core.errors import StudyWarning, UserError  # noqa: F401 (for those who catch it)
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from optuna.storages import JournalStorage
 
-    from study.analysis import Report, SeveralReport
+    from study.analysis import SeveralReport
     from study.analysis.answers.plan import Plan
+    from study.analysis.rendering.notebook import ShownReport
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
+    from study.launching.first_study import FirstStudy
     from study.managing.cleanup import Cleanup
     from study.managing.status import Listed, Status
     from study.replaying.result import Replay
     from study.verifying.compare import Verification
 
 PathLike = Path | str
+
+
+def init(
+    kind: str,
+    path: PathLike | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    folder: PathLike = ".",
+    home: PathLike | None = None,
+) -> FirstStudy:
+    """Write a first study file, commented, that runs as it is, into ``folder``.
+
+    For ``folder`` and ``parquet`` it looks at the images in ``path`` and makes a study of their
+    size and number. Other arguments and errors as for :func:`study.launching.first_study.init`.
+    """
+    from study.launching.first_study import init as write
+
+    return write(kind, _path(path), overrides, Path(folder), studies_home(home))
 
 
 def launch(
@@ -38,11 +57,12 @@ def launch(
     data_root: PathLike | None = None,
     address: str | None = None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     """Run the study that ``file`` describes, or resume it if it has begun.
 
     Args:
-        file: the study file.
+        file: the study file, or a name: that of NAME.yaml in the current folder, else of a study
+            that comes with the package.
         overrides: changes to it, each ``key.path=value``.
         home: the studies' home; by default $STUDY_HOME, or ``./studies``.
         data_root: a folder with datasets already there; by default they are downloaded.
@@ -53,7 +73,8 @@ def launch(
         UserError: what is wrong, where, and how to correct it.
         study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
-    return _run(load_spec(file, overrides), home, data_root, address, take_over)
+    _warn(spec := load_spec(file, overrides))
+    return _run(spec, home, data_root, address, take_over)
 
 
 def resume(
@@ -64,7 +85,7 @@ def resume(
     data_root: PathLike | None = None,
     address: str | None = None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     """Resume study ``name`` as it was last launched, with ``overrides`` applied to that.
 
     Arguments as for :func:`launch`.
@@ -81,7 +102,7 @@ def fork(
     home: PathLike | None = None,
     data_root: PathLike | None = None,
     address: str | None = None,
-) -> Report:
+) -> ShownReport:
     """Run a new study ``new`` from the spec of study ``name``, with ``overrides`` applied to it.
 
     It changes and reuses nothing of ``name``. Other arguments as for :func:`launch`.
@@ -89,7 +110,8 @@ def fork(
     Raises:
         HomeError: there is a study ``new`` already.
     """
-    return _run(fork_spec(name, new, overrides, home=home), home, data_root, address)
+    _warn(spec := fork_spec(name, new, overrides, home=home))
+    return _run(spec, home, data_root, address)
 
 
 def fork_spec(
@@ -124,6 +146,7 @@ def dry_run(
     from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
+    _warn(spec)
     where = studies_home(home)
     return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
 
@@ -209,7 +232,7 @@ def report(
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
-) -> Report:
+) -> ShownReport:
     """Rewrite the tables and the report of study ``name`` from its journal, and return it.
 
     Args:
@@ -235,24 +258,34 @@ def compare(
     home: PathLike | None = None,
     target: float | None = None,
     price: str | None = None,
-) -> tuple[list[Report], SeveralReport]:
-    """The reports of several studies, as :func:`report` writes them, and their comparison."""
+) -> tuple[list[ShownReport], SeveralReport]:
+    """The reports of several studies, as :func:`report` writes them, and their comparison.
+
+    The comparison's page is :func:`study.managing.report.joint_page`.
+    """
     from study.analysis import combine
     from study.analysis.answers.multi_study import check_distinct
+    from study.managing.report import write_joint_page
 
     check_distinct(names)  # before reports are written, which takes seconds each
     reports = [report(name, home=home, target=target, price=price) for name in names]
-    return reports, combine(reports)
+    joint = combine(reports)
+    write_joint_page(joint, reports, [find(name, home) for name in names])
+    return reports, joint
 
 
 def load(
     name: str, *, home: PathLike | None = None, arrow: bool = False
 ) -> dict[str, pd.DataFrame] | dict[str, pa.Table]:
-    """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow."""
+    """The tables ``records`` and ``trials`` of study ``name``, as pandas or as Arrow.
+
+    The trials' frame has a column for each searched parameter too, ``params_`` and its name.
+    """
     from study.analysis import build_tables
+    from study.analysis.records.frames import frames
 
     tables = build_tables(read_entries(find(name, home).path))
-    return tables if arrow else {key: table.to_pandas() for key, table in tables.items()}
+    return tables if arrow else frames(tables)
 
 
 def clean(name: str, *, home: PathLike | None = None, dry_run: bool = False) -> Cleanup:
@@ -362,44 +395,9 @@ def begun(home: StudyHome) -> bool:
     return True
 
 
-def frozen_spec(home: StudyHome) -> StudySpec:
-    """The spec a study was last launched with."""
-    found = begun_spec(home)
-    assert found is not None
-    return found
-
-
-def changed_spec(
-    home: StudyHome, overrides: Sequence[str] = (), name: str | None = None
-) -> StudySpec:
-    """The spec a study was last launched with, with ``overrides`` applied, under ``name``.
-
-    Under another name, what the study left open when other defaults held is left open again.
-
-    Raises:
-        SpecError: an override cannot be applied, or makes the spec invalid.
-    """
-    name, frozen = name or home.name, frozen_spec(home).to_dict()
-    if name != home.name:  # a new study has today's defaults
-        frozen = open_again(frozen, assumed_by(read_entries(home.path)))
-    changed, given = apply_overrides({**frozen, "name": name}, overrides)
-    source, paths = Source(str(home.spec), overrides=given), {path[0] for path in given}
-    designs = {"primary", "choosing_seeds"}
-    if len(found := designs & paths) == 1:
-        (key,), (other,) = found, designs - found
-        if name == home.name and changed.get(other) is not None:
-            how = {"primary": "with a named pair", "choosing_seeds": "by choosing its pair"}[other]
-            remedy = f"leave {key} out, or begin another: `{home.command('fork')} NEW --set ...`"
-            raise source.error((key,), f"the study has begun {how} of arms", remedy)
-        changed[other] = None  # a new study may have the other design
-    if "seeds" in paths and "until" not in paths:  # seeds by themselves are a plain list of them
-        changed["until"] = changed["seeds_batch"] = None
-    if changed["name"] != name:
-        raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")
-    spec = StudySpec.from_dict(changed, source)
-    if overrides or name != home.name:  # else its names were checked at the launch
-        check_names(spec, source)
-    return spec
+def _warn(spec: StudySpec) -> None:
+    for sentence in warnings(spec, arm_roles(spec)):
+        warn(sentence, StudyWarning, stacklevel=3)
 
 
 def _refuse_links(*paths: Path) -> None:
@@ -419,7 +417,7 @@ def _run(
     data_root: PathLike | None,
     address: str | None,
     take_over: bool = False,
-) -> Report:
+) -> ShownReport:
     from study.launching.driver import Options, run
 
     where = StudyHome(studies_home(home), spec.name)

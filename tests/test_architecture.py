@@ -32,7 +32,7 @@ LAYERS = (
     ("journal",),
     ("image_scores",),
     ("metrics",),
-    ("formatting", "statistics", "vae_core"),
+    ("formatting", "glossary", "package", "statistics", "vae_core"),
 )
 """Parts of ``study``, and ``vae_core``. A part imports from the layers below its own."""
 

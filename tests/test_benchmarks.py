@@ -99,6 +99,16 @@ def test_a_made_up_study_is_reported_whole_and_the_report_is_measured() -> None:
     assert float(rows["MiB of journal"][0]) > 0
 
 
+@pytest.mark.slow
+def test_a_page_is_opened_beside_another_revision_s() -> None:
+    rows = {row[0]: row[1:] for row in table_of("benchmarks.page")}
+    for judged in ("ms until all is drawn", "KiB"):
+        ours, theirs, *_, target = rows[judged]
+        assert float(ours.replace(",", "")) > 0
+        assert float(theirs.replace(",", "")) > 0
+        assert target.split()[-1] in {"met", "MISSED"}
+
+
 def counts(model) -> list[int]:
     return sorted(parameter.numel() for parameter in model.parameters())
 

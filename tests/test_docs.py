@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import sys
@@ -255,3 +256,29 @@ def test_what_a_convention_consists_of_is_explained() -> None:
     missing = {*Convention.model_fields, *NO_EQUIVALENT} - {"name"} - spans("docs/conventions.md")
     # other names of the losses that are explained
     assert missing <= {"binary_cross_entropy", "laplace", "perceptual"}
+
+
+def test_troubleshooting_quotes_messages_that_the_code_has() -> None:
+    said = {
+        "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "\0"
+            for part in (node.values if isinstance(node, ast.JoinedStr) else [node])
+        )
+        for package in ("study", "vae_core")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.JoinedStr)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    }
+    quoted = re.findall(r"^\| `([^`]+)` \|", read("docs/troubleshooting.md"), re.MULTILINE)
+    assert len(quoted) > 15
+    for message in quoted:
+        of_values = ".*?".join(map(re.escape, message.split("...")))
+        pattern = re.compile(of_values, re.DOTALL)
+        assert any(map(pattern.search, said)), f"docs/troubleshooting.md: no '{message}' is said"
+
+
+def test_the_cluster_is_run_by_the_same_commands_in_its_file_and_in_the_readme() -> None:
+    (shown,) = (block for block in blocks("README.md", "") if "ray up" in block)
+    told = [line.lstrip("# ") for line in read("cluster.yaml").splitlines() if line[:3] == "#  "]
+    assert [line for line in told if line.startswith("ray ")] == shown.splitlines()

@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__(what, where, remedy)
         self.what, self.where, self.remedy = what, where, remedy
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the user can correct it without one."""
+        return [f"{type(self).__name__}: {self}"]
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}\n  {self.remedy}" if self.remedy else text
@@ -28,6 +32,10 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not pickle by default, and engines raise these.
         return _rebuild, (type(self), self.what, self.where, self.remedy)
+
+
+class StudyWarning(UserWarning):
+    """Something of a study that its reader should know before it runs, in a sentence."""
 
 
 class DataError(UserError):

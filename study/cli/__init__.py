@@ -14,9 +14,10 @@ import click
 
 from study.cli import data, looking, running, steering, taking
 from study.cli.group import Verbs
+from study.package import SHIPPED
 
 
-@click.group(cls=Verbs)
+@click.group(cls=Verbs, epilog=f"\b\nDocuments: {SHIPPED / 'README.md'}")
 @click.version_option(package_name="vae-tuning-study")
 def main() -> None:
     """Studies of what tuning beta costs, compared with balancers that set it themselves."""
@@ -26,7 +27,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-main.section("Run a study", running.launch, running.resume, running.fork, running.plan)
+main.section(
+    "Run a study", running.init, running.launch, running.resume, running.fork, running.plan
+)
 main.section(
     "Look at studies",
     looking.status,

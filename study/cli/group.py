@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import click
 
-from vae_core.errors import UserError
+from vae_core.errors import StudyWarning, UserError
 
 FAILED, INTERRUPTED = 1, 130
+
+
+_show = warnings.showwarning
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    if issubclass(category, StudyWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        _show(message, category, *where, **more)
 
 
 class Verbs(click.Group):
@@ -41,7 +52,10 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; print errors that a person can correct, and exit with their codes."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", StudyWarning)
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +16,9 @@ from study.cli.printing import first_screen, shown
 
 WATCH = 2.0
 """Seconds between two looks of `study watch`."""
+
+if TYPE_CHECKING:
+    from study.analysis import Report
 
 
 @click.command()
@@ -95,7 +100,9 @@ def report(
     """
     from study import api
     from study.analysis import render, several_summary, summary
+    from study.managing.report import joint_page
 
+    reports: Sequence[Report]
     if len(names) == 1:
         made = shown(lambda: api.report(names[0], home=home, target=target, price=price))
         reports, joint = [made], None
@@ -109,6 +116,8 @@ def report(
     elif form == "html":
         for name in names:
             click.echo(api.find(name, home).page)
+        if joint is not None:
+            click.echo(joint_page([api.find(name, home) for name in names]))
     elif joint is None and (full or target is not None or price is not None):
         render(reports[0], sys.stdout)
     elif joint is None:
@@ -116,7 +125,7 @@ def report(
     else:
         for found in reports:
             click.echo(f"{found.name}: {found.first_screen.sentence}\n")
-    if joint is not None and form != "json":
+    if joint is not None and form == "text":
         render(joint, sys.stdout)
 
 

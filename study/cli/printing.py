@@ -20,9 +20,15 @@ def first_screen(report: Report, home: StudyHome) -> None:
 
 def _links(home: StudyHome) -> dict[str, str]:
     """Where to look further, by name."""
+    from study.tracking import HERE, view_links
+
+    pages = f"`{home.home_command('ui')}`"
+    first = next(iter(view_links(home).values()), "")
+    if first:
+        pages = f"{first}, served by {pages}" if first.startswith(HERE) else first
     return {
         "page": str(home.page),
-        "MLflow": f"`{home.home_command('ui')}`",
+        "MLflow": pages,
         "all else": f"`{home.command('report')} --full`",
     }
 

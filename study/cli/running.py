@@ -1,4 +1,4 @@
-"""Verbs that run a study: launch, resume, fork; and plan."""
+"""Verbs that run a study: init, launch, resume, fork; and plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,24 @@ if TYPE_CHECKING:
     from study.analysis import Report
     from study.journal import StudyHome
     from study.launching.dry_run import Estimate
-    from study.spec import StudySpec
+
+
+@click.command()
+@click.argument("kind", metavar="[KIND]", default="digits")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@options.changes
+@options.home
+def init(kind: str, path: Path | None, overrides: tuple[str, ...], home: Path | None) -> None:
+    """Write a first study file, commented, that runs as it is.
+
+    KIND folder or parquet looks at the images in PATH and makes a study of their size and number.
+    digits, fashion_mnist and paper, and the name of any other shipped study, copy its file.
+    """
+    from study import api
+
+    if path is not None:
+        click.echo(f"looking at the images in {path}", err=True)
+    click.echo(str(api.init(kind, path, overrides, home=home)))
 
 
 @click.command()
@@ -39,11 +56,12 @@ def launch(
     data_root: Path | None,
     address: str | None,
 ) -> None:
-    """Run the study in FILE, or resume it if it has begun."""
-    from study import api
-    from study.spec import load_spec
+    """Run the study in FILE, or resume it if it has begun.
 
-    _warn(load_spec(file, overrides))
+    FILE is a path, or a name: NAME.yaml in the current folder, else the shipped study NAME.
+    """
+    from study import api
+
     where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
     if dry_run:
         _planned(api.dry_run(file, overrides, **where, take_over=take_over))
@@ -117,21 +135,13 @@ def fork(
     from study import api
     from study.journal import StudyHome, studies_home
 
-    spec = api.fork_spec(name, new, overrides, home=home)
-    _warn(spec)
     where: dict[str, Any] = {"home": home, "data_root": data_root, "address": address}
     if dry_run:
+        spec = api.fork_spec(name, new, overrides, home=home)
         _planned(api.dry_run(spec, **where))
         return
     there = StudyHome(studies_home(home), new)
     _run(lambda: api.fork(name, new, overrides, **where), home, forked=there)
-
-
-def _warn(spec: StudySpec) -> None:
-    from study.spec import arm_roles, warnings
-
-    for warning in warnings(spec, arm_roles(spec)):
-        click.echo(f"warning: {warning}", err=True)
 
 
 def _planned(found: Estimate) -> None:

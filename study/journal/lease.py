@@ -15,7 +15,6 @@ import threading
 import time
 import uuid
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from study.formatting import timestamp
@@ -31,6 +30,7 @@ from study.journal.files import (
 )
 from study.journal.home import command_line
 from study.journal.lines import JournalError, control
+from study.package import version
 from vae_core.atomic import sync_folder
 from vae_core.errors import UserError
 
@@ -178,7 +178,7 @@ class Lease:
     def _take(self) -> tuple[int, int]:
         """Put the next file in place; its descriptor, and its length."""
         me = Holder(os.getpid(), _started(os.getpid()) or 0, _host(), _machine(), time.time())
-        format = {"format": FORMAT, "version": _version()}
+        format = {"format": FORMAT, "version": version()}
         line = control(self.epoch, me.since, "lease", {**format, **asdict(me)})
         beside = self._folder / f".{self.epoch:06d}.{uuid.uuid4().hex}"
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
@@ -313,14 +313,6 @@ def _started(pid: int) -> int | None:
 
 def _host() -> str:
     return socket.gethostname()
-
-
-def _version() -> str:
-    """Of this package, as installed."""
-    try:
-        return version("vae-tuning-study")
-    except PackageNotFoundError:
-        return "of an unknown version"
 
 
 def _write_all(file: int, data: bytes) -> None:

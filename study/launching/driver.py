@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +42,7 @@ from study.launching.ray_cluster import ray_up
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
+from study.package import code_version
 from study.spec import StudySpec, arm_roles, converted, last_description
 from study.spec.begun import begun_as
 from study.tracking import MlflowWriter, tracking_uri
@@ -53,6 +52,7 @@ from vae_core.errors import UserError
 
 if TYPE_CHECKING:
     from study.analysis import Report
+    from study.analysis.rendering.notebook import ShownReport
     from study.search import Conductor
 
 CLOCK_SKEW = 60.0
@@ -92,7 +92,7 @@ class Prepared:
     """Whether an engine can train one trial at a time only."""
 
 
-def run(spec: StudySpec, options: Options) -> Report:
+def run(spec: StudySpec, options: Options) -> ShownReport:
     """Run ``spec`` to its end, from the state its journal holds, and report.
 
     Raises:
@@ -287,7 +287,9 @@ def _retire(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> None:
             checkpoints.retire(home.trial(entry.event.trial), spec.checkpoints.keep)
 
 
-def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter) -> Report:
+def _conclude(
+    spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter
+) -> ShownReport:
     """Report, in the study's home and in MLflow."""
     from study.managing.report import write_report  # loads statistics, which takes long
 
@@ -299,7 +301,7 @@ def _conclude(spec: StudySpec, journal: Journal, home: StudyHome, writer: Mlflow
 
 def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
     from study.analysis import TABLE_FILES
-    from study.analysis.answers.by_arm import arm_answers
+    from study.analysis.answers.by_arm import arm_answers, study_answer
 
     files = {
         "report/report.txt": home.report / "report.txt",
@@ -308,8 +310,7 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         **{file: home.path / file for file in TABLE_FILES.values()},
         "spec.yaml": home.spec,
     }
-    text = "\n\n".join((*report.verdict, *report.remarks))
-    writer.finish_study(files, text, arm_answers(report))
+    writer.finish_study(files, study_answer(report), arm_answers(report))
     backlog = writer.unsent
     if backlog > MLFLOW_BACKLOG:
         print(f"the study is done; {backlog:,} events are still sent to MLflow", file=sys.stderr)
@@ -360,26 +361,6 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
 def _known_roles(spec: StudySpec, known: StudyDescribed | None) -> Mapping[str, Any]:
     """The roles of the arms that have begun: defaults may have become others since."""
     return {arm: role for arm, role in known.roles.items() if arm in spec.arms} if known else {}
-
-
-def code_version() -> str:
-    """The commit this package runs from, marked if changed; else its installed version."""
-    folder = Path(__file__).parent
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return described.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
-    try:
-        return version("vae-tuning-study")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _dims(data: PreparedData) -> int:

@@ -153,7 +153,7 @@ def estimate(
         UserError: a launch would refuse the spec, its data or its model; its journal cannot be
             read; or there is no device to time steps on.
     """
-    device, available = _devices(spec.engines.device)
+    device, available = devices(spec.engines.device)
     there = StudyHome(home, spec.name)
     spec = settle(spec, there)
     entries = scan(there.path).entries
@@ -230,7 +230,7 @@ def _amount(spent: float) -> str:
     return f"{round(spent, 4):,.12g}"
 
 
-def _devices(wanted: str) -> tuple[str, int]:
+def devices(wanted: str) -> tuple[str, int]:
     """What engines would run on, ``cpu`` or ``cuda``, and how many of it are here."""
     gpus = torch.cuda.device_count()
     if wanted == "cuda" and not gpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
@@ -27,6 +28,8 @@ REFRESH = 1.0
 """Seconds between refreshes on a terminal."""
 LINE = 15.0
 """Seconds between lines elsewhere."""
+_NOTEBOOK = 100
+"""Characters of a line in a notebook."""
 
 
 class Progress:
@@ -66,22 +69,29 @@ class Progress:
             self._thread.join()
 
     def _follow(self) -> None:
+        if self._console.is_jupyter:
+            self._in_notebook()
+            return
         if self._console.is_terminal:
-            bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True)),
-                console=self._console,
-                auto_refresh=False,
-            )
+            bars, tasks = self._bars()
             with bars:
-                tasks = [bars.add_task("", total=None, said="") for _ in (0, *self._spec.arms)]
                 while not self._stop.wait(REFRESH):
                     self._draw(bars, tasks)
                 self._draw(bars, tasks)
             return
         while not self._stop.wait(LINE):
             self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _bars(self) -> tuple[Bars, list[TaskID]]:
+        """A bar of the whole study, and below it one of each arm."""
+        bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True)),
+            console=self._console,
+            auto_refresh=False,
+        )
+        return bars, [bars.add_task("", total=None, said="") for _ in (0, *self._spec.arms)]
 
     def _draw(self, bars: Bars, tasks: Sequence[TaskID]) -> None:
         """The whole study, and below it an arm a line."""
@@ -92,6 +102,23 @@ class Progress:
         for task, (name, work, planned), text in zip(tasks, rows, said, strict=True):
             bars.update(task, description=name, completed=work, total=planned, said=text)
         bars.refresh()
+
+    def _in_notebook(self) -> None:
+        """The bars below the cell, in place; Rich's own way needs ipywidgets for that."""
+        from IPython.display import display
+
+        bars, tasks = self._bars()
+
+        def drawn() -> dict[str, str]:
+            self._draw(bars, tasks)
+            text = io.StringIO()
+            Console(file=text, width=_NOTEBOOK, force_jupyter=False).print(bars)
+            return {"text/plain": text.getvalue()}
+
+        place = display(drawn(), raw=True, display_id=True)
+        while not self._stop.wait(REFRESH):
+            place.update(drawn(), raw=True)
+        place.update(drawn(), raw=True)
 
     def _line(self) -> str:
         arms = self._conductor.arm_progress()

@@ -32,6 +32,12 @@ class AddressError(UserError):
     """A Ray cluster that cannot be reached."""
 
 
+class RayStartError(UserError):
+    """A local Ray that does not start."""
+
+    exit_code = 1
+
+
 def check_address(address: str) -> None:
     """See that a Ray cluster answers at ``address``, within :data:`PATIENCE`.
 
@@ -66,6 +72,7 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
 
     Raises:
         AddressError: no cluster answers there.
+        RayStartError: a local one does not start.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -82,13 +89,21 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
         # A local Ray's control store is never restarted: do not wait a minute for it.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         count = spec.engines.count
-        ray.init(
-            address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
-            num_cpus=max(os.cpu_count() or 1, count if isinstance(count, int) else 1),
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+        try:
+            ray.init(
+                address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
+                num_cpus=max(os.cpu_count() or 1, count if isinstance(count, int) else 1),
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        except Exception as error:  # a bare one where the machine is too busy to start it in time
+            said = " ".join(str(error).split())
+            raise RayStartError(
+                f"Ray does not start on this machine: {said[:300]}",
+                remedy="end what keeps the machine busy or fills its memory or disk (/tmp), and "
+                "launch again",
+            ) from error
     stack.callback(ray.shutdown)
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from study.analysis import Report, as_text, build_report, build_tables, write_records
+from study.analysis import Report, SeveralReport, as_text, build_report, build_tables, write_records
 from study.analysis.answers.prices import Price
 from study.analysis.answers.summary import plain
 from study.analysis.records.image_scores import image_scores
 from study.analysis.records.tables import study_facts
+from study.analysis.rendering.notebook import ShownReport
 from study.journal import Entry, StudyHome
 from study.spec import StudySpec, warnings
 from study.tracking import run_links
 from vae_core.atomic import atomic_write
 from vae_core.errors import UserError
+
+_LONGEST_NAME = 100
 
 
 class ReportNotSavedError(UserError):
@@ -47,7 +51,7 @@ def write_report(
     *,
     target: float | None = None,
     price: Price | None = None,
-) -> Report:
+) -> ShownReport:
     """Write tables, report, page and figures into the study's home.
 
     ``target`` and ``price`` as for :func:`study.analysis.build_report`.
@@ -69,26 +73,47 @@ def write_report(
         image_scores=partial(image_scores, tables["trials"], home.path),
     )
     try:
-        _save(report, tables, home)
+        picture = _save(report, tables, home)
     except OSError as error:
-        raise ReportNotSavedError(report, home, error) from error
-    return report
+        shown = ShownReport(report, tables, home.path)
+        raise ReportNotSavedError(shown, home, error) from error
+    return ShownReport(report, tables, home.path, picture)
 
 
-def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> None:
+def joint_page(homes: Sequence[StudyHome]) -> Path:
+    """The page of several studies together, in the folder of the first."""
+    first, *others = homes
+    names = "_".join(home.name for home in others)
+    return first.report / f"with_{names[:_LONGEST_NAME]}.html"
+
+
+def write_joint_page(
+    joint: SeveralReport, reports: Sequence[Report], homes: Sequence[StudyHome]
+) -> None:
+    """Write :func:`joint_page`."""
+    from study.analysis.rendering.page.html import several_as_html
+
+    path = joint_page(homes)
+    pages = {home.name: os.path.relpath(home.page, path.parent) for home in homes}
+    _write(path, several_as_html(joint, reports, pages))
+
+
+def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> str:
+    """Write it all; returns the arms' chart as SVG, "" if it could not be drawn."""
     from study.analysis.rendering.figures import drawing
     from study.analysis.rendering.figures.catalogue import figures  # and Altair with it
-    from study.analysis.rendering.page.html import as_html
+    from study.analysis.rendering.page.html import FIRST, as_html
 
     write_records(tables, home.path)
     home.figures.mkdir(parents=True, exist_ok=True)
     _write(home.report / "report.txt", as_text(report))
     _write(home.first_screen, json.dumps(plain(report.first_screen), indent=2))
-    drawn = figures(report, tables, home.path)
-    page = partial(as_html, report, drawn, tables["trials"], home.path, run_links(home))
-    with drawing.writing(drawn, home.figures) as missing:
-        html = page()
-    _write(home.page, page(missing) if missing else html)
+    charts = figures(report, tables, home.path)
+    with drawing.writing(charts, home.figures) as drawn:
+        links = run_links(home)
+    page = as_html(report, charts, tables["trials"], home.path, links, drawn)
+    _write(home.page, page)
+    return drawn.svg.get(FIRST, "")
 
 
 def _write(path: Path, text: str) -> None:

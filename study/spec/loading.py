@@ -10,6 +10,7 @@ from study.spec.models import StudySpec
 from study.spec.names import check_names
 from study.spec.overrides import ASIDE, apply_overrides
 from study.spec.reading import read_yaml
+from study.spec.shipped import is_name, shipped_studies, study_file
 from vae_core.errors import nearest
 
 
@@ -17,14 +18,15 @@ def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> StudySpec:
     """The study that the YAML file ``path`` describes, checked, names included.
 
     Args:
-        path: the study file.
+        path: the study file, or the name of one (:func:`study.spec.shipped.study_file`).
         overrides: changes to it, each ``key.path=value`` with the value as YAML.
 
     Raises:
         SpecError: with the file and line (or the override), the key, the value and the remedy.
     """
-    file = str(path)
-    data, lines = read_yaml(_text(Path(path)), file)
+    found = study_file(path)
+    file = str(found)
+    data, lines = read_yaml(_text(found), file)
     if data is None:
         raise SpecError("the file is empty", where=file, remedy="begin with name: and data:")
     if not isinstance(data, dict):
@@ -56,6 +58,8 @@ def _text(path: Path) -> str:
             [file.name for file in path.parent.glob("[!.]*.yaml")] if path.parent.is_dir() else []
         )
         remedy = f"in {path.parent}: {nearest(path.name, files)}"
+        if is_name(path):
+            remedy += f"; shipped studies: {nearest(path.name, shipped_studies())}"
         raise SpecError("no such file", where=str(path), remedy=remedy) from None
     except UnicodeDecodeError as error:
         what = f"not a text file: byte {error.start} is not UTF-8"

@@ -1,18 +1,20 @@
 """MLflow, as a view of a study: written from its journal, never waited for, never read back.
 
 ``serve_ui`` is for the command line, ``check``, ``check_name``, ``probe_store`` and
-``MlflowWriter`` are for the driver, and ``run_links`` for reports. Importing this package does not
-import MLflow, which takes seconds; only the writer's thread does, and ``probe_store`` for a server.
+``MlflowWriter`` are for the driver, ``view_links`` and ``run_links`` for whatever links to MLflow's
+pages. Importing this package does not import MLflow, which takes seconds; only the writer's thread
+does, and ``probe_store`` for a server.
 """
 
 from study.tracking.database import TrackingError
 from study.tracking.experiment import check_name
 from study.tracking.probe import probe_store
 from study.tracking.store import check, tracking_uri
-from study.tracking.ui import run_links, serve_ui
+from study.tracking.ui import HERE, run_links, serve_ui, view_links
 from study.tracking.writer import MlflowWriter
 
 __all__ = [
+    "HERE",
     "MlflowWriter",
     "TrackingError",
     "check",
@@ -21,4 +23,5 @@ __all__ = [
     "run_links",
     "serve_ui",
     "tracking_uri",
+    "view_links",
 ]

@@ -16,6 +16,12 @@ STUDY = "study"  # key of the study's own run
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
 ANSWERED = "study.answers_of"  # the tag that names the end of the study whose answers a run holds
 PARENT = "mlflow.parentRunId"  # the tag that puts a run under another in MLflow's pages
+NOT_YET = "not yet"  # the value of a tag for a result, until there is one
+ARM_RESULTS = ("against", "break_even", "cost", "score", "setting")
+"""Tags of an arm's run that its results fill."""
+STUDY_RESULTS = ("answer", "break_even", "cost", "difference", "distrust")
+"""Likewise of the study's."""
+PRUNED_AT = "objective_when_pruned"  # the metric with a pruned trial's last value
 
 
 def arm_key(arm: str) -> str:
@@ -98,6 +104,7 @@ class Change:
     points: list[Point] = field(default_factory=list)
     answers: list[Point] = field(default_factory=list)  # step: how often the study had ended before
     tags: dict[str, str] = field(default_factory=dict)
+    experiment: dict[str, str] = field(default_factory=dict)  # its tags: views, and the answer
     files: dict[str, list[Path]] = field(default_factory=dict)  # folder in the run -> files
     texts: dict[str, str] = field(default_factory=dict)  # file in the run -> its text
     inputs: bool = False  # the dataset is to be logged as the run's input
@@ -108,21 +115,26 @@ class Change:
     def end(self, status: str, state: str, time: int, reason: str = "") -> None:
         """The run ended at ``time`` (milliseconds), in the study's own ``state``."""
         self.status, self.ended = status, time
-        self.tags["study.state"] = state
+        self.tags["state"] = state
         if reason:
-            self.tags["study.reason"] = reason
+            self.tags["reason"] = reason
 
     def reopen(self, *, reason: bool) -> None:
         """The run continues; ``reason`` is whether it holds a reason for its earlier end."""
         self.status, self.ended = "RUNNING", None
-        self.tags["study.state"] = "running"
+        self.tags["state"] = "running"
         if reason:
-            self.tags["study.reason"] = ""
+            self.tags["reason"] = ""
 
 
 def milliseconds(seconds: float) -> int:
     """MLflow's unit of time. Equal events give equal timestamps, so they can be sent again."""
     return int(seconds * 1000)
+
+
+def created_tag(time: float) -> str:
+    """A study's first time as a tag: tells apart studies of one name on a shared server."""
+    return f"{time:.6f}"
 
 
 def points(values: Mapping[str, float | None], time: float, step: int) -> list[Point]:

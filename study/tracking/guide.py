@@ -11,15 +11,15 @@ _GUIDE = """\
   are the trials: "#3 ..." is trial 3 of a search, "seed 101 ..." the chosen setting trained anew.
 - **The report** is under *Artifacts*: `report/report.html` and `report/report.txt`, every figure
   with its numbers in `report/figures`, all records as Parquet.
-- **To compare the arms**, open this run in the list of runs with its **+**, tick its arms and press
-  *Compare*; or look at the section *answer* of the list's charts.
+- **Views**, at the top right of the list of runs (MLflow 3.17): *Arms* has a row an arm, the best
+  score on test first; *Trials* the searched settings against the objective; *Confirm runs* the
+  arms' chosen settings over seeds; *Live* what is trained now. For an arm beside another, tick
+  both in *Arms* and press *Compare*.
 - `answer/test_..._mean` of an arm is what its models score on test (lower is better), `_lower` and
   `_upper` the 95 % interval over seeds. `answer/cost_images` is what one model takes with the
-  search before it; `answer/cost_ratio` the same as a multiple of the automatic side's, with the
-  choice of its arm.
+  search before it; `answer/cost_ratio` the same as a multiple of the automatic arm's.
 - `answer/break_even_trials`: from this trial on a search is as good as what the automatic side
-  deploys. Where it has no number it never was, and the tag `study.break_even` says so.
-- While the study runs, an arm's `search/best_r0` and `confirm/mean` are validation objectives.
+  deploys. Where it has no number it never was, and the tag `break_even` says so.
 
 **Metrics of every report**, under `train/`, `validation/` or `test/` where they belong to a split:
 

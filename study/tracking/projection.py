@@ -31,13 +31,17 @@ from study.journal.events import (
 from study.journal.trial import Trial
 from study.tracking.changes import (
     ANSWERED,
+    ARM_RESULTS,
+    NOT_YET,
     NOTE,
+    PRUNED_AT,
     STUDY,
+    STUDY_RESULTS,
     Change,
     Model,
     Run,
     arm_key,
-    flatten,
+    created_tag,
     milliseconds,
     model_name,
     points,
@@ -45,27 +49,29 @@ from study.tracking.changes import (
 )
 from study.tracking.guide import study_note
 from study.tracking.trials import (
-    SearchProgress,
     TrackedTrial,
+    arm_kind,
     arm_name,
+    arm_params,
     best_confirmed,
-    confirm_mean,
     search_history,
+    trial_params,
 )
+from study.tracking.views import TAG, views
 
 if TYPE_CHECKING:
-    from study.analysis.answers.by_arm import ArmAnswer
+    from study.analysis.answers.by_arm import RunAnswer
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 HISTORY = "search_history.csv"
 
 
 class Findings(NamedTuple):
-    """A study's results: files by their paths in its run, text, and the answers of its arms."""
+    """A study's results: files by their paths in its run, its own answer, and those of its arms."""
 
     files: Mapping[str, Path]
-    text: str
-    answers: Mapping[str, ArmAnswer]
+    study: RunAnswer
+    arms: Mapping[str, RunAnswer]
 
 
 class Projection:
@@ -86,8 +92,7 @@ class Projection:
         self._trials: dict[str, TrackedTrial] = {}
         self._arms: dict[str, float] = {}  # name -> time of its first trial
         self._versions: dict[str, dict[str, str]] = {}  # run key -> tags of the spec it began with
-        self._searches: dict[tuple[str, int], SearchProgress] = {}  # by arm and replicate
-        self._choices: dict[tuple[str, int], int | None] = {}  # likewise
+        self._choices: dict[tuple[str, int], int | None] = {}  # by arm and replicate
         self._told: dict[str, str] = {}  # arm -> the earlier search its searches began with
         self._piloted: dict[str, str] = {}  # arm -> the pilot that chose its settings
         self._reasoned: set[str] = set()  # keys of runs that hold a reason for their end
@@ -108,6 +113,7 @@ class Projection:
                 self._apply_to_all(event)
                 for key in (STUDY, *map(arm_key, self._arms)):
                     self._reopen(self._change(key, entry))
+                self._show(self._change(STUDY, entry))
             case EngineChanged() as event:
                 self._on_engine(entry, event)
             case TrialAsked() as event:
@@ -129,7 +135,7 @@ class Projection:
                 self._on_death(entry, event)
             case Stopped(arm=str(arm)) if arm in self._arms:
                 # A stopped trial's own end shows it; an arm that never began has no run.
-                self._change(arm_key(arm), entry).tags["study.stopped"] = "by hand"
+                self._change(arm_key(arm), entry).tags["stopped"] = "by hand"
             case ConfigurationChosen() as event:
                 self._on_choice(entry, event)
             case StudyFinished():
@@ -151,13 +157,18 @@ class Projection:
         for name, path in findings.files.items():
             folder = name.rpartition("/")[0]
             change.files.setdefault(folder, []).append(path)
-        change.tags[NOTE] = study_note(question(self.described), findings.text)
-        for arm, answer in findings.answers.items():
+        self._answer(change, findings.study)
+        self._show(change)
+        change.tags[NOTE] = study_note(question(self.described), findings.study.text)
+        if said := findings.study.tags.get("answer"):
+            change.experiment[NOTE] = f"{said}\n\n{question(self.described) or self.described.name}"
+        for arm, answer in findings.arms.items():
             if arm in self._arms:  # else it never began, and has no run
                 self._answer(self._aside(arm_key(arm)), answer)
 
-    def _answer(self, change: Change, answer: ArmAnswer) -> None:
+    def _answer(self, change: Change, answer: RunAnswer) -> None:
         change.tags |= answer.tags
+        change.params |= answer.params
         change.tags[NOTE] = answer.text
         if not self._ends:
             return
@@ -175,41 +186,42 @@ class Projection:
         return change
 
     def describe(self, key: str) -> Run:
-        """What the run of ``key`` is created with."""
+        """What the run of ``key`` is created with.
+
+        MLflow's page of a run shows tags in the order in which they were first written, other pages
+        by name: what people read comes before what only this platform reads, ``study.*``.
+        """
         study = self.described
-        tags = {
+        plumbing = {
             "study.run": key,
             "study.name": study.name,
             "study.created": created_tag(self.created),
             **self._versions[key],
         }
         if key == STUDY:
-            tags["study.kind"] = "study"
+            tags = {"state": "running", **dict.fromkeys(STUDY_RESULTS, NOT_YET)}
+            tags |= plumbing | {"study.kind": "study"}
             return Run(study.name, None, tags, milliseconds(self.created))
         kind, _, name = key.partition("/")
-        tags["study.kind"] = kind
+        plumbing["study.kind"] = kind
         if kind == "arm":
-            tags["study.arm"] = name
+            hand_tuned = study.roles[name]["hand_tuned"]
+            tags = {"kind": arm_kind(hand_tuned), **dict.fromkeys(ARM_RESULTS, NOT_YET)}
             if name in self._told:
-                tags["study.warm_start"] = self._told[name]
+                tags["earlier_search"] = self._told[name]
             if name in self._piloted:
-                tags["study.pilot"] = self._piloted[name]
-            run_name = arm_name(name, hand_tuned=study.roles[name]["hand_tuned"])
-            return Run(run_name, STUDY, tags, milliseconds(self._arms[name]))
+                tags["pilot"] = self._piloted[name]
+            tags |= {"state": "running", **plumbing, "study.arm": name}
+            started = self._arms[name]
+            return Run(arm_name(name, hand_tuned=hand_tuned), STUDY, tags, milliseconds(started))
         run = self._trials[name]
-        asked = run.trial.asked
-        for field_name in ("trial", "arm", "phase", "replicate", "number", "seed"):
-            tags[f"study.{field_name}"] = str(getattr(asked, field_name))
-        for field_name in ("chosen_from", "retry_of"):
-            if (value := getattr(asked, field_name)) is not None:
-                tags[f"study.{field_name}"] = str(value)
-        for field_name in ("drawn_by", "stage"):
-            if value := getattr(asked, field_name):
-                tags[f"study.{field_name}"] = value
+        tags = run.tags | {"state": "running"} | plumbing
+        for field_name in ("trial", "arm", "phase"):
+            tags[f"study.{field_name}"] = str(getattr(run.trial.asked, field_name))
         if run.trial.key:
             tags["study.numerics"] = _numerics(run.trial)
         started = self.created if run.started is None else run.started
-        return Run(run.name, arm_key(asked.arm), tags, milliseconds(started))
+        return Run(run.name, arm_key(run.trial.asked.arm), tags, milliseconds(started))
 
     def _change(self, key: str, entry: Entry) -> Change:
         if entry.sequence <= self.written.get(key, -1):
@@ -222,20 +234,27 @@ class Projection:
     def _on_study(self, entry: Entry, event: StudyDescribed) -> None:
         self.study = event
         self.created = self.created or entry.time  # a later one describes an extended study
+        for arm in self._arms:
+            self._change(arm_key(arm), entry).params = arm_params(event, arm)
         change = self._change(STUDY, entry)
         self._versions[STUDY] = _version(event)
         change.tags |= _version(event)
         self._reopen(change)
         change.inputs = True
+        self._show(change)
         change.tags[NOTE] = study_note(question(event))
         if (spec := self.home / "spec.yaml").is_file():
             change.files.setdefault("", []).append(spec)
+
+    def _show(self, change: Change) -> None:
+        """Write the study's views, at every launch and report: earlier versions wrote none."""
+        change.experiment |= {TAG + v.key: v.value for v in views(self.described, self.created)}
 
     def _on_engine(self, entry: Entry, event: EngineChanged) -> None:
         # Distances measured with different networks cannot be compared.
         for name, description in event.features.items():
             text = json.dumps(description, sort_keys=True)
-            self._change(STUDY, entry).tags[f"study.features.{name}"] = text
+            self._change(STUDY, entry).tags[f"features.{name}"] = text
 
     def _on_placed(self, entry: Entry, event: TrialPlaced) -> None:
         run = self._trials[event.trial]
@@ -249,14 +268,16 @@ class Projection:
     def _begin(self, run: TrackedTrial, entry: Entry) -> Change:
         """The trial's change; its first one also holds what the run needs only once."""
         asked = run.trial.asked
-        self._arms.setdefault(asked.arm, entry.time)
+        if asked.arm not in self._arms:
+            self._arms[asked.arm] = entry.time
+            self._change(arm_key(asked.arm), entry).params = arm_params(self.described, asked.arm)
         change = self._change(trial_key(asked.trial), entry)
         for key in (arm_key(asked.arm), change.key):
             self._versions.setdefault(key, _version(self.described))
         if run.started is None:
             run.started = entry.time
             change.inputs = True
-            change.params = flatten(asked.settings) | flatten(asked.params)
+            change.params = trial_params(self.described, asked)
             run.tag_deaths(change)
         return change
 
@@ -268,6 +289,7 @@ class Projection:
         if event.redone:  # the step is there already, but its time was spent twice
             return
         run.trial.apply(event)
+        run.last = event.metrics.get(f"validation/{self.described.spec['objective']}")
         change = self._begin(run, entry)
         costs = {"images": float(event.images), "device_seconds": run.device_seconds}
         change.points += points({**event.metrics, **costs}, entry.time, event.step)
@@ -283,14 +305,15 @@ class Projection:
             for name, value in event.metrics.items()
             if confirm or not name.startswith("test/")
         }
-        metrics["objective"] = event.value
+        metrics["objective"] = run.objective
+        if event.state == "pruned":
+            metrics[PRUNED_AT] = run.last
         change.points += points(metrics, entry.time, event.step)
         if confirm:
             self._add_artifacts(run, event, change)
         if event.traceback:
             change.texts["traceback.txt"] = event.traceback
         self._end(change, entry, _STATUS[event.state], event.state, event.reason)
-        self._summarise(run, entry)
 
     def _on_death(self, entry: Entry, event: EngineDied) -> None:
         run = self._trials[event.trial]
@@ -298,19 +321,6 @@ class Projection:
         run.engine_deaths += 1
         if run.started is not None:  # else the run is created with the tag
             run.tag_deaths(self._change(trial_key(event.trial), entry))
-
-    def _summarise(self, run: TrackedTrial, entry: Entry) -> None:
-        """Update the arm's metrics after a trial's end: arms can be compared while they run."""
-        arm, replicate = run.trial.asked.arm, run.trial.asked.replicate
-        if run.trial.asked.phase == "search":
-            name = f"search/best_r{replicate}"
-            progress = self._searches.setdefault((arm, replicate), SearchProgress())
-            progress.add(run)
-            ended, value = progress.ended, progress.best
-        else:
-            name = "confirm/mean"
-            ended, value = confirm_mean(self._of(arm), self._choices)
-        self._change(arm_key(arm), entry).points += points({name: value}, entry.time, ended)
 
     def _of(self, arm: str) -> list[TrackedTrial]:
         return [run for run in self._trials.values() if run.trial.asked.arm == arm]
@@ -388,11 +398,6 @@ class Projection:
 def question(study: StudyDescribed) -> str:
     """The question of a study, from its spec."""
     return str(study.spec.get("question", ""))
-
-
-def created_tag(time: float) -> str:
-    """A study's first time as a tag: tells apart studies of one name on a shared server."""
-    return f"{time:.6f}"
 
 
 def _version(study: StudyDescribed) -> dict[str, str]:

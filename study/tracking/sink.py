@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from study.tracking.changes import (
     ANSWERED,
+    NOTE,
     PARENT,
     STUDY,
     Change,
@@ -25,6 +26,7 @@ from study.tracking.changes import (
     Run,
     parent_key,
 )
+from study.tracking.dataset import inputs
 from study.tracking.experiment import misplaced
 from study.tracking.registry import REFUSALS, Registry
 from study.tracking.restoring import restore
@@ -33,12 +35,18 @@ log = logging.getLogger(__name__)
 
 # MLflow's limits a call: 1000 entities of which 100 params and 100 tags; characters a value.
 _METRICS, _PARAMS = 850, 100
-_PARAM_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 8000, 36
+_PARAM_LENGTH, _TAG_LENGTH = 6000, 8000
 _PAGE = 1000
 _MARK = "study.last_event"
 _DIVERGED = "study.told_of_lost_events"
 _NOTHING = (-1, 0.0)
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_FORMER = {
+    **{f"study.{tag}": tag for tag in ("against", "break_even", "engine_deaths", "reason")},
+    **{f"study.{tag}": tag for tag in ("state", "stopped")},
+    **dict.fromkeys(("study.arm_kind", "study.balancer", "study.chosen_by_sampler"), "kind"),
+}
+"""Tags of earlier versions, and those that take their place."""
 _MODEL = "study.model"  # the tag of an arm's run that names its registered model and its run
 
 
@@ -82,6 +90,8 @@ class Sink:
         self._diverged: set[str] = set()
         self._held_steps: dict[str, dict[str, set[int]]] = {}  # of runs whose steps are uncertain
         self._answers: dict[str, set[str]] = {}  # run key -> metrics of earlier answers
+        self._params: dict[str, dict[str, str]] = {}  # run key -> those it has
+        self._former: dict[str, list[str]] = {}  # run key -> tags of earlier versions it has
         self._models: dict[str, str] = {}  # arm's key -> its tag that names the registered model
         self.written: dict[str, int] = {}
         self.answered: dict[str, str] = {}  # run key -> mark of the end whose answers it holds
@@ -197,7 +207,8 @@ class Sink:
         if key in self._held_steps:
             self._drop_held_steps(change, run)
         if change.inputs:
-            self._writable.log_inputs(run, datasets=_dataset(data))
+            self._writable.log_inputs(run, datasets=inputs(data))
+        self._tag_experiment(change.experiment)
         if change.files or change.texts:
             self._require(run)
         for folder, paths in change.files.items():
@@ -210,7 +221,8 @@ class Sink:
             self._writable.log_text(run, text, name)
         if change.model is not None:
             self._register(change.model, key, describe)
-        params = [Param(name, value[:_PARAM_LENGTH]) for name, value in change.params.items()]
+        new = self._new_params(key, change.params)
+        params = [Param(name, text) for name, text in new.items()]
         while len(params) > _PARAMS:
             self._writable.log_batch(run, params=params[:_PARAMS], synchronous=True)
             del params[:_PARAMS]
@@ -219,6 +231,9 @@ class Sink:
             del change.points[:_METRICS]
         self._set_status(key, run, change)
         self._clear_outdated(change)
+        for name in [name for name in self._former.get(key, ()) if _FORMER[name] in change.tags]:
+            self._writable.delete_tag(run, name)
+            self._former[key].remove(name)
         # Last and in one call: the mark that all of this has arrived. Answers have a mark of their
         # own, so none of their steps can be that of an event lost since.
         tags = dict(change.tags)
@@ -235,9 +250,27 @@ class Sink:
             tags=[RunTag(name, value[:_TAG_LENGTH]) for name, value in tags.items()],
             synchronous=True,
         )
+        self._params[key] |= new
         self.answered[key] = tags.get(ANSWERED, self.answered.get(key, ""))
         self.written[key] = max(change.sequence, self.written.get(key, -1))
         self._marks[key] = max((change.sequence, change.time), self._marks.get(key, _NOTHING))
+
+    def _tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Write views and the description; what the store refuses, or people changed, stays out."""
+        for name, value in tags.items():
+            if name == NOTE and not self._is_ours(value):
+                continue
+            try:
+                self._writable.set_experiment_tag(self._experiment, name, value)
+            except MlflowException as error:
+                if not self.refused(error):
+                    raise
+                log.info("MLflow does not take the experiment's tag '%s': %s", name, error)
+
+    def _is_ours(self, note: str) -> bool:
+        """Whether the experiment's description ends as ``note`` does, or is empty."""
+        written = self._client.get_experiment(self._experiment).tags.get(NOTE, "")
+        return not written or written.rpartition("\n\n")[2] == note.rpartition("\n\n")[2]
 
     def _drop_held_steps(self, change: Change, run: str) -> None:
         """Drop the steps of ``change`` that ``run`` holds already, perhaps of a lost event."""
@@ -246,6 +279,18 @@ class Sink:
             history = self._client.get_metric_history(run, name)
             held[name] = {metric.step for metric in history}
         change.points = [point for point in change.points if point.step not in held[point.name]]
+
+    def _new_params(self, key: str, params: Mapping[str, str]) -> dict[str, str]:
+        """What the run lacks. MLflow changes no param: another value gets the next number."""
+        held = self._params.setdefault(key, {})
+        new = {}
+        for name, value in params.items():
+            text = value[:_PARAM_LENGTH]
+            names = chain([name], (f"{name}.{number}" for number in count(2)))
+            free = next(each for each in names if held.get(each, text) == text)
+            if free not in held:
+                new[free] = text
+        return new
 
     def _clear_outdated(self, change: Change) -> None:
         """Set earlier answers to NaN that the newer answers in ``change`` no longer include."""
@@ -361,6 +406,8 @@ class Sink:
             self._models[key] = run.data.tags[_MODEL]
         if (parent := parent_key(run.data.tags)) is not None:
             self._children.setdefault(parent, {})[run_id] = run.data.tags.get(PARENT, "")
+        self._params[key] = dict(run.data.params)
+        self._former[key] = [name for name in run.data.tags if name in _FORMER]
         self._status[key] = run.info.status
         self.answered[key] = run.data.tags.get(ANSWERED, "")
         self._answers[key] = {name for name in run.data.metrics if name.startswith("answer/")}
@@ -392,25 +439,3 @@ def _some(keys: set[str]) -> str:
 
 def _metrics(change: Change) -> list[Metric]:
     return [Metric(*point) for point in change.points[:_METRICS]]
-
-
-def _dataset(data: Mapping[str, Any]) -> list[DatasetInput]:
-    """The prepared files as MLflow datasets; the whole SHA-256 is in the profile."""
-    inputs = []
-    contexts = {"train": "training", "validation": "validation", "test": "testing"}
-    for split in data["files"]:
-        sha256 = str(data["sha256"][split])
-        profile = {
-            "sha256": sha256,
-            "images": data["counts"][split],
-            "shape": list(data["shape"]),
-        }
-        dataset = Dataset(
-            name=f"{data['name']}-{split}",
-            digest=sha256[:_DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": str(data["files"][split])}),
-            profile=json.dumps(profile),
-        )
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", contexts[split])]))
-    return inputs

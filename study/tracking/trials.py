@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
+from textwrap import shorten
 
+from study.formatting import setting
+from study.journal.events import StudyDescribed, TrialAsked
 from study.journal.trial import Choices, Trial, standing
-from study.tracking.changes import Change
+from study.tracking.changes import Change, flatten
+from study.tracking.views import axis
 
 CHECKPOINT = "checkpoint"  # the trained model among a trial's artifacts
+_VALUES = 120  # characters of searched values in a run's name, which has 250
 
 
 @dataclass(eq=False)
@@ -22,6 +27,8 @@ class TrackedTrial:
     trial: Trial
     started: float | None = None
     """When it first took a slot, in seconds since the epoch; None: it has no run yet."""
+    last: float | None = None
+    """The objective on validation at its last report."""
     device_seconds: float = 0.0
     engine_deaths: int = 0
     artifacts: dict[str, Path] = field(default_factory=dict)
@@ -33,14 +40,24 @@ class TrackedTrial:
         MLflow's list of runs shows no more of them.
         """
         asked = self.trial.asked
-        again = ""
+        values = (f"{key.rpartition('.')[2]}={setting(v)}" for key, v in asked.params.items())
+        parts = [f"#{asked.number}" if asked.phase == "search" else f"seed {asked.seed}"]
         if asked.retry_of is not None:
-            again = f" retry {asked.trial.rpartition('.retry')[2]}"
-        of = f"{again} r{asked.replicate} {asked.arm} {asked.phase}"
-        if asked.phase == "search":
-            return f"#{asked.number}{of}"
-        chosen = "" if asked.chosen_from is None else f" of #{asked.chosen_from}"
-        return f"seed {asked.seed}{of}{chosen}"
+            parts.append(f"retry {asked.trial.rpartition('.retry')[2]}")
+        parts += [shorten(" ".join(values), _VALUES), asked.arm, f"r{asked.replicate}"]
+        if asked.chosen_from is not None:
+            parts.append(f"of #{asked.chosen_from}")
+        return " ".join(filter(None, parts))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What people read of it that does not change."""
+        asked = self.trial.asked
+        tags = {name: str(getattr(asked, name)) for name in ("replicate", "number", "seed")}
+        for name in ("chosen_from", "retry_of", "drawn_by", "stage"):
+            if (value := getattr(asked, name)) not in (None, ""):
+                tags[name] = str(value)
+        return tags
 
     @property
     def objective(self) -> float | None:
@@ -50,35 +67,17 @@ class TrackedTrial:
     def tag_deaths(self, change: Change) -> None:
         """Tag the run with the number of engines that died while they trained the trial."""
         if self.engine_deaths:
-            change.tags["study.engine_deaths"] = str(self.engine_deaths)
+            change.tags["engine_deaths"] = str(self.engine_deaths)
+
+
+def arm_kind(hand_tuned: bool) -> str:
+    """Which side of the comparison an arm is on."""
+    return "hand-tuned" if hand_tuned else "automatic"
 
 
 def arm_name(arm: str, *, hand_tuned: bool) -> str:
     """The name of an arm's run; no trial's begins like it."""
-    return f"{arm} ({'hand-tuned' if hand_tuned else 'automatic'})"
-
-
-@dataclass
-class SearchProgress:
-    """How far a replicate's search is."""
-
-    ended: int = 0
-    best: float | None = None
-    """The lowest objective of its complete trials."""
-
-    def add(self, run: TrackedTrial) -> None:
-        """Take in a trial that has ended."""
-        self.ended += 1
-        if run.objective is not None:
-            self.best = run.objective if self.best is None else min(self.best, run.objective)
-
-
-def confirm_mean(runs: Iterable[TrackedTrial], choices: Choices) -> tuple[int, float | None]:
-    """How many confirm runs have ended, and the mean objective of those that stand."""
-    ended = [run for run in runs if run.trial.ended and run.trial.asked.phase == "confirm"]
-    values = [run.objective for run in standing_runs(ended, choices)]
-    known = [value for value in values if value is not None]
-    return len(ended), fmean(known) if known else None
+    return f"{arm} ({arm_kind(hand_tuned)})"
 
 
 def best_confirmed(runs: Iterable[TrackedTrial], choices: Choices) -> TrackedTrial | None:
@@ -122,3 +121,25 @@ def search_history(runs: Sequence[TrackedTrial]) -> str:
         row += [trial.state if trial.ended else "running", asked.replicate, trial.images]
         table.writerow([*row, run.device_seconds, asked.seed, asked.drawn_by])
     return text.getvalue()
+
+
+def arm_params(study: StudyDescribed, arm: str) -> dict[str, str]:
+    """What an arm's run has as params: what it trains with, and how it searches."""
+    spec = study.spec["arms"][arm]
+    params = {"balancer": spec["balancer"]["name"]}
+    if search := spec.get("search"):
+        params |= {"sampler": search["sampler"]["name"], "searched": ", ".join(search["space"])}
+        if search.get("pruner"):
+            params["pruner"] = search["pruner"]["name"]
+        params |= flatten({name: search[name] for name in ("trials", "replicates")})
+    return params
+
+
+def trial_params(study: StudyDescribed, asked: TrialAsked) -> dict[str, str]:
+    """What a trial's run has as params: its arm, all it trains with, and what was searched."""
+    params = {"arm": asked.arm} | flatten(asked.settings) | flatten(asked.params)
+    search = study.spec["arms"][asked.arm].get("search")
+    for name, distribution in search["space"].items() if search else ():
+        if (shown := axis(name, distribution)) != name and asked.params.get(name, 0) > 0:
+            params[shown] = f"{math.log10(asked.params[name]):.4g}"
+    return params

@@ -1,4 +1,4 @@
-"""MLflow's pages: serving them, and the addresses of a study's trials in them."""
+"""MLflow's pages: serving them, and the addresses of a study's views and trials in them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from study.journal import StudyHome, read_entries
 from study.journal.events import StudyDescribed
 from study.tracking import database
+from study.tracking.changes import created_tag
 from study.tracking.database import SQLITE, TrackingError, rows, sqlite_path
-from study.tracking.projection import created_tag
 from study.tracking.store import (
     ARTIFACTS,
     check,
@@ -28,15 +28,39 @@ from study.tracking.store import (
     prepare,
     tracking_uri,
 )
+from study.tracking.views import MODES, TAG, view_key
 
 HOST, PORT = "127.0.0.1", 5000
-"""Where `study ui` serves the pages."""
+HERE = f"http://{HOST}:{PORT}/"
+"""Where `study ui` serves the pages of the embedded store."""
 
 _PATIENCE = 4.0  # seconds that a server has to respond
 _TOTAL = 10.0  # seconds for all of a study's runs; a server sends some 300 a second
 _PAGE = 250  # runs a response
 _SEARCH = "api/2.0/mlflow/runs/search"
 _EXPERIMENT = "api/2.0/mlflow/experiments/get-by-name"
+
+
+def view_links(home: StudyHome) -> dict[str, str]:
+    """Addresses in MLflow's pages of the study in ``home``, by what they show.
+
+    Its saved views, the first page first; "Runs", the plain list, where MLflow has none of them.
+    Addresses are on the server in use, or where `study ui` serves the embedded store. Empty where
+    :func:`run_links` is.
+    """
+    uri = tracking_uri(home.studies)
+    try:
+        if uri.startswith(SQLITE):
+            base, experiment = HERE.rstrip("/"), _experiments(uri).get(home.name)
+        elif urlsplit(uri).scheme in {"http", "https"}:
+            base, experiment = uri.rstrip("/"), _experiment_on_server(uri.rstrip("/"), home.name)
+        else:
+            return {}
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        return {}
+    if experiment is None:
+        return {}
+    return _view_addresses(base, experiment, _created(home))
 
 
 def run_links(home: StudyHome) -> dict[str, str]:
@@ -46,13 +70,10 @@ def run_links(home: StudyHome) -> dict[str, str]:
     study, or is a database on a server. Links are optional: a slow server is queried for ten
     seconds, and returns those of the latest trials.
     """
-    uri = tracking_uri(home.studies)
-    described = (e.time for e in read_entries(home.path) if isinstance(e.event, StudyDescribed))
-    first = next(described, None)
-    created = "" if first is None else created_tag(first)
+    uri, created = tracking_uri(home.studies), _created(home)
     try:
         if uri.startswith(SQLITE):
-            base, runs = f"http://{HOST}:{PORT}", _in_database(uri, created)
+            base, runs = HERE.rstrip("/"), _in_database(uri, created)
         elif urlsplit(uri).scheme in {"http", "https"}:
             base, runs = uri.rstrip("/"), _on_server(uri.rstrip("/"), home.name, created)
         else:
@@ -105,7 +126,7 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     base = f"http://{host}:{port}"
     print(f"MLflow's pages: {base}")
     for name, experiment in _experiments(uri).items():
-        print(f"    {name}: {_address(base, experiment)}")
+        print(f"    {name}: {next(iter(_view_addresses(base, experiment).values()))}")
     print('If they open on GenAI, choose "Model training" at the top left', flush=True)
     server = subprocess.Popen(command, env=quiet | dict(os.environ))
     try:
@@ -125,18 +146,53 @@ def _address(base: str, experiment: str, run: str = "") -> str:
     return f"{base}/#/{place}?workflowType=machine_learning"
 
 
-def _experiments(uri: str) -> dict[str, str]:
-    """The ids of the studies' experiments by name; none of a store that cannot be read."""
+def _created(home: StudyHome) -> str:
+    """The tag of the study in ``home``; "" before it has begun."""
+    described = (e.time for e in read_entries(home.path) if isinstance(e.event, StudyDescribed))
+    first = next(described, None)
+    return "" if first is None else created_tag(first)
+
+
+class _Experiment(NamedTuple):
+    id: str
+    tags: dict[str, str]
+
+
+def _view_addresses(base: str, experiment: _Experiment, created: str = "") -> dict[str, str]:
+    """Of the views of the study ``created`` then, or of the latest one of that name."""
+    plain = _address(base, experiment.id)
+    keys = [key.removeprefix(TAG) for key in experiment.tags if key.startswith(TAG)]
+    created = created or max((key.rpartition("-")[2] for key in keys), default="")
+    found = {
+        name: f"{plain}&viewStateShareKey={key}&compareRunsMode={mode}"
+        for name, mode in MODES.items()
+        if (key := view_key(name, created)) in keys
+    }
+    return found or {"Runs": plain}
+
+
+def _experiments(uri: str) -> dict[str, _Experiment]:
+    """The studies' experiments by name; none of a store that cannot be read."""
     if not uri.startswith(SQLITE):
         return {}
     query = (
-        "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
-        " AND experiment_id <> 0 ORDER BY name"
+        "SELECT name, experiments.experiment_id, key, value FROM experiments"
+        " LEFT JOIN experiment_tags ON experiment_tags.experiment_id = experiments.experiment_id"
+        " WHERE lifecycle_stage = 'active' AND experiments.experiment_id <> 0 ORDER BY name"
     )
+    found: dict[str, _Experiment] = {}
     try:
-        return dict(rows(uri, query))
+        for name, number, key, value in rows(uri, query):
+            found.setdefault(name, _Experiment(str(number), {})).tags[key or ""] = value
     except sqlite3.Error:  # in an empty file the server will create the tables
         return {}
+    return found
+
+
+def _experiment_on_server(uri: str, study: str) -> _Experiment:
+    found = _request(f"{uri}/{_EXPERIMENT}?{urlencode({'experiment_name': study})}")["experiment"]
+    tags = {tag["key"]: tag["value"] for tag in found.get("tags", ())}
+    return _Experiment(found["experiment_id"], tags)
 
 
 def _in_database(uri: str, created: str) -> Iterator[tuple[str, str, str]]:
@@ -151,9 +207,8 @@ def _in_database(uri: str, created: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _on_server(uri: str, study: str, created: str) -> Iterator[tuple[str, str, str]]:
-    found = _request(f"{uri}/{_EXPERIMENT}?{urlencode({'experiment_name': study})}")
     wanted = {
-        "experiment_ids": [found["experiment"]["experiment_id"]],
+        "experiment_ids": [_experiment_on_server(uri, study).id],
         "filter": f"tags.`study.created` = '{created}' and tags.`study.kind` = 'trial'",
         "max_results": _PAGE,
     }

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from study.journal.events import Entry, StudyDescribed
-from study.tracking.changes import DeletedError, NotHeldError, Pack
+from study.tracking.changes import DeletedError, NotHeldError, Pack, created_tag
 from study.tracking.probe import refusal
-from study.tracking.projection import Findings, Projection, created_tag, question
+from study.tracking.projection import Findings, Projection, question
 from study.tracking.store import artifact_location, prepare
 
 if TYPE_CHECKING:
-    from study.analysis.answers.by_arm import ArmAnswer
+    from study.analysis.answers.by_arm import RunAnswer
     from study.tracking.sink import Sink
 
 Item: TypeAlias = Entry | Findings
@@ -72,9 +72,9 @@ class MlflowWriter:
         self._put(entry)
 
     def finish_study(
-        self, files: Mapping[str, Path], text: str, answers: Mapping[str, ArmAnswer]
+        self, files: Mapping[str, Path], study: RunAnswer, arms: Mapping[str, RunAnswer]
     ) -> None:
-        """Log report, figures, tables and a description on the study's run, answers on its arms'.
+        """Log report, figures and tables on the study's run, answers on its own and its arms'.
 
         Call it after sending the event that ended the study; the answers' metrics get that
         event's time, once for each such event. All else may be logged again, with newer content.
@@ -82,10 +82,10 @@ class MlflowWriter:
 
         Args:
             files: by path in the run, which ends in the file's name.
-            text: of the description, Markdown.
-            answers: by arm.
+            study: the study's answer, with the text of its description.
+            arms: by arm.
         """
-        self._put(Findings(files, text, answers))
+        self._put(Findings(files, study, arms))
 
     @property
     def unsent(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import study
 from study import api
 from study.journal import HomeError, StudyHome, read_entries
 from study.journal.backend import ReadOnlyError
-from study.spec import SpecError
+from study.spec import SpecError, arm_roles, warnings
 
 
 def test_the_package_offers_the_verbs():
@@ -23,7 +24,9 @@ def test_the_package_offers_the_verbs():
     for verb in study.__all__:
         assert getattr(study, verb) is getattr(api, verb)
     offered = {"launch", "resume", "fork", "stop", "retry", "clean", "verify", "report", "load"}
-    assert offered | {"export", "plan", "replay", "storage", "compare"} == set(study.__all__)
+    offered |= {"export", "init", "plan", "replay", "storage", "compare"}
+    offered |= {"status", "studies", "dry_run"}
+    assert offered | {"StudyWarning", "UserError"} == set(study.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         study.lunch  # noqa: B018
 
@@ -44,9 +47,18 @@ class TestLoad:
     def test_as_arrow_holds_the_same(self, told):
         tables = study.load("told", home=str(told.studies), arrow=True)
         assert all(isinstance(table, pa.Table) for table in tables.values())
-        expected = study.load("told", home=told.studies)
+        found = study.load("told", home=told.studies)
+        found["trials"] = without_parameters(found["trials"])
         for name, table in tables.items():
-            pd.testing.assert_frame_equal(table.to_pandas(), expected[name])
+            pd.testing.assert_frame_equal(table.to_pandas(), found[name])
+
+    def test_searched_parameters_are_columns(self, told):
+        trials = study.load("told", home=told.studies)["trials"]
+        given = [json.loads(params).get("beta") for params in trials.params]
+        assert trials.params_beta.tolist() == pytest.approx(
+            [b or float("nan") for b in given], nan_ok=True
+        )
+        assert trials.params_beta.notna().sum() == 3 + 2
 
     def test_the_home_comes_from_the_environment(self, told, monkeypatch):
         monkeypatch.setenv("STUDY_HOME", str(told.studies))
@@ -67,7 +79,30 @@ def test_report_writes_tables_report_and_figure(told):
     assert "What does a reader see?" in text
     assert (told.figures / "search.png").read_bytes().startswith(b"\x89PNG")
     stored = pd.read_parquet(told.path / "trials.parquet")
-    pd.testing.assert_frame_equal(stored, study.load("told", home=told.studies)["trials"])
+    loaded = study.load("told", home=told.studies)["trials"]
+    pd.testing.assert_frame_equal(stored, without_parameters(loaded))
+
+
+def without_parameters(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials.loc[:, ~trials.columns.str.startswith("params_")]
+
+
+def test_the_studies_of_a_home_and_their_state(told, tmp_path):
+    (told.studies / "data").mkdir(exist_ok=True)
+    (told.studies / "begun_only").mkdir()
+    assert [found.name for found in study.studies(home=told.studies)] == ["told"]
+    assert str(study.status("told", home=told.studies)).startswith("told: ")
+    assert study.studies(home=tmp_path / "nowhere") == []
+
+
+def test_what_is_unfair_is_a_warning(told_spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("study.launching.driver.run", lambda spec, options: "a report")
+    (tmp_path / "told.yaml").write_text(yaml.safe_dump(told_spec.to_dict()))
+    with pytest.warns(study.StudyWarning) as found:
+        study.launch(tmp_path / "told.yaml", home=tmp_path)
+    expected = warnings(told_spec, arm_roles(told_spec))
+    assert [str(each.message) for each in found] == expected
+    assert found[0].filename == __file__
 
 
 def test_the_frozen_spec_is_the_one_launched(told, told_spec):

@@ -1,38 +1,56 @@
-"""A report's answers sorted by arm: what a page that compares arms shows."""
+"""A report's answers for the runs of MLflow's pages: the study's own, and one of each arm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 from study.analysis.answers.arms import ArmResult, best_on_validation
 from study.analysis.answers.break_even import BreakEven
+from study.analysis.answers.first_screen import count_interval, trials
 from study.analysis.answers.report import Report
-from study.formatting import multiple
+from study.formatting import NONE, multiple
 
 
 @dataclass(frozen=True)
-class ArmAnswer:
-    """What a report says of one arm.
+class RunAnswer:
+    """What a report says of a study, or of one of its arms.
 
     Attributes:
         metrics: Finite numbers by name: the objective's unit, images, standard device seconds or
             trials, as the name says. What can't be said has none.
-        tags: What is no number, by name.
-        text: What the arm is and what its result is, in Markdown.
+        tags: In words, by name.
+        text: What it is and what its result is, in Markdown.
+        params: What it was found with, by name.
     """
 
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     text: str
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
-def arm_answers(report: Report) -> dict[str, ArmAnswer]:
+def study_answer(report: Report) -> RunAnswer:
+    """What ``report`` says of its study."""
+    screen = report.first_screen
+    numbers: dict[str, float | None] = {}
+    tags = {"answer": screen.sentence, "distrust": screen.distrust or NONE}
+    named = zip(("difference", "cost_ratio", "break_even_trials"), screen.numbers, strict=True)
+    for name, number in named:
+        ends = {f"{name}_lower": number.lower, f"{name}_upper": number.upper}
+        numbers |= {name: number.value, **ends}
+        tags[number.name.replace("-", "_")] = number.words
+    numbered = "\n".join(f"- {number.words}" for number in screen.numbers)
+    said = filter(None, (f"**{screen.sentence}**", numbered, screen.distrust))
+    return RunAnswer(_finite(numbers), tags, "\n\n".join(said))
+
+
+def arm_answers(report: Report) -> dict[str, RunAnswer]:
     """What ``report`` says of each of its arms.
 
     Each is set against the arm of the other kind in the compared pair, or where there is no pair
-    against the one that is best on validation; the tag ``study.against`` names it.
+    against the one that is best on validation; the tag ``against`` names it.
     """
     pair = report.design.pair
     spoken_of = [arm for arm in report.arms if pair is None or arm.arm in pair]
@@ -43,7 +61,7 @@ def arm_answers(report: Report) -> dict[str, ArmAnswer]:
     return {arm.arm: _answer(report, arm, best[not arm.automatic]) for arm in report.arms}
 
 
-def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> ArmAnswer:
+def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> RunAnswer:
     test, total = f"test_{report.objective.name}", arm.cost.total
     numbers = {
         f"{test}_mean": arm.test.mean,
@@ -55,30 +73,39 @@ def _answer(report: Report, arm: ArmResult, rival: ArmResult | None) -> ArmAnswe
         "end_beta": arm.effective_beta,
         "optimism": arm.optimism,
     }
+    row = next(row for row in report.first_screen.arms if row.arm == arm.arm)
     tags = {
-        "study.arm_kind": "automatic" if arm.automatic else "hand-tuned",
-        "study.balancer": arm.balancer,
-        "study.against": rival.arm if rival else "",
+        "against": rival.arm if rival else NONE,
+        "break_even": NONE,
+        "cost": row.cost_text,
+        "kind": "automatic" if arm.automatic else "hand-tuned",
+        "score": f"{row.score_text} over {row.seeds} seeds",
+        "setting": row.setting or NONE,
     }
+    params = {"setting": row.setting} if row.setting else {}
     if arm.draws is not None and arm.draws.known:
-        tags["study.chosen_by_sampler"] = f"{arm.draws.chosen} of {arm.draws.recorded} trials"
+        params["chosen_by_sampler"] = f"{arm.draws.chosen} of {arm.draws.recorded}"
     said = list(_sentences(report, arm))
     against = rival.arm if rival else ""
     for found in report.break_even:
         if found.arm == arm.arm and found.deployed:
             numbers |= _break_even(found)
-            tags["study.break_even"] = f"{found.sentence}."
+            tags["break_even"] = f"{trials(found.trials)} ({count_interval(found.trials)})"
             said.append(f"Deploying the best trial found, {found.sentence}.")
     for shown in report.non_inferiority:
         if (shown.automatic, shown.hand) == (arm.arm, against) and shown.shown is not None:
             numbers["non_inferior"] = float(shown.shown)
             said.append(shown.sentence)
-    metrics = {
+    return RunAnswer(_finite(numbers), tags, " ".join(said), params)
+
+
+def _finite(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """As metrics; a page of MLflow's has no other way to show what is not known."""
+    return {
         f"answer/{name}": float(value)
         for name, value in numbers.items()
         if value is not None and isfinite(value)
     }
-    return ArmAnswer(metrics, tags, " ".join(said))
 
 
 def _break_even(found: BreakEven) -> dict[str, float | None]:

@@ -254,7 +254,7 @@ def _break_even(hand: ArmResult | None, breaks: Sequence[BreakEven], objective: 
         None if count.lower is None or count.lower > count.within else count.lower,
         count.upper,
         unit,
-        f"> {count.within} trials" if count.value is None else _trials(count.value),
+        trials(count),
         f"{said} ({count_interval(count)})",
     )
 
@@ -270,8 +270,11 @@ def count_interval(count: Count) -> str:
     return f"95 % interval: {ends} trial{'' if ends == '1' else 's'}"
 
 
-def _trials(n: int) -> str:
-    return "1 trial" if n == 1 else f"{n} trials"
+def trials(count: Count) -> str:
+    """A number of trials, as "10 trials" or "> 12 trials"."""
+    if count.value is None:
+        return f"> {count.within} trials"
+    return "1 trial" if count.value == 1 else f"{count.value} trials"
 
 
 def _row(arm: ArmResult, spoken_of: bool, ratio: float | None, objective: Metric) -> ArmRow:

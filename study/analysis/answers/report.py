@@ -124,12 +124,12 @@ def build_report(
         warnings: Where the spec breaks a rule of fairness, in sentences.
         target: A value of the objective on test whose cost is asked for.
         price: What device time costs.
-        image_scores: Reads what confirm runs score on each test image; without it, intervals are
-            over seeds alone.
+        image_scores: Reads confirm runs' scores of test images; else intervals are over seeds.
     """
     facts = study_facts(tables["trials"])
     answers = Answers(tables, facts, spec := spec or facts["spec"], image_scores)
-    doubts, first, second = answers.doubts(list(warnings)), answers.first, answers.second
+    doubts = answers.doubts(list(warnings))
+    first, second = answers.first, answers.second
     return Report(
         name=spec["name"],
         question=spec.get("question", ""),

@@ -112,9 +112,7 @@ def compare(
     judged = ends or mean_bounds(differences, error, looks=looks)
     interval = _interval(differences, judged)
     words = pair_finding(hand, automatic, objective, differences, interval, judged, outcome, seeds)
-    ran = replace(differences, failed=(0, 0))
-    if outcome in DECIDED and outcome is not _judged(ran, error, looks=looks)[1]:
-        words += ", without which nothing is decided"
+    words += _by_failures_alone(differences, outcome, error, looks=looks)
     finding = f"by {objective.heading} on test, {words}"
     no_worse = _is_no_worse(outcome, ends, margin)
     few = differences.n, lost, fewest(error, looks=looks)
@@ -316,6 +314,15 @@ def _judged(
     if ends[1] < 0:
         return ends, Outcome.PAYS
     return ends, Outcome.DOES_NOT_PAY if ends[0] > 0 else Outcome.NOT_SHOWN
+
+
+def _by_failures_alone(
+    differences: Differences, outcome: Outcome, error: float, *, looks: bool
+) -> str:
+    """Says so where without the seeds that failed nothing would be decided."""
+    ran = replace(differences, failed=(0, 0))
+    decided = outcome in DECIDED and outcome is not _judged(ran, error, looks=looks)[1]
+    return ", without which nothing is decided" if decided else ""
 
 
 def _is_no_worse(

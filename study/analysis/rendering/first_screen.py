@@ -72,6 +72,7 @@ def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
     left_out = len(screen.arms) - len(rows)
     table = TextTable(
         "",
+        "",
         ["arm", "kind", f"{screen.score.short}, 95 %", "n", "trials", "cost", "setting"],
         [
             [row.arm, row.kind, row.score_text, row.seeds, row.trials, row.cost_text, row.setting]

@@ -22,14 +22,14 @@ def draw(parts: Outline, file: TextIO) -> None:
     for remark in parts.remarks:
         console.print(Text(remark))
     for table in parts.tables:
-        console.print(_drawn(table) if table.columns else Text(f"\n{table.title}"))
+        console.print(_drawn(table) if table.columns else Text(f"\n{table.heading}"))
     for note in parts.notes:
         console.print(Text(f"- {note}"))
 
 
 def _drawn(table: TextTable) -> Table:
     drawn = Table(
-        title=Text(table.title),
+        title=Text(table.heading),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

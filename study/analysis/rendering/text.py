@@ -29,7 +29,7 @@ def render(report: Report | SeveralReport, file: TextIO) -> None:
         _fill(sentence, file)
     for table in parts.tables:
         print(file=file)
-        _fill(table.title, file)
+        _fill(table.heading, file)
         for line in aligned(table) if table.columns else ():
             print(line, file=file)
     if parts.notes:

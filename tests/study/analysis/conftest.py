@@ -34,7 +34,16 @@ def arms() -> dict[str, Mapping[str, Any]]:
 @pytest.fixture
 def whole(make_stream: Callable[..., Stream]) -> Stream:
     """A finished study: tpe wins by 0.4 on average for 1000 + 500 + 0 + 1000 + 1000 images."""
-    stream = make_stream()
+    return told(make_stream())
+
+
+@pytest.fixture(scope="module")
+def module_whole(make_module_stream: Callable[[], Stream]) -> Stream:
+    """As ``whole``, for a whole module."""
+    return told(make_module_stream())
+
+
+def told(stream: Stream) -> Stream:
     stream.search("tpe", [10.0, 9.0 + 1e6, None, 8.0])
     stream.confirm("tpe", {101: 9.0, 102: 9.2, 103: 9.1}, chosen_from=3)
     stream.confirm("sigma", {101: 9.4, 102: 9.5, 103: 9.6})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 import pytest
 import ray
 
 from study.launching import ray_cluster as cluster
-from study.launching.ray_cluster import AddressError, check_address
+from study.launching.ray_cluster import AddressError, RayStartError, check_address, ray_up
+from study.spec import load_spec
 
 
 def test_a_port_nobody_listens_on():
@@ -38,3 +40,17 @@ def test_what_is_no_address():
     with pytest.raises(AddressError, match="'nonsense': Invalid address format: nonsense"):
         check_address("nonsense")
     assert not ray.is_initialized()
+
+
+def test_a_local_ray_that_does_not_start_is_no_stack_of_calls(monkeypatch):
+    def busy(**options):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", busy)
+    with (
+        ExitStack() as stack,
+        pytest.raises(RayStartError, match="does not start on this machine: The current node") as e,
+    ):
+        ray_up(None, load_spec("quickstart"), stack)
+    assert e.value.exit_code == 1
+    assert "launch again" in e.value.remedy

@@ -43,7 +43,7 @@ def study(found: dict[str, Any], **changes: Any) -> StudySpec:
 def extended(simulation: Simulation, found: dict[str, Any], **changes: Any) -> Simulation:
     """The study that ``simulation`` began, launched again with another spec."""
     simulation.journal.close()
-    now = as_begun(spec(found, **changes), simulation.spec)
+    now = as_begun(spec(found, **changes), simulation.spec, {})
     return Simulation(simulation.home, now, simulation.slots, simulation.make)
 
 

@@ -35,9 +35,19 @@ from study.tracking import MlflowWriter, TrackingError, check
 from study.tracking.changes import Pack
 from study.tracking.store import prepare, tracking_uri
 
+OBJECTIVE = "calibrated_negative_elbo"
 _ARMS = {
-    "tpe": {"balancer": {"name": "fixed_beta"}},
-    "auto": {"balancer": {"name": "learned_sigma"}},
+    "tpe": {
+        "balancer": {"name": "fixed_beta"},
+        "search": {
+            "space": {"beta": {"low": 0.1, "high": 10.0, "log": True}},
+            "sampler": {"name": "tpe"},
+            "pruner": None,
+            "trials": 3,
+            "replicates": 1,
+        },
+    },
+    "auto": {"balancer": {"name": "learned_sigma"}, "search": None},
 }
 _ROLES = {"tpe": {"hand_tuned": True, "why": "sets beta"}, "auto": {"hand_tuned": False, "why": ""}}
 
@@ -63,7 +73,12 @@ class Journal:
         self.add(
             StudyDescribed(
                 name=self.home.name,
-                spec={"question": "does a search pay?", "arms": _ARMS, **spec},
+                spec={
+                    "question": "does a search pay?",
+                    "objective": OBJECTIVE,
+                    "arms": _ARMS,
+                    **spec,
+                },
                 spec_hash="5e" * 32,
                 code_version="0.1.0",
                 data={
@@ -267,7 +282,7 @@ class Server:
         )
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             try:
                 return check(self.uri)

@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.analysis.answers.by_arm import ArmAnswer
+from study.analysis.answers.by_arm import RunAnswer
 from study.tracking import MlflowWriter
 
 if TYPE_CHECKING:
     from .conftest import Journal, Store
+
+NOTHING = RunAnswer({}, {}, "")
 
 
 def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Path) -> None:
@@ -19,28 +21,31 @@ def test_the_report_is_on_the_study(journal: Journal, store: Store, tmp_path: Pa
     writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
     for entry in [*journal.entries, journal.finish()]:
         writer.send(entry)
-    writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, "auto: 1.0, tpe: 12.4", {})
+    said = RunAnswer({"answer/difference": 0.5}, {"answer": "Not shown."}, "auto: 1.0, tpe: 12.4")
+    writer.finish_study({"report/report.txt": tmp_path / "report.txt"}, said, {})
     assert writer.close(60) == 0
     study = store.runs()["study"]
     assert study.info.status == "FINISHED"
     note = study.data.tags["mlflow.note.content"]
     assert note.startswith("does a search pay?\n\nauto: 1.0, tpe: 12.4\n\n**How to read")
     experiment = store.client.get_experiment(study.info.experiment_id)
-    assert experiment.tags["mlflow.note.content"] == "does a search pay?"
+    assert experiment.tags["mlflow.note.content"] == "Not shown.\n\ndoes a search pay?"
+    assert study.data.metrics == {"answer/difference": 0.5}
+    assert study.data.tags["answer"] == "Not shown."
     assert store.artifacts(study)["report/report.txt"] == "it does not pay"
 
 
 def test_answers_come_once_for_every_end_of_the_study(journal: Journal, store: Store) -> None:
     def conclude(**metrics: float) -> dict[str, Any]:
         answers = {
-            "tpe": ArmAnswer(
+            "tpe": RunAnswer(
                 {f"answer/{k}": v for k, v in metrics.items()}, {"study.a": "b"}, "So."
             )
         }
         writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
         for entry in journal.entries:
             writer.send(entry)
-        writer.finish_study({}, "", {**answers, "never-began": answers["tpe"]})
+        writer.finish_study({}, NOTHING, {**answers, "never-began": answers["tpe"]})
         assert writer.close(60) == 0
         return {
             name: [(value, time) for _, value, time in store.history(store.runs()["arm/tpe"], name)]
@@ -85,7 +90,7 @@ def test_answers_reach_a_run_told_of_events_the_journal_has_lost(
         writer = MlflowWriter(store.uri, journal.home, lambda: True, journal.pack)
         for entry in journal.entries:
             writer.send(entry)
-        writer.finish_study({}, "", {"tpe": ArmAnswer({"answer/cost": cost}, {}, "")})
+        writer.finish_study({}, NOTHING, {"tpe": RunAnswer({"answer/cost": cost}, {}, "")})
         assert writer.close(60) == 0
         journal.lose(1)
         journal.launch()

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.cli import gc
 from mlflow.entities import ViewType
 
-from study.analysis.answers.by_arm import ArmAnswer
+from study.analysis.answers.by_arm import RunAnswer
 from study.journal import Journal as JournalOnDisk
 from study.journal import StudyHome
 from study.journal.events import Entry, Stopped, StudyInterrupted
@@ -124,10 +124,10 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def findings(studies: Path) -> tuple[Any, ...]:
-    """A report, a description and an arm's answers."""
+    """A report, the study's answer and an arm's."""
     (report := studies / "report.txt").write_text("it does not pay")
-    answers = {"tpe": ArmAnswer({"answer/cost": 1.0}, {"study.arm_kind": "hand-tuned"}, "So.")}
-    return {"report/report.txt": report}, "It does not pay.", answers
+    answers = {"tpe": RunAnswer({"answer/cost": 1.0}, {"kind": "hand-tuned"}, "So.")}
+    return {"report/report.txt": report}, RunAnswer({}, {}, "It does not pay."), answers
 
 
 _UNDISTURBED: dict[str, Any] = {}

@@ -30,7 +30,7 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
     assert set(found) == stopped | {f"trial/{done}"}
     for key in stopped:
         assert found[key].info.status == "KILLED"
-        assert found[key].data.tags["study.state"] == "interrupted"
+        assert found[key].data.tags["state"] == "interrupted"
     assert found[f"trial/{done}"].info.status == "FINISHED"
 
     journal.launch()
@@ -39,7 +39,7 @@ def test_interrupted_runs_are_killed_and_run_on_resume(journal: Journal, store: 
     found = store.runs()
     for key in stopped:
         assert found[key].info.status == "RUNNING"
-        assert found[key].data.tags["study.state"] == "running"
+        assert found[key].data.tags["state"] == "running"
     assert found[f"trial/{done}"].info.status == "FINISHED"
 
 
@@ -56,7 +56,7 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
     journal.add(CapReached(cap="max_images", limit=7000.0, spent=7040.0))
     store.write(journal.home, journal.entries)
     found = store.runs()
-    states = {key: (run.info.status, run.data.tags["study.state"]) for key, run in found.items()}
+    states = {key: (run.info.status, run.data.tags["state"]) for key, run in found.items()}
     assert states == {
         "study": ("FINISHED", "capped"),
         "arm/tpe": ("FINISHED", "capped"),
@@ -64,7 +64,7 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
         f"trial/{confirm}": ("FINISHED", "complete"),
         f"trial/{open_}": ("KILLED", "interrupted"),
     }
-    assert found["study"].data.tags["study.reason"] == "max_images: 7,040 of 7,000"
+    assert found["study"].data.tags["reason"] == "max_images: 7,040 of 7,000"
     assert store.client.get_model_version_by_alias("digits-beta.tpe", "best").run_id == (
         found[f"trial/{confirm}"].info.run_id
     )
@@ -77,7 +77,7 @@ def test_a_cap_ends_the_study_and_interrupts_what_runs(journal: Journal, store: 
     store.write(journal.home, journal.entries)
     found = store.runs()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
-    assert found["study"].data.tags["study.reason"] == ""
+    assert found["study"].data.tags["reason"] == ""
 
 
 def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) -> None:
@@ -99,14 +99,14 @@ def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) 
     found = store.runs()
     for trial in (ended, never):
         run = found[f"trial/{trial}"]
-        assert (run.info.status, run.data.tags["study.state"]) == ("KILLED", "pruned")
-        assert run.data.tags["study.reason"] == "stopped by hand"
-        assert "study.retry_of" not in run.data.tags
-    assert found["arm/tpe"].data.tags["study.stopped"] == "by hand"
+        assert (run.info.status, run.data.tags["state"]) == ("KILLED", "pruned")
+        assert run.data.tags["reason"] == "stopped by hand"
+        assert "retry_of" not in run.data.tags
+    assert found["arm/tpe"].data.tags["stopped"] == "by hand"
     run = found[f"trial/{again}"]
     assert run.info.status == "FINISHED"
-    assert run.data.tags["study.retry_of"] == ended
-    assert run.info.run_name == "#0 retry 1 r0 tpe search"
+    assert run.data.tags["retry_of"] == ended
+    assert run.info.run_name == "#0 retry 1 beta=0.5 tpe r0"
     assert found[f"trial/{confirm}"].info.run_name == "seed 9 retry 1 r0 tpe confirm of #0"
 
 
@@ -121,7 +121,7 @@ def test_a_reason_does_not_outlive_what_it_explained(journal: Journal, store: St
     store.write(journal.home, journal.entries)
     for run in store.runs().values():
         assert run.info.status == "FINISHED"
-        assert run.data.tags["study.reason"] == ""
+        assert run.data.tags["reason"] == ""
 
 
 def test_a_driver_that_failed_leaves_failed_runs(journal: Journal, store: Store) -> None:
@@ -131,8 +131,8 @@ def test_a_driver_that_failed_leaves_failed_runs(journal: Journal, store: Store)
     journal.add(StudyInterrupted("OSError: no space left"))
     store.write(journal.home, journal.entries)
     for run in store.runs().values():
-        assert (run.info.status, run.data.tags["study.state"]) == ("FAILED", "failed")
-        assert run.data.tags["study.reason"] == "OSError: no space left"
+        assert (run.info.status, run.data.tags["state"]) == ("FAILED", "failed")
+        assert run.data.tags["reason"] == "OSError: no space left"
 
 
 def test_an_extended_study_goes_on_in_its_runs(journal: Journal, store: Store) -> None:

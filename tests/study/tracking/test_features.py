@@ -20,7 +20,7 @@ def engine(journal: Journal, name: str, **features: Any) -> None:
 
 def described(store: Store) -> dict[str, Any]:
     tags = store.runs()["study"].data.tags
-    start = "study.features."
+    start = "features."
     return {k.removeprefix(start): json.loads(v) for k, v in tags.items() if k.startswith(start)}
 
 
@@ -33,7 +33,7 @@ def test_the_study_s_run_names_every_network(journal: Journal, store: Store) -> 
         "classifier": {**CLASSIFIER, "n": 200},
         "inception": {**INCEPTION, "n": 200},
     }
-    tag = store.runs()["study"].data.tags["study.features.classifier"]
+    tag = store.runs()["study"].data.tags["features.classifier"]
     assert tag == json.dumps(json.loads(tag), sort_keys=True), "equal networks, equal tags"
 
 

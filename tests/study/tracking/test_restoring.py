@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from study.journal.events import Entry
-from study.tracking.changes import NotHeldError
-from study.tracking.projection import created_tag
+from study.tracking.changes import NotHeldError, created_tag
 from study.tracking.restoring import restore
 
 if TYPE_CHECKING:

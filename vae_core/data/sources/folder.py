@@ -72,7 +72,19 @@ class Folder(Source):
     def image_count(self, split: str, root: DataRoot) -> int:
         return len(self._tree(root.resolve(self.path)).labelled(split))
 
+    def sample(self, root: DataRoot, step: int) -> Iterator[Decoded]:
+        """Every ``step``-th image of train."""
+        return (self._image(path) for path, _ in self._files("train", root)[::step])
+
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
+        files = self._files(split, root)
+        self._notes = Counter()
+        return decoded(files, self._image, str, "remove it, or set data.resize", self._notes)
+
+    def reading_notes(self) -> Mapping[str, int]:
+        return self._notes
+
+    def _files(self, split: str, root: DataRoot) -> list[tuple[Path, int]]:
         tree = self._tree(root.resolve(self.path))
         files = tree.labelled(split)
         if not files:
@@ -82,11 +94,7 @@ class Folder(Source):
                 where=str(tree.folder),
                 remedy=f"put images there ({', '.join(sorted(SUFFIXES))}), or correct data.path",
             )
-        self._notes = Counter()
-        return decoded(files, self._image, str, "remove it, or set data.resize", self._notes)
-
-    def reading_notes(self) -> Mapping[str, int]:
-        return self._notes
+        return files
 
     def _image(self, path: Path) -> Decoded:
         return self.conversion.image(path, str(path))

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -104,6 +105,12 @@ class Parquet(Source):
         n = _rows_in(files["train"])
         held = min(held_out_count(n), n)
         return held if split == "test" else n - held
+
+    def sample(self, root: DataRoot, step: int) -> Iterator[Decoded]:
+        """Every ``step``-th image of train's files."""
+        files = self._files(root.resolve(self.path))
+        rows = self._rows(files["train"], self._numbers(files))
+        return (self._image(row) for row, _ in islice(rows, 0, None, step))
 
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
         files = self._files(root.resolve(self.path))

@@ -14,10 +14,12 @@ import altair as alt
 Row = Mapping[str, Any]
 
 WIDTH = 720
-"""Pixels a picture's axes are wide; a page's are as wide as there is room."""
+"""Pixels a picture's axes are wide."""
+INLINE = 564
+"""Pixels a chart of a page is wide, labels included, until it is drawn as wide as there is room."""
 
-_CONFIG = {
-    "background": None,
+_CONFIG: dict[str, Any] = {
+    "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -78,6 +80,16 @@ class Figure:
     def picture(self) -> dict[str, Any]:
         """The chart as Vega-Lite to draw a picture of: at a width, on white."""
         return {**self.spec(WIDTH), "background": "white", "padding": 12}
+
+    def inline(self) -> dict[str, Any]:
+        """The chart as Vega-Lite to draw what a page shows until the chart is used."""
+        legend = {**_CONFIG["legend"], "columns": INLINE // 150}
+        return {
+            **self.spec(INLINE),
+            "autosize": {"type": "fit-x", "contains": "padding"},
+            "padding": {"left": 16, "top": 5, "right": 5, "bottom": 5},  # a reader's font is wider
+            "config": {**_CONFIG, "legend": legend, "aria": False},
+        }
 
     def csv(self) -> str:
         """The data as comma-separated values, with a column for each key of any row."""

@@ -34,7 +34,11 @@ def draw(arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
         "y": alt.Y("arm:N", title=None, sort=names),
         "color": looks.colour(rows, symbol=""),
     }
-    x = alt.X("value:Q", title=f"{objective.heading} on test").scale(zero=False)
+    seen = [row["value"] for row in rows]
+    room = 0.05 * (max(seen) - min(seen)) or 1.0
+    x = alt.X("value:Q", title=f"{objective.heading} on test").scale(
+        zero=False, nice=False, domain=[min(seen) - room, max(seen) + room]
+    )
     x = x.axis(titleAnchor="end")
     seeds = part("seed").mark_point(size=45, strokeOpacity=0.6, clip=True)
     seeds = seeds.encode(
@@ -56,7 +60,7 @@ def draw(arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
     chart = layers(movable(seeds, "x"), intervals, means).properties(height=26 * len(names))
     caption = (
         "Further left is better. A circle is one seed's model on test, the tick an arm's mean over "
-        "seeds, the bar its 95 % interval; one seed gives no bar."
+        "seeds, the bar its 95 % interval, cut where it is beyond the axis; one seed gives no bar."
     )
     return HEADING.figure(caption, chart, rows)
 

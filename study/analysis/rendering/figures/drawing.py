@@ -9,11 +9,12 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from study.analysis.rendering.figures.chart import Figure
 
@@ -30,7 +31,7 @@ def prepare() -> None:
 
 @cache
 def vega() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, safe to embed in a page.
+    """Vega, Vega-Lite and vega-embed as one script.
 
     Raises:
         RuntimeError: vl-convert could not make it.
@@ -39,58 +40,77 @@ def vega() -> str:
     script, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(f"the page's script could not be made:\n{errors}")
-    return script.replace("</script", "<\\/script")
+    return script
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What became of figures, by their names.
+
+    Attributes:
+        svg: Each as it is embedded in a page.
+        missing: Why a figure has neither that nor a picture file.
+    """
+
+    svg: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def writing(figures: Sequence[Figure], folder: Path) -> Iterator[dict[str, str]]:
+def writing(figures: Sequence[Figure], folder: Path) -> Iterator[Drawn]:
     """Write pictures and data of ``figures`` to ``folder`` while the block runs.
 
     Yields:
-        A mapping that is filled when the block ends: name of a figure -> why its picture could
-        not be drawn.
+        What is filled when the block ends.
     """
     shown = [figure for figure in figures if figure.chart is not None]
-    jobs = [(figure.name, figure.picture()) for figure in shown]
-    jobs.sort(key=lambda job: -len(str(job[1])))  # the longest first, in turn to each painter
+    jobs = [_Job(figure.name, figure.picture(), figure.inline()) for figure in shown]
+    jobs.sort(key=lambda job: -len(str(job.spec)))  # the longest first, in turn to each painter
     painters = [_Painter(share, folder) for n in range(_PAINTERS) if (share := jobs[n::_PAINTERS])]
-    missing: dict[str, str] = {}
+    drawn = Drawn()
     try:
         for figure in shown:
             (folder / f"{figure.name}.csv").write_text(figure.csv(), encoding="utf-8")
-        yield missing
+        yield drawn
     finally:
         for painter in painters:
-            missing.update(painter.finish())
+            painter.finish(drawn)
+
+
+class _Job(NamedTuple):
+    name: str
+    spec: dict[str, Any]
+    inline: dict[str, Any]
 
 
 class _Painter:
     """A process that draws pictures into a folder, one after the other."""
 
-    def __init__(self, jobs: Sequence[tuple[str, Mapping[str, Any]]], folder: Path) -> None:
-        self._files = {name: folder / f"{name}.png" for name, _ in jobs}
+    def __init__(self, jobs: Sequence[_Job], folder: Path) -> None:
+        self._files = {job.name: folder / f"{job.name}.png" for job in jobs}
         self._process = _start("pictures")
         stdin = self._process.stdin
         assert stdin is not None
         with suppress(BrokenPipeError):  # the process died: finish() says why
-            json.dump([(str(self._files[name]), spec) for name, spec in jobs], stdin)
+            json.dump([(str(self._files[job.name]), job.spec, job.inline) for job in jobs], stdin)
         with suppress(BrokenPipeError):
             stdin.close()
         self._process.stdin = None  # else communicate would close it again
 
-    def finish(self) -> dict[str, str]:
-        """Wait until it ends; name -> why its picture is missing. An earlier picture is removed."""
+    def finish(self, drawn: Drawn) -> None:
+        """Wait until it ends, and say what was drawn. Earlier pictures of the rest are removed."""
         output, errors = self._process.communicate()
         lines = (line for line in output.splitlines(keepends=True) if line.endswith("\n"))
-        drawn: dict[str, str] = dict(map(json.loads, lines))
+        said = {file: (svg, error) for file, svg, error in map(json.loads, lines)}
         died = f"the drawing process ended with status {self._process.returncode}: {errors}"
-        missing = {}
         for name, file in self._files.items():
-            if error := drawn.get(str(file), died):
-                missing[name] = textwrap.shorten(error, _LONGEST, placeholder=" ...")
-                with suppress(OSError):
-                    file.unlink()
-        return missing
+            svg, error = said.get(str(file), ("", died))
+            if svg:
+                drawn.svg[name] = svg
+                continue
+            drawn.missing[name] = textwrap.shorten(error, _LONGEST, placeholder=" ...")
+            with suppress(OSError):
+                file.unlink()
 
 
 @cache

@@ -17,6 +17,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "cu
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
 FAINT = 0.12
+TRIALS = 600
+"""Marks of trials in a chart at most: more hide each other, and weigh."""
 
 
 class Looks:
@@ -99,6 +101,13 @@ def bulk(values: Iterable[float]) -> tuple[float, float]:
 def thinned(count: int, most: int) -> list[int]:
     """At most ``most`` of the places 0 to ``count`` - 1, evenly spread, the last among them."""
     return sorted({round(place) for place in np.linspace(count - 1, 0, min(count, most))})
+
+
+def few(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """At most ``TRIALS`` of ``rows``, evenly spread, and a sentence where others are left out."""
+    places = thinned(len(rows), TRIALS)
+    left_out = f"Drawn: {len(places):,} of {len(rows):,} trials, evenly spread in their order."
+    return [rows[place] for place in places], left_out if len(places) < len(rows) else ""
 
 
 def digits(metric: Metric) -> str:

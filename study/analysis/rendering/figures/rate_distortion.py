@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -12,6 +13,7 @@ from study.analysis.rendering.figures.marks import (
     Looks,
     beyond,
     bulk,
+    few,
     kind,
     known,
     layers,
@@ -28,7 +30,8 @@ def draw(plane: Plane, looks: Looks) -> Figure:
     landings = _landings(plane)
     if not landings:
         return HEADING.without_chart(plane.why or "no confirm run is complete yet")
-    rows: list[Row] = [*_sweep(plane), *landings]
+    sweep_rows, left_out = few(_points("trial", plane.sweep))
+    rows: list[Row] = [*sweep_rows, *_points("frontier", plane.frontier), *landings]
     left, right = bulk(row["rate"] for row in rows)
     low, high = bulk(row["distortion"] for row in rows)
     x = alt.X("rate:Q", title="rate R on test (nats per image)")
@@ -68,13 +71,12 @@ def draw(plane: Plane, looks: Looks) -> Figure:
         for row in landings
         if not (left <= row["rate"] <= right and low <= row["distortion"] <= high)
     ]
-    return HEADING.figure(_caption(plane, outside), chart.properties(height=340), rows)
+    return HEADING.figure(_caption(plane, outside, left_out), chart.properties(height=340), rows)
 
 
-def _sweep(plane: Plane) -> list[Row]:
+def _points(name: str, points: Iterable[tuple[float, float, float]]) -> list[Row]:
     return [
         {"part": name, "rate": rate, "distortion": distortion, "beta": beta}
-        for name, points in (("trial", plane.sweep), ("frontier", plane.frontier))
         for rate, distortion, beta in points
     ]
 
@@ -90,7 +92,7 @@ def _landings(plane: Plane) -> list[Row]:
     ]  # fmt: skip
 
 
-def _caption(plane: Plane, outside: list[str]) -> str:
+def _caption(plane: Plane, outside: list[str], left_out: str) -> str:
     return sentences(
         "A filled mark is an arm, the mean of its confirm runs.",
         "Rings are trials of the beta sweep, the line is their lower convex hull: setting beta "
@@ -99,4 +101,5 @@ def _caption(plane: Plane, outside: list[str]) -> str:
         else "",
         f"Without a frontier: {plane.why}." if plane.why else "",
         beyond("arms", outside),
+        left_out,
     )

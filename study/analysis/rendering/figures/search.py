@@ -15,6 +15,7 @@ from study.analysis.rendering.figures.marks import (
     Looks,
     beyond,
     bulk,
+    few,
     layers,
     movable,
     numbers,
@@ -31,6 +32,7 @@ def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: 
     parameter, rows = _searched(trials)
     if not rows:
         return HEADING.without_chart("no trial of a search over numbers has ended yet")
+    rows, left_out = few(rows)
     ends = _ends(arms) if parameter == "beta" else []
     rows += ends
     low, high = bulk(row["value"] for row in rows)
@@ -62,6 +64,7 @@ def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: 
         if ends
         else "",
         beyond("marks", [str(outside)] if outside else []),
+        left_out,
     )
     return HEADING.figure(caption, chart.properties(height=340), rows)
 

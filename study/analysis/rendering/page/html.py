@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.report import Report
 from study.analysis.records.tables import study_facts
 from study.analysis.rendering.figures import drawing
 from study.analysis.rendering.figures.chart import Figure
+from study.analysis.rendering.page import terms
+from study.analysis.rendering.page import trials as trials_table
 from study.analysis.rendering.page.galleries import galleries
-from study.analysis.rendering.page.trials import trial_rows
+from study.analysis.rendering.page.origin import origin
 from study.analysis.rendering.tables.catalogue import tables
+
+NOTHING_DRAWN = drawing.Drawn()
+FIRST = "confirm"
+"""The figure beside the answer."""
 
 
 def as_html(
@@ -27,7 +38,7 @@ def as_html(
     trials: pa.Table,
     home: Path,
     links: Mapping[str, str] | None = None,
-    missing: Mapping[str, str] | None = None,
+    drawn: drawing.Drawn = NOTHING_DRAWN,
 ) -> str:
     """The page, whole: scripts, charts and pictures are in it, and it asks no network for more.
 
@@ -36,37 +47,94 @@ def as_html(
         figures: What :func:`.figures.catalogue.figures` made of the same study.
         trials: The table of `trials.parquet`.
         home: The study's folder, with the pictures of its confirm runs.
-        links: URLs of trials elsewhere, by their names.
-        missing: Why figures have no picture file, by their names.
+        links: URLs of trials in MLflow's pages, by their names.
+        drawn: The figures as they are shown until they are used; without, a browser draws them.
     """
     facts = study_facts(trials)
     pictures = galleries([arm.arm for arm in report.arms], trials, home)
-    vega, script = drawing.vega(), _source("page.js")
+    server, places = _server(links or {})
     sections = {
-        "answer": "Answer",
         "figures": "Figures",
         **({"pictures": "Pictures from the models"} if pictures.shown or pictures.left_out else {}),
         "tables": "Tables",
         "trials": "Trials",
         "notes": "Notes",
         "settings": "Settings",
+        "glossary": "Glossary",
     }
-    return _environment().get_template("page.html").render(
+    charts = [figure for figure in figures if figure.chart is not None]
+    return _page(
+        "page.html",
+        sections,
+        {
+            "specs": {figure.name: figure.spec() for figure in charts},
+            "trials": trials_table.trial_rows(trials, report.objective, places),
+        },
         report=report,
-        figures=figures,
-        missing=missing or {},
+        first=next((figure for figure in figures if figure.name == FIRST), None),
+        figures=[figure for figure in figures if figure.name != FIRST],
+        drawn=drawn,
         tables=tables(report),
         pictures=pictures,
-        trials=list(trial_rows(trials, report.objective, links or {})),
-        sections=sections.items(),
+        trials=trials.num_rows,
+        columns=trials_table.COLUMNS,
+        left=trials_table.LEFT,
+        server=server,
+        origin=origin(trials),
         settings=yaml.safe_dump(facts.get("spec"), sort_keys=False, allow_unicode=True),
-        code_version=facts.get("code_version") or "unknown",
-        specs={figure.name: figure.spec() for figure in figures if figure.chart is not None},
-        css=_source("page.css"),
-        vega=vega,
-        script=script,
+    )
+
+
+def several_as_html(
+    report: SeveralReport, studies: Sequence[Report], pages: Mapping[str, str]
+) -> str:
+    """The joint page of several studies; ``pages`` are links to theirs, by their names."""
+    sections = {"studies": "Studies", "tables": "Tables", "notes": "Notes", "glossary": "Glossary"}
+    return _page(
+        "several.html",
+        sections,
+        {"specs": {}, "trials": []},
+        report=report,
+        studies=studies,
+        pages=pages,
+        tables=tables(report),
+    )
+
+
+def first_screen(report: Report, picture: str) -> str:
+    """The first screen of ``report`` as a part of another page, a notebook's.
+
+    ``picture`` is the chart of its arms as SVG, or "".
+    """
+    return _environment().get_template("first.html").render(report=report, picture=picture)
+
+
+def _page(template: str, sections: Mapping[str, str], data: Any, **content: Any) -> str:
+    """A page of ``template``; ``data`` is what its script reads."""
+    vega, script = (drawing.vega() if data["specs"] else ""), _source("page.js")
+    return _environment().get_template(template).render(
+        **content,
+        sections=sections.items(),
+        css=Markup(_source("page.css")),
+        script=Markup(script),
+        vega=_packed(vega),
+        data=_packed(json.dumps(data, separators=(",", ":"))),
         policy=_policy(vega, script),
     )  # fmt: skip
+
+
+def _packed(text: str) -> str:
+    """``text`` as the page's script unpacks it. The same text gives the same."""
+    return b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def _server(links: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """The address of MLflow's pages, and the trials' places there; other addresses are dropped."""
+    marked = {name: link.partition("/#/") for name, link in links.items()}
+    servers = {server for server, mark, _ in marked.values() if mark}
+    if len(servers) != 1 or not (server := servers.pop()).startswith(("http://", "https://")):
+        return "", {}
+    return server, {name: f"/#/{place}" for name, (_, mark, place) in marked.items() if mark}
 
 
 def _policy(*scripts: str) -> str:
@@ -87,8 +155,13 @@ def _source(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    found = Environment(
         loader=PackageLoader("study.analysis.rendering", "page"),
         autoescape=True,
         undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    found.filters |= {"linked": terms.linked, "explained": terms.explained}
+    found.globals |= {"glossary": terms.entries(), "anchor": terms.anchor}
+    return found

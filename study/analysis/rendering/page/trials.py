@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,26 +11,36 @@ import pyarrow as pa
 from study.formatting import NONE, seconds, setting
 from study.metrics import Metric
 
+COLUMNS = ("trial", "parameters", "state", "objective", "test", "images", "seconds", "arm", "phase",
+           "replicate", "number", "seed")  # fmt: skip
+LEFT = ("trial", "parameters", "state", "arm", "phase")
+"""Columns that are aligned left."""
+
 
 def trial_rows(
     trials: pa.Table, objective: Metric, links: Mapping[str, str]
-) -> Iterator[Mapping[str, Any]]:
-    """The cells of every trial's row, by name; ``link`` is "" unless it is of the web."""
+) -> list[Sequence[str]]:
+    """A row for each trial: a cell for each of ``COLUMNS``, and the place of its link."""
     test = f"test_{objective.name}"
     columns = ["trial", "arm", "phase", "replicate", "number", "seed", "params", "state", "reason",
                "objective", "images", "billed_seconds"]  # fmt: skip
     known = [*columns, test] if test in trials.column_names else columns
-    for row in trials.select(known).to_pylist():
-        params = json.loads(row["params"])
-        link = links.get(row["trial"], "")
-        yield {
-            **row,
-            "name": row["trial"],
-            "link": link if link.startswith(("http://", "https://")) else "",
-            "params": ", ".join(f"{key}={setting(value)}" for key, value in params.items()) or NONE,
-            "state": f"{row['state']}: {row['reason']}" if row["reason"] else row["state"],
-            "objective": objective.number(row["objective"]),
-            "test": objective.number(row.get(test)),
-            "images": f"{row['images']:,}",
-            "seconds": seconds(row["billed_seconds"]),
-        }
+    rows = trials.select(known).to_pylist()
+    return [_row(row, row.get(test), objective, links.get(row["trial"], "")) for row in rows]
+
+
+def _row(row: Mapping[str, Any], test: float | None, objective: Metric, link: str) -> Sequence[str]:
+    params = json.loads(row["params"])
+    return [
+        row["trial"],
+        ", ".join(f"{key}={setting(value)}" for key, value in params.items()) or NONE,
+        f"{row['state']}: {row['reason']}" if row["reason"] else row["state"],
+        objective.number(row["objective"]),
+        objective.number(test),
+        f"{row['images']:,}",
+        seconds(row["billed_seconds"]),
+        row["arm"],
+        row["phase"],
+        *(str(row[name]) for name in ("replicate", "number", "seed")),
+        link,
+    ]

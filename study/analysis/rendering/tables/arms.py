@@ -18,7 +18,7 @@ from study.formatting import NONE, images, multiple, seconds, short
 
 def arms(report: Report) -> TextTable:
     """Each arm's mean on test, and what one model of it costs."""
-    multiples = f"; x: as a multiple of {report.ratio_to}" if report.ratio_to else ""
+    multiples = f"; x, std x: as multiples of {report.ratio_to}" if report.ratio_to else ""
     apart = [arm.arm for arm in report.arms if not arm.compared]
     chosen = f"; not compared, over choosing seeds: {', '.join(apart)}" if apart else ""
     failed = any(arm.lost_seeds for arm in report.arms)
@@ -26,11 +26,13 @@ def arms(report: Report) -> TextTable:
     adaptive = any(arm.draws is not None and arm.draws.known for arm in report.arms)
     about = "; chosen: search trials that the sampler chose by earlier results" if adaptive else ""
     return TextTable(
+        "Arms",
         f"{report.objective.heading} on test, mean over n seeds{lost} with its 95 % interval"
         f"{chosen}; kind: {kinds(report.arms)}{about}. Cost to one model, one search and one final "
         f"run, in images and in standard device seconds{priced(report)}{multiples}",
         ["arm", "kind", f"{report.objective.short}, 95 %", "n", "trials",
-         *(["chosen"] if adaptive else []), "images", "x", "std s", "x", *money_columns(report)],
+         *(["chosen"] if adaptive else []), "images", "x", "std s", "std x",
+         *money_columns(report)],
         [
             [
                 arm.arm,
@@ -66,7 +68,8 @@ def settings(report: Report) -> TextTable:
     """Each arm's setting, and how optimistic its search was."""
     number = report.objective.number
     return TextTable(
-        "Settings; on validation, the best trial of the search and its optimism: how much better "
+        "Settings found",
+        "on validation, the best trial of the search and its optimism: how much better "
         "it looked than the confirm runs of the same setting",
         ["arm", "setting", "end beta", "validation", "optimism"],
         [

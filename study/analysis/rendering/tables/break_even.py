@@ -25,8 +25,9 @@ def targets(report: Report) -> TextTable:
     """What it costs each arm to reach the value that the user asked for."""
     target = report.targets[0].level.mean if report.targets else None
     return TextTable(
-        f"Cost to a {report.objective.label} of {report.objective.number(target)} on test: the "
-        "number of trials after which the best trial found reaches it; trials of an automatic arm "
+        f"Cost to reach {report.objective.number(target)}",
+        f"a {report.objective.label} of {report.objective.number(target)} on test: the number of "
+        "trials after which the best trial found reaches it; trials of an automatic arm "
         "are runs of other seeds",
         ["arm", "trials [95 %]", "images [95 %]", "std s [95 %]", *money_columns(report)],
         [
@@ -42,8 +43,9 @@ def narrowed(report: Report) -> TextTable:
     against = report.narrowed[0].against if report.narrowed else ""
     centre = short(report.narrowed[0].centre) if report.narrowed else ""
     return TextTable(
-        f"Break-even against {against} under narrower priors of beta around {centre}, the final "
-        "beta of that arm: the value of knowing the region in advance",
+        "Break-even under narrower priors",
+        f"against {against}, with priors of beta around {centre}, the final beta of that arm: the "
+        "value of knowing the region in advance",
         ["arm", "decades", "trials inside", "trials [95 %]"],
         [
             [n.arm, f"{n.decades:.2f} of {n.whole:.2f}", str(n.trials.within), _count(n.trials)]
@@ -54,7 +56,8 @@ def narrowed(report: Report) -> TextTable:
 
 def _break_even(report: Report, found: Sequence[BreakEven], objective: Metric) -> TextTable:
     return TextTable(
-        f"Break-even by {objective.heading}: the number of trials after which the best trial found "
+        f"Break-even by {objective.label}",
+        f"{objective.heading}: the number of trials after which the best trial found "
         "(chosen on validation, deployed unchanged, scored on test) reaches the automatic arm's "
         "mean, and their cost in images and in standard device seconds; x: these images as a "
         "multiple of that arm's, its choice included where it was chosen here; best of m: of one "

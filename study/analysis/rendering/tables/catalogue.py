@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from study.analysis.answers.attempts import Attempts, Failure
+from study.analysis.answers.attempts import Attempts
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.report import Report
 from study.analysis.rendering.tables import (
@@ -60,22 +60,28 @@ _OF_SEVERAL: Sequence[Callable[[SeveralReport], TextTable]] = (
 def tables(report: Report | SeveralReport) -> list[TextTable]:
     """The tables of one study or of several, without those that have no rows.
 
-    What could not be computed comes first, a title each: answers, and tables that raise here.
+    What could not be computed comes first, without columns: answers, and tables that raise here.
     """
-    makers: Sequence[Callable[[Any], TextTable]]
-    if isinstance(report, SeveralReport):
-        makers, failures = _OF_SEVERAL, list[Failure]()
-    else:
-        makers, failures = _OF_A_STUDY, list(report.failures)
     attempt = Attempts()
-    made = [
-        attempt(
+    found = tables_by_name(report, attempt)
+    failures = [*getattr(report, "failures", ()), *attempt.failures]
+    failed = [TextTable(f.title, f"could not be computed: {f.error}", [], []) for f in failures]
+    return [*failed, *found.values()]
+
+
+def tables_by_name(
+    report: Report | SeveralReport, attempt: Attempts | None = None
+) -> dict[str, TextTable]:
+    """The tables that have rows, by the names of the functions that make them."""
+    makers: Sequence[Callable[[Any], TextTable]]
+    makers = _OF_SEVERAL if isinstance(report, SeveralReport) else _OF_A_STUDY
+    attempt = attempt or Attempts()
+    made = {
+        make.__name__: attempt(
             f"The table of {make.__name__.replace('_', ' ')}",
             partial(make, report),
-            TextTable("", [], []),
+            TextTable("", "", [], []),
         )
         for make in makers
-    ]
-    failures += attempt.failures
-    failed = [TextTable(f"{f.title}: could not be computed: {f.error}", [], []) for f in failures]
-    return [*failed, *(table for table in made if table.rows)]
+    }
+    return {name: table for name, table in made.items() if table.rows}

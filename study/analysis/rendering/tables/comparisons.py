@@ -25,10 +25,11 @@ def comparisons(report: Report) -> TextTable:
         ", each on its own, not corrected for their number" if len(report.comparisons) > 1 else ""
     )
     return TextTable(
-        f"Each hand-tuned arm minus each automatic arm, on test over n paired seeds{alone}; x: its "
-        "cost as a multiple of the automatic arm's, both named in advance, in images and in "
-        "standard device seconds; pays: whether searching pays",
-        ["arm", "against", f"{report.objective.short} [95 %]", "n", "x", "x", "pays"],
+        "Hand-tuned minus automatic",
+        f"each hand-tuned arm minus each automatic arm, on test over n paired seeds{alone}; x, "
+        "std x: its cost as a multiple of the automatic arm's, both named in advance, in images "
+        "and in standard device seconds; pays: whether searching pays",
+        ["arm", "against", f"{report.objective.short} [95 %]", "n", "x", "std x", "pays"],
         [
             [
                 pair.hand,
@@ -54,7 +55,8 @@ def non_inferiority(report: Report) -> TextTable:
         else f"the margin is {margin:g}; the mean and the typical seed, one-sided at 2.5 %"
     )
     return TextTable(
-        f"Non-inferiority: whether an automatic arm is shown to be worse by less than a margin "
+        "Non-inferiority",
+        f"whether an automatic arm is shown to be worse by less than a margin "
         f"({test}); wins: probability that it is the better one on a new seed, with the exact "
         "interval",
         ["automatic", "than", "wins [95 %]", "no worse"],

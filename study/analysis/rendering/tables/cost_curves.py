@@ -19,6 +19,7 @@ def cost_curves(report: Report) -> TextTable:
     values = [value for curve in report.curves for value in curve.value if value is not None]
     scale = (min(values), max(values)) if values else (0.0, 0.0)
     return TextTable(
+        "Best trial found, by number of trials",
         f"{report.objective.heading} on test of the best trial found after n of N trials (low is "
         "good). Searches: the median, with an exact band for all n at once where trials are "
         "independent, else with exact intervals from 6 replicates on. Automatic arms: the mean "
@@ -41,7 +42,8 @@ def cost_curves(report: Report) -> TextTable:
 def expected(report: Report) -> TextTable:
     """The expected best of n trials, where its interval keeps its level."""
     return TextTable(
-        "Expected best of n independent trials, for n up to a quarter of them: beyond, no interval "
+        "Expected best of n trials",
+        "of independent trials, for n up to a quarter of them: beyond, no interval "
         "keeps its level; these cover 94 % or more, measured on known distributions",
         ["arm", "N", "n", f"{report.objective.short} [95 %]"],
         [
@@ -62,7 +64,8 @@ def tunability(report: Report) -> TextTable:
     """How a search's expected score depends on its budget."""
     number = report.objective.number
     return TextTable(
-        "Tunability: the expected score on test by budget (Sivaprasad et al. 2020): after one "
+        "Tunability",
+        "the expected score on test by budget (Sivaprasad et al. 2020): after one "
         "trial; averaged over budgets with most weight on early ones, equal weights, or most "
         "weight on late ones; and after all trials",
         ["arm", "trials", "one shot", "early", "uniform", "late", "peak"],

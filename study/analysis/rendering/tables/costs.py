@@ -17,10 +17,12 @@ def sides(report: Report) -> TextTable:
     ways = cost.ways if cost is not None and len(cost.ways) > 1 else []
     both = " and ".join(cost.chosen) if cost is not None else ""
     return TextTable(
-        f"What the models of both sides take ({both}), by how their arms are settled on: the arm's "
+        "Cost of both sides",
+        f"what the models of both sides take ({both}), by how their arms are settled on: the arm's "
         "search and one run; every arm's, the best on validation deployed; or all that the choice "
-        "looked at here, which the verdict counts. x: hand-tuned as a multiple of automatic",
-        ["arms", "hand images", "auto images", "x", "hand std s", "auto std s", "x"],
+        "looked at here, which the verdict counts. x, std x: hand-tuned as a multiple of "
+        "automatic",
+        ["arms", "hand images", "auto images", "x", "hand std", "auto std", "std x"],
         [
             [
                 way.way,
@@ -38,7 +40,8 @@ def images_by_use(report: Report) -> TextTable:
     """Images that each arm trained on, by phase."""
     redone = {paid.arm: paid.redone_images for paid in report.paid.arms}
     return TextTable(
-        "Images trained on: one search and one final run make a model, further replicates and "
+        "Images trained on",
+        "one search and one final run make a model, further replicates and "
         "seeds measure it; pruned and failed: numbers of trials",
         ["arm", "search", "final run", "measuring", "redone", "pruned", "failed"],
         [
@@ -59,7 +62,8 @@ def images_by_use(report: Report) -> TextTable:
 def training_by_use(report: Report) -> TextTable:
     """Device seconds of training, by the state in which trials ended."""
     return TextTable(
-        "Device seconds of training, by how the trial ended; after crashes, work trained again "
+        "Device seconds of training",
+        "by how the trial ended; after crashes, work trained again "
         "(redone), and work begun and never reported (lost)",
         ["arm", *USES, *_CRASHES],
         [
@@ -96,8 +100,9 @@ def seconds_by_purpose(report: Report) -> TextTable:
     if rows:
         rows.append(["all engines", *blank, seconds(paid.engines), *money(report, paid.engines)])
     return TextTable(
-        "Device seconds of all trials: standard (std), and billed by purpose; in brackets: "
-        f"overhead, charged to no trial{priced(report)}",
+        "Device seconds of all trials",
+        "standard (std), and billed by purpose; in brackets: overhead, charged to no trial"
+        f"{priced(report)}",
         ["arm", "std", *map(purpose_name, purposes), "billed", *money_columns(report)],
         rows,
     )

@@ -16,7 +16,8 @@ def beside(report: Report) -> TextTable:
     ]
     found = [*likelihoods, *in_table("beside")]
     return TextTable(
-        "Other metrics on test, means over the confirm runs; active: latents in use; to 1 %: "
+        "Other metrics on test",
+        "means over the confirm runs; active: latents in use; to 1 %: "
         "images until the objective on validation stayed within 1 % of its final value, to the "
         "nearest report",
         ["arm", f"{report.second.short}, 95 %", *map(_heading, found), "to 1 %"],
@@ -37,7 +38,8 @@ def likelihood(report: Report) -> TextTable:
     return _measured(
         report,
         "likelihood",
-        "Likelihood and uncertainty on test, means over the confirm runs. Bits per dimension by "
+        "Likelihood and uncertainty on test",
+        "means over the confirm runs. Bits per dimension by "
         "the decoder's own likelihood (own; a density) and of bytes by a discretised one (mass; "
         "not comparable with densities); IWAE in nats; variance law: 1 at the optimum; shares of "
         "pixels in intervals of 50, 90, 95 %; path: energy of decoded straight lines, 1 at "
@@ -47,7 +49,7 @@ def likelihood(report: Report) -> TextTable:
 
 def fid(report: Report) -> TextTable:
     """Distances of images in Inception's features."""
-    return _measured(report, "fid", "FID, means over the confirm runs")
+    return _measured(report, "fid", "FID", "means over the confirm runs")
 
 
 def frechet_classifier(report: Report) -> TextTable:
@@ -55,15 +57,16 @@ def frechet_classifier(report: Report) -> TextTable:
     return _measured(
         report,
         "frechet_classifier",
-        "Frechet distance in a local classifier's features, means over the confirm runs",
+        "Frechet distance in a local classifier's features",
+        "means over the confirm runs",
     )
 
 
-def _measured(report: Report, name: str, title: str) -> TextTable:
+def _measured(report: Report, name: str, title: str, about: str) -> TextTable:
     """A column for each metric of the table that any arm has; no rows where none has any."""
     known = [m for m in in_table(name) if any(m.name in arm.means for arm in report.arms)]
     rows = [[arm.arm, *(m.number(arm.means.get(m.name)) for m in known)] for arm in report.arms]
-    return TextTable(title, ["arm", *map(_heading, known)], rows if known else [])
+    return TextTable(title, about, ["arm", *map(_heading, known)], rows if known else [])
 
 
 def _heading(metric: Metric) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.multi_study_sentences import covers, share, times
 from study.analysis.rendering.tables.comparisons import PAYS
@@ -13,7 +15,8 @@ from study.statistics.aggregates import Aggregate
 def arms(report: SeveralReport) -> TextTable:
     """Each arm's regret over all datasets."""
     return TextTable(
-        f"Regret over all datasets: {report.score.heading} on test above the level of the "
+        "Regret over all datasets",
+        f"{report.score.heading} on test above the level of the "
         "dataset, interquartile mean of n runs with an interval of nominally 95 %, and its "
         f"simulated coverage; kind: {kinds(report.arms)}",
         ["arm", "kind", f"{report.score.short} [95 %]", "covers", "n"],
@@ -34,9 +37,9 @@ def arms(report: SeveralReport) -> TextTable:
 def by_dataset(report: SeveralReport) -> TextTable:
     """Each arm's regret on each dataset."""
     return TextTable(
-        f"Mean regret by dataset, on test, and over all of them on validation: "
-        f"{report.score.heading}",
-        ["arm", *report.datasets, "validation"],
+        "Mean regret by dataset",
+        f"on test, and over all of them on validation: {report.score.heading}",
+        ["arm", *_names(report), "validation"],
         [
             [
                 arm.arm,
@@ -51,7 +54,8 @@ def by_dataset(report: SeveralReport) -> TextTable:
 def pairs(report: SeveralReport) -> TextTable:
     """Each hand-tuned arm minus each automatic one."""
     return TextTable(
-        "Hand-tuned minus automatic, on test: interquartile mean over n runs paired by seed; x: "
+        "Hand-tuned minus automatic",
+        "on test: interquartile mean over n runs paired by seed; x: "
         "images to one model as a multiple of the automatic arm's; pays: whether searching pays",
         ["hand", "automatic", f"{report.score.short} [95 %]", "covers", "n", "x", "pays"],
         [
@@ -73,7 +77,8 @@ def pairs(report: SeveralReport) -> TextTable:
 def improvements(report: SeveralReport) -> TextTable:
     """How probable it is that an automatic arm's run is the better one."""
     return TextTable(
-        "Probability that a run of the automatic arm is the better one, mean over datasets; no "
+        "Probability of improvement",
+        "that a run of the automatic arm is the better one, mean over datasets; no "
         "worse: datasets on which it is shown to be no worse by the study's margin",
         ["hand", "automatic", "probability [95 %]", "covers", "no worse"],
         [
@@ -93,11 +98,13 @@ def improvements(report: SeveralReport) -> TextTable:
 def profiles(report: SeveralReport) -> TextTable:
     """Performance profiles at the quarters of all regrets."""
     if not report.profiles:
-        return TextTable("", [], [])
+        return TextTable("", "", [], [])
     tau = report.profiles[0].tau
-    places = [len(tau) // 4, len(tau) // 2, 3 * len(tau) // 4]
+    quarters = (len(tau) // 4, len(tau) // 2, 3 * len(tau) // 4)
+    places = list({report.score.number(tau[i]): i for i in quarters}.values())
     return TextTable(
-        "Share of an arm's runs, over all datasets, with a regret of at most tau; the band holds "
+        "Performance profiles",
+        "share of an arm's runs, over all datasets, with a regret of at most tau; the band holds "
         "at each tau separately",
         ["arm", *(f"{report.score.number(tau[i])} [95 %]" for i in places), "covers"],
         [
@@ -109,6 +116,12 @@ def profiles(report: SeveralReport) -> TextTable:
             for one in report.profiles
         ],
     )
+
+
+def _names(report: SeveralReport) -> Sequence[str]:
+    """Of datasets, or of studies where several have the same."""
+    distinct = len(set(report.datasets)) == len(report.datasets)
+    return report.datasets if distinct else report.studies
 
 
 def _share(found: Aggregate) -> str:

@@ -10,7 +10,8 @@ from study.formatting import NONE, short
 def rate_distortion(report: Report) -> TextTable:
     """Each arm's rate and distortion, and its distance from the frontier of the beta sweep."""
     return TextTable(
-        "Rate and distortion on test, means over the confirm runs. Above: squared error beyond the "
+        "Rate and distortion on test",
+        "means over the confirm runs. Above: squared error beyond the "
         "frontier of the fixed betas at the same rate, as a share and in nats per image (negative: "
         "better than any fixed beta tried); sweep's beta: the frontier's beta at this rate",
         ["arm", "R (nats)", "S", "end beta", "above", "nats", "sweep's beta"],

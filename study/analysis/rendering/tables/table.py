@@ -15,15 +15,26 @@ from study.statistics.intervals import Interval
 
 @dataclass(frozen=True)
 class TextTable:
-    """A titled table of strings; ``left`` columns are aligned left, the others right.
+    """A titled table of strings.
 
-    Without columns it is a title alone, of what could not be computed.
+    Attributes:
+        title: What it shows, in a few words.
+        about: How it is read: one sentence or more without a capital and a full stop; or "".
+        columns: Headings, no two the same; none where ``about`` says why there is no table.
+        rows: A cell for each column.
+        left: How many columns are aligned left, the others right.
     """
 
     title: str
+    about: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     left: int = 1
+
+    @property
+    def heading(self) -> str:
+        """Title and explanation."""
+        return ": ".join(filter(None, (self.title, self.about)))
 
 
 def aligned(table: TextTable) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from study.analysis import Report, build_report, build_tables
 from study.analysis.answers.break_even import BreakEven, Count
-from study.analysis.answers.by_arm import arm_answers
+from study.analysis.answers.by_arm import arm_answers, study_answer
 from study.journal.events import StudyFinished
 from study.statistics.intervals import Interval
 
@@ -52,12 +52,15 @@ def test_arms_have_what_the_report_says_as_numbers(whole: Any) -> None:
     assert not any("break_even" in name or "optimism" in name for name in sigma)
     assert all(type(value) is float for value in (*tpe.values(), *sigma.values()))
     assert answers["tpe"].tags == {
-        "study.arm_kind": "hand-tuned",
-        "study.balancer": "fixed_beta",
-        "study.against": "sigma",
-        "study.break_even": "tpe is as it is.",
+        "kind": "hand-tuned",
+        "against": "sigma",
+        "break_even": "2 trials (95 % interval: 1 to 3 trials)",
+        "cost": "3.5x",
+        "score": "9.10 +- 0.25 over 3 seeds",
+        "setting": "beta=3.5",
     }
-    assert answers["sigma"].tags["study.arm_kind"] == "automatic"
+    assert answers["tpe"].params["setting"] == "beta=3.5"
+    assert answers["sigma"].tags["kind"] == "automatic"
     beginning = "**Hand-tuned** (searches beta): fixed_beta with beta=3.5."
     assert answers["tpe"].text.startswith(beginning)
     assert "9.10 [8.85, 9.35] over 3 seeds." in answers["tpe"].text
@@ -65,10 +68,21 @@ def test_arms_have_what_the_report_says_as_numbers(whole: Any) -> None:
     assert "tpe is as it is" in answers["tpe"].text
 
 
+def test_the_study_has_the_numbers_of_the_first_screen(whole: Any) -> None:
+    report = report_of(whole)
+    said, screen = study_answer(report), report.first_screen
+    assert said.metrics["answer/difference"] == screen.difference.value
+    assert said.metrics["answer/difference_lower"] == screen.difference.lower
+    assert said.metrics["answer/cost_ratio"] == screen.cost.value
+    assert said.tags["answer"] == screen.sentence
+    assert said.tags["break_even"] == screen.break_even.words
+
+
 def test_a_break_even_beyond_the_trials_is_words_and_no_number(whole: Any) -> None:
     found = arm_answers(with_break_even(report_of(whole), Count(None, 5, None, 4), None))["tpe"]
     assert not any("break_even" in name for name in found.metrics)
-    assert found.tags["study.break_even"] == "tpe is as it is."
+    assert found.tags["break_even"] == "> 4 trials (95 % interval: more than 4 trials)"
+    assert "tpe is as it is" in found.text
 
 
 @pytest.mark.parametrize(("margin", "shown"), [(None, None), (0.1, 0.0), (2.0, 1.0)])
@@ -96,7 +110,7 @@ def test_arms_are_set_against_the_rival_best_on_validation(
     stream.search("tpe", [10.0, 8.0])
     stream.confirm("tpe", {101: 9.0, 102: 9.2}, chosen_from=1)
     answers = arm_answers(report_of(stream))
-    assert {arm: answer.tags["study.against"] for arm, answer in answers.items()} == {
+    assert {arm: answer.tags["against"] for arm, answer in answers.items()} == {
         "a": "tpe",
         "b": "tpe",
         "tpe": "b",
@@ -110,6 +124,6 @@ def test_an_arm_without_results_says_so(make_stream: Callable[..., Any]) -> None
     assert answers["tpe"].metrics == {}
     assert "There is no result" in answers["tpe"].text
     assert "not known" in answers["tpe"].text
-    assert answers["tpe"].tags["study.against"] == "sigma"
-    assert answers["sigma"].tags["study.against"] == ""
+    assert answers["tpe"].tags["against"] == "sigma"
+    assert answers["sigma"].tags["against"] == "-"
     assert "answer/test_calibrated_negative_elbo_lower" not in answers["sigma"].metrics

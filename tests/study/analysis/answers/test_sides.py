@@ -87,7 +87,7 @@ def test_choosing_among_runs_of_the_same_seeds_costs_all_of_them(
         "arms 0.65 times (13k, 20k)"
     )
     text = as_text(report)
-    assert "x: as a multiple of a" in " ".join(text.split())
+    assert "x, std x: as multiples of a" in " ".join(text.split())
     (row,) = [line.split() for line in text.splitlines() if line.startswith("  as chosen here")]
     assert row[3:6] == ["13k", "20k", "0.65"]
     assert summary(report)["pair_cost"]["ways"][-1]["ratio_images"] == 0.65

@@ -13,6 +13,7 @@ from study.analysis import as_text, build_report, build_tables, render
 from study.analysis.answers import assembly as answers
 from study.analysis.answers import costs
 from study.analysis.rendering.figures.catalogue import figures
+from study.analysis.rendering.figures.drawing import Drawn
 from study.analysis.rendering.page.html import as_html
 from study.analysis.rendering.tables import break_even
 from study.analysis.rendering.tables.catalogue import tables
@@ -39,7 +40,7 @@ def shown(stream: Any, home: Path) -> dict[str, str]:
 
 
 def titles(stream: Any) -> list[str]:
-    return [table.title for table in tables(build_report(build_tables(stream.entries)))]
+    return [table.heading for table in tables(build_report(build_tables(stream.entries)))]
 
 
 def test_a_sound_report_has_no_failure(whole: Any) -> None:
@@ -75,7 +76,8 @@ def test_what_fails_is_a_section_in_every_form_and_the_rest_stands(
     assert sentence in forms["text"]
     assert sentence in forms["terminal"]
     assert "<b>no</b>" not in forms["page"], "it is text"
-    assert sentence.replace("<", "&lt;").replace(">", "&gt;") in forms["page"]
+    error = "could not be computed: ZeroDivisionError: &lt;b&gt;no&lt;/b&gt; trials"
+    assert f'">{title}</h3> <p class="about">{error}.</p>' in forms["page"]
     for text in forms.values():
         assert "Inconclusive by design" in text
 
@@ -104,7 +106,9 @@ def test_the_page_says_which_picture_is_missing_and_why(whole: Any, tmp_path: Pa
     made = build_tables(whole.entries)
     report = build_report(made)
     drawn = figures(report, made, tmp_path)
-    page = as_html(report, drawn, made["trials"], tmp_path, missing={"search": "OSError: <full>"})
+    page = as_html(
+        report, drawn, made["trials"], tmp_path, drawn=Drawn({}, {"search": "OSError: <full>"})
+    )
     says = "Its picture in the folder figures is missing: OSError: &lt;full&gt;"
     assert page.count("Its picture in the folder figures is missing") == 1
     assert page.index('id="figure-search"') < page.index(says) < page.index('id="figure-plane"')

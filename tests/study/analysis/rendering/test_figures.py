@@ -224,10 +224,10 @@ def test_a_picture_that_cannot_be_written_is_missing_and_the_others_are_there(
 ) -> None:
     found = drawn(whole, tmp_path)
     (tmp_path / "confirm.png").mkdir()
-    with drawing.writing([found["confirm"], found["search"]], tmp_path) as missing:
+    with drawing.writing([found["confirm"], found["search"]], tmp_path) as done:
         pass
-    assert list(missing) == ["confirm"]
-    assert "Is a directory" in missing["confirm"]
+    assert list(done.missing) == ["confirm"]
+    assert "Is a directory" in done.missing["confirm"]
     assert (tmp_path / "search.png").is_file()
     assert (tmp_path / "confirm.csv").is_file()
 
@@ -239,11 +239,11 @@ def test_a_chart_that_vega_refuses_has_no_picture_not_even_an_earlier_one(
     chart = alt.Chart().mark_point().transform_filter("datum.value ===")
     bad = replace(found["confirm"], chart=alt.LayerChart(layer=[chart]))
     (tmp_path / "confirm.png").write_bytes(b"drawn before")
-    with drawing.writing([bad, found["search"]], tmp_path) as missing:
-        assert not missing, "known at the end"
-    assert list(missing) == ["confirm"]
-    assert "Error" in missing["confirm"]
-    assert len(missing["confirm"]) <= 300
+    with drawing.writing([bad, found["search"]], tmp_path) as done:
+        assert not done.missing, "known at the end"
+    assert list(done.missing) == ["confirm"]
+    assert "Error" in done.missing["confirm"]
+    assert len(done.missing["confirm"]) <= 300
     assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["search.png"]
 
 
@@ -262,10 +262,10 @@ def test_a_painter_that_dies_draws_nothing_and_stops_nothing(
     script.write_text(painter)
     monkeypatch.setattr(drawing, "_PAINTER", script)
     large = [replace(figure, rows=[*figure.rows] * 1000) for figure in found.values()]
-    with drawing.writing(large, tmp_path) as missing:  # more than a pipe holds
+    with drawing.writing(large, tmp_path) as done:  # more than a pipe holds
         pass
-    assert set(missing) == {name for name, figure in found.items() if figure.chart is not None}
-    assert all("the drawing process ended with status" in why for why in missing.values())
+    assert set(done.missing) == {name for name, figure in found.items() if figure.chart is not None}
+    assert all("the drawing process ended with status" in why for why in done.missing.values())
 
 
 def test_a_figure_that_raises_says_so_and_the_others_stand(

@@ -55,7 +55,7 @@ def table(report: Report, title: str) -> TextTable:
 
 
 def titles(report: Report) -> str:
-    return "\n".join(each.title for each in tables(report))
+    return "\n".join(each.heading for each in tables(report))
 
 
 def test_the_distance_of_samples_is_shown_beside_the_objective(measured: Any) -> None:

@@ -4,57 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import DESKTOP, MLFLOW, PHONE, trials
 from PIL import Image
-from playwright.sync_api import Browser, Page
-
-from study.analysis import build_report, build_tables
-from study.analysis.rendering.figures.catalogue import figures
-from study.analysis.rendering.page.html import as_html
-
-DESKTOP, PHONE = (1280, 900), (390, 844)
-
-
-@pytest.fixture
-def file(whole: Any, tmp_path: Path) -> Path:
-    """The page of the made-up study that `whole` is."""
-    tables = build_tables(whole.entries)
-    report = build_report(tables)
-    drawn = figures(report, tables, tmp_path)
-    path = tmp_path / "report.html"
-    path.write_text(as_html(report, drawn, tables["trials"], tmp_path), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def visit(browser: Browser, file: Path) -> Iterator[Callable[..., Page]]:
-    """Opens the page; at the end, nothing was asked of a network and nothing went wrong."""
-    asked: list[str] = []
-    said: list[str] = []
-    contexts = []
-
-    def open_page(size: tuple[int, int] = DESKTOP, **options: Any) -> Page:
-        viewport = {"width": size[0], "height": size[1]}
-        context = browser.new_context(offline=True, viewport=viewport, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(file.as_uri())
-        for chart in page.locator(".chart").all():
-            chart.locator("svg").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
-    assert not said
+from playwright.sync_api import Locator, Page
 
 
 def colour(page: Page, selector: str, name: str) -> str:
@@ -64,25 +22,45 @@ def colour(page: Page, selector: str, name: str) -> str:
     return found
 
 
-def column(page: Page, table: int, place: int) -> list[str]:
-    cells = page.locator("#tables table").nth(table).locator(f"tbody tr :nth-child({place})")
-    return cells.all_text_contents()
+def used(page: Page, name: str) -> Locator:
+    """A chart once it has been pointed at, and moves."""
+    chart = page.locator(f"#figure-{name} .chart")
+    chart.scroll_into_view_if_needed()
+    chart.hover()
+    chart.locator(".vega-embed svg").wait_for()
+    return chart
 
 
-def test_every_chart_is_drawn(visit: Callable[..., Page]) -> None:
-    page = visit()
-    for name in ("confirm", "search", "learning", "device_seconds"):
-        marks = page.locator(f"#figure-{name} .chart svg .mark-symbol path, "
-                             f"#figure-{name} .chart svg .mark-line path, "
-                             f"#figure-{name} .chart svg .mark-rect path")  # fmt: skip
-        assert marks.count() > 2, name
+def marks(chart: Locator) -> int:
+    return chart.locator(
+        ".mark-symbol path, .mark-line path, .mark-rect path, .mark-rule line"
+    ).count()
+
+
+def test_every_chart_is_there_at_once_and_again_once_it_is_used(visit: Callable[..., Page]) -> None:
+    page = visit(java_script_enabled=False)
+    names = ("confirm", "search", "learning", "device_seconds")
+    there = {name: marks(page.locator(f"#figure-{name} .chart > svg")) for name in names}
+    assert min(there.values()) > 2
     assert page.locator("#figure-calibration .chart").count() == 0
     assert "Nothing to show" in page.locator("#figure-calibration").inner_text()
+    page = visit()
+    assert page.locator(".vega-embed").count() == 0, "Vega waits until a chart is used"
+    for name in names[:2]:
+        assert marks(used(page, name)) == there[name], name
+
+
+def test_the_answer_and_the_arms_are_on_the_first_screen(visit: Callable[..., Page]) -> None:
+    page = visit()
+    for part in ("h1", ".tile >> nth=0", ".tile >> nth=3", "#figure-confirm .chart"):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= DESKTOP[1], part
 
 
 def test_a_mark_tells_its_numbers(visit: Callable[..., Page]) -> None:
     page = visit()
-    page.locator("#figure-search .mark-symbol path").first.hover()
+    used(page, "search").locator(".mark-symbol path").first.hover()
     tooltip = page.locator(".vg-tooltip.visible")
     tooltip.wait_for()
     assert "tpe.search.r0.0000" in tooltip.inner_text()
@@ -90,9 +68,10 @@ def test_a_mark_tells_its_numbers(visit: Callable[..., Page]) -> None:
 
 def test_an_arm_picked_in_the_legend_stands_out(visit: Callable[..., Page]) -> None:
     page = visit()
-    lines = page.locator("#figure-learning .chart svg .mark-line.role-mark path")
+    chart = used(page, "learning")
+    lines = chart.locator(".mark-line.role-mark path")
     before = {line.get_attribute("opacity") for line in lines.all()}
-    page.locator("#figure-learning .role-legend-label text").first.click()
+    chart.locator(".role-legend-label text").first.click()
     page.wait_for_function(
         "() => new Set([...document.querySelectorAll("
         "'#figure-learning .mark-line.role-mark path')].map(e => e.getAttribute('opacity'))).size"
@@ -102,11 +81,9 @@ def test_an_arm_picked_in_the_legend_stands_out(visit: Callable[..., Page]) -> N
 
 def test_the_wheel_scrolls_the_page_and_zooms_with_ctrl(visit: Callable[..., Page]) -> None:
     page = visit()
-    chart = page.locator("#figure-search .chart svg")
-    chart.scroll_into_view_if_needed()
-    axis = page.locator("#figure-search .role-axis-label").first
+    chart = used(page, "search")
+    axis = chart.locator(".role-axis-label").first
     labels, top = axis.text_content(), page.evaluate("scrollY")
-    chart.hover()
     page.mouse.wheel(0, 60)
     page.wait_for_function("top => scrollY > top", arg=top)
     assert axis.text_content() == labels
@@ -120,11 +97,43 @@ def test_the_wheel_scrolls_the_page_and_zooms_with_ctrl(visit: Callable[..., Pag
     )
 
 
+def test_trials_lead_to_the_mlflow_in_use(visit: Callable[..., Page]) -> None:
+    page = visit()
+    link = trials(page).first.get_by_role("link")
+    assert link.get_attribute("href") == f"{MLFLOW}/#/experiments/1/runs/7"
+    page.once("dialog", lambda dialog: dialog.accept("https://mlflow.example:8443/"))
+    page.locator("#elsewhere").click()
+    assert link.get_attribute("href") == "https://mlflow.example:8443/#/experiments/1/runs/7"
+    assert page.locator("#server").inner_text() == "https://mlflow.example:8443"
+
+
+def test_a_term_is_explained_where_it_stands(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.locator(".tile a.term", has_text="break-even").click()
+    meaning = page.locator("#meaning")
+    assert meaning.is_visible()
+    assert "number of trials after which" in meaning.inner_text()
+    page.keyboard.press("Escape")
+    assert not meaning.is_visible()
+
+
+def test_a_phone_s_tables_keep_their_first_column(visit: Callable[..., Page]) -> None:
+    page = visit(PHONE, is_mobile=True, has_touch=True)
+    assert page.get_by_text("Swipe a table sideways").is_visible()
+    table = page.locator("#tables .scroll").first
+    head = table.locator("tbody th").first
+    table.scroll_into_view_if_needed()
+    before = head.bounding_box()
+    assert table.evaluate("e => { e.scrollLeft = 150; return e.scrollLeft; }") > 100
+    assert head.bounding_box() == before
+
+
 def test_a_column_is_sorted_by_click_and_by_key(visit: Callable[..., Page]) -> None:
     page = visit()
+    rows = trials(page)
     head = page.locator("#trials thead th", has_text="objective")
     place = page.locator("#trials thead th").all_text_contents().index("objective") + 1
-    cells = page.locator(f"#trials tbody tr :nth-child({place})")
+    cells = rows.locator(f":scope > :nth-child({place})")
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
     known = [float(text) for text in cells.all_text_contents() if text != "-"]
@@ -160,8 +169,11 @@ def test_numbers_are_sorted_as_numbers(visit: Callable[..., Page]) -> None:
 def test_nothing_is_wider_than_the_screen(visit: Callable[..., Page], size: Any) -> None:
     page = visit(size, is_mobile=size == PHONE, has_touch=size == PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    for chart in page.locator(".chart svg").all():
-        box = chart.bounding_box()
+    for chart in page.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+        picture = chart.locator(".vega-embed svg" if size == PHONE else "svg").first
+        picture.wait_for()  # a phone's are drawn at its width
+        box = picture.bounding_box()
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= size[0]
@@ -185,6 +197,8 @@ def test_dark_mode_changes_page_and_charts(visit: Callable[..., Page]) -> None:
 def test_print_is_light_and_has_no_controls(visit: Callable[..., Page]) -> None:
     page = visit(color_scheme="dark")
     assert page.locator("[data-save]").first.is_visible()
+    pages = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))
+    assert 1 < len(pages) < 10
     page.emulate_media(media="print")
     assert brightness(colour(page, "body", "backgroundColor")) > 200
     assert not page.locator("[data-save]").first.is_visible()

@@ -13,6 +13,8 @@ import pytest
 
 import study.analysis.rendering.tables as topics
 from study.analysis import Report, as_text, build_report, build_tables
+from study.analysis.rendering.page.terms import named
+from study.analysis.rendering.page.trials import COLUMNS
 from study.analysis.rendering.tables import catalogue
 from study.analysis.rendering.tables.catalogue import tables
 from study.analysis.rendering.text import WIDTH
@@ -39,7 +41,7 @@ def test_the_arms_table_says_what_makes_which_arms_hand_tuned(make_stream: Any, 
     first, *_ = tables(report)
     assert (
         "kind: auto, or hand-tuned (tpe, random-beta: searches beta; weighted-optimum: searches k)."
-    ) in first.title
+    ) in first.about
     assert [row[:2] for row in first.rows] == [
         ["tpe", "hand"], ["random-beta", "hand"], ["weighted-optimum", "hand"], ["sigma", "auto"],
     ]  # fmt: skip
@@ -50,7 +52,7 @@ def test_without_hand_tuned_arms_no_reason_is_given(make_stream: Any, arms: Any)
     stream = make_stream({"sigma": arms["automatic"]})
     stream.confirm("sigma", {101: 9.0})
     first, *_ = tables(build_report(build_tables(stream.entries)))
-    assert "; kind: auto. Cost to one model" in first.title
+    assert "; kind: auto. Cost to one model" in first.about
 
 
 def test_the_arms_table_counts_what_the_sampler_chose(make_stream: Any) -> None:
@@ -60,7 +62,7 @@ def test_the_arms_table_counts_what_the_sampler_chose(make_stream: Any) -> None:
     stream.confirm("sigma", {101: 9.0})
     report = build_report(build_tables(stream.entries))
     first, *_ = tables(report)
-    assert "chosen: search trials that the sampler chose by earlier results" in first.title
+    assert "chosen: search trials that the sampler chose by earlier results" in first.about
     column = first.columns.index("chosen")
     assert [row[column] for row in first.rows] == ["2/3", "-"]
     assert max(map(len, as_text(report).splitlines())) <= WIDTH
@@ -129,3 +131,15 @@ def test_a_metric_that_names_a_table_has_a_column_there(make_stream: Any) -> Non
     ]
     assert not absent
     assert len(shown) > 15
+
+
+def test_no_two_columns_have_one_name_and_each_is_explained(whole: Any, make_stream: Any) -> None:
+    shown = {name: metric for name, metric in METRICS.items() if metric.table}
+    measured = make_stream()
+    measured.confirm("sigma", {101: 9.0}, closely=[dict.fromkeys(shown, 1.0)])
+    for stream in (whole, measured):
+        for table in tables(build_report(build_tables(stream.entries))):
+            assert len(set(table.columns)) == len(table.columns), table.title
+            unexplained = [column for column in table.columns if named(column) is None]
+            assert not unexplained, f"{table.title}: add to study/glossary.py"
+    assert all(named(column) for column in COLUMNS)

@@ -1,0 +1,52 @@
+"""The specs of studies that have begun: as they were last launched, and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from study.journal import StudyHome, read_entries
+from study.spec import StudySpec, begun_spec
+from study.spec.begun import assumed_by, open_again
+from study.spec.errors import Source
+from study.spec.names import check_names
+from study.spec.overrides import apply_overrides
+
+
+def frozen_spec(home: StudyHome) -> StudySpec:
+    """The spec a study was last launched with."""
+    found = begun_spec(home)
+    assert found is not None
+    return found
+
+
+def changed_spec(
+    home: StudyHome, overrides: Sequence[str] = (), name: str | None = None
+) -> StudySpec:
+    """The spec a study was last launched with, with ``overrides`` applied, under ``name``.
+
+    Under another name, what the study left open when other defaults held is left open again.
+
+    Raises:
+        SpecError: an override cannot be applied, or makes the spec invalid.
+    """
+    name, frozen = name or home.name, frozen_spec(home).to_dict()
+    if name != home.name:  # a new study has today's defaults
+        frozen = open_again(frozen, assumed_by(read_entries(home.path)))
+    changed, given = apply_overrides({**frozen, "name": name}, overrides)
+    source, paths = Source(str(home.spec), overrides=given), {path[0] for path in given}
+    designs = {"primary", "choosing_seeds"}
+    if len(found := designs & paths) == 1:
+        (key,), (other,) = found, designs - found
+        if name == home.name and changed.get(other) is not None:
+            how = {"primary": "with a named pair", "choosing_seeds": "by choosing its pair"}[other]
+            remedy = f"leave {key} out, or begin another: `{home.command('fork')} NEW --set ...`"
+            raise source.error((key,), f"the study has begun {how} of arms", remedy)
+        changed[other] = None  # a new study may have the other design
+    if "seeds" in paths and "until" not in paths:  # seeds by themselves are a plain list of them
+        changed["until"] = changed["seeds_batch"] = None
+    if changed["name"] != name:
+        raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")
+    spec = StudySpec.from_dict(changed, source)
+    if overrides or name != home.name:  # else its names were checked at the launch
+        check_names(spec, source)
+    return spec
