@@ -94,7 +94,7 @@ GLOSSARY: tuple[Term, ...] = (
          ("parameters",)),
     Term("standard device seconds", "Images times the seconds an image takes in a full bank of its "
          "shape, timed at launch: a cost free of what else ran.",
-         ("std s", "std", "hand std s", "auto std s")),
+         ("std s", "std", "hand std", "auto std")),
     Term("test", "Images that nothing was trained or chosen on; arms are compared on them."),
     Term("to 1 %", "Images until the objective on validation stayed within 1 % of where it ended."),
     Term("trial", "One configuration and seed, trained once.", ("trials",)),
