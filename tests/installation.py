@@ -30,12 +30,10 @@ class Installed:
 
     def run(self, command: str, at: Path) -> subprocess.CompletedProcess[str]:
         """Run a line as one types it, in folder ``at``, with nothing of this repository set."""
-        ours = ("PYTHON", "STUDY_", "MLFLOW_")
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return subprocess.run(
             ["bash", "-c", command],
             cwd=at,
-            env={**clean, "PATH": f"{self.bin}:{os.environ['PATH']}"},
+            env={**_clean(), "PATH": f"{self.bin}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             check=False,
@@ -75,6 +73,14 @@ def install(place: Path) -> Installed:
     return Installed(home / "bin", site, wheel, sdist)
 
 
+def _clean() -> dict[str, str]:
+    """The environment without what this repository, or whoever runs its tests, has set there."""
+    ours = ("PYTHON", "STUDY_", "MLFLOW_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
+
 def _done(command: list[str], at: Path) -> None:
-    done = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=at, env=_clean(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

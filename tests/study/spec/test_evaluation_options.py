@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from own_models import MODELS
 
-from study.journal import StudyHome
+from study.journal import Journal, StudyHome
+from study.journal.events import StudyDescribed
 from study.launching.checks import settle
 from study.metrics import OBJECTIVES
 from study.spec import (
@@ -255,7 +256,7 @@ def test_what_papers_call_beta_is_k_in_an_automatic_balancer(
 
 @pytest.fixture
 def frozen(base: Any, tmp_path: Path) -> Any:
-    """Makes the home of a study whose spec.yaml was frozen with some evaluation section."""
+    """Makes the home of a study that was begun with some evaluation section."""
 
     def freeze(evaluation: dict[str, Any] | None) -> Any:
         spec = StudySpec.from_dict(base()).to_dict()
@@ -265,7 +266,9 @@ def frozen(base: Any, tmp_path: Path) -> Any:
             spec["evaluation"] = evaluation
         home = StudyHome(tmp_path, spec["name"])
         home.make()
-        home.spec.write_text(yaml.safe_dump(spec, sort_keys=False))
+        with closing(Journal(home.path)) as journal:
+            journal.append(StudyDescribed(spec["name"], spec, "", ""))
+            journal.commit()
         return home
 
     return freeze
@@ -279,13 +282,13 @@ def test_a_study_begun_before_there_were_these_keys_goes_on(
     assert settle(now, frozen(section)).evaluation == now.evaluation
 
 
-def test_a_study_begun_with_one_draw_goes_on_with_it_unless_another_number_is_asked_for(
-    base: Any, frozen: Any
-) -> None:
+def test_a_study_begun_with_one_draw_goes_on_with_no_other_number(base: Any, frozen: Any) -> None:
     home = frozen({"draws": 1})
-    assert settle(StudySpec.from_dict(base()), home).evaluation.draws == 1
-    with pytest.raises(SpecError, match=r"evaluation\.draws: 1 -> 'auto'"):
-        settle(StudySpec.from_dict(base(evaluation={"draws": "auto"})), home)
+    one = StudySpec.from_dict(base(evaluation={"draws": 1}))
+    assert settle(one, home).evaluation.draws == 1
+    for evaluation in ({}, {"draws": "auto"}):
+        with pytest.raises(SpecError, match=r"evaluation\.draws: 1 -> 'auto'"):
+            settle(StudySpec.from_dict(base(evaluation=evaluation)), home)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_what_was_stopped_and_run_again_by_hand(journal: Journal, store: Store) 
     assert run.info.status == "FINISHED"
     assert run.data.tags["retry_of"] == ended
     assert run.info.run_name == "#0 retry 1 beta=0.5 tpe r0"
-    assert found[f"trial/{confirm}"].info.run_name == "seed 9 retry 1 r0 tpe confirm of #0"
+    assert found[f"trial/{confirm}"].info.run_name == "seed 9 retry 1 beta=1.5 tpe r0 of #0"
 
 
 def test_a_reason_does_not_outlive_what_it_explained(journal: Journal, store: Store) -> None:
