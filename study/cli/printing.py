@@ -6,9 +6,16 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from study.analysis import Report
     from study.journal import StudyHome
+
+
+def begins(what: str) -> None:
+    """Say what a launch does, before what it needs is imported: that takes seconds."""
+    click.echo(f"{what} ...", err=True)
 
 
 def first_screen(report: Report, home: StudyHome) -> None:

@@ -13,7 +13,7 @@ import click
 
 from study.cli import options
 from study.cli.group import FAILED, INTERRUPTED
-from study.cli.printing import first_screen, shown
+from study.cli.printing import begins, first_screen, shown
 
 if TYPE_CHECKING:
     from study.analysis import Report
@@ -158,6 +158,7 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
 
     ``forked`` is the home of a study that ``verb`` cannot begin twice.
     """
+    begins("loading Ray, Optuna and MLflow")
     from study import api
     from study.api import begun
     from study.launching.driver import StudyInterruptedError
