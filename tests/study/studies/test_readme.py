@@ -18,7 +18,7 @@ IMAGES = 130
 def sequence() -> list[str]:
     """The commands of the README's first steps, those that serve until they are stopped aside."""
     start = (ROOT / "README.md").read_text().partition("\n## Start\n")[2].partition("\n## ")[0]
-    (block,) = re.findall(r"^```\n(.*?)^```", start, re.DOTALL | re.MULTILINE)
+    _clone, block = re.findall(r"^```\n(.*?)^```", start, re.DOTALL | re.MULTILINE)
     lines = [line.partition(" #")[0].strip() for line in block.splitlines()]
     return [line for line in lines if line != "study ui"]
 
@@ -46,8 +46,9 @@ def test_its_first_steps_end_with_a_verdict_on_ones_own_images(
         said[command] = done.stdout
     assert len(said) > 5
     assert said["study init folder photos"].splitlines()[-1] == "next: study launch photos"
-    assert "pay" in said["study launch photos"]
-    assert "pay" in said["study report photos quickstart"]
+    for number in ("difference", "cost", "break-even"):
+        assert re.search(rf"^{number} +\S", said["study launch photos"], re.MULTILINE)
+    assert "over 2 datasets (photos, digits)" in said["study report photos quickstart"]
     page = Path(said["study report photos --format html"].strip())
     assert page == folder / "studies" / "photos" / "report" / "report.html"
     assert page.stat().st_size > 10_000
