@@ -33,6 +33,7 @@ def outputs(cell: Any) -> str:
     )
 
 
+@pytest.mark.studies  # a kernel that draws all figures
 def test_the_worked_notebook_runs_and_shows_what_it_says(quickstart: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)

@@ -77,6 +77,6 @@ def test_a_finished_study_is_extended_by_its_command_line(tmp_path: Path) -> Non
         named = "primary={hand_tuned: one, automatic: optimal}"
         refused = Launch(home, "--set", named, verb="resume", spec=small)
         assert refused.end() == 2
-        assert "choosing_seeds choose the pair that primary names" in refused.text()
+        assert "the study has begun by choosing its pair of arms" in refused.text()
     finally:
         harness.end_all(home)
