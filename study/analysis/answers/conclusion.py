@@ -11,7 +11,7 @@ from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found, otherwise
 from study.analysis.answers.verdict import Comparison, together
-from study.analysis.answers.verdict_sentences import Outcome
+from study.analysis.answers.verdict_sentences import Outcome, so_far
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 from study.statistics.choice import ERROR
 
@@ -40,7 +40,7 @@ def verdict(
     """
     first = _first_sentence(arms, hand, best, found, design, finished=not unfinished)
     if unfinished:
-        first = f"So far ({unfinished}): {first[0].lower()}{first[1:]}"
+        first = so_far(first, unfinished)
     if hand is None or best is None:
         return [first]
     return [first, *map(as_found, _when(breaks, hand))]

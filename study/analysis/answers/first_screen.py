@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from study.analysis.answers import verdict_sentences as sentences
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BEST_OF, BreakEven, Count
 from study.analysis.answers.costs import Amount
@@ -179,10 +180,8 @@ def _sentence(found: Comparison, so_far: str) -> str:
             said = f"no difference between {hand} and {best} is shown"
         case _:
             said = f"{hand} against {best}"
-    opening = found.opening
-    if so_far:
-        opening = f"So far ({so_far}): {opening[0].lower()}{opening[1:]}"
-    return f"{opening}: {said}."
+    answer = f"{found.opening}: {said}."
+    return sentences.so_far(answer, so_far) if so_far else answer
 
 
 def _difference(found: Comparison | None, objective: Metric) -> Number:

@@ -57,10 +57,9 @@ def pair_finding(
         return f"{hand} and {automatic} are equal on all {n} {seeds}"
     if n == 0 or ends is None:
         return compared(hand, automatic, objective, interval)
-    by = f"{objective.difference(interval)}{one_end(objective, ends, size=outcome in DECIDED)}"
+    by = _by(objective, interval, ends, outcome)
     match outcome:
         case Outcome.PAYS:
-            by = f"{objective.difference(-interval)}{one_end(objective, ends, size=True)}"
             said = f"hand-tuned {hand} found a better model than {automatic}, by {by}"
         case Outcome.DOES_NOT_PAY:
             said = f"automatic {automatic} is better than hand-tuned {hand}, by {by}"
@@ -82,10 +81,9 @@ def best_finding(
     outcome: Outcome,
 ) -> str:
     """That of the best arms, whose best means are those of ``pair``."""
-    by = f"{objective.difference(interval)}{one_end(objective, ends, size=outcome in DECIDED)}"
+    by = _by(objective, interval, ends, outcome)
     match outcome:
         case Outcome.PAYS:
-            by = f"{objective.difference(-interval)}{one_end(objective, ends, size=True)}"
             said = f"the best hand-tuned arm found a better model than every automatic one, by {by}"
         case Outcome.DOES_NOT_PAY:
             said = f"the best automatic arm is better than every hand-tuned one, by {by}"
@@ -99,6 +97,12 @@ def best_finding(
         f"{said} over {seeds} (the best of {hands} hand-tuned and {automatics} automatic arms, no "
         f"pair being named in advance){_failures(by_pair)}"
     )
+
+
+def _by(objective: Metric, interval: Interval, ends: tuple[float, float], outcome: Outcome) -> str:
+    """The size of a difference: where searching pays, by how much hand-tuned is better."""
+    shown = -interval if outcome is Outcome.PAYS else interval
+    return f"{objective.difference(shown)}{one_end(objective, ends, size=outcome in DECIDED)}"
 
 
 def one_end(objective: Metric, ends: tuple[float, float], *, size: bool = False) -> str:
@@ -143,6 +147,11 @@ def price(hand: str, automatic: str, ratio: float | None, cost: PairCost | None)
     if ratio is None:
         return "what a model costs is not known for both"
     return f"{hand} costs {ratio:.1f}x the images of {automatic} to one model"
+
+
+def so_far(sentence: str, why: str) -> str:
+    """``sentence`` as the preliminary answer that it is, with the reason."""
+    return f"So far ({why}): {sentence[0].lower()}{sentence[1:]}"
 
 
 def first_words(
