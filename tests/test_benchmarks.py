@@ -90,6 +90,7 @@ def test_a_study_on_a_cluster_is_launched_and_resumed() -> None:
         assert target.split()[-1] in {"met", "MISSED"}
 
 
+@pytest.mark.studies
 def test_a_made_up_study_is_reported_whole_and_the_report_is_measured() -> None:
     rows = {name: (measured, target) for name, measured, _, target in table_of("benchmarks.report")}
     for judged in ("seconds", "MiB at the peak", "MiB of its page"):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from study.analysis.answers.first_screen import ArmRow, FirstScreen
-from study.analysis.rendering.tables.table import TextTable, aligned
+from study.analysis.rendering.tables.table import TextTable, lines_of
 
 LINES = 20
 """At most, on a terminal of 80 columns or more."""
@@ -80,7 +80,7 @@ def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
         ],
         left=2,
     )
-    lines = [_cut(line, width) for line in aligned(table)]
+    lines = [_cut(line, width) for line in lines_of(table)]
     return [*lines, *([f"  ... and {left_out} more"] if left_out else [])]
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.regrets import ArmOver
@@ -11,6 +16,9 @@ from study.analysis.answers.report import Report
 from study.formatting import NONE
 from study.metrics import Metric
 from study.statistics.intervals import Interval
+
+_WIDEST = 10_000
+"""Characters of a line of a plain table, more than any has: there, nothing folds."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +45,36 @@ class TextTable:
         return ": ".join(filter(None, (self.title, self.about)))
 
 
-def aligned(table: TextTable) -> Iterator[str]:
-    """The lines of ``table``, its columns aligned with spaces."""
-    lines = [table.columns, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (
-            cell.ljust(width) if i < table.left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+def drawn(table: TextTable, *, ruled: bool = False) -> Table:
+    """``table`` for Rich to lay out; ``ruled``: a line below its headings, and long cells fold."""
+    grid = Table(
+        box=box.SIMPLE_HEAD if ruled else None,
+        padding=(0, 1, 0, 0) if ruled else (0, 2, 0, 0),
+        pad_edge=False,
+        header_style="bold" if ruled else "",
+    )
+    for i, column in enumerate(table.columns):
+        grid.add_column(
+            Text(column),
+            justify="left" if i < table.left else "right",
+            overflow="fold",
+            no_wrap=i == 0 or not ruled,  # a name broken over lines can't be copied
         )
-        yield f"  {'  '.join(cells)}".rstrip()
+    for row in table.rows:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def lines_of(table: TextTable) -> list[str]:
+    """``table`` as plain lines, as wide as its cells need."""
+    plain = Console(
+        width=_WIDEST,
+        force_terminal=False,
+        force_jupyter=False,
+        color_system=None,
+    )
+    lines = plain.render_lines(drawn(table), pad=False)
+    return [f"  {''.join(segment.text for segment in line)}".rstrip() for line in lines]
 
 
 def kind(arm: ArmResult | ArmOver) -> str:
