@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from study.cli import options
-from study.cli.printing import first_screen, shown
+from study.cli.printing import first_screen, joint_first_screen, shown
 
 WATCH = 2.0
 """Seconds between two looks of `study watch`."""
@@ -118,15 +118,14 @@ def report(
             click.echo(api.find(name, home).page)
         if joint is not None:
             click.echo(joint_page([api.find(name, home) for name in names]))
-    elif joint is None and (full or target is not None or price is not None):
-        render(reports[0], sys.stdout)
+    elif full or target is not None or price is not None:
+        for found in reports if joint is not None else ():
+            click.echo(f"{found.name}: {found.first_screen.sentence}\n")
+        render(joint or reports[0], sys.stdout)
     elif joint is None:
         first_screen(reports[0], api.find(names[0], home))
     else:
-        for found in reports:
-            click.echo(f"{found.name}: {found.first_screen.sentence}\n")
-    if joint is not None and form == "text":
-        render(joint, sys.stdout)
+        joint_first_screen(joint, reports, [api.find(name, home) for name in names])
 
 
 @click.command()

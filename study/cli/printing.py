@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from study.analysis import Report
+    from study.analysis import Report, SeveralReport
     from study.journal import StudyHome
 
 
@@ -23,6 +23,18 @@ def first_screen(report: Report, home: StudyHome) -> None:
     from study.analysis import draw_first_screen
 
     draw_first_screen(report.first_screen, _links(home), sys.stdout)
+
+
+def joint_first_screen(
+    joint: SeveralReport, reports: Sequence[Report], homes: Sequence[StudyHome]
+) -> None:
+    """Print the joint answer of several studies, and where everything else is."""
+    from study.analysis import draw_joint_first_screen
+    from study.managing.report import joint_page
+
+    command = homes[0].home_command(" ".join(["report", *(home.name for home in homes)]))
+    links = {"page": str(joint_page(homes)), "all else": f"`{command} --full`"}
+    draw_joint_first_screen(joint, reports, links, sys.stdout)
 
 
 def _links(home: StudyHome) -> dict[str, str]:

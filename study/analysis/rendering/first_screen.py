@@ -1,9 +1,9 @@
-"""A study's first screen as text: at most twenty lines, however many arms there are."""
+"""The first screen of a study, or of several, as text: at most twenty lines."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TextIO
 
@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from study.analysis.answers.first_screen import ArmRow, FirstScreen
+from study.analysis.answers.multi_study import SeveralReport
+from study.analysis.answers.report import Report
 from study.analysis.rendering.tables.table import TextTable, lines_of
 
 LINES = 20
@@ -29,9 +31,19 @@ def draw_first_screen(screen: FirstScreen, links: Mapping[str, str], file: TextI
         links: By name, paths, addresses and commands.
         file: Where to.
     """
+    _draw(lambda width: first_screen_lines(screen, links, width), file)
+
+
+def draw_joint_first_screen(
+    joint: SeveralReport, reports: Sequence[Report], links: Mapping[str, str], file: TextIO
+) -> None:
+    """:func:`draw_first_screen` of several studies: the joint answer, and a line for each."""
+    _draw(lambda width: joint_first_screen_lines(joint, reports, links, width), file)
+
+
+def _draw(lines: Callable[[int], Sequence[str]], file: TextIO) -> None:
     console = Console(file=file, highlight=False, soft_wrap=True)
-    width = min(console.width, 120) if console.is_terminal else 80
-    for i, line in enumerate(first_screen_lines(screen, links, width)):
+    for i, line in enumerate(lines(min(console.width, 120) if console.is_terminal else 80)):
         text = Text(line)
         if i == 0:
             text.stylize("bold", 0, line.find(":") if ":" in line else len(line))
@@ -49,11 +61,38 @@ def first_screen_lines(screen: FirstScreen, links: Mapping[str, str], width: int
         doubt = textwrap.wrap(
             f"Distrust most: {screen.distrust}", width, max_lines=_DOUBT, placeholder=" ..."
         )
-    column = max(map(len, links), default=0) + 2
-    where = [f"{name:<{column}}{link}" for name, link in links.items()]
+    where = _where(links)
     caption = _cut(f"Arms, by {screen.score.heading} on test:", width)
     room = LINES - len(said) - len(doubt) - len(where) - 2  # the caption and the headings
     return [*said, caption, *_table(screen, max(_FEWEST, room), width), *doubt, *where]
+
+
+def joint_first_screen_lines(
+    joint: SeveralReport, reports: Sequence[Report], links: Mapping[str, str], width: int
+) -> list[str]:
+    """The lines of :func:`draw_joint_first_screen`, of ``width`` characters but for links."""
+    said = [line for sentence in joint.verdict for line in textwrap.wrap(sentence, width)]
+    where = _where(links)
+    shown = reports[: max(_FEWEST, LINES - len(said) - len(where) - 2)]
+    rows = [
+        [report.name, *(number.short for number in screen.numbers), screen.outcome]
+        for report in shown
+        for screen in (report.first_screen,)
+    ]
+    names = [number.name for number in reports[0].first_screen.numbers]
+    table = TextTable("", "", ["study", *names, "does searching pay?"], rows)
+    lines = [_cut(line, width) for line in lines_of(table)]
+    left_out = len(reports) - len(shown)
+    return [*said, *lines, *_more(left_out), *where]
+
+
+def _where(links: Mapping[str, str]) -> list[str]:
+    column = max(map(len, links), default=0) + 2
+    return [f"{name:<{column}}{link}" for name, link in links.items()]
+
+
+def _more(left_out: int) -> list[str]:
+    return [f"  ... and {left_out} more"] if left_out else []
 
 
 def _hanging(label: str, text: str, indent: int, width: int) -> list[str]:
@@ -81,7 +120,7 @@ def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
         left=2,
     )
     lines = [_cut(line, width) for line in lines_of(table)]
-    return [*lines, *([f"  ... and {left_out} more"] if left_out else [])]
+    return [*lines, *_more(left_out)]
 
 
 def _chosen(arms: Sequence[ArmRow], most: int) -> list[ArmRow]:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +87,35 @@ class Interrupted(CutShort):
 def study(*arguments: object) -> Result:
     """Run the command in this process."""
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@contextmanager
+def on_terminal(
+    *arguments: object, columns: int = 80
+) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[bytes]]]:
+    """Run the command in a process of its own, on a terminal of 24 lines.
+
+    Yields:
+        The process, and what it writes there, until its end.
+    """
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    command = [sys.executable, "-m", "study", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        try:
+            yield process, _written(ours)
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def _written(terminal: int) -> Iterator[bytes]:
+    with suppress(OSError):  # the other end is closed once the process has ended
+        while chunk := os.read(terminal, 4096):
+            yield chunk
 
 
 def refusal(*arguments: object) -> str:

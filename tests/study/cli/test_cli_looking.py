@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
-from commands import VERBS, made, refusal, study
+from commands import VERBS, made, on_terminal, refusal, study
 from PIL import Image
 
 
@@ -57,21 +52,21 @@ class TestLooking:
         for result in (full, short):
             assert "\x1b" not in result.stdout
 
+    def test_report_of_several(self, told_spec, tell, tmp_path):
+        for name in ("told", "other"):
+            tell({**told_spec.to_dict(), "name": name}, tmp_path)
+        lines = study("report", "told", "other", "--home", tmp_path).stdout.splitlines()
+        assert lines[0].startswith("Whether searching pays over 2 datasets")
+        page = tmp_path / "told" / "report" / "with_other.html"
+        all_else = f"`study report told other --home {tmp_path} --full`"
+        assert lines[-2:] == [f"page      {page}", f"all else  {all_else}"]
+        assert page.exists()
+
     def test_report_on_a_terminal(self, told):
         """At most twenty lines of a terminal that is 80 columns wide, its verdict in bold."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        environment = {**os.environ, "TERM": "xterm"}
-        environment.pop("COLUMNS", None)
-        command = [sys.executable, "-m", "study", "report", "told", "--home", str(told.studies)]
-        process = subprocess.Popen(command, stdout=theirs, env=environment)
-        os.close(theirs)
-        text = b""
-        with contextlib.suppress(OSError):  # the other end is closed once the process has ended
-            while chunk := os.read(ours, 4096):
-                text += chunk
-        os.close(ours)
-        assert process.wait() == 0
+        with on_terminal("report", "told", "--home", told.studies) as (process, screen):
+            text = b"".join(screen)
+            assert process.wait() == 0
         lines = text.decode().splitlines()
         assert lines[0].startswith("\x1b[1mInconclusive")
         assert len(lines) <= 20

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
-from commands import study
+from commands import on_terminal, study
 
 from study import api
 from study.cli import main
 
+CURSOR_UP = b"\x1b[1A"
 HEAVY = {"torch", "ray", "mlflow", "pandas", "scipy"}
 
 
@@ -50,6 +53,20 @@ def test_watch_shows_a_study_until_it_no_longer_runs(conducting):
     assert rest.rstrip().endswith("`study resume told --home " + f"{home.studies}`")
 
 
+def test_watch_renews_what_a_terminal_shows_in_its_place(conducting):
+    conductor, home = conducting(4)
+    with on_terminal("watch", "told", "--home", home.studies) as (process, screen):
+        shown = next(screen)
+        while b"2 of 7 trials done" not in shown:
+            shown += next(screen)
+        conductor.journal.close()
+        shown += b"".join(screen)
+        assert process.wait() == 0
+    *_, last = shown.partition(b"2 of 7 trials done")
+    assert CURSOR_UP in last, "a second look is drawn over the first"
+    assert b"told: not running; 2 of 7 trials done" in last
+
+
 @pytest.mark.parametrize("verb", [["status", "told"], ["list"]])
 def test_asking_where_studies_are_loads_nothing_heavy(told, verb):
     code = (
@@ -69,6 +86,21 @@ def test_a_shell_completes_studies_arms_and_trials(told, monkeypatch):
     assert completed(["stop", "told", "--arm"], "r") == ["random"]
     assert "random.search.r0.0001" in completed(["show", "told"], "random.search")
     assert completed(["show", "nothing"], "") == []
+
+
+def test_bash_completes(told):
+    """By the script that the command prints, sourced in a real shell."""
+    script = (
+        'eval "$(_STUDY_COMPLETE=bash_source study)"\n'
+        "COMP_WORDS=(study export told o); COMP_CWORD=3; _study_completion study o told\n"
+        'echo "${COMPREPLY[*]}"'
+    )
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "STUDY_HOME": str(told.studies), "PATH": beside}
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "optimal\n", done.stderr
 
 
 def test_help_lists_every_verb_once_in_its_section():
