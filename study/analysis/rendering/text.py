@@ -38,7 +38,7 @@ def _draw(parts: Outline, file: TextIO) -> None:
     for remark in parts.remarks:
         console.print(Text(remark))
     for table in parts.tables:
-        console.print(Text(f"\n{table.heading}", style="italic"))
+        console.print(Text(f"\n{table.heading}"))
         if table.columns:
             console.print(drawn(table, ruled=True))
     for note in parts.notes:

@@ -32,6 +32,8 @@ _CONFIG: dict[str, Any] = {
         "labelFontSize": 11,
         "titleFontSize": 11,
         "labelLimit": 160,
+        "labelOverlap": "greedy",
+        "labelSeparation": 4,
     },
     "axisX": {"titlePadding": 8},
     "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "end", "titleX": -36,

@@ -10,6 +10,7 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.rendering.figures.chart import Figure, Heading, Row
 from study.analysis.rendering.figures.marks import (
     Looks,
+    axis_title,
     digits,
     kind,
     known,
@@ -36,10 +37,8 @@ def draw(arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
     }
     seen = [row["value"] for row in rows]
     room = 0.05 * (max(seen) - min(seen)) or 1.0
-    x = alt.X("value:Q", title=f"{objective.heading} on test").scale(
-        zero=False, nice=False, domain=[min(seen) - room, max(seen) + room]
-    )
-    x = x.axis(titleAnchor="end")
+    x = alt.X("value:Q").title(axis_title(objective, "test")).axis(titleAnchor="end")
+    x = x.scale(zero=False, nice=False, domain=[min(seen) - room, max(seen) + room])
     seeds = part("seed").mark_point(size=45, strokeOpacity=0.6, clip=True)
     seeds = seeds.encode(
         x=x, tooltip=["arm:N", "kind:N", "seed:Q", *numbers(["value"], objective)], **common

@@ -20,6 +20,7 @@ from study.analysis.rendering.figures.marks import (
     kind,
     known,
     layers,
+    measured,
     movable,
     numbers,
     part,
@@ -83,7 +84,7 @@ class _Layout:
 
     @property
     def y(self) -> alt.Y:
-        y = alt.Y("value:Q", title=f"{self.objective.heading} on test")
+        y = measured("value:Q", self.objective, "test")
         return y.scale(zero=False, domain=list(self.span))
 
     @property

@@ -13,6 +13,7 @@ from study.analysis.rendering.figures.marks import (
     Looks,
     bulk,
     layers,
+    measured,
     movable,
     numbers,
     part,
@@ -31,14 +32,14 @@ def draw(tables: Mapping[str, pa.Table], objective: Metric, looks: Looks) -> Fig
     if not rows:
         return HEADING.without_chart("no confirm run is complete yet")
     low, high = bulk(row["mean"] for row in rows)
-    heading = f"{objective.heading} on validation"
+    y = measured("mean:Q", objective, "validation")
     common = {
         "x": alt.X("images:Q", title="images trained on").axis(format="~s", tickCount=6),
         "color": looks.colour(rows, symbol="stroke"),
     }
     lines = part("report").mark_line(strokeWidth=1.8, clip=True)
     lines = lines.encode(
-        y=alt.Y("mean:Q", title=heading).scale(zero=False, domain=[low, high]),
+        y=y.scale(zero=False, domain=[low, high]),
         strokeDash=looks.dash(rows),
         opacity=looks.opacity(),
         tooltip=[

@@ -16,6 +16,8 @@ from study.metrics import Metric
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "currentColor")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
+_LINE = 13
+"""Pixels from one line of an axis's title to the next."""
 FAINT = 0.12
 TRIALS = 600
 """Marks of trials in a chart at most: more hide each other, and weigh."""
@@ -108,6 +110,18 @@ def few(rows: Sequence[Row]) -> tuple[list[Row], str]:
     places = thinned(len(rows), TRIALS)
     left_out = f"Drawn: {len(places):,} of {len(rows):,} trials, evenly spread in their order."
     return [rows[place] for place in places], left_out if len(places) < len(rows) else ""
+
+
+def axis_title(metric: Metric, split: str) -> list[str]:
+    """The name of ``metric``, its unit on a line of its own: a phone is too narrow for one line."""
+    name, _, how = metric.heading.partition(" (")
+    return [f"{name} on {split}", *([f"({how}"] if how else [])]
+
+
+def measured(field: str, metric: Metric, split: str) -> alt.Y:
+    """The vertical axis of ``metric``."""
+    lines = axis_title(metric, split)
+    return alt.Y(field).title(lines).axis(titleY=-10 - _LINE * (len(lines) - 1))
 
 
 def digits(metric: Metric) -> str:

@@ -17,6 +17,7 @@ from study.analysis.rendering.figures.marks import (
     bulk,
     few,
     layers,
+    measured,
     movable,
     numbers,
     part,
@@ -38,9 +39,7 @@ def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: 
     low, high = bulk(row["value"] for row in rows)
     common = {
         "x": _x(parameter, [row["at"] for row in rows]),
-        "y": alt.Y("value:Q", title=f"{objective.heading} on validation").scale(
-            zero=False, domain=[low, high]
-        ),
+        "y": measured("value:Q", objective, "validation").scale(zero=False, domain=[low, high]),
         "color": looks.colour(rows),
         "shape": looks.shape(rows),
         "opacity": looks.opacity(),
