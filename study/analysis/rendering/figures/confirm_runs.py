@@ -37,7 +37,7 @@ def draw(arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
     }
     seen = [row["value"] for row in rows]
     room = 0.05 * (max(seen) - min(seen)) or 1.0
-    x = alt.X("value:Q").title(axis_title(objective, "test")).axis(titleAnchor="end")
+    x = alt.X("value:Q").title(axis_title(objective, "test")).axis(titleAnchor="end", tickCount=6)
     x = x.scale(zero=False, nice=False, domain=[min(seen) - room, max(seen) + room])
     seeds = part("seed").mark_point(size=45, strokeOpacity=0.6, clip=True)
     seeds = seeds.encode(

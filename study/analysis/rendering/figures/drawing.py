@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from study.analysis.rendering.figures.chart import Figure
@@ -64,7 +65,10 @@ def writing(figures: Sequence[Figure], folder: Path) -> Iterator[Drawn]:
         What is filled when the block ends.
     """
     shown = [figure for figure in figures if figure.chart is not None]
-    jobs = [_Job(figure.name, figure.picture(), figure.inline()) for figure in shown]
+    jobs = [
+        _Job(figure.name, figure.picture(), figure.inline(), prefix)
+        for figure, prefix in zip(shown, ascii_lowercase, strict=False)
+    ]
     jobs.sort(key=lambda job: -len(str(job.spec)))  # the longest first, in turn to each painter
     painters = [_Painter(share, folder) for n in range(_PAINTERS) if (share := jobs[n::_PAINTERS])]
     drawn = Drawn()
@@ -81,6 +85,8 @@ class _Job(NamedTuple):
     name: str
     spec: dict[str, Any]
     inline: dict[str, Any]
+    prefix: str
+    """Of its ids: a page has several charts."""
 
 
 class _Painter:
@@ -92,7 +98,7 @@ class _Painter:
         stdin = self._process.stdin
         assert stdin is not None
         with suppress(BrokenPipeError):  # the process died: finish() says why
-            json.dump([(str(self._files[job.name]), job.spec, job.inline) for job in jobs], stdin)
+            json.dump([(str(self._files[job.name]), *job[1:]) for job in jobs], stdin)
         with suppress(BrokenPipeError):
             stdin.close()
         self._process.stdin = None  # else communicate would close it again

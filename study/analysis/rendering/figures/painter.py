@@ -1,18 +1,24 @@
 """Draws charts as pictures; a script of its own, that needs vl-convert and nothing else.
 
 python -P painter.py bundle                      Vega and vega-embed as one script, to stdout
-python -P painter.py pictures < [[file, spec, inline], ...]
+python -P painter.py pictures < [[file, spec, inline, prefix], ...]
                                                  each spec as a PNG file, each inline spec as an SVG
-                                                 to stdout: [file, SVG, why not] a line
+                                                 to stdout: [file, SVG, why not] a line; its ids
+                                                 begin with the prefix
 """
 
 import json
 import re
 import sys
-from pathlib import Path
+from collections import Counter
 from typing import Any
 
 import vl_convert
+
+PLACED = re.compile(
+    r'<(?P<tag>path|line) transform="translate\((?P<x>[^,]+),(?P<y>[^)]+)\)"(?P<rest>[^>]*)/>'
+)
+"""A mark at a place, as Vega writes it."""
 
 
 def main() -> None:
@@ -20,27 +26,48 @@ def main() -> None:
     if sys.argv[1] == "bundle":
         sys.stdout.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
         return
-    for file, spec, inline in json.load(sys.stdin):
-        print(json.dumps([file, *draw(file, spec, inline)]), flush=True)
+    for file, spec, inline, prefix in json.load(sys.stdin):
+        print(json.dumps([file, *draw(file, spec, inline, prefix)]), flush=True)
 
 
-def draw(file: str, spec: dict[str, Any], inline: dict[str, Any]) -> tuple[str, str]:
+def draw(file: str, spec: dict[str, Any], inline: dict[str, Any], prefix: str) -> tuple[str, str]:
     """Draw ``spec`` into ``file``, and ``inline`` as SVG; why it could not be drawn, or ""."""
     try:
         content = vl_convert.vegalite_to_png(spec, scale=1.5)
         with open(file, "wb") as picture:
             picture.write(content)
-        return slim(vl_convert.vegalite_to_svg(inline), f"{Path(file).stem}-"), ""
+        return slim(vl_convert.vegalite_to_svg(inline), prefix), ""
     except Exception as error:
         return "", f"{type(error).__name__}: {error}"
 
 
 def slim(svg: str, prefix: str) -> str:
-    """``svg`` for a page: without what says nothing there, its ids begin with ``prefix``."""
-    svg = re.sub(r'<path class="(?:background|foreground)"[^>]*/>', "", svg)
-    svg = re.sub(r' (?:aria-[a-z]+|role|pointer-events|version|xmlns:xlink)="[^"]*"', "", svg)
+    """``svg`` for a page: without what says nothing there, its ids begin with ``prefix``.
+
+    Marks that are alike but for their place are drawn once and used: a chart of many trials is half
+    as large.
+    """
+    svg = re.sub(r'<path class="(?:background|foreground)"[^>]*/>|<text[^>]*/>', "", svg)
+    svg = re.sub(
+        r' (?:aria-[a-z]+|role|pointer-events|version|xmlns:xlink|font-family)="[^"]*"', "", svg
+    )
     svg = re.sub(r' (?:opacity|stroke-opacity|fill-opacity)="1"', "", svg)
-    return re.sub(r'(?<= id=")|(?<=url\(#)', prefix, svg)
+    svg = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), svg)
+    svg = re.sub(r'(?<= id=")|(?<=url\(#)', prefix, svg)
+    counts = Counter((mark["tag"], mark["rest"]) for mark in PLACED.finditer(svg))
+    ids = {mark: f"{prefix}m{n}" for n, (mark, count) in enumerate(counts.items()) if count > 2}
+
+    def used(mark: re.Match[str]) -> str:
+        name = ids.get((mark["tag"], mark["rest"]))
+        if name is None:
+            return mark[0]
+        at = "".join(f' {axis}="{mark[axis]}"' for axis in ("x", "y") if mark[axis] != "0")
+        return f'<use href="#{name}"{at}/>'
+
+    svg = PLACED.sub(used, svg)
+    drawn = "".join(f'<{tag} id="{name}"{rest}/>' for (tag, rest), name in ids.items())
+    head, _, rest = svg.partition(">")
+    return f"{head}><defs>{drawn}</defs>{rest}" if drawn else svg
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def as_html(
         "page.html",
         sections,
         {
-            "specs": {figure.name: figure.spec() for figure in charts},
-            "trials": trials_table.trial_rows(trials, report.objective, places),
+            "specs": {figure.name: _rounded(figure.spec()) for figure in charts},
+            "trials": trials_table.trial_columns(trials, report.objective, places),
         },
         report=report,
         first=next((figure for figure in figures if figure.name == FIRST), None),
@@ -126,6 +126,18 @@ def _page(template: str, sections: Mapping[str, str], data: Any, **content: Any)
 def _packed(text: str) -> str:
     """``text`` as the page's script unpacks it. The same text gives the same."""
     return b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def _rounded(values: Any) -> Any:
+    """``values`` with numbers of six digits: nobody sees more in a chart, and they fill a page."""
+    match values:
+        case float():
+            return float(f"{values:.6g}")
+        case dict():
+            return {name: _rounded(value) for name, value in values.items()}
+        case list() | tuple():
+            return [_rounded(value) for value in values]
+    return values
 
 
 def _server(links: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:

@@ -107,8 +107,9 @@ function sortable(head) {
 
 async function listTrials(body) {
   const heads = [...body.closest("table").tHead.rows[0].cells];
-  const { trials } = await data();
-  for (const cells of trials) {
+  const columns = (await data()).trials;
+  for (const at of columns[0].keys()) {
+    const cells = columns.map((column) => column[at]);
     const place = cells[heads.length];
     const row = document.createElement("tr");
     heads.forEach((head, i) => {

