@@ -35,12 +35,23 @@ def test_only_workers_are_spot_and_only_they_have_gpus(config):
 
 
 def test_nodes_install_this_package_with_its_pins_into_one_environment(config):
-    assert config["file_mounts"] == {"~/study": "."}
+    assert config["file_mounts"]["~/study"] == "."
     setup = "\n".join(config["setup_commands"])
     assert "-r ~/study/requirements.txt" in setup
     assert "--no-deps -e ~/study" in setup
     starts = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
     assert all("~/venv/bin/ray" in command for command in starts)
+
+
+def test_every_node_and_the_driver_authenticate_by_one_token(config):
+    token = "~/.ray/auth_token"
+    assert config["file_mounts"] == {"~/study": ".", token: token}
+    assert "ray get-auth-token --generate" in TEXT
+    starts = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
+    starts = [command for command in starts if " start " in command]
+    assert len(starts) == 2
+    assert all("; RAY_AUTH_MODE=token ~/venv/bin/ray start" in command for command in starts)
+    assert "RAY_AUTH_MODE=token' >> ~/.bashrc" in "\n".join(config["setup_commands"])
 
 
 def test_the_studies_home_is_the_mounted_file_system(config):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from study.spec import StudySpec
 from vae_core.errors import UserError
@@ -15,12 +17,15 @@ PATIENCE = 60.0
 """Seconds a cluster has to let a process of this machine in."""
 _KNOCK = 4.0  # seconds a host has to take a connection
 _TRY = """
-import sys, ray
+import os, sys, ray
 try:
     ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
 except Exception as error:
     sys.exit(f"{error}")
+print(os.environ.get("RAY_AUTH_MODE", ""), ray.get_runtime_context().gcs_address)
 """
+_IS_OPEN = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+_MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -53,18 +58,35 @@ def check_address(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
         except (OSError, OverflowError) as error:
             raise _no_cluster(address, error) from error
+    tried = _asked(_TRY, address, address)
+    if tried.returncode:
+        raise _no_cluster(address, tried.stderr)
+    mode, _, served_at = tried.stdout.strip().rpartition(" ")
+    if mode == "token" and not _asked(_IS_OPEN, served_at, address, mode="disabled").returncode:
+        raise AddressError(
+            f"the cluster at '{address}' runs without authentication, and this process has it on: "
+            "no engine of it would start",
+            where=_MODE,
+            remedy=f"set {_MODE}=disabled here, or start every node of the cluster with "
+            f"{_MODE}=token and one token",
+        )
+
+
+def _asked(
+    code: str, argument: str, address: str, *, mode: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a process of its own says that runs ``code``, in an authentication ``mode``."""
     try:
-        tried = subprocess.run(
-            [sys.executable, "-c", _TRY, address],
+        return subprocess.run(
+            [sys.executable, "-c", code, argument],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
+            env=os.environ | ({} if mode is None else {_MODE: mode}),
         )
     except subprocess.TimeoutExpired as error:
         raise _no_cluster(address, f"nothing within {PATIENCE:g} s") from error
-    if tried.returncode:
-        raise _no_cluster(address, tried.stderr)
 
 
 def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
@@ -89,6 +111,7 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
         # A local Ray's control store is never restarted: do not wait a minute for it.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         count = spec.engines.count
+        stack.enter_context(_token_of_its_own())
         try:
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
@@ -107,8 +130,41 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
     stack.callback(ray.shutdown)
 
 
+@contextmanager
+def _token_of_its_own() -> Iterator[None]:
+    """Give a local Ray a token in the environment, unless the user has set one or the mode.
+
+    Without one Ray 2.60 writes a token into the user's home (`ray/_private/authentication/
+    authentication_token_setup.py`), and every cluster that is later started or looked for from
+    there would be taken to need it.
+    """
+    if any(name in os.environ for name in (_MODE, _TOKEN, _TOKEN_FILE)):
+        yield
+        return
+    from ray._private.authentication.authentication_token_setup import (
+        AuthenticationTokenLoader,
+        Config,
+    )
+
+    os.environ[_TOKEN] = secrets.token_hex(32)
+    try:
+        yield
+    finally:  # Ray has set the mode; and it keeps both beside the environment
+        for name in (_MODE, _TOKEN):
+            os.environ.pop(name, None)
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
 def _no_cluster(address: str, why: object) -> AddressError:
     said = " ".join(str(why).split())
+    if "InvalidAuthToken" in said or "no authentication token was found" in said:
+        return AddressError(
+            f"the cluster at '{address}' asks for a token, and this process has none or another",
+            where=_TOKEN,
+            remedy=f"set {_MODE}=token, and {_TOKEN} to what `ray get-auth-token` prints on its "
+            "head",
+        )
     return AddressError(
         f"no Ray cluster answers at '{address}': {said[:300]}",
         where="--address",
