@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from joblib import cpu_count
 
 from study.analysis.answers.plan import Plan
 from study.engine.checkpoints import KEPT
@@ -231,7 +231,7 @@ def _amount(spent: float) -> str:
 
 
 def devices(wanted: str) -> tuple[str, int]:
-    """What engines would run on, ``cpu`` or ``cuda``, and how many of it are here."""
+    """What engines would run on, ``cpu`` or ``cuda``, and how many of it this process may use."""
     gpus = torch.cuda.device_count()
     if wanted == "cuda" and not gpus:
         raise SpecError(
@@ -241,4 +241,4 @@ def devices(wanted: str) -> tuple[str, int]:
         )
     if gpus and wanted != "cpu":
         return "cuda", gpus
-    return "cpu", os.cpu_count() or 1
+    return "cpu", cpu_count()

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from joblib import cpu_count
+
 from study.spec import StudySpec
 from vae_core.errors import UserError
 
@@ -115,7 +117,7 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
         try:
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
-                num_cpus=max(os.cpu_count() or 1, count if isinstance(count, int) else 1),
+                num_cpus=max(cpu_count(), count if isinstance(count, int) else 1),
                 include_dashboard=False,
                 logging_level="ERROR",
                 log_to_driver=False,

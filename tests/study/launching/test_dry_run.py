@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import ray
 from own_models import MODELS
@@ -130,3 +132,12 @@ def test_cuda_where_there_is_none(planned, tmp_path, monkeypatch):
     with pytest.raises(SpecError, match="device cuda, but this machine has no GPU"):
         planned(engines={"device": "cuda"})
     assert not (tmp_path / "home").exists()
+
+
+def test_cores_that_the_process_may_not_use_are_no_devices():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert module.devices("cpu") == ("cpu", 1)
+    finally:
+        os.sched_setaffinity(0, allowed)
