@@ -44,6 +44,7 @@ def cells(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+@pytest.mark.studies
 def test_the_bank_is_timed_beside_a_loop_and_beside_itself() -> None:
     rows = table_of("benchmarks.bank")
     names = [row[0] for row in rows]
@@ -59,6 +60,7 @@ def test_the_bank_is_timed_beside_a_loop_and_beside_itself() -> None:
     assert judged["K = 8"] == [">=", "1.5"]
 
 
+@pytest.mark.studies
 def test_the_evaluation_of_a_confirm_run_is_timed_beside_one_with_a_single_draw() -> None:
     rows = table_of("benchmarks.evaluation")
     assert rows[0][1:3] == ["seconds, 40 draws", "seconds, 1 draw"]

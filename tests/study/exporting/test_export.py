@@ -169,7 +169,8 @@ FROM_MLFLOW = "import mlflow.pytorch; model = mlflow.pytorch.load_model(sys.argv
 FROM_FOLDER = "from vae_core.export import load; model = load(sys.argv[1], trust=True)"
 
 
-@pytest.mark.parametrize("which", ["built in", pytest.param("own", marks=pytest.mark.studies)])
+@pytest.mark.studies
+@pytest.mark.parametrize("which", ["built in", "own"])
 def test_mlflows_registered_model_is_the_same_to_the_last_bit(
     which: str,
     tmp_path: Path,

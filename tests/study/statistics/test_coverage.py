@@ -42,6 +42,7 @@ def test_every_interval_covers(simulate: Any, rng: np.random.Generator, what: st
         assert row.covered >= 0.91, row
 
 
+@pytest.mark.studies
 def test_the_bands_of_curves_cover(simulate: Any, rng: np.random.Generator) -> None:
     for row in simulate.curves(rng, STUDIES // 2, lengths=(12, 24)):
         assert row.covered >= 0.9, row

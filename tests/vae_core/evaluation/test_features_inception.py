@@ -115,6 +115,7 @@ def agree(ours, theirs):
     assert ours["recall"] == pytest.approx(theirs["recall"], abs=1e-6)
 
 
+@pytest.mark.studies
 def test_fid_kid_precision_and_recall_are_torch_fidelitys(features, weights, tmp_path):
     generator = torch.Generator().manual_seed(0)
     real = torch.randint(256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)

@@ -456,7 +456,8 @@ class TestCommand:
     def test_several_names_have_their_verdicts_and_a_joint_answer(
         self, output: Callable[..., str]
     ) -> None:
-        assert re.findall(r"^one: |^two: |^one, two, together$", output(), re.MULTILINE) == [
+        text = output("--full")
+        assert re.findall(r"^one: |^two: |^one, two, together$", text, re.MULTILINE) == [
             "one: ", "two: ", "one, two, together",
         ]  # fmt: skip
 
