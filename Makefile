@@ -23,7 +23,7 @@ $(STAMP): requirements.txt pyproject.toml
 quickstart: $(STAMP)  ## Run a whole study on real 8x8 digits and print its verdict.
 	$(BIN)/study launch search_spaces/quickstart.yaml
 
-test: $(STAMP)  ## Run the default tests, in two processes (about 9 min on 2 cores).
+test: $(STAMP)  ## Run the default tests, in two processes (about 15 min on 2 cores).
 	$(BIN)/python -m pytest -n 2
 
 test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (about 13 min on 2 cores).
