@@ -134,13 +134,14 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
 
 @contextmanager
 def _token_of_its_own() -> Iterator[None]:
-    """Give a local Ray a token in the environment, unless the user has set one or the mode.
+    """Give a local Ray a token in the environment, unless the user has given one or another mode.
 
     Without one Ray 2.60 writes a token into the user's home (`ray/_private/authentication/
     authentication_token_setup.py`), and every cluster that is later started or looked for from
     there would be taken to need it.
     """
-    if any(name in os.environ for name in (_MODE, _TOKEN, _TOKEN_FILE)):
+    mode = os.environ.get(_MODE)
+    if mode not in (None, "token") or _TOKEN in os.environ or _TOKEN_FILE in os.environ:
         yield
         return
     from ray._private.authentication.authentication_token_setup import (
@@ -149,11 +150,13 @@ def _token_of_its_own() -> Iterator[None]:
     )
 
     os.environ[_TOKEN] = secrets.token_hex(32)
+    Config.initialize("")  # Ray keeps mode and token beside the environment
     try:
         yield
-    finally:  # Ray has set the mode; and it keeps both beside the environment
-        for name in (_MODE, _TOKEN):
-            os.environ.pop(name, None)
+    finally:  # Ray has set the mode
+        del os.environ[_TOKEN]
+        if mode is None:
+            os.environ.pop(_MODE, None)
         Config.initialize("")
         AuthenticationTokenLoader.instance().reset_cache()
 

@@ -27,12 +27,14 @@ from study.spec import load_spec
 def token():
     return os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
-found = []
+found, mode = [], None
 for _ in range(2):
     with ExitStack() as stack:
         ray_up(None, load_spec("quickstart"), stack)
         found.append(ray.get(token.remote()))
-    assert "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert os.environ.get("RAY_AUTH_MODE") == mode
+    mode = os.environ["RAY_AUTH_MODE"] = "token"  # the second time, as a user's own
 (one, first), (other, second) = found
 assert one == other == "token"
 assert len(first) == 64 and first != second
