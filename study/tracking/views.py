@@ -170,9 +170,13 @@ def _spaces(study: StudyDescribed) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(tuple(axis(name, of) for name, of in space) for space in spaces))
 
 
-def axis(name: str, distribution: Mapping[str, Any]) -> str:
-    """The param that shows a searched setting in charts: MLflow's axes of params are linear."""
-    return f"{_LOG}{name}" if distribution.get("log") else name
+def axis(name: str, distribution: Mapping[str, Any] | Sequence[Any]) -> str:
+    """The param that shows a searched setting in charts: MLflow's axes of params are linear.
+
+    A choice, which a spec writes as a list, is drawn on none.
+    """
+    logarithmic = isinstance(distribution, Mapping) and distribution.get("log")
+    return f"{_LOG}{name}" if logarithmic else name
 
 
 def _state(

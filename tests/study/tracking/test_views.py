@@ -142,3 +142,13 @@ def test_a_description_that_somebody_wrote_stays(journal: Journal, store: Store)
     writer.finish_study({}, RunAnswer({}, {"answer": "It pays."}, ""), {})
     assert writer.close(60) == 0, writer.problem
     assert store.client.get_experiment(experiment).tags["mlflow.note.content"] == "my own"
+
+
+def test_a_choice_is_an_axis_as_it_stands(journal: Journal) -> None:
+    study = described(journal)
+    tpe = study.spec["arms"]["tpe"]
+    space = {**tpe["search"]["space"], "model.latent": [4, 8]}
+    arm = {**tpe, "search": {**tpe["search"], "space": space}}
+    found = views(replace(study, spec={**study.spec, "arms": {"tpe": arm}}), 0.0)
+    trials = next(state(view.value) for view in found if view.name == "Trials")
+    assert trials["compareRunCharts"][0]["selectedParams"] == ["log10 beta", "model.latent"]
