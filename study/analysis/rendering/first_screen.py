@@ -81,18 +81,12 @@ def joint_first_screen_lines(
     ]
     names = [number.name for number in reports[0].first_screen.numbers]
     table = TextTable("", "", ["study", *names, "does searching pay?"], rows)
-    lines = [_cut(line, width) for line in lines_of(table)]
-    left_out = len(reports) - len(shown)
-    return [*said, *lines, *_more(left_out), *where]
+    return [*said, *_cut_lines(table, len(reports) - len(shown), width), *where]
 
 
 def _where(links: Mapping[str, str]) -> list[str]:
     column = max(map(len, links), default=0) + 2
     return [f"{name:<{column}}{link}" for name, link in links.items()]
-
-
-def _more(left_out: int) -> list[str]:
-    return [f"  ... and {left_out} more"] if left_out else []
 
 
 def _hanging(label: str, text: str, indent: int, width: int) -> list[str]:
@@ -108,7 +102,6 @@ def _hanging(label: str, text: str, indent: int, width: int) -> list[str]:
 
 def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
     rows = _chosen(screen.arms, most)
-    left_out = len(screen.arms) - len(rows)
     table = TextTable(
         "",
         "",
@@ -119,8 +112,13 @@ def _table(screen: FirstScreen, most: int, width: int) -> list[str]:
         ],
         left=2,
     )
-    lines = [_cut(line, width) for line in lines_of(table)]
-    return [*lines, *_more(left_out)]
+    return _cut_lines(table, len(screen.arms) - len(rows), width)
+
+
+def _cut_lines(table: TextTable, left_out: int, width: int) -> list[str]:
+    """The lines of ``table``, cut to ``width``, and how many rows it leaves out."""
+    more = [f"  ... and {left_out} more"] if left_out else []
+    return [*(_cut(line, width) for line in lines_of(table)), *more]
 
 
 def _chosen(arms: Sequence[ArmRow], most: int) -> list[ArmRow]:

@@ -17,6 +17,8 @@ WIDTH = 720
 """Pixels a picture's axes are wide."""
 INLINE = 564
 """Pixels a chart of a page is wide, labels included, until it is drawn as wide as there is room."""
+TITLE_Y = -10
+"""Where the title of a vertical axis ends: pixels from the top of the axis, downwards."""
 
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -37,7 +39,7 @@ _CONFIG: dict[str, Any] = {
     },
     "axisX": {"titlePadding": 8},
     "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "end", "titleX": -36,
-              "titleY": -10, "titleBaseline": "bottom"},
+              "titleY": TITLE_Y, "titleBaseline": "bottom"},
     "legend": {
         "labelColor": "currentColor",
         "labelFontSize": 12,

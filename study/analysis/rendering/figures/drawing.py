@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from study.analysis.rendering.figures.chart import Figure
@@ -66,8 +65,8 @@ def writing(figures: Sequence[Figure], folder: Path) -> Iterator[Drawn]:
     """
     shown = [figure for figure in figures if figure.chart is not None]
     jobs = [
-        _Job(figure.name, figure.picture(), figure.inline(), prefix)
-        for figure, prefix in zip(shown, ascii_lowercase, strict=False)
+        _Job(figure.name, figure.picture(), figure.inline(), prefix=f"c{number}")
+        for number, figure in enumerate(shown)
     ]
     jobs.sort(key=lambda job: -len(str(job.spec)))  # the longest first, in turn to each painter
     painters = [_Painter(share, folder) for n in range(_PAINTERS) if (share := jobs[n::_PAINTERS])]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import altair as alt
 import numpy as np
 
-from study.analysis.rendering.figures.chart import Row
+from study.analysis.rendering.figures.chart import TITLE_Y, Row
 from study.metrics import Metric
 
 #: Okabe & Ito's colours, distinct for all kinds of colour vision; without yellow, which is faint on
@@ -16,9 +16,9 @@ from study.metrics import Metric
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "currentColor")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
+FAINT = 0.12
 _LINE = 13
 """Pixels from one line of an axis's title to the next."""
-FAINT = 0.12
 TRIALS = 600
 """Marks of trials in a chart at most: more hide each other, and weigh."""
 
@@ -121,7 +121,7 @@ def axis_title(metric: Metric, split: str) -> list[str]:
 def measured(field: str, metric: Metric, split: str) -> alt.Y:
     """The vertical axis of ``metric``."""
     lines = axis_title(metric, split)
-    return alt.Y(field).title(lines).axis(titleY=-10 - _LINE * (len(lines) - 1))
+    return alt.Y(field).title(lines).axis(titleY=TITLE_Y - _LINE * (len(lines) - 1))
 
 
 def digits(metric: Metric) -> str:
