@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+HOSTS ?= cluster
 DATA_ROOT ?= $(HOME)/.cache/study-data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-studies test-all test-data versions chaos lint format bench bench-gpu bench-studies clean
+.PHONY: help setup quickstart test test-studies test-cluster test-slow test-all test-data versions chaos lint format bench bench-gpu bench-studies clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +27,16 @@ quickstart: $(STAMP)  ## Run a whole study on real 8x8 digits and print its verd
 test: $(STAMP)  ## Run the default tests, in two processes (about 15 min on 2 cores).
 	$(BIN)/python -m pytest -n 2
 
-test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (about 13 min on 2 cores).
+test-studies: $(STAMP)  ## Run the tests that start Ray or kill processes (about 40 min on 2 cores).
 	$(BIN)/python -m pytest -m 'studies and not slow'
 
-test-all: test test-studies  ## Run both.
+test-cluster: $(STAMP)  ## Run the tests over hosts that they make in network namespaces, as root (about 50 min on 2 cores; HOSTS='cluster and not slow': 15).
+	$(BIN)/python -m pytest -m '$(HOSTS)' -rs
+
+test-slow: $(STAMP)  ## Run the tests of minutes each that CI leaves out, those over hosts as root (more than an hour).
+	$(BIN)/python -m pytest -m slow -rs
+
+test-all: test test-studies test-cluster  ## Run all three.
 
 test-data: $(STAMP)  ## Run the tests on real datasets in DATA_ROOT.
 	STUDY_DATA_ROOT=$(DATA_ROOT) $(BIN)/python -m pytest -m data

@@ -22,7 +22,7 @@ from study.engine.evaluation import Evaluation, no_check
 from study.engine.final_evaluation import FinalEvaluation
 from study.spec import EvaluationSpec
 from vae_core.batches import TrainingImages
-from vae_core.evaluation import EvaluationSet, measure
+from vae_core.evaluation import AGGREGATED, EvaluationSet, measure
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE, build
 
@@ -60,6 +60,7 @@ def evaluation(images: int) -> Evaluation:
         validation=part("validation", few),
         test=part("test", images),
         test_subset=part("test", few),
+        aggregated=part("test", min(images, AGGREGATED)),
         compared=part("test", few),
         spaces={},
     )

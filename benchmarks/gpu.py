@@ -12,7 +12,8 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -71,6 +72,19 @@ CASES = [
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
+@contextmanager
+def _fast() -> Iterator[None]:
+    """As fast as torch allows: kernels chosen by trial, and TensorFloat-32 for float32."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, True
+    flags = {"enabled": True, "benchmark": True, "deterministic": False, "allow_tf32": True}
+    try:
+        with torch.backends.cudnn.flags(**flags):  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        products.allow_tf32 = before
+
+
 def loop(
     case: GpuCase, images: Tensor, precision: Precision, *, compiled: bool
 ) -> Callable[[], None]:
@@ -84,10 +98,12 @@ def loop(
         error, kl = squared_error(x, out.xhat), gaussian_kl(out.mu, out.logvar).sum(dim=1)
         return (error / 2 + BETA * kl).mean()
 
-    measured = torch.compile(loss_of, mode="reduce-overhead") if compiled else loss_of
+    measured = loss_of
+    if compiled:
+        torch._dynamo.reset()  # else a second case's other batch would make it of any size
+        measured = torch.compile(loss_of, mode="reduce-overhead", dynamic=False)
 
-    # As fast as torch allows: kernels chosen by trial, and TensorFloat-32 for float32.
-    @torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
+    @_fast()
     def train() -> None:
         for _ in range(case.steps):
             rows = torch.randint(len(images), (case.batch_size,), device=device)
@@ -115,7 +131,16 @@ def compare(case: GpuCase, precision: Precision, device: torch.device, rounds: i
     """A line of the table for each width of the bank."""
     resident = TrainingImages(Images(IMAGES, case.shape.dims), device)
     floats = ((resident.pixels.float() + 0.5) / 256).view(-1, *case.shape.chw)
-    by_hand = {c: loop(case, floats, precision, compiled=c) for c in (False, device.type == "cuda")}
+    by_hand = {False: loop(case, floats, precision, compiled=False)}
+    if device.type == "cuda":
+        compiled = loop(case, floats, precision, compiled=True)
+        try:
+            compiled()
+        except Exception as error:  # it needs a C compiler, Python's headers and Triton
+            said = str(error).strip().partition("\n")[0]
+            print(f"{case.name}, {precision}: no compiled loop ({said})", flush=True)
+        else:
+            by_hand[True] = compiled
     lines = []
     for width in sorted({1, case.members // 4, case.members}):
         bank = full_bank(case, resident, width, precision)

@@ -53,7 +53,9 @@ FEATURES = {
 PICTURES = ("reconstructions", "interpolations", "uncertainty", "samples", "samples_uncertainty")
 FINAL_METRICS = {
     "discretised_bits_per_dim": 4.7, "coverage_50": 0.5, "coverage_90": 0.9, "coverage_95": 0.95,
-    "calibration_error": 0.01, "nll": -40.0, "smoothness": 1.4,
+    "calibration_error": 0.01, "nll": -40.0, "smoothness": 1.4, "mutual_information": 5.5,
+    "marginal_kl": 4.5, "total_correlation": 4.0, "dimension_kl": 0.5, "mmd": 0.01,
+    "effective_latents": 12.0,
     **{f"{what}_classifier_{of}": 0.5
        for of in ("rec", "gen1", "interpolation")
        for what in ("frechet", "kid", "precision", "recall", "density", "coverage")},

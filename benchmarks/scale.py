@@ -44,9 +44,9 @@ INTERVAL = 0.2
 
 def drive(spec: dict[str, Any], studies: Path, address: str) -> None:
     """Launch a study as `study launch` does, with engines that sleep."""
-    from study.scheduling import fleet
+    from study.scheduling import held
 
-    with patch.object(fleet, "EngineActor", Sleeper):
+    with patch.object(held, "EngineActor", Sleeper):
         run(StudySpec.from_dict(spec), Options(StudyHome(studies, NAME), address=address))
 
 

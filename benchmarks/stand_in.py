@@ -89,7 +89,9 @@ class Sleeper(StandIn):
         self._born = time.monotonic()
         self._end = threading.Event()
 
-    def prepare(self, data: Mapping[str, Any], validation: float, width: int) -> dict[str, Any]:
+    def prepare(
+        self, data: Mapping[str, Any], validation: float, width: int, relay: Any
+    ) -> dict[str, Any]:
         """Begin with ``width`` slots; return what the engine is."""
         self.width = width
         return {**self._identity(), "node": ray.get_runtime_context().get_node_id()}

@@ -18,6 +18,7 @@ __all__ = [  # noqa: F405
     "UserError",
     "clean",
     "compare",
+    "doctor",
     "dry_run",
     "export",
     "fork",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from study.analysis import SeveralReport
     from study.analysis.answers.plan import Plan
     from study.analysis.rendering.notebook import ShownReport
+    from study.diagnosing.diagnosis import Diagnosis
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.launching.first_study import FirstStudy
@@ -174,6 +175,20 @@ def plan(
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
     known = None if earlier is None else find(earlier, home)
     return plan_of(spec, studies_home(home), _path(data_root), earlier=known, spread=spread)
+
+
+def doctor(
+    file: PathLike | None = None, *, home: PathLike | None = None, address: str | None = None
+) -> Diagnosis:
+    """Check this machine, or a cluster's nodes too, for what a study needs. Nothing stays of it.
+
+    With ``file`` its own models and balancers are imported as well. Without ``address`` no Ray is
+    started. Arguments as for :func:`launch`.
+    """
+    from study.launching.examining import examine
+
+    spec = None if file is None else load_spec(file)
+    return examine(spec, studies_home(home), address)
 
 
 def resume_spec(

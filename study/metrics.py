@@ -92,7 +92,7 @@ class Metric:
 
 
 _EVALUATED = ("validation", "test")
-_LIKELIHOOD = "likelihood"
+_LIKELIHOOD, _AGGREGATE = "likelihood", "aggregate"
 
 GENERATED = {"prior": "gen1", "second_stage": "gen2", "mixture": "mixture"}
 """Generators, and what metrics of their samples end in: GEN-1 and GEN-2 are the papers' words."""
@@ -188,6 +188,18 @@ _ALL = (
            better="lower"),
     Metric("smoothness", "energy of decoded straight lines, 1 at constant speed", "path", digits=2,
            table=_LIKELIHOOD),
+    Metric("mutual_information", "mutual information of image and latents, at most ln N", "MI",
+           "nats", digits=2, depends_on_beta=True, table=_AGGREGATE),
+    Metric("marginal_kl", "KL divergence of the aggregate posterior from the prior", "marginal KL",
+           "nats", digits=2, depends_on_beta=True, table=_AGGREGATE),
+    Metric("total_correlation", "total correlation of the latents", "TC", "nats", digits=2,
+           depends_on_beta=True, table=_AGGREGATE),
+    Metric("dimension_kl", "KL divergence of each latent's aggregate from the prior, summed",
+           "latents' KL", "nats", digits=2, depends_on_beta=True, table=_AGGREGATE),
+    Metric("mmd", "squared MMD of the aggregate posterior and the prior", "MMD", digits=5,
+           table=_AGGREGATE),
+    Metric("effective_latents", "perplexity of the latents' shares of R", "effective", "latents",
+           digits=1, table=_AGGREGATE),
     *(_distance(network, distance, compared) for network in _SPACES for distance in _DISTANCES
       for compared in _COMPARED),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,20 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         pass
     return version()
+
+
+def code_digest() -> str:
+    """Eight digits that differ where the code does, of this package or of the core."""
+    packages = (_ROOT / name for name in ("study", "vae_core"))
+    return digest(_ROOT, *(file for package in packages for file in package.rglob("*.py")))
+
+
+def digest(folder: Path, *files: Path) -> str:
+    """Eight digits that differ where files do, in their names below ``folder`` or their content."""
+    found = hashlib.sha256()
+    for path in sorted(files):
+        found.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:8]
 
 
 def _git(*arguments: str) -> str:

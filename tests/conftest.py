@@ -1,4 +1,4 @@
-"""The two suites, the time limit of a test in the default one, and what all tests share."""
+"""The suites, the time limit of a test in the default one, and what all tests share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import torch
 from playwright.sync_api import Browser, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-STUDIES = Path(__file__).parent / "study" / "studies"
+HERE = Path(__file__).parent
+FOLDERS = {"studies": HERE / "study" / "studies", "cluster": HERE / "cluster"}
+"""By marker, the folder whose tests have it."""
 TOGETHER = {
     "smoke": re.compile(r"study/test_smoke|study/exporting/"),
     "theory": re.compile(r"vae_core/theory/"),
@@ -25,7 +27,7 @@ TOGETHER = {
 """Files that share a fixture which takes long: one process runs them all."""
 LIMIT = 20.0
 """Seconds that a test of the default suite may take, without its fixtures."""
-OTHER_SUITES = ("studies", "slow", "gpu", "data")
+OTHER_SUITES = (*FOLDERS, "slow", "gpu", "data")
 
 
 def _together(nodeid: str) -> str:
@@ -35,11 +37,12 @@ def _together(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests below ``STUDIES``; begin with those ``TOGETHER``, which take longest."""
+    """Mark the tests of each suite; begin with those ``TOGETHER``, which take longest."""
     for item in items:
-        if item.path.is_relative_to(STUDIES):
-            item.add_marker(pytest.mark.studies)
-    smoke = STUDIES.parent / "test_smoke.py"  # its time limit has room for the study's run
+        for marker, folder in FOLDERS.items():
+            if item.path.is_relative_to(folder):
+                item.add_marker(marker)
+    smoke = HERE / "study" / "test_smoke.py"  # its time limit has room for the study's run
     items.sort(key=lambda item: (_together(item.nodeid) not in TOGETHER, item.path != smoke))
 
 

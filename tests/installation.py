@@ -13,8 +13,8 @@ from shutil import copy, copytree, ignore_patterns
 
 ROOT = Path(__file__).parent.parent
 SOURCES = (
-    *("study", "vae_core", "docs", "search_spaces", "pyproject.toml", "README.md"),
-    *("CHANGELOG.md", "CONTRIBUTING.md", "cluster.yaml"),
+    *("study", "vae_core", "docs", "search_spaces", "clusters"),
+    *("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "cluster.yaml"),
 )
 """What a distribution is made of."""
 

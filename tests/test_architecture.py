@@ -26,6 +26,7 @@ LAYERS = (
     ("cli",),
     ("api",),
     ("launching", "verifying", "managing", "replaying", "exporting"),
+    ("diagnosing",),
     ("scheduling", "tracking"),
     ("engine", "search", "analysis"),
     ("spec",),
@@ -52,6 +53,7 @@ ANALYSIS_LAYERS = (
 ABSENT = {
     "study.analysis": ("ray", "torch", "torchvision"),
     "study.scheduling": ("torch", "torchvision"),
+    "study.diagnosing": ("torch", "torchvision"),
     "vae_core": ("ray", "optuna", "mlflow", "study"),
 }
 """Packages, and what importing any module of them must not load."""

@@ -61,6 +61,13 @@ def test_the_bank_is_timed_beside_a_loop_and_beside_itself() -> None:
 
 
 @pytest.mark.studies
+def test_the_families_print_a_row_for_each_bank() -> None:
+    rows = table_of("benchmarks.families")
+    assert [row[0].rpartition(", ")[2] for row in rows[2:]] == ["K = 16", "K = 8"]
+    assert all(">= 0.85" in row[-1] for row in rows[2:])
+
+
+@pytest.mark.studies
 def test_the_evaluation_of_a_confirm_run_is_timed_beside_one_with_a_single_draw() -> None:
     rows = table_of("benchmarks.evaluation")
     assert rows[0][1:3] == ["seconds, 40 draws", "seconds, 1 draw"]
@@ -83,6 +90,7 @@ def test_members_on_one_device_are_timed_beside_a_loop() -> None:
 
 
 @pytest.mark.studies
+@pytest.mark.slow
 def test_a_study_on_a_cluster_is_launched_and_resumed() -> None:
     rows = {row[0]: row[1:] for row in table_of("benchmarks.scale")}
     assert rows["trials that MLflow holds at the end"][0] == "16 of 16"

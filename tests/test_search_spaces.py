@@ -7,9 +7,9 @@ import pytest
 
 from study.spec import StudySpec, arm_roles, load_spec, warnings
 from study.spec.design import confirm_runs, settled
+from vae_core.balancers import BALANCERS
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
-FILES = sorted(FOLDER.glob("*.yaml"))
 # Training images the sources hold, before the validation split.
 TRAIN = {
     "digits": 1500,
@@ -33,6 +33,13 @@ FAMILIES = {
     "asperti2020_celeba": ASPERTI,
     "family_fashion": {*ASPERTI, *LIN, "per_image_sigma"},
 }
+FILES = [FOLDER / f"{name}.yaml" for name in FAMILIES]
+CONTENDERS = ("all_balancers", "all_balancers_cifar10")
+NO_CONTENDERS = {
+    *("frozen_average", "late_optimal_sigma", "warm_down", "gates_frozen"),  # controls
+    *("floored_warm_up", "scvi_warm_up"),  # presets of the linear warm-up
+    "dynamic_vae",  # outlasts the training
+}
 
 
 def trials_of(spec: StudySpec) -> int:
@@ -53,6 +60,14 @@ def trials_of(spec: StudySpec) -> int:
     return total + beyond * sum(pair)
 
 
+def stated_cost(file: Path) -> tuple[int, int, int]:
+    """What its first lines say: trials, images of each, images in total."""
+    comment = " ".join(file.read_text().split("\nname:")[0].replace("#", " ").split())
+    cost = re.search(r"([\d,]+) trials of ([\d,]+) images, ([\d,]+) images in total", comment)
+    trials, images, total = (int(text.replace(",", "")) for text in cost.groups())
+    return trials, images, total
+
+
 def images_of_a_trial(spec: StudySpec) -> int:
     images = TRAIN[spec.data.name] - spec.data.validation
     assert images % spec.training.batch_size == 0, "an epoch should be a whole number of batches"
@@ -60,7 +75,40 @@ def images_of_a_trial(spec: StudySpec) -> int:
 
 
 def test_the_files_are_there():
-    assert {f.stem for f in FILES} == FAMILIES.keys()
+    assert {f.stem for f in FOLDER.glob("*.yaml")} == {*FAMILIES, *CONTENDERS}
+
+
+@pytest.mark.parametrize("file", (FOLDER / "questions").glob("*.yaml"), ids=lambda file: file.stem)
+def test_a_study_of_a_question_says_what_it_costs(file):
+    spec = load_spec(file)
+    assert spec.name == file.stem
+    trials, images, total = stated_cost(file)
+    assert (trials, images) == (trials_of(spec), images_of_a_trial(spec))
+    assert total == trials * images
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+class TestContenders:
+    def test_it_has_every_balancer_once_but_the_constant_twice(self, name):
+        spec = load_spec(FOLDER / f"{name}.yaml")
+        named = [arm.balancer.name for arm in spec.arms.values()]
+        assert sorted(named) == sorted([*(set(BALANCERS.names()) - NO_CONTENDERS), "fixed_beta"])
+
+    def test_hand_tuned_arms_are_searched_and_one_of_them_often_enough(self, name):
+        spec = load_spec(FOLDER / f"{name}.yaml")
+        roles = arm_roles(spec)
+        hand = {name: arm for name, arm in spec.arms.items() if roles[name]["hand_tuned"]}
+        assert all(arm.search for arm in hand.values())
+        trials = 24 if name == "all_balancers" else 12
+        assert {arm.search.trials for arm in hand.values()} == {trials}
+        assert [n for n, arm in hand.items() if arm.search.replicates >= 6] == ["tpe-beta"]
+        assert confirm_runs(settled(spec, roles), compared=True) >= 12
+
+    def test_its_cost_is_said(self, name):
+        spec = load_spec(FOLDER / f"{name}.yaml")
+        trials, images, total = stated_cost(FOLDER / f"{name}.yaml")
+        assert (trials, images) == (trials_of(spec), images_of_a_trial(spec))
+        assert total == trials * images
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -85,8 +133,7 @@ class TestShipped:
         asks, _, expects = comment.partition(" Expect: ")
         assert "?" in asks
         assert expects
-        cost = re.search(r"([\d,]+) trials of ([\d,]+) images, ([\d,]+) images in total", comment)
-        trials, images, total = (int(text.replace(",", "")) for text in cost.groups())
+        trials, images, total = stated_cost(file)
         assert trials == trials_of(spec)
         assert images == images_of_a_trial(spec)
         assert total == trials * images

@@ -7,7 +7,7 @@ family's tensors keep one size: unused places repeat its first row with weight 0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -111,6 +111,19 @@ class Family:
         """Learned scalars as leaves of the last loss's graph, [n], by unique name."""
         return {f"{self.balancer.name}.{n}": leaf for n, leaf in self._leaves.items()}
 
+    def drawn(self, draws: Tensor) -> Tensor:
+        """The u of each row's images, [n, B], of draws of all rows, [K, B]."""
+        return self.balancer.drawn(self._pick(draws), self._picked(self._hyper))
+
+    def betas(self, member: Member) -> list[float]:
+        """The betas among which that of ``member``, trained, is chosen, ascending."""
+        return self.balancer.betas(self.balancer.complete(member.hyper, member.steps))
+
+    def u_of(self, row: int, beta: float) -> Tensor:
+        """The u [] at which the model of ``row`` is that of ``beta``."""
+        hyper = {name: stack[row : row + 1].clone() for name, stack in self._hyper.items()}
+        return self.balancer.u_of(torch.tensor([beta], device=self._device), hyper)[0]
+
     def loss(self, terms: Terms) -> Tensor:
         """Loss of each row of ``index``, [n], nats per image."""
         self._leaves = {
@@ -167,6 +180,16 @@ class Family:
         return {name: self._pick(stack) for name, stack in stacks.items()}
 
     def _terms(self, terms: Terms) -> Terms:
+        # Only what is declared: others' terms may be as large as the images.
+        own = terms.only(self.balancer.terms)
         # Selected even if all rows are the family's: otherwise gradients would have another layout
         # in memory, on which the rounding of convolutions depends.
-        return terms if self._width == 1 else terms.rows(self.index)
+        return own if self._width == 1 else own.rows(self.index)
+
+
+def drawn(families: Iterable[Family], draws: Tensor) -> Tensor:
+    """The u of all members' images, [K, B], of their draws; 0 in rows without a member."""
+    u = torch.zeros_like(draws)
+    for family in families:
+        u.index_copy_(0, family.index, family.drawn(draws))
+    return u

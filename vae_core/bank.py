@@ -13,22 +13,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from vae_core.balancer_groups import Family
+from vae_core.balancer_groups import Family, drawn
 from vae_core.balancers import BALANCERS, Terms
-from vae_core.batches import Place, Tape, TrainingImages, to_unit
+from vae_core.batches import Inputs, Place, Tape, TrainingImages, to_unit
 from vae_core.cuda_graphs import Recorder
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
-from vae_core.likelihoods import absolute_error, gaussian_kl, squared_error
+from vae_core.measuring import OPTIONAL, terms_of
 from vae_core.members import Held, Member, Segment
-from vae_core.models import VAE, Head, Reconstruction, Start, build, named_tensors
+from vae_core.models import VAE, Head, Start, build, named_tensors
+from vae_core.models.gated import conditioned, fold, gates_of
 from vae_core.optim import RowAdam
 from vae_core.precision import Precision
 
@@ -37,12 +39,6 @@ __all__ = ["Bank", "Checkpoint", "Member", "Segment", "replayed_on"]
 Checkpoint = dict[str, Tensor]
 _ACCOUNT = ("step", "history")
 """Entries of a checkpoint that are not rows of the stacks."""
-_OPTIONAL: dict[str, Callable[[Tensor, Reconstruction], Tensor]] = {
-    "absolute_error": lambda x, out: absolute_error(x, out.xhat),
-    "nll": lambda x, out: out.nll(x),
-    "log_sigma2": lambda x, out: cast(Tensor, out.log_sigma2).flatten(1).mean(dim=1),
-}
-"""Terms [B], of images and model output, measured only for balancers that declare them."""
 
 
 class _Recording(NamedTuple):
@@ -63,7 +59,11 @@ class Bank:
         batch_size: B, images a member sees a step.
         dequantize: add uniform noise one grey level wide to every training image.
         head: the decoders' head, the same in every row; None: balancers set the noise variance.
+        gated: the models are gated, in every row (:mod:`vae_core.models.gated`).
         precision: of matrix products and convolutions in training.
+
+    Attributes:
+        recording_seconds: spent so far, within :meth:`train`, on recording steps.
     """
 
     def __init__(
@@ -76,15 +76,18 @@ class Bank:
         batch_size: int,
         dequantize: bool = False,
         head: Head | None = None,
+        gated: bool = False,
         precision: Precision = "float32",
     ) -> None:
-        self.shape, self.width, self.batch_size, self.head = shape, width, batch_size, head
+        self.shape, self.width, self.batch_size = shape, width, batch_size
+        self.head, self.gated = head, gated
         self.device = images.device
         self._images = images
         self._multiplying = _multiplying(self.device, precision)
-        self._module = build(model, shape, head).to(self.device).train()
+        self._module = build(model, shape, head, gated=gated).to(self.device).train()
+        self._gates = gates_of(self._module)
         self._evaluated = build(model, shape, head).to(self.device).eval()
-        self._start = Start(partial(build, model, shape), head)
+        self._start = Start(partial(build, model, shape, gated=gated), head)
         self.latent = self._module.latent
         self._params = {
             n: _stack(p, width, self._layout(p)) for n, p in self._module.named_parameters()
@@ -95,13 +98,14 @@ class Bank:
         self._replayed = replayed_on(self.device)
         self._adam = RowAdam(self._params, replayed=self._replayed)
         dims = shape.dims if dequantize else None
-        self._tape = Tape(width, batch_size, self.latent, dims, self.device)
+        self._tape = Tape(width, batch_size, self.latent, dims, self.device, gated=gated)
         self._rows: list[Held | None] = [None] * width
         self._families: dict[str, Family] = {}
         self._wanted: tuple[str, ...] = ()
         """Optional terms that some family declares."""
         self._last: Terms | None = None
         self._record, self._recordings = Recorder(), dict[tuple[Any, ...], _Recording]()
+        self.recording_seconds = 0.0
         self._place = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._log = torch.zeros(self._tape.steps, 3, width, device=self.device)
 
@@ -116,6 +120,11 @@ class Bank:
         """Rows that hold a member."""
         return [i for i, row in enumerate(self._rows) if row is not None]
 
+    @property
+    def unrecorded(self) -> str:
+        """Why steps are made one by one that should be replayed; empty where none is."""
+        return self._record.problem
+
     def step(self, row: int) -> int:
         """Steps the member in ``row`` has made."""
         return self._row(row).step
@@ -124,8 +133,8 @@ class Bank:
         """Put ``member`` into a free row, fresh or from ``checkpoint``; return the row.
 
         Raises:
-            ContractError: an unknown balancer, one that needs another head than the bank's, or a
-                checkpoint of another model or balancer.
+            ContractError: an unknown balancer, one that needs another head than the bank's, or
+                gates, or a checkpoint of another model or balancer.
             RuntimeError: no row is free.
         """
         if not self.free:
@@ -169,8 +178,16 @@ class Bank:
         history = torch.cat(held.history) if held.history else torch.zeros(0, 3)
         return {**saved, "step": torch.tensor(held.step), "history": history}
 
-    def model(self, row: int) -> VAE:
+    def betas(self, row: int) -> list[float]:
+        """The betas among which the trained member's is chosen, ascending; none without gates."""
+        member = self._row(row).member
+        return self._family(member.balancer).betas(member) if self.gated else []
+
+    def model(self, row: int, beta: float | None = None) -> VAE:
         """The member in ``row`` as a module in evaluation mode, its values copied.
+
+        A gated one as the model without gates that it is at ``beta``, by default at the middle
+        one of :meth:`betas`.
 
         The module is shared between calls. Copies are freshly allocated, so their alignment,
         and with it the kernels chosen, does not depend on the row.
@@ -178,6 +195,11 @@ class Bank:
         with torch.no_grad():
             for name, value in named_tensors(self._evaluated).items():
                 value.copy_(self._stacks[name][row])
+        if self.gated:
+            betas = self.betas(row)
+            family = self._family(self._row(row).member.balancer)
+            u = family.u_of(row, betas[len(betas) // 2] if beta is None else beta)
+            fold(self._evaluated, self._gates, {n: p[row] for n, p in self._params.items()}, u)
         return self._evaluated
 
     # -- training -----------------------------------------------------------------------------
@@ -212,10 +234,14 @@ class Bank:
         """Device seconds per image at full width, measured over ``steps`` steps while empty.
 
         On a CPU it is this thread's CPU time, which excludes other processes on the core.
+        Elsewhere it is over as many as are prepared at a time, if that is more: preparing costs the
+        same for one step as for all.
         """
         clock = time.thread_time if self.device.type == "cpu" else time.perf_counter
         rows = [self.admit(member) for _ in range(self.width)]
         self.train(2)
+        if self._replayed:
+            steps = max(steps, self._tape.steps)
         _synchronise(self.device)
         start = clock()
         self.train(steps)
@@ -230,7 +256,7 @@ class Bank:
         families = [family for family in self._families.values() if family.rows]
         log = []
         for n in range(steps):
-            loss, self._last = self._step(families, *self._tape.at(n))
+            loss, self._last = self._step(families, self._tape.at(n))
             log.append((loss, self._last.squared_error, self._last.kl.sum(dim=2)))
         loss, error, rate = (torch.stack(values) for values in zip(*log, strict=True))
         return torch.stack([loss, error.mean(dim=2), rate.mean(dim=2)], dim=1)
@@ -241,7 +267,10 @@ class Bank:
         plan = self._wanted, self._adam.together, *(family.plan() for family in families)
         self._place.zero_()
         if plan not in self._recordings:
+            start = time.perf_counter()
             self._recordings[plan] = self._recording(families)
+            _synchronise(self.device)
+            self.recording_seconds += time.perf_counter() - start
         recording = self._recordings[plan]
         for _ in range(steps):
             recording.step()
@@ -253,8 +282,7 @@ class Bank:
         measured: dict[str, Tensor] = {}
 
         def step() -> None:
-            picked, noise, offsets = self._tape.at(self._place)
-            loss, terms = self._step(families, picked, noise, offsets)
+            loss, terms = self._step(families, self._tape.at(self._place))
             for name, term in terms.given().items():
                 measured.setdefault(name, torch.empty_like(term)).copy_(term)
             error, rate = terms.squared_error.mean(dim=1), terms.kl.sum(dim=2).mean(dim=1)
@@ -266,14 +294,15 @@ class Bank:
         changes += [tensor for family in families for tensor in family.moving()]
         return _Recording(self._record(step, [*changes, self._place, self._log]), measured)
 
-    def _step(
-        self, families: list[Family], picked: Tensor, noise: Tensor, offsets: Tensor | None
-    ) -> tuple[Tensor, Terms]:
+    def _step(self, families: list[Family], inputs: Inputs) -> tuple[Tensor, Terms]:
         """One step of the members of ``families``: their losses [K] and the measured terms."""
+        picked, noise, offsets, draws = inputs
         pixels = self._images.pixels.index_select(0, picked.flatten())
         x = to_unit(pixels, None if offsets is None else offsets.flatten(0, 1))
+        u = [] if draws is None else [drawn(families, draws)]
         with self._multiplying:
-            terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise)
+            terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise, *u)
+        terms = replace(terms, u=u[0]) if u else terms
         losses = [family.loss(terms) for family in families]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
         # The gradient of the sum in each member's loss is 1, so members stay independent. Passing
@@ -290,26 +319,25 @@ class Bank:
                 loss.index_copy_(0, family.index, value.detach())
         return loss, terms
 
-    def _forward(self, x: Tensor, noise: Tensor) -> Terms:
-        """Measure images x [K, B, C, H, W] under latent noise [K, B, Z]."""
+    def _forward(self, x: Tensor, noise: Tensor, *u: Tensor) -> Terms:
+        """Measure images x [K, B, C, H, W] under latent noise [K, B, Z], gates at u [K, B]."""
 
-        def measure(model: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-            out = model(image, noise)
-            kl = gaussian_kl(out.mu, out.logvar)
-            optional = [_OPTIONAL[name](image, out) for name in self._wanted]
-            return squared_error(image, out.xhat), kl, *optional
+        def measure(model: Any, image: Tensor, noise: Tensor, *u: Tensor) -> tuple[Tensor, ...]:
+            with conditioned(self._gates.values(), *u):
+                out = model(image, noise)
+            return terms_of(image, out, noise, self._wanted)
 
         if self.width == 1:
-            found = measure(self._module, x[0], noise[0])
+            found = measure(self._module, x[0], noise[0], *(one[0] for one in u))
             return self._named(tuple(value.unsqueeze(0) for value in found))
 
-        def one(params: Any, buffers: Any, image: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        def one(params: Any, buffers: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
             def model(*inputs: Tensor) -> Any:
                 return functional_call(self._module, (params, buffers), inputs)
 
-            return measure(model, image, noise)
+            return measure(model, *inputs)
 
-        return self._named(vmap(one)(self._leaves, self._buffers, x, noise))
+        return self._named(vmap(one)(self._leaves, self._buffers, x, noise, *u))
 
     def _named(self, found: tuple[Tensor, ...]) -> Terms:
         return Terms(*found[:2], **dict(zip(self._wanted, found[2:], strict=True)))
@@ -366,17 +394,23 @@ class Bank:
     def _family(self, name: str) -> Family:
         if name not in self._families:
             rule = BALANCERS.get(name)
+            if rule.gated != self.gated:
+                raise ContractError(
+                    f"balancer '{name}' needs models {'with' if rule.gated else 'without'} gates",
+                    remedy=f"open a bank with gated={rule.gated}",
+                )
             if rule.head != self.head:
                 raise ContractError(
                     f"balancer '{name}' needs decoders with head {rule.head}, "
                     f"the bank's have {self.head}",
                     remedy="open a bank with that head",
                 )
+            balancer = rule(self.shape, self.latent, self._images.count, self.batch_size)
             self._families[name] = Family(
-                rule(self.shape, self.latent), self.width, self.device, replayed=self._replayed
+                balancer, self.width, self.device, replayed=self._replayed
             )
             declared = {term for f in self._families.values() for term in f.balancer.terms}
-            self._wanted = tuple(sorted(declared & _OPTIONAL.keys()))
+            self._wanted = tuple(sorted(declared & OPTIONAL.keys()))
         return self._families[name]
 
     def _reschedule(self) -> None:

@@ -53,10 +53,12 @@ class TrainingImages:
         self._generator = torch.Generator()
 
     def epoch_order(self, seed: int, epoch: int) -> Tensor:
-        """Rows of ``pixels``, int64 [count], in the order trial ``seed`` sees them in ``epoch``."""
+        """Rows of ``pixels``, int64 [count], in the order trial ``seed`` sees them in ``epoch``.
+
+        On the CPU, whatever the device of the images.
+        """
         generator = reseeded(self._generator, seed, "order", epoch)
-        order = self.index[torch.randperm(self.count, generator=generator)]
-        return order.to(self.device, non_blocking=True)
+        return self.index[torch.randperm(self.count, generator=generator)]
 
 
 class BatchOrder:
@@ -110,6 +112,10 @@ class StepNoise:
         """Fill ``out`` [B, D] with dequantisation noise, uniform on [0, 1)."""
         out.uniform_(generator=reseeded(self._generator, seed, "dequantise", step))
 
+    def beta_(self, out: Tensor, seed: int, step: int) -> None:
+        """Fill ``out`` [B] with what the images' betas are drawn by, uniform on [0, 1)."""
+        out.uniform_(generator=reseeded(self._generator, seed, "beta", step))
+
 
 class Place(NamedTuple):
     """A member's order of images, seed and step."""
@@ -117,6 +123,19 @@ class Place(NamedTuple):
     order: BatchOrder
     seed: int
     step: int
+
+
+class Inputs(NamedTuple):
+    """What a step of K members takes."""
+
+    picked: Tensor
+    """Rows of the images, int64 [K, B]."""
+    latent: Tensor
+    """Standard normal noise [K, B, Z]."""
+    offsets: Tensor | None
+    """Dequantisation noise [K, B, D], where images are dequantised."""
+    draws: Tensor | None
+    """What each image's beta is drawn by, uniform on [0, 1), [K, B], where models are gated."""
 
 
 class Tape:
@@ -129,32 +148,44 @@ class Tape:
         picked: rows of the images, int64 [N, K, B].
         latent: standard normal noise [N, K, B, Z].
         offsets: dequantisation noise [N, K, B, D], or None.
+        draws: what betas are drawn by, uniform on [0, 1), [N, K, B], or None.
     """
 
     def __init__(
-        self, width: int, batch_size: int, latent: int, dims: int | None, device: torch.device
+        self,
+        width: int,
+        batch_size: int,
+        latent: int,
+        dims: int | None,
+        device: torch.device,
+        *,
+        gated: bool = False,
     ) -> None:
         self._on_host = drawn_on_host(device)
-        bytes_a_step = width * batch_size * (8 + 4 * latent + 4 * (dims or 0))
+        bytes_a_step = width * batch_size * (8 + 4 * latent + 4 * (dims or 0) + 4 * gated)
         ahead = AHEAD_ON_HOST if self._on_host else AHEAD_ON_DEVICE
         self.steps = max(1, min(MOST_AHEAD, ahead // bytes_a_step))
         shape = (self.steps, width, batch_size)
-        self.picked = torch.zeros(shape, dtype=torch.int64, device=device)
+        self._picked = torch.zeros(shape, dtype=torch.int64)
+        self.picked = self._picked.to(device)
         self.latent = torch.zeros(*shape, latent, device=device)
         self.offsets = None if dims is None else torch.zeros(*shape, dims, device=device)
+        self.draws = torch.zeros(shape, device=device) if gated else None
         self._noise = StepNoise()
 
     def fill(self, places: Mapping[int, Place], steps: int) -> None:
         """Prepare the inputs of the next ``steps`` steps of the members, by their rows."""
         for row, (order, _, step) in places.items():
-            order.fill(self.picked[:steps, row], step)
+            order.fill(self._picked[:steps, row], step)
+        if self.picked is not self._picked:  # all rows in one copy
+            self.picked[:steps].copy_(self._picked[:steps])
         if self._on_host:
             self._draw(places, steps)
         else:
             self._draw_together(places, steps)
 
-    def at(self, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """``picked``, ``latent`` and ``offsets`` of one prepared step.
+    def at(self, step: int | Tensor) -> Inputs:
+        """One prepared step.
 
         ``step`` is its number, or the same as a tensor [1], which stays on the device.
         """
@@ -163,7 +194,8 @@ class Tape:
             return values[step] if isinstance(step, int) else values.index_select(0, step)[0]
 
         offsets = None if self.offsets is None else one(self.offsets)
-        return one(self.picked), one(self.latent), offsets
+        draws = None if self.draws is None else one(self.draws)
+        return Inputs(one(self.picked), one(self.latent), offsets, draws)
 
     def _draw(self, places: Mapping[int, Place], steps: int) -> None:
         for row, (_, seed, first) in places.items():
@@ -171,6 +203,8 @@ class Tape:
                 self._noise.normal_(self.latent[n, row], seed, first + n)
                 if self.offsets is not None:
                     self._noise.uniform_(self.offsets[n, row], seed, first + n)
+                if self.draws is not None:
+                    self._noise.beta_(self.draws[n, row], seed, first + n)
 
     def _draw_together(self, places: Mapping[int, Place], steps: int) -> None:
         device, width = self.latent.device, self.latent.shape[1]
@@ -184,10 +218,11 @@ class Tape:
         keys = by_row({row: derive(place.seed, "latent") for row, place in places.items()})
         latent = self.latent[:steps]
         latent.copy_(normals(keys, at, latent[0, 0].numel()).view_as(latent))
-        if self.offsets is not None:
-            keys = by_row({row: derive(p.seed, "dequantise") for row, p in places.items()})
-            offsets = self.offsets[:steps]
-            offsets.copy_(uniforms(keys, at, offsets[0, 0].numel()).view_as(offsets))
+        for name, values in (("dequantise", self.offsets), ("beta", self.draws)):
+            if values is not None:
+                keys = by_row({row: derive(p.seed, name) for row, p in places.items()})
+                drawn = values[:steps]
+                drawn.copy_(uniforms(keys, at, drawn[0, 0].numel()).view_as(drawn))
 
 
 def drawn_on_host(device: torch.device) -> bool:

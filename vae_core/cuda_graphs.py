@@ -6,23 +6,41 @@ bit for bit; so it is not part of the numerics key.
 
 from __future__ import annotations
 
-import warnings
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vae_core.memory import is_out_of_memory
+
 WARM_UP = 3
 """Runs of a step before it is recorded, each from the same state: in them libraries choose kernels
 and allocate memory."""
 
+_idle: dict[int, list[Any]] = {}
+"""By device, streams whose recorders are gone. torch has 32 to hand out, and cuBLAS keeps a
+workspace for every one that it has met."""
+
 
 class Recorder:
-    """Makes recordings, replayed one at a time, which share their working memory."""
+    """Makes recordings, replayed one at a time, which share their working memory.
+
+    All are made on one stream, no other recorder's, and kept as long as the recorder: with a graph
+    torch frees the cuBLAS workspace of the stream it was captured on, and other graphs that were
+    captured there would go on writing to it.
+
+    Attributes:
+        problem: why a step is not recorded, the last time that one was not; else empty.
+    """
 
     def __init__(self) -> None:
+        self.problem = ""
+        self._stream: Any = None
         self._pool: Any = None
+        self._graphs: list[Any] = []
 
     def __call__(self, step: Callable[[], None], changes: Sequence[Tensor]) -> Callable[[], None]:
         """``step`` as a recording on the current CUDA device, or unchanged where that fails.
@@ -32,51 +50,67 @@ class Recorder:
             changes: all tensors it changes; they are restored when this returns.
 
         Raises:
-            torch.OutOfMemoryError: the recording does not fit.
+            RuntimeError: the recording does not fit into memory.
         """
         before = [tensor.detach().clone() for tensor in changes]
 
-        @torch.no_grad()
-        def restore() -> None:
-            for tensor, value in zip(changes, before, strict=True):
-                tensor.copy_(value)
-
-        def outcome(work: Callable[[], None]) -> list[Tensor]:
-            restore()
+        def from_start(work: Callable[[], None]) -> None:
+            with torch.no_grad():
+                for tensor, value in zip(changes, before, strict=True):
+                    tensor.copy_(value)
             work()
-            return [tensor.detach().clone() for tensor in changes]
 
         try:
-            self._warm_up(lambda: outcome(step))
+            self._warm_up(lambda: from_start(step))
             replay = self._capture(step)
-            if all(map(_identical, outcome(replay), outcome(step))):
+            from_start(replay)
+            replayed = [tensor.detach().clone() for tensor in changes]
+            from_start(step)
+            if all(map(_identical, replayed, changes)):
                 return replay
-            problem = "a replayed step differs in its bits"
-        except torch.OutOfMemoryError:
-            raise
+            self.problem = "a replayed step differs in its bits"
         except RuntimeError as error:
-            problem = str(error).partition("\n")[0]
+            if is_out_of_memory(error):
+                raise
+            self.problem = str(error).partition("\n")[0]
         finally:
-            restore()
-        warnings.warn(f"steps are not recorded as a CUDA graph: {problem}", stacklevel=2)
+            from_start(lambda: None)
         return step
 
-    def _warm_up(self, step: Callable[[], object]) -> None:
-        aside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+    def _warm_up(self, step: Callable[[], None]) -> None:
+        if self._stream is None:
+            idle = _idle.setdefault(torch.cuda.current_device(), [])
+            self._stream = idle.pop() if idle else torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            weakref.finalize(self, idle.append, self._stream)
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP):
                 step()
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(self._stream)
 
     def _capture(self, step: Callable[[], None]) -> Callable[[], None]:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Errors of this thread alone: other threads may use the device meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            step()
+        self._graphs.append(graph)
+        try:
+            # Back on this stream whatever happens: a capture that fails does not leave its own.
+            with torch.cuda.stream(torch.cuda.current_stream()):
+                # Errors of this thread alone: other threads may use the device meanwhile.
+                mode: Any = {"capture_error_mode": "thread_local", "stream": self._stream}
+                with torch.cuda.graph(graph, pool=self._pool, **mode):
+                    step()
+        except BaseException:
+            self._give_up_pool()
+            raise
         replay: Callable[[], None] = graph.replay
         return replay
+
+    def _give_up_pool(self) -> None:
+        # A capture that fails leaves its pool open; the allocator then frees no memory any more,
+        # and refuses another capture into it. torch has no public call for what its own would do.
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+        self._pool = None
 
 
 def _identical(one: Tensor, other: Tensor) -> bool:

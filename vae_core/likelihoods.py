@@ -15,9 +15,29 @@ from torch import Tensor
 
 Number = TypeVar("Number", float, Tensor)
 
-Likelihood = Literal["gaussian", "laplace"]
-"""The noise between a decoder's mean and a pixel. Its size is given as the variance sigma^2
-throughout; a Laplace distribution of scale b has the variance 2 b^2."""
+Noise = Literal["gaussian", "laplace"]
+"""What held-out pixels are scored with. Its size is given as the variance sigma^2 throughout; a
+Laplace distribution of scale b has the variance 2 b^2."""
+
+Likelihood = Literal[
+    Noise, "bernoulli", "continuous_bernoulli", "student_t", "discretised_logistic"
+]
+"""What a model is trained with: p(x|z), between a decoder's mean and a pixel."""
+
+
+def noise_of(likelihood: Likelihood) -> Noise:
+    """What a model trained with ``likelihood`` is scored with.
+
+    Its own if that has a variance to refit, else the Gaussian, the common ruler.
+    """
+    return "laplace" if likelihood == "laplace" else "gaussian"
+
+
+SURE = 1e-6
+"""Probabilities are kept this far from 0 and 1, where float32 still tells them from both."""
+
+_SMALL = 0.1
+"""Where the series of ln C takes over: there the closed form loses its digits."""
 
 LEVELS = 256
 """Values of a pixel before dequantisation: x = (v + u)/256 with a byte v and u ~ U[0, 1)."""
@@ -36,7 +56,7 @@ def absolute_error(x: Tensor, xhat: Tensor) -> Tensor:
 
 
 def negative_log_likelihood(
-    x: Tensor, xhat: Tensor, log_sigma2: Tensor, likelihood: Likelihood = "gaussian"
+    x: Tensor, xhat: Tensor, log_sigma2: Tensor, likelihood: Noise = "gaussian"
 ) -> Tensor:
     """-ln p(x | z) of images [..., C, H, W] under independent noise; nats per image, [...].
 
@@ -56,6 +76,33 @@ def negative_log_likelihood(
         return (pixel + 0.5 * math.log(2)).sum(dim=(-3, -2, -1))
     pixel = error * error * (-log_sigma2).exp() + log_sigma2
     return 0.5 * (pixel + math.log(2 * math.pi)).sum(dim=(-3, -2, -1))
+
+
+def cross_entropy(x: Tensor, p: Tensor) -> Tensor:
+    """Elementwise -[x ln p + (1 - x) ln(1 - p)]: a Bernoulli distribution's where x is 0 or 1.
+
+    For grey x in between it is no probability: it does not integrate to 1 over x in [0, 1], and at
+    its best, p = x, it is the entropy of x and not 0. p is kept within 1e-6 of its range.
+    """
+    p = p.clamp(SURE, 1 - SURE)
+    return -(x * p.log() + (1 - x) * (1 - p).log())
+
+
+def continuous_bernoulli_log_normaliser(p: Tensor) -> Tensor:
+    """Elementwise ln C(p): C(p) exp(-cross_entropy(x, p)) is a density of x in [0, 1].
+
+    C(p) = 2 artanh(u) / u with u = 1 - 2p, and 2 at p = 1/2 (Loaiza-Ganem & Cunningham 2019, arXiv
+    1907.06845, eq. 7); below abs(u) = 0.1 by its series, to 1e-9.
+    """
+    p = p.clamp(SURE, 1 - SURE)
+    u = 1 - 2 * p
+    near = u.abs() < _SMALL
+    square = u * u
+    series = math.log(2) + square * (1 / 3 + square * (13 / 90 + square * (251 / 2835)))
+    # The branch that is not taken must have a finite gradient, too.
+    twice = ((1 - p).log() - p.log()).masked_fill(near, 1.0)
+    closed = (twice / u.masked_fill(near, 1.0)).log()
+    return torch.where(near, series, closed)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -143,3 +190,30 @@ def log_bin_mass(values: Tensor, mean: Tensor, log_sigma2: Tensor) -> Tensor:
     tail = upper + torch.log(-torch.expm1(torch.special.log_ndtr(low) - upper))
     near = torch.log(0.5 * (torch.erf(high / math.sqrt(2)) - torch.erf(low / math.sqrt(2))))
     return torch.where(low > -1, near, tail)
+
+
+def logistic_bin_nll(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """-ln of a byte's mass under a logistic distribution: of its bin [v, v + 1)/256 (elementwise).
+
+    v = floor(256 x), so that dequantised images have the masses of their bytes. The outer bins are
+    open (PixelCNN++'s edge rule, as in :func:`log_bin_mass`). With F the logistic function, a and b
+    the standardised edges: F(b) - F(a) = F(b) F(-a) (1 - exp(a - b)), of which no factor cancels
+    however narrow the bin.
+
+    Args:
+        x: images in [0, 1].
+        mean: the decoder's means.
+        log_scale: ln s, of a variance of pi^2 s^2 / 3; broadcasts against ``x``.
+    """
+    v = (x.detach() * LEVELS).floor().clamp(0, LEVELS - 1)
+    inverse = (-log_scale).exp()
+    low, high = (v / LEVELS - mean) * inverse, ((v + 1) / LEVELS - mean) * inverse
+    black, white = v == 0, v == LEVELS - 1
+    narrow = torch.log(-torch.expm1(-inverse / LEVELS)).expand_as(low)
+    beside = _softplus(-high).masked_fill(white, 0.0) + _softplus(low).masked_fill(black, 0.0)
+    return beside - narrow.masked_fill(black | white, 0.0)
+
+
+def _softplus(t: Tensor) -> Tensor:
+    """ln(1 + exp(t)): torch's own rounds the last entries of a tensor differently from the rest."""
+    return t.clamp(min=0.0) + torch.log1p((-t.abs()).exp())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,6 +39,25 @@ def settle_kernels() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    # Products of bfloat16 are summed in float32 to their end, in parts of the sum too.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+@contextmanager
+def settled_kernels(threads: int) -> Iterator[None]:
+    """The same for a while, and on so many CPU threads: what was chosen before is put back."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.allow_tf32, products.allow_tf32
+    sums = products.allow_bf16_reduced_precision_reduction
+    threads_before = torch.get_num_threads()
+    settle_kernels()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        cudnn.deterministic, cudnn.allow_tf32, products.allow_tf32 = before
+        products.allow_bf16_reduced_precision_reduction = sums
 
 
 def _device_kind(device: torch.device) -> str:

@@ -26,6 +26,7 @@ from vae_core.export import Plan, TrainedModel, load, state, write
 from vae_core.generation import sample_prior
 from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, VAE, Head, build, evaluating, named_tensors
+from vae_core.models.gated import conditioned, fold, gates_of
 from vae_core.precision import Precision
 
 T = TypeVar("T")
@@ -51,6 +52,8 @@ def rehearse(
     head: Head | None = None,
     precision: Precision = "float32",
     widths: Sequence[int] = WIDTHS,
+    *,
+    gated: bool = False,
 ) -> None:
     """Take a model that passes :func:`vae_core.models.check_model` through a trial, on the CPU.
 
@@ -62,17 +65,24 @@ def rehearse(
     3. From a checkpoint it goes on as without one, to the last bit.
     4. Exported and loaded it gives equal images.
 
+    With gates it is trained by `multi_rate`, and first:
+
+    0. At one beta it is, to rounding, the model without gates that gates are folded into.
+
     Args:
         settings: of the model, as for :func:`vae_core.models.build`.
         shape: of the study's images.
         head: of the decoder.
         precision: of the study's training.
         widths: of the banks it is tried in.
+        gated: whether its layers are gated.
 
     Raises:
         ContractError: names the first clause that is broken and what to do about it.
     """
-    rehearsal = _Rehearsal(settings, shape, head, precision)
+    rehearsal = _Rehearsal(settings, shape, head, precision, gated)
+    if gated:
+        rehearsal.gates()
     rehearsal.state()
     for width in widths:
         rehearsal.trial(width)
@@ -102,6 +112,28 @@ class _Rehearsal:
     shape: ImageShape
     head: Head | None
     precision: Precision
+    gated: bool
+
+    def gates(self) -> None:
+        gated, plain = (build(self.settings, self.shape, gated=gated) for gated in (True, False))
+        values, u = named_tensors(gated), torch.tensor(0.5)
+        with torch.no_grad():
+            for name, tensor in named_tensors(plain).items():
+                tensor.copy_(values[name])
+        gates = gates_of(gated)
+        fold(plain, gates, values, u)
+        x, noise = next(self._images(gated).batches(gated.latent))
+        with evaluating(gated), evaluating(plain), conditioned(gates.values(), u):
+            pairs = zip(gated(x, noise), plain(x, noise), strict=True)
+            apart = [a for a, b in pairs if a is not None and not torch.allclose(a, b, 1e-3, 1e-5)]
+        if apart:
+            raise self._broken(
+                "cannot be gated: scaling the weight and bias of its layers is not scaling what "
+                "they give",
+                "let each layer give a linear function of its weight and bias, and use its "
+                "parameters in its own forward only; or use a balancer that does not gate the "
+                "model (all but multi_rate and gates_frozen)",
+            )
 
     def state(self) -> None:
         trained, other = (build(self.settings, self.shape, self.head) for _ in range(2))
@@ -158,12 +190,12 @@ class _Rehearsal:
                 width=width,
                 batch_size=BATCH,
                 head=self.head,
+                gated=self.gated,
                 precision=self.precision,
             )
+            rule = "multi_rate" if self.gated else _BALANCERS[self.head]
             for seed in range(width):
-                member = Member(
-                    seed, lr=1e-4, balancer=_BALANCERS[self.head], hyper={}, steps=STEPS
-                )
+                member = Member(seed, lr=1e-4, balancer=rule, hyper={}, steps=STEPS)
                 bank.admit(member, _reread(begun[seed].checkpoint) if begun else None)
             return bank
 
@@ -232,6 +264,7 @@ class _Rehearsal:
 
     def _broken(self, what: str, remedy: str) -> ContractError:
         name = self._kind.__name__ + (" with a head" if self.head else "")
+        name += " with gates" if self.gated else ""
         return ContractError(f"{name} {what}", where="model contract", remedy=remedy)
 
 

@@ -28,7 +28,13 @@ def main() -> None:
 
 
 main.section(
-    "Run a study", running.init, running.launch, running.resume, running.fork, running.plan
+    "Run a study",
+    running.init,
+    running.doctor,
+    running.launch,
+    running.resume,
+    running.fork,
+    running.plan,
 )
 main.section(
     "Look at studies",

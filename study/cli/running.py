@@ -1,4 +1,4 @@
-"""Verbs that run a study: init, launch, resume, fork; and plan."""
+"""Verbs that run a study: init, doctor, launch, resume, fork; and plan."""
 
 from __future__ import annotations
 
@@ -37,6 +37,29 @@ def init(kind: str, path: Path | None, overrides: tuple[str, ...], home: Path | 
     if path is not None:
         click.echo(f"looking at the images in {path}", err=True)
     click.echo(str(api.init(kind, path, overrides, home=home)))
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@options.home
+@options.address
+def doctor(file: Path | None, home: Path | None, address: str | None) -> None:
+    """Check this machine, and each node of a cluster, for what a study needs.
+
+    With FILE its own models and balancers are imported, too. Nothing that it makes stays.
+    """
+    begins("looking at this machine" if address is None else f"looking at the cluster at {address}")
+    from rich.console import Console
+
+    from study import api
+    from study.analysis.rendering.tables.table import drawn
+
+    found = api.doctor(file, home=home, address=address)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(drawn(found.table, ruled=True))
+    else:
+        click.echo(str(found))
+    sys.exit(FAILED if found.problems else 0)
 
 
 @click.command()

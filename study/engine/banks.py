@@ -15,6 +15,7 @@ from study.engine.trial_run import TrialRun
 from vae_core.bank import Bank
 from vae_core.batches import TrainingImages
 from vae_core.geometry import ImageShape
+from vae_core.memory import free_unused_memory
 from vae_core.numerics import numerics_key
 
 CHUNK_SECONDS = 0.5
@@ -46,6 +47,7 @@ class Banks:
         self._config, self._images, self._shape, self._slots = config, images, shape, slots
         self._banks: dict[str, TimedBank] = {}
         self._pilots: dict[str, float] = {}
+        self._dropped = False
 
     @property
     def all(self) -> list[Bank]:
@@ -64,6 +66,9 @@ class Banks:
         """The bank of the run's shape: made if there is none, and timed if it is the first."""
         shape = run.shape
         if shape not in self._banks:
+            if self._dropped:  # not when they were: the exception that they raised held them
+                free_unused_memory()
+                self._dropped = False
             settings = run.request["settings"]
             bank = Bank(
                 settings["model"],
@@ -72,7 +77,8 @@ class Banks:
                 width=self._slots.width,
                 batch_size=settings["training"]["batch_size"],
                 dequantize=settings["training"]["dequantize"],
-                head=run.head,
+                head=run.rule.head,
+                gated=run.rule.gated,
                 precision=self._config.precision,
             )
             if shape not in self._pilots:
@@ -83,6 +89,7 @@ class Banks:
     def drop(self, banks: Collection[Bank | None]) -> None:
         """Forget some banks with all their rows."""
         self._banks = {k: timed for k, timed in self._banks.items() if timed.bank not in banks}
+        self._dropped = True
 
     def halve(self) -> None:
         """Make banks of half the width from now on."""
@@ -91,9 +98,15 @@ class Banks:
         self._pilots.clear()  # they are of the former width
 
     def placement(self, run: TrialRun) -> dict[str, Any]:
-        """Where the run trains: ``engine``, ``shape``, numerics ``key``, and the shape's timing."""
+        """Where the run trains: ``engine``, ``shape``, numerics ``key``, and the shape's timing.
+
+        ``unrecorded`` says why, where steps are made one by one that should be replayed.
+        """
         shape = run.shape
+        timed = self._banks.get(shape)
+        why = "" if timed is None else timed.bank.unrecorded
         return {
+            **({"unrecorded": why} if why else {}),
             "engine": self._config.name,
             "shape": shape,
             "key": numerics_key(

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +46,31 @@ class Saved:
         """Optimiser steps made."""
         return int(self.row["step"])
 
+    def to_bytes(self) -> bytes:
+        """The payload of a checkpoint."""
+        import torch
+
+        buffer = io.BytesIO()
+        texts = {"reports": json.dumps(self.reports), "pending": json.dumps(self.pending)}
+        torch.save({"row": self.row, **texts}, buffer)
+        return buffer.getvalue()
+
+    @classmethod
+    def of(cls, payload: bytes) -> Saved | None:
+        """The inverse of :meth:`to_bytes`; None where that is no checkpoint."""
+        import torch
+
+        try:
+            # Tensors and text only: a checkpoint from elsewhere cannot run code.
+            found = torch.load(io.BytesIO(payload), weights_only=True)
+            reports = [_of_now(report) for report in json.loads(found["reports"])]
+            pending = json.loads(found.get("pending", "null"))
+            saved = cls(found["row"], reports, pending and _of_now(pending))
+            ours = saved.steps >= 0 and saved.row["history"].ndim == 2
+        except Exception:  # whole, but not a checkpoint: unpicklers raise anything
+            return None
+        return saved if ours else None
+
 
 class _File(NamedTuple):
     """A checkpoint's file; sorts by age."""
@@ -56,23 +81,29 @@ class _File(NamedTuple):
 
 
 def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
+    """Write ``saved`` (see :func:`write`)."""
+    write(folder, saved.steps, saved.to_bytes(), epoch=epoch, keep=keep)
+
+
+def write(folder: Path, steps: int, payload: bytes, *, epoch: int, keep: str) -> None:
     """Write a checkpoint under lease epoch ``epoch``; what was there survives any failure.
 
     Unless ``keep`` is ``all``, this removes those older than the last two, and those of more steps:
     a trial that trained up to here found them damaged. Files of a higher epoch are another
     driver's and stay.
 
+    Args:
+        folder: the trial's.
+        steps: optimiser steps made.
+        payload: of :meth:`Saved.to_bytes`.
+        epoch: of the writer's lease.
+        keep: the spec's.
+
     Raises:
         OSError: it cannot be written.
     """
-    import torch
-
-    buffer = io.BytesIO()
-    texts = {"reports": json.dumps(saved.reports), "pending": json.dumps(saved.pending)}
-    torch.save({"row": saved.row, **texts}, buffer)
-    payload = buffer.getvalue()
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / f"{saved.steps:09d}-{epoch:06d}.ckpt") as out:
+    with atomic_write(folder / f"{steps:09d}-{epoch:06d}.ckpt") as out:
         out.write(hashlib.sha256(payload).digest() + payload)
     for partial, writer in _partials(folder):
         if writer <= epoch:
@@ -80,7 +111,7 @@ def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
     if keep == "all":
         return
     files = [file for file in _files(folder) if file.epoch <= epoch]
-    latest = {file.steps: file for file in files if file.steps <= saved.steps}
+    latest = {file.steps: file for file in files if file.steps <= steps}
     for file in files:
         if file not in list(latest.values())[-KEPT:]:
             file.path.unlink(missing_ok=True)
@@ -91,16 +122,32 @@ def newest(folder: Path) -> Saved | None:
 
     Torn, damaged and foreign files are skipped.
     """
-    return next(_whole(folder), None)
+    return next(resumable(payloads(folder)), None)
 
 
 def at(folder: Path, report: int) -> Saved | None:
     """The checkpoint of report ``report``, or None where it is gone or damaged."""
-    for saved in _whole(folder):
+    for saved in resumable(payloads(folder)):
         here = len(saved.reports) == report and saved.pending is None
         if here and not len(saved.row["history"]):
             return saved
     return None
+
+
+def payloads(folder: Path) -> Iterator[tuple[int, bytes]]:
+    """Steps and payload of every checkpoint that is whole, most steps first."""
+    for file in reversed(_files(folder)):
+        payload = _payload(file.path)
+        if payload is not None:
+            yield file.steps, payload
+
+
+def resumable(found: Iterable[tuple[int, bytes]]) -> Iterator[Saved]:
+    """Those of ``found``, steps and payloads, that a trial can resume from."""
+    for steps, payload in found:
+        saved = Saved.of(payload)
+        if saved is not None and saved.steps == steps:
+            yield saved
 
 
 def retire(folder: Path, keep: str) -> None:
@@ -137,14 +184,6 @@ def _partials(folder: Path) -> list[tuple[Path, int]]:
     return [(path, int(name[1])) for path, name in found if name]
 
 
-def _whole(folder: Path) -> Iterator[Saved]:
-    """Every checkpoint that a trial can resume from, most steps first."""
-    for file in reversed(_files(folder)):
-        saved = _load(file.path)
-        if saved is not None and saved.steps == file.steps:
-            yield saved
-
-
 def _payload(path: Path) -> bytes | None:
     """The file's payload, or None where its checksum is wrong or it cannot be read."""
     try:
@@ -153,24 +192,6 @@ def _payload(path: Path) -> bytes | None:
         return None
     payload = raw[_DIGEST:]
     return payload if hashlib.sha256(payload).digest() == raw[:_DIGEST] else None
-
-
-def _load(path: Path) -> Saved | None:
-    import torch
-
-    payload = _payload(path)
-    if payload is None:
-        return None
-    try:
-        # Tensors and text only: a checkpoint from elsewhere cannot run code.
-        found = torch.load(io.BytesIO(payload), weights_only=True)
-        reports = [_of_now(report) for report in json.loads(found["reports"])]
-        pending = json.loads(found.get("pending", "null"))
-        saved = Saved(found["row"], reports, pending and _of_now(pending))
-        ours = saved.steps >= 0 and saved.row["history"].ndim == 2
-    except Exception:  # whole, but not a checkpoint: unpicklers raise anything
-        return None
-    return saved if ours else None
 
 
 def _of_now(report: dict[str, Any]) -> dict[str, Any]:

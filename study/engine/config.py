@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from study.engine.parts import Part
 from vae_core.precision import Precision
 
 CLEARLY = 1.15
@@ -18,7 +19,7 @@ class EngineConfig:
 
     name: str
     home: str
-    """The study's folder, on storage that every node sees."""
+    """The study's folder on the driver's node."""
     device: str
     evaluation: Mapping[str, Any]
     """The spec's section."""
@@ -31,3 +32,9 @@ class EngineConfig:
     """The file of the Inception network's weights, if the study uses its features."""
     precision: Precision = "float32"
     """Of matrix products and convolutions in training."""
+    parts: Mapping[Part, str] = field(default_factory=dict)
+    """What the driver imported, with the digests of its code: where one is missing or has other
+    code no engine starts, for trials would fail there, or have other numbers."""
+    mark: str = ""
+    """Of the launch, in the home (see :mod:`study.journal.marks`); empty: only one process uses
+    the home."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from study.engine.config import EngineConfig
 from study.engine.evaluation import Evaluation
 from study.engine.faults import Faults
 from study.engine.heartbeat import Heartbeat
+from study.engine.home import Home, HomeFiles
 from study.engine.slots import Slots
 from study.engine.timing import time_widths
 from study.engine.training import TrainingLoop
@@ -26,7 +28,7 @@ from study.engine.trial_run import TrialRun
 from study.spec import training_steps
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
-from vae_core.memory import keep_freed_memory
+from vae_core.memory import free_unused_memory, keep_freed_memory
 from vae_core.numerics import settle_kernels
 
 PATIENCE = 8.0
@@ -34,7 +36,11 @@ PATIENCE = 8.0
 
 
 class Engine:
-    """See the module. Made in two steps: the process first, the data when they are ready."""
+    """See the module. Made in two steps: the process first, the data when they are ready.
+
+    Attributes:
+        home: the study's home; another one may be set before :meth:`prepare`.
+    """
 
     def __init__(self, config: EngineConfig) -> None:
         self._born = time.perf_counter()
@@ -42,36 +48,40 @@ class Engine:
         keep_freed_memory()
         settle_kernels()
         self.config = config
+        self.home: Home = HomeFiles(Path(config.home), config.epoch, config.keep, config.mark)
         self._slots = Slots()
         self._threads: list[threading.Thread] = []
 
     def time_widths(
         self, spec: Mapping[str, Any], data: Mapping[str, Any], widths: Sequence[int]
     ) -> dict[int, float]:
-        """Seconds per image in banks of ``widths`` rows; nothing if the model cannot be trained."""
+        """Seconds per image in banks of ``widths`` rows.
+
+        Raises:
+            Exception: whatever the model raises in its training, or the device.
+        """
         torch.set_num_threads(1)  # of this thread
+        prepared, _ = self.home.data(PreparedData.from_dict(data), None)
         try:
-            return time_widths(spec, data, self.config.device, widths)
-        except Exception:  # a user's model may raise anything
-            return {}
+            return time_widths(spec, prepared.to_dict(), self.config.device, widths)
+        finally:
+            free_unused_memory()  # of the banks
 
     def prepare(self, data: Mapping[str, Any], validation: float, width: int) -> dict[str, Any]:
         """Open the data and begin, with ``width`` slots; return what the engine is."""
-        home = Path(self.config.home)
-        if not home.is_dir():
-            raise FileNotFoundError(
-                f"{home} is not there on this node: the studies' home must be on shared storage"
-            )
         device = torch.device(self.config.device)
         self._slots.width = width
-        prepared = PreparedData.from_dict(data)
+        prepared, weights = self.home.data(PreparedData.from_dict(data), self.config.weights)
         dataset = Dataset.open(prepared, validation, verify=False)
         self._images = TrainingImages(dataset.train, device)
-        self._evaluation = Evaluation.of(dataset, prepared, self._images, self.config)
+        here = replace(self.config, weights=weights)
+        self._evaluation = Evaluation.of(dataset, prepared, self._images, here)
+        if not self.home.share(prepared):
+            self._evaluation = Evaluation.of(dataset, prepared, self._images, here)
         self._banks = Banks(self.config, self._images, dataset.shape, self._slots)
         faults = Faults(self._slots, self._banks, device)
         self._training = TrainingLoop(self._slots, self._banks, self._evaluation, faults)
-        heartbeat = Heartbeat(self.config, self._slots, self._account)
+        heartbeat = Heartbeat(self.config.name, self.home, self._slots, self._account)
         self._slots.account.seconds["start_up"] = time.perf_counter() - self._born
         for name, target in (("training", self._training.run), ("heartbeat", heartbeat.run)):
             thread = threading.Thread(target=target, daemon=True, name=name)
@@ -85,7 +95,7 @@ class Engine:
         steps = training_steps(training["epochs"], training["batch_size"], self._images.count)
         with self._slots.change:
             if request["trial"] not in self._slots.runs and not self._slots.ended.is_set():
-                self._slots.admit(TrialRun(request, steps, self.config))
+                self._slots.admit(TrialRun(request, steps, self.config, self.home))
 
     def occupancy(self) -> tuple[int, list[str]]:
         """How many slots there are, and the trials that were admitted and not released."""

@@ -22,6 +22,7 @@ from study.spec import EvaluationSpec
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
 from vae_core.evaluation import (
+    AGGREGATED,
     EvaluationSet,
     Measurement,
     calibrated,
@@ -93,6 +94,8 @@ class Evaluation:
     test: EvaluationSet
     test_subset: EvaluationSet
     """As many test images as a report measures, for slower measurements."""
+    aggregated: EvaluationSet
+    """The test images whose aggregate posterior is measured: as many in every study."""
     compared: EvaluationSet
     """As many test images as distances compare, for their reconstructions."""
     spaces: Mapping[Network, FeatureSpace]
@@ -137,6 +140,7 @@ class Evaluation:
             validation=part("validation", settings.images),
             test=part("test", len(data.test)),
             test_subset=part("test", settings.images),
+            aggregated=part("test", AGGREGATED),
             compared=part("test", settings.samples),
             spaces=spaces,
         )
@@ -150,7 +154,7 @@ class Evaluation:
         self, model: VAE, fitted: Measurement, likelihood: Likelihood
     ) -> dict[str, float]:
         """Likelihood and latent use; sigma^2 is fitted to the measurement ``fitted``."""
-        measured = measure(model, self.validation.batches(model.latent))
+        measured = measure(model, self.validation.batches(model.latent), likelihood)
         found = calibrated(fitted, measured, model.shape.dims, likelihood)
         return {f"validation/{name}": value for name, value in found.items()}
 
@@ -165,7 +169,7 @@ class Evaluation:
         """The same on test, the mean over draws of latents keyed by ``seed``, and each image's."""
         draws = self.settings.draws_of(len(self.test))
         batches = checked(self.test.drawn(model.latent, seed, draws), check)
-        measured, terms = measure_images(model, batches)
+        measured, terms = measure_images(model, batches, likelihood)
         found = calibrated(fitted, measured, model.shape.dims, likelihood)
         sigma2 = torch.tensor(fitted_variance(fitted, model.shape.dims), dtype=torch.float64)
         nats = calibrated_negative_elbo(

@@ -17,6 +17,7 @@ import torch
 from study.engine.banks import Banks
 from study.engine.slots import Slots
 from study.engine.trial_run import TrialRun
+from vae_core.memory import is_out_of_memory
 
 
 class Faults:
@@ -44,7 +45,7 @@ class Faults:
         self._check_device(error)
         involved, own = runs, {run.bank for run in runs}
         banks = set(own)
-        memory = isinstance(error, torch.OutOfMemoryError)
+        memory = is_out_of_memory(error)
         if memory:  # everything on the device takes part of it
             occupants = self._slots.occupants
             involved = [*occupants, *(run for run in runs if run not in occupants)]
@@ -76,7 +77,6 @@ class Faults:
         """Raise ``error`` if the device does not work any more."""
         try:
             torch.ones(1, device=self._device).add(1).item()
-        except torch.OutOfMemoryError:
-            return
-        except Exception:
-            raise error from None
+        except Exception as other:
+            if not is_out_of_memory(other):
+                raise error from None

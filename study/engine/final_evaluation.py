@@ -19,6 +19,7 @@ from vae_core.evaluation import (
     Batch,
     EvaluationSet,
     Measurement,
+    aggregate,
     calibration,
     discretised_bits_per_dim,
     fitted_variance,
@@ -44,8 +45,17 @@ from vae_core.generation import (
     train_second_stage,
     training_images,
 )
-from vae_core.likelihoods import Likelihood
+from vae_core.likelihoods import Likelihood, noise_of
 from vae_core.models import VAE
+
+
+def csv_file(name: str, rows: Sequence[Mapping[str, float]]) -> tuple[str, bytes]:
+    """The file of a table of that name, and its content."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return f"{name}.csv", text.getvalue().encode()
 
 
 class FinalMetrics(NamedTuple):
@@ -79,9 +89,11 @@ class FinalEvaluation:
         check: Callable[[], None],
     ) -> None:
         self._evaluation, self._model, self._seed = evaluation, model, seed
-        self._fitted, self._likelihood = fitted, likelihood
+        self._fitted, self._noise = fitted, noise_of(likelihood)
         self._lap, self._check = lap, check
-        self._sigma2 = None if model.head else fitted_variance(fitted, model.shape.dims, likelihood)
+        self._sigma2 = (
+            None if model.head else fitted_variance(fitted, model.shape.dims, self._noise)
+        )
         self._metrics: dict[str, float] = {}
         self._files: Files = {}
 
@@ -90,7 +102,13 @@ class FinalEvaluation:
         weights = io.BytesIO()
         torch.save(state(self._model), weights)
         self._files["checkpoint"] = ("model.pt", weights.getvalue())
-        for step in (self._likelihoods, self._uncertainty, self._manifold, self._samples):
+        for step in (
+            self._likelihoods,
+            self._uncertainty,
+            self._manifold,
+            self._latent_use,
+            self._samples,
+        ):
             self._check()
             step()
         return FinalMetrics(self._metrics, self._files)
@@ -104,7 +122,7 @@ class FinalEvaluation:
                 self._evaluation.test_subset,
                 self._evaluation.settings.iwae,
                 sigma2=self._sigma2,
-                likelihood=self._likelihood,
+                likelihood=self._noise,
                 check=self._check,
             )
 
@@ -113,7 +131,7 @@ class FinalEvaluation:
             self._model,
             self._batches(self._evaluation.test_subset),
             self._sigma2,
-            self._likelihood,
+            self._noise,
         )
         self._metrics |= {f"test/{name}": value for name, value in found.scalars.items()}
         self._table("calibration_quantiles", found.quantiles)
@@ -134,6 +152,12 @@ class FinalEvaluation:
         z = prior_latents(self._model, shown, SAMPLING_SEED)
         maps_of_samples = sample_maps(self._model, z, maps.limit, self._sigma2)
         self._picture("samples_uncertainty", maps_of_samples)
+
+    def _latent_use(self) -> None:
+        images = self._evaluation.aggregated
+        found = aggregate(self._model, self._batches(images), self._check)
+        self._metrics |= {f"test/{name}": value for name, value in found.scalars.items()}
+        self._table("latents", found.latents)
 
     def _samples(self) -> None:
         n, shown = len(self._evaluation.compared), self._evaluation.settings.pictures
@@ -203,11 +227,7 @@ class FinalEvaluation:
         return None if self._model.head else fitted_variance(self._fitted, self._model.shape.dims)
 
     def _table(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self._files[name] = (f"{name}.csv", text.getvalue().encode())
+        self._files[name] = csv_file(name, rows)
 
     def _picture(self, name: str, picture: Image) -> None:
         buffer = io.BytesIO()

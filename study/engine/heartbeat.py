@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from study.engine.config import EngineConfig
-from study.engine.fence import Fence, FencedError
+from study.engine.home import FencedError, Home, HomeLostError
 from study.engine.slots import Slots
-from study.journal.heartbeats import heartbeat_file
-from vae_core.atomic import atomic_write
 
 BEAT = 5.0
 """Seconds between two heartbeats: the most that the account of a killed engine lacks."""
@@ -22,31 +17,25 @@ class Heartbeat:
     """Rewrites an engine's heartbeat file, in a thread of its own, until the engine ends.
 
     Args:
-        config: the engine's.
-        slots: end when the engine is fenced.
+        engine: its name.
+        home: where the file is.
+        slots: end when the engine is fenced, or its home is gone.
         account: returns the engine's account.
     """
 
     def __init__(
-        self, config: EngineConfig, slots: Slots, account: Callable[[], dict[str, Any]]
+        self, engine: str, home: Home, slots: Slots, account: Callable[[], dict[str, Any]]
     ) -> None:
-        home = Path(config.home)
-        self._file = heartbeat_file(home, config.name)
-        self._fence = Fence(home, config.epoch)
-        self._slots, self._account = slots, account
+        self._engine, self._home, self._slots, self._account = engine, home, slots, account
 
     def run(self) -> None:
         """Write the account every :data:`BEAT` seconds."""
         while not self._slots.ended.is_set():
             try:
                 with suppress(OSError):  # the storage may have recovered at the next one
-                    self._fence.check()
-                    self._write()
+                    self._home.beat(self._engine, self._account())
             except FencedError:
                 self._slots.end()
+            except HomeLostError as error:
+                self._slots.end(error)
             self._slots.ended.wait(BEAT)
-
-    def _write(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._file) as file:
-            file.write(json.dumps(self._account()).encode())

@@ -12,6 +12,7 @@ from study.engine.config import CLEARLY
 from vae_core.bank import Bank, Member
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
+from vae_core.memory import is_out_of_memory
 
 STEPS, TIMES = 2, 2
 """Steps of a timing, and timings of a bank: the fastest counts."""
@@ -29,7 +30,7 @@ def time_widths(
     fit. The two are timed in turn, so that other load on the machine affects both.
 
     Raises:
-        torch.OutOfMemoryError: not even the narrowest fits.
+        RuntimeError: not even the narrowest fits into memory, or what the model raises.
     """
     prepared, training = PreparedData.from_dict(data), spec["training"]
     opened = Dataset.open(prepared, spec["data"]["validation"], verify=False)
@@ -55,8 +56,8 @@ def time_widths(
                 step = found[width] * training["batch_size"]
                 if device == "cpu" and not before and step > LONG_STEP:
                     return found
-        except torch.OutOfMemoryError:
-            if not before:
+        except RuntimeError as error:
+            if not before or not is_out_of_memory(error):
                 raise
             found.pop(width, None)
             break

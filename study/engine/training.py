@@ -12,7 +12,7 @@ import torch
 from study.engine.banks import CHUNK_SECONDS, Banks, TimedBank
 from study.engine.evaluation import Evaluation
 from study.engine.faults import Faults
-from study.engine.fence import FencedError
+from study.engine.home import FencedError, HomeLostError
 from study.engine.slots import Slots
 from study.engine.trial_run import Stopwatch, StorageError, TrialRun
 
@@ -96,6 +96,8 @@ class TrainingLoop:
                     if not bank.free:
                         continue
                     run.enter(bank)
+            except (FencedError, HomeLostError):
+                raise
             except StorageError as error:
                 self._slots.fail_run(run, error)
             except Exception as error:  # a user's model may raise anything
@@ -120,17 +122,19 @@ class TrainingLoop:
         return max(1, int(CHUNK_SECONDS / timed.step_seconds))
 
     def _train(self, timed: TimedBank, steps: int, runs: list[TrialRun]) -> None:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), timed.bank.recording_seconds
         try:
             timed.bank.train(steps)
         finally:
-            elapsed = time.perf_counter() - start
+            recording = timed.bank.recording_seconds - before
+            elapsed = time.perf_counter() - start - recording
             timed.step_seconds = elapsed / steps
             share = elapsed / timed.bank.width
             with self._slots.change:
                 for run in runs:
                     run.unreported["training"] += share
                 seconds = self._slots.account.seconds
+                seconds["pilot"] += recording
                 seconds["training"] += share * len(runs)
                 seconds["idle_slots"] += share * (timed.bank.width - len(runs))
 
@@ -144,7 +148,7 @@ class TrainingLoop:
 
         try:
             report = run.report(self._evaluation, Stopwatch(charge), check)
-        except FencedError:
+        except (FencedError, HomeLostError):
             raise
         except StorageError as error:
             self._slots.fail_run(run, error)

@@ -6,22 +6,22 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from study.engine import checkpoints
+from study.engine.beta_curve import BetaCurve
 from study.engine.config import EngineConfig
 from study.engine.evaluation import Evaluation, Files, no_check
-from study.engine.fence import Fence
-from study.engine.final_evaluation import FinalEvaluation
+from study.engine.final_evaluation import FinalEvaluation, csv_file
+from study.engine.home import Home
 from study.image_scores import ARTIFACT, FILE
 from study.journal import trial_folder
-from vae_core.atomic import atomic_write
-from vae_core.balancers import BALANCERS
+from vae_core.balancers import BALANCERS, Balancer
 from vae_core.bank import Bank, Member, Segment
 from vae_core.evaluation import Measurement, measure
-from vae_core.likelihoods import Likelihood
-from vae_core.models import VAE, Head
+from vae_core.models import VAE
 
 Report = dict[str, Any]
 
@@ -50,6 +50,7 @@ class TrialRun:
         request: what is to be trained (see :class:`study.search.Request`), as a mapping.
         steps: optimiser steps in the whole trial.
         config: the engine's.
+        home: where its checkpoints are.
 
     Attributes:
         reports: every report of the trial so far, as its next checkpoint will hold them.
@@ -62,17 +63,17 @@ class TrialRun:
         suspect: must be trained alone, because its bank raised an exception that may be its own.
     """
 
-    def __init__(self, request: dict[str, Any], steps: int, config: EngineConfig) -> None:
-        self.request, self.steps, self.config = request, steps, config
-        self.home = Path(config.home)
-        self.folder = trial_folder(self.home, self.trial)
+    def __init__(
+        self, request: dict[str, Any], steps: int, config: EngineConfig, home: Home
+    ) -> None:
+        self.request, self.steps, self.config, self._home = request, steps, config, home
+        self.folder = trial_folder(Path(config.home), self.trial)
         self.reports: list[Report] = []
         self.deliverables: list[Report] = []
         self.bank: Bank | None = None
         self.row, self.delivered = -1, 0
         self.released = self.over = self.suspect = False
         self.unreported = {"training": 0.0, "evaluation": 0.0, "second_stage": 0.0}
-        self._fence = Fence(self.home, config.epoch)
         self._saved: checkpoints.Saved | None = None
         self._saved_steps = 0
         self._loaded = False
@@ -99,17 +100,18 @@ class TrialRun:
         )
 
     @property
-    def head(self) -> Head | None:
-        """The likelihood head that the trial's balancer requires of the decoder."""
-        return BALANCERS.get(self.member.balancer).head
+    def rule(self) -> type[Balancer]:
+        """The trial's balancer, which may require a likelihood head or gates of the model."""
+        return BALANCERS.get(self.member.balancer)
 
     @property
     def shape(self) -> str:
         """The settings that trials of one bank have in common."""
-        settings, head = self.request["settings"], self.head
+        settings, rule = self.request["settings"], self.rule
         training = {name: settings["training"][name] for name in ("batch_size", "dequantize")}
-        heads = {} if head is None else {"head": head}
-        return json.dumps({**settings["model"], **training, **heads}, sort_keys=True)
+        parts: dict[str, Any] = {} if rule.head is None else {"head": rule.head}
+        parts |= {"gated": True} if rule.gated else {}
+        return json.dumps({**settings["model"], **training, **parts}, sort_keys=True)
 
     def load(self) -> None:
         """Read the newest checkpoint; its reports can be delivered before a row is free.
@@ -120,7 +122,7 @@ class TrialRun:
         if self._loaded:
             return
         with _storage(self.folder, "read"):
-            self._saved = checkpoints.newest(self.folder)
+            self._saved = next(checkpoints.resumable(self._checkpoints()), None)
         self._loaded = True
         self.reports = self._saved.reports if self._saved else []
         self._saved_steps = self._saved.steps if self._saved else 0
@@ -165,9 +167,9 @@ class TrialRun:
         """
         assert self.bank is not None
         try:
-            model = self.bank.model(self.row)
             report = self._pending or self._train_report()
             if "end" not in report:
+                model = self._model(report, evaluation)
                 fitted = measure(model, evaluation.train.batches(model.latent))
                 if self._pending is None:
                     report["metrics"] |= self._validated(model, fitted, evaluation)
@@ -252,10 +254,17 @@ class TrialRun:
     def _save(self, reports: list[Report]) -> None:
         assert self.bank is not None
         saved = checkpoints.Saved(self.bank.checkpoint(self.row), reports, self._pending)
-        self._fence.check()
         with _storage(self.folder, "write a checkpoint"):
-            checkpoints.save(self.folder, saved, epoch=self.config.epoch, keep=self.config.keep)
+            self._home.save(self.trial, saved.steps, saved.to_bytes())
         self._saved_steps = saved.steps
+
+    def _checkpoints(self) -> Iterator[tuple[int, bytes]]:
+        """Steps and payloads of the trial's whole checkpoints, most steps first."""
+        for skip in count():
+            found = self._home.checkpoint(self.trial, skip)
+            if found is None:
+                return
+            yield found
 
     def _train_report(self) -> Report:
         """The report that is due, with the metrics of training only."""
@@ -270,10 +279,21 @@ class TrialRun:
             report["end"] = {"state": "failed", "reason": f"diverged at step {segment.diverged_at}"}
         return report
 
+    def _model(self, report: Report, evaluation: Evaluation) -> VAE:
+        """The trained model; a gated one at the beta that ``report`` has, or is given here."""
+        assert self.bank is not None
+        curve = BetaCurve.of(self.bank, self.row, evaluation)
+        if curve is None:
+            return self.bank.model(self.row)
+        if self._pending is None:
+            beta = curve.best()
+            report["metrics"] |= {"sigma": 1.0, "k": beta, "beta": beta}
+        return self.bank.model(self.row, report["metrics"]["beta"])
+
     def _validated(
         self, model: VAE, fitted: Measurement, evaluation: Evaluation
     ) -> dict[str, float]:
-        found = evaluation.on_validation(model, fitted, self._likelihood)
+        found = evaluation.on_validation(model, fitted, self.rule.likelihood)
         return {**found, **evaluation.objective_on("validation", model, no_check)}
 
     def _end(
@@ -285,7 +305,7 @@ class TrialRun:
         check: Callable[[], None],
     ) -> dict[str, Any]:
         """The end of a trial at its last report."""
-        likelihood, seed = self._likelihood, self.request["seed"]
+        likelihood, seed = self.rule.likelihood, self.request["seed"]
         metrics, scores = evaluation.on_test(model, fitted, likelihood, seed, check)
         confirmed = self.request["phase"] == "confirm"
         files: Files = {}
@@ -295,25 +315,23 @@ class TrialRun:
             ).result()
             metrics |= found.metrics
             files = {**found.files, ARTIFACT: (FILE, scores.to_bytes())}
+            assert self.bank is not None
+            curve = BetaCurve.of(self.bank, self.row, evaluation)
+            if confirmed and curve is not None and len(curve.betas) > 1:
+                # Last: it changes the module of the model that was measured.
+                files["beta_curve"] = csv_file("beta_curve", curve.table(check))
         else:
             metrics |= evaluation.objective_on("test", model, check)
         artifacts = self._write(files) if confirmed else {}
         return {"state": "complete", "metrics": metrics, "artifacts": artifacts}
 
-    @property
-    def _likelihood(self) -> Likelihood:
-        return BALANCERS.get(self.member.balancer).likelihood
-
     def _write(self, files: Files) -> dict[str, str]:
         """Write a confirm run's weights, pictures and tables; return their paths in the home."""
-        for file, data in files.values():
-            self._fence.check()
-            with _storage(self.folder / file, "write"), atomic_write(self.folder / file) as out:
-                out.write(data)
-        return {
-            name: str((self.folder / file).relative_to(self.home))
-            for name, (file, _) in files.items()
-        }
+        written = {}
+        for name, (file, content) in files.items():
+            with _storage(self.folder / file, "write"):
+                written[name] = self._home.write(self.trial, file, content)
+        return written
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import re
 import time
 from pathlib import Path
 
+from study.journal.home import HomeError
 from vae_core.atomic import atomic_write
 
 COMMANDS = "orders"
@@ -36,17 +37,25 @@ def send(home: Path, command: Command) -> Path:
     The driver removes the file once the command is executed.
 
     Raises:
+        HomeError: the home cannot be written.
         ValueError: it is no command.
     """
     if not _is_command(command):
         raise ValueError(f"{command} is no command")
     folder = home / COMMANDS
-    folder.mkdir(exist_ok=True)
     # After those that wait, even if the clock has been set back since.
     last = max((_number(path) for path, _ in pending(home)), default=0)
     path = folder / f"{max(time.time_ns(), last + 1)}-{os.getpid()}.json"
-    with atomic_write(path) as file:
-        file.write(json.dumps(command).encode())
+    try:
+        folder.mkdir(exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(json.dumps(command).encode())
+    except OSError as error:
+        raise HomeError(
+            f"the command cannot be written here: {error.strerror}",
+            where=str(folder),
+            remedy="free some space there; or, if the study is another user's, ask them",
+        ) from error
     return path
 
 

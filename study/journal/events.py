@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from study.journal.upgrades import UPGRADES, Data, upgraded
 
-FORMAT = 4
+FORMAT = 5
 """The journal format that this version writes; it reads this one and all before it."""
 assert len(UPGRADES) == FORMAT - 1
 
@@ -120,6 +120,10 @@ class EngineChanged(Event):
     startup_seconds: float = 0.0
     node: str = ""
     """Ray's id of the node it is on."""
+    host: str = ""
+    """The node's name."""
+    served: bool = False
+    """Whether its node does not see the study's home, and has it through the driver's."""
     features: Mapping[str, Data] = field(default_factory=dict)
     """By name, the networks that its distances are measured with."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -127,9 +131,17 @@ class EngineChanged(Event):
     unreported: Mapping[str, float] = field(default_factory=dict)
     """By trial, the part of them that is in no report."""
     cause: str = ""
-    """Of a loss: ``process``, ``node`` or ``driver``, whichever ended."""
+    """Of a loss: ``process``, ``node`` or ``driver``, whichever ended. Of a stop: ``drain``, where
+    its node was about to go."""
 
     def __str__(self) -> str:
+        if self.served:
+            return (
+                f"{self.host} does not see the studies' home: the files of its engines pass "
+                "through this machine"
+            )
+        if self.cause == "drain":
+            return f"engine {self.engine} stopped (its node drains): its trials go on elsewhere"
         if self.state != "lost":
             return f"engine {self.engine} {self.state}"
         whose = "its node is gone" if self.cause == "node" else "its process died"
@@ -252,9 +264,12 @@ class TrialPlaced(Event):
     """Of its bank: what trials must have in common to be rows of one."""
     key: Data
     """The numerics key."""
+    unrecorded: str = ""
+    """Why its steps are made one by one there, where a GPU should replay them."""
 
     def __str__(self) -> str:
-        return f"trains on {self.engine} ({json.dumps(self.key)})"
+        steps = f"; steps are not replayed: {self.unrecorded}" if self.unrecorded else ""
+        return f"trains on {self.engine} ({json.dumps(self.key)}){steps}"
 
 
 @dataclass(frozen=True, slots=True)

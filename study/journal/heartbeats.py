@@ -10,7 +10,7 @@ from typing import Any
 from study.journal.events import EngineChanged, Entry
 
 FOLDER = "engines"
-"""Of the study's home: where the heartbeat files are."""
+"""Of the study's home: where the heartbeat files are, and marks."""
 
 Account = Mapping[str, Any]
 """Fields of :class:`EngineChanged` that an engine states itself: its name and its time."""
@@ -54,8 +54,8 @@ def orphans(home: Path, entries: Iterable[Entry]) -> list[Account]:
 
 
 def forget(home: Path) -> None:
-    """Remove all heartbeat files: the journal has the accounts."""
-    for path in (home / FOLDER).glob("*.json*"):  # with unfinished ones of killed engines
+    """Remove what engines left: the journal has their accounts."""
+    for path in (home / FOLDER).glob("*"):  # with unfinished files of killed engines
         path.unlink(missing_ok=True)
 
 

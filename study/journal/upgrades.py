@@ -64,6 +64,11 @@ def _from_format_3(kind: str, data: Data) -> Data:
     return data
 
 
+def _from_format_4(kind: str, data: Data) -> Data:
+    """In format 4 every engine saw the home, and its host was not recorded."""
+    return data
+
+
 def _constants(arm: Data) -> Data:
     """The constants that format 2 had for what the arm neither sets nor searches."""
     set_here = {*arm["balancer"], *(arm.get("search") or {}).get("space", {})}
@@ -92,5 +97,6 @@ UPGRADES: tuple[Callable[[str, Data], Data], ...] = (
     _from_format_1,
     _from_format_2,
     _from_format_3,
+    _from_format_4,
 )
 """From format 1 to 2, from 2 to 3, ...: each makes a line's data what the next format has."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from study.diagnosing.diagnosis import check_cluster
 from study.engine import checkpoints
 from study.engine.weights import shared_weights
 from study.formatting import duration
@@ -43,7 +44,7 @@ from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
 from study.package import code_version
-from study.spec import StudySpec, arm_roles, converted, last_description
+from study.spec import StudySpec, arm_roles, converted, last_description, unfinished
 from study.spec.begun import begun_as
 from study.tracking import MlflowWriter, tracking_uri
 from vae_core.atomic import atomic_write
@@ -121,11 +122,14 @@ def run(spec: StudySpec, options: Options) -> ShownReport:
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
+            if options.address is not None:
+                for problem in check_cluster(spec):
+                    print(f"warning: {problem}", file=sys.stderr)
         data = as_begun(preparing.result(), journal.entries)
         begins(f"{spec.name}: trying its models on the images")
         models = check_data(spec, data, journal.entries, home)
         said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
-        print(*said, sep="\n", file=sys.stderr)
+        print(*said, *unfinished(spec, data), sep="\n", file=sys.stderr)
         weights = shared_weights(spec.evaluation, home.data)
         prepared = Prepared(spec, data, weights, one_row=models.one_row is not None)
         _begin(spec, data, journal, home)
@@ -212,7 +216,7 @@ def _conduct(
     conductor.check_caps(journal.clock.now())
     if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt)
-        _run_trials(prepared, conductor, home, signals)
+        _run_trials(prepared, conductor, home)
     if conductor.all_ended:
         conductor.note(StudyFinished())
     else:
@@ -222,9 +226,7 @@ def _conduct(
         conductor.note(conductor.cap)
 
 
-def _run_trials(
-    prepared: Prepared, conductor: Conductor, home: StudyHome, signals: Signals
-) -> None:
+def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> None:
     """Run trials to the last, or to a cap; any other early end is journalled."""
     from study.scheduling.engines import running_engines
     from study.scheduling.tune.run import tune_trials
@@ -252,8 +254,8 @@ def _run_trials(
                 one_row=prepared.one_row,
             ) as fleet:
                 progress.begin()
-                with Supervisor(conductor, fleet, home.path, signals), signals.abandonable():
-                    tune_trials(conductor, fleet)
+                with Supervisor(conductor, fleet, home.path) as supervisor:
+                    supervisor.run(lambda: tune_trials(conductor, fleet))
         if conductor.failure is not None:
             raise conductor.failure
         if not conductor.interrupted or conductor.cap is not None:

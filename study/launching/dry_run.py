@@ -11,6 +11,7 @@ import torch
 from joblib import cpu_count
 
 from study.analysis.answers.plan import Plan
+from study.diagnosing.limits import ENGINE_MEMORY, LAUNCH_MEMORY, usable_memory
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
 from study.engine.weights import shared_weights
@@ -33,12 +34,13 @@ from study.launching.remaining import ArmPlan, Past, remaining
 from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
-from study.spec import SpecError, StudySpec, converted, training_steps
+from study.spec import SpecError, StudySpec, converted, training_steps, unfinished
 from study.spec.images import Models
 from vae_core.data import Dataset, PreparedData
 from vae_core.errors import UserError
 from vae_core.geometry import ImageShape
 from vae_core.models import build
+from vae_core.numerics import settled_kernels
 
 ROW_COPIES = 4
 """Parameters, gradients and Adam's two moments: what a row of a bank holds of each parameter."""
@@ -64,6 +66,8 @@ class Estimate:
     slots: int
     memory_bytes: int
     """Of all banks together, without activations."""
+    usable_bytes: int | None
+    """Memory that this machine, or its container, lets the study have; None: it runs on others."""
     disk_bytes: int
     seconds: float
     """Of training, with every slot busy and nothing pruned."""
@@ -83,10 +87,12 @@ class Estimate:
             *filter(None, map(str, self.rehearsals)),
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             *converted(self.spec, ImageShape(*self.data.shape).dims),
+            *unfinished(self.spec, self.data),
             f"data: {self.data}",
             *self.models.said,
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
+            *self._memory(),
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy, nothing pruned and without evaluation",
             *self._caps(images),
@@ -116,6 +122,21 @@ class Estimate:
         before = f", after {ended} that have ended" if ended else ""
         most = "at most " if any(arm.most for arm in self.arms) else ""
         return f"{name} would run {most}{trials} trials on {images:,} images{before}:"
+
+    def _memory(self) -> list[str]:
+        """That the engines' processes would not have the memory they need here."""
+        banks = self.memory_bytes if self.device == "cpu" else 0
+        engine = ENGINE_MEMORY + banks // self.engines
+        need = LAUNCH_MEMORY + engine * self.engines
+        if self.usable_bytes is None or need <= self.usable_bytes:
+            return []
+        room = max(0, (self.usable_bytes - LAUNCH_MEMORY) // engine)
+        remedy = f"set engines.count to {room}" if room else "it takes more for one engine"
+        return [
+            f"warning: {self.engines} engine(s), Ray and the driver need about "
+            f"{need / 2**20:,.0f} MiB, and {self.usable_bytes / 2**20:,.0f} may be used here: "
+            f"{remedy}"
+        ]
 
     def _caps(self, images: int) -> list[str]:
         """The caps that would end the study before it is through."""
@@ -168,11 +189,9 @@ def estimate(
     shared_weights(spec.evaluation, there.data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as an engine would
     widths = widths_to_try(spec, device, engines, entries, one_row=models.one_row is not None)
-    seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
-    torch.set_num_threads(threads)
+    with settled_kernels(threads=1):  # as an engine would
+        seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
     slots = best_width(spec, engines, seconds_per_image)
     arms = remaining(spec, entries, lambda training: _images(training, len(opened.train)))
     parameters = sum(
@@ -190,6 +209,7 @@ def estimate(
         engines=engines,
         slots=slots,
         memory_bytes=row * engines * slots,
+        usable_bytes=usable_memory() if address is None else None,
         disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         before=[*told, *pilots(spec, there)],

@@ -17,7 +17,14 @@ from rich.table import Column
 
 from study.formatting import duration
 from study.journal import Entry, Event
-from study.journal.events import EngineChanged, Looked, PairChosen, SearchLooked, TrialEnded
+from study.journal.events import (
+    EngineChanged,
+    Looked,
+    PairChosen,
+    SearchLooked,
+    TrialEnded,
+    TrialPlaced,
+)
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -43,17 +50,25 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._start, self._work = time.monotonic(), 0.0
+        self._said: set[str] = set()  # what is not said again
+        self._trains = False
 
     def __enter__(self) -> Progress:
         return self
 
     def show(self, entry: Entry) -> None:
         """Print what a person should know at once: lost engines, failed trials, what is decided."""
-        if news := _news(entry.event):
+        event = entry.event
+        if isinstance(event, EngineChanged) and not self._trains:
+            self._start, self._trains = time.monotonic(), True
+        news, once = _news(event), _once(event)
+        if news and once not in self._said:
             self._console.print(news, highlight=False, soft_wrap=True)
+        if once:
+            self._said.add(once)
 
     def begin(self) -> None:
-        """Training starts now; the time left is estimated from here."""
+        """Training starts with the first engine; the time left is estimated from there."""
         self._start = time.monotonic()
         self._work = sum(arm.work for arm in self._conductor.arm_progress())
         self._thread.start()
@@ -166,9 +181,31 @@ def _best(arm: ArmProgress) -> str:
 
 def _news(event: Event) -> str:
     match event:
-        case EngineChanged(state="lost") | PairChosen() | Looked() | SearchLooked():
+        case (
+            EngineChanged(state="lost")
+            | EngineChanged(served=True)
+            | EngineChanged(cause="drain")
+            | PairChosen()
+            | Looked()
+            | SearchLooked()
+        ):
             return str(event)
         case TrialEnded(state="failed"):
             return f"trial {event.trial} failed: {event.reason}"
+        case TrialPlaced(unrecorded=reason) if reason:
+            return (
+                f"warning: {event.engine} is slower than its GPU: steps are not replayed ({reason})"
+            )
+        case _:
+            return ""
+
+
+def _once(event: Event) -> str:
+    """What the events have in common of which only the first is shown."""
+    match event:
+        case EngineChanged(served=True):
+            return event.host
+        case TrialPlaced(unrecorded=reason) if reason:
+            return reason
         case _:
             return ""

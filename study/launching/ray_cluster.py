@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from joblib import cpu_count
 
+from study.diagnosing.limits import SOCKET_PATH, ray_folder, socket_path
+from study.launching.local_rays import latest_ray, own_rays
 from study.spec import StudySpec
 from vae_core.errors import UserError
 
 PATIENCE = 60.0
 """Seconds a cluster has to let a process of this machine in."""
+LEAVE = 15.0
+"""Seconds that disconnecting may take: a frozen head never answers."""
 _KNOCK = 4.0  # seconds a host has to take a connection
 _TRY = """
 import os, sys, ray
 try:
     ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
 except Exception as error:
-    sys.exit(f"{error}")
+    sys.exit(print(error) or 1)  # warnings of Ray's go to stderr
 print(os.environ.get("RAY_AUTH_MODE", ""), ray.get_runtime_context().gcs_address)
 """
 _IS_OPEN = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+_SHORT = ("/tmp", "/var/tmp")
+"""Where Ray's files may go if the usual folder's path is too long."""
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -54,6 +64,7 @@ def check_address(address: str) -> None:
     Raises:
         AddressError: none does.
     """
+    address = _own(address)
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit() and "/" not in host:
         try:
@@ -62,7 +73,7 @@ def check_address(address: str) -> None:
             raise _no_cluster(address, error) from error
     tried = _asked(_TRY, address, address)
     if tried.returncode:
-        raise _no_cluster(address, tried.stderr)
+        raise _no_cluster(address, tried.stdout.strip(), tried.stderr)
     mode, _, served_at = tried.stdout.strip().rpartition(" ")
     if mode == "token" and not _asked(_IS_OPEN, served_at, address, mode="disabled").returncode:
         raise AddressError(
@@ -91,6 +102,38 @@ def _asked(
         raise _no_cluster(address, f"nothing within {PATIENCE:g} s") from error
 
 
+def _own(address: str) -> str:
+    """``address``; for `auto` RAY_ADDRESS, or that of the user's own Ray on this machine.
+
+    Ray's own `auto` may take another user's. As that does for what it finds, a token in the user's
+    home turns authentication on.
+
+    Raises:
+        AddressError: there is none, or which is meant is not known.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address != "auto":
+        return address
+    own, latest = own_rays(), latest_ray()
+    if latest not in own and len(own) != 1:
+        raise AddressError(
+            f"several Rays of yours run on this machine: {', '.join(own)}"
+            if own
+            else "no Ray of yours runs on this machine, and `auto` takes no other user's",
+            where="--address",
+            remedy="name one of them with --address"
+            if own
+            else "start one with `ray start`, or leave --address out to start a local Ray",
+        )
+    from ray._private.authentication.authentication_token_setup import (
+        maybe_enable_token_auth_if_token_available,
+    )
+
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    return latest if latest in own else own[0]
+
+
 def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
     """Connect to the cluster at ``address``, or start a local Ray; end it with ``stack``.
 
@@ -98,38 +141,124 @@ def ray_up(address: str | None, spec: StudySpec, stack: ExitStack) -> None:
         AddressError: no cluster answers there.
         RayStartError: a local one does not start.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    if address is not None:
+        stack.enter_context(connected(address))
+        return
+    _set_quiet()
     import ray
 
-    if ray.is_initialized():  # the caller's own
+    if not ray.is_initialized():  # the caller's own
+        _start(spec, stack)
+        stack.callback(ray.shutdown)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be connected to the cluster at ``address``, or to the caller's own Ray.
+
+    Raises:
+        AddressError: no cluster answers there.
+    """
+    _set_quiet()
+    import ray
+
+    if ray.is_initialized():
+        yield
         return
-    if address is not None:
-        try:
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-        except Exception as error:  # Ray raises several unrelated kinds
-            raise _no_cluster(address, error) from error
+    address = _own(address)
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    except Exception as error:  # Ray raises several unrelated kinds
+        raise _no_cluster(address, error) from error
+    try:
+        yield
+    finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Disconnect from a cluster; the attempt is left behind where its head answers nothing."""
+    import ray
+
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(LEAVE)
+    if leaving.is_alive():
+        atexit.register(_end_process)  # the last registered is the first called
+
+
+def _end_process() -> None:
+    """End a process whose last calls, Ray's and Tune's at its exit, would wait without an end."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(RayStartError.exit_code)
+
+
+def _set_quiet() -> None:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def _start(spec: StudySpec, stack: ExitStack) -> None:
+    """Start a local Ray; what it needs besides ends with ``stack``."""
+    import ray
+
+    count = spec.engines.count
+    stack.enter_context(_token_of_its_own())
+    folder = stack.enter_context(_usable_folder())
+    try:
+        ray.init(
+            address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
+            num_cpus=max(cpu_count(), count if isinstance(count, int) else 1),
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+    except Exception as error:  # a bare one where the machine is too busy to start it in time
+        said = " ".join(str(error).split())
+        raise RayStartError(
+            f"Ray does not start on this machine: {said[:300]}",
+            remedy="end what keeps the machine busy or fills its memory or disk (/tmp), and "
+            "launch again",
+        ) from error
+
+
+@contextmanager
+def _usable_folder() -> Iterator[str | None]:
+    """A folder for Ray's files where its own choice is another user's, or too long for sockets.
+
+    None: Ray's own choice will do.
+
+    Raises:
+        RayStartError: it will not, and no other folder can be written.
+    """
+    folder, long = ray_folder(), socket_path(ray_folder())
+    if long > SOCKET_PATH:
+        why = f"sockets below '{folder}' would have paths of {long} bytes, over {SOCKET_PATH}"
+    elif not _writable(folder / "ray"):
+        why = f"'{folder / 'ray'}' cannot be written"
     else:
-        # A local Ray's control store is never restarted: do not wait a minute for it.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
-        count = spec.engines.count
-        stack.enter_context(_token_of_its_own())
-        try:
-            ray.init(
-                address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
-                num_cpus=max(cpu_count(), count if isinstance(count, int) else 1),
-                include_dashboard=False,
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
-        except Exception as error:  # a bare one where the machine is too busy to start it in time
-            said = " ".join(str(error).split())
-            raise RayStartError(
-                f"Ray does not start on this machine: {said[:300]}",
-                remedy="end what keeps the machine busy or fills its memory or disk (/tmp), and "
-                "launch again",
-            ) from error
-    stack.callback(ray.shutdown)
+        yield None
+        return
+    others = [other for other in _SHORT if os.access(other, os.W_OK)]
+    if not others:
+        raise RayStartError(
+            f"Ray has no place for its files: {why}, and neither {' nor '.join(_SHORT)} can be "
+            "written",
+            where="TMPDIR",
+            remedy="set RAY_TMPDIR to a folder with a short path that you may write",
+        )
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir=others[0], ignore_cleanup_errors=True
+    ) as made:
+        yield made
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be put there; the folder itself need not be there."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 @contextmanager
@@ -161,14 +290,22 @@ def _token_of_its_own() -> Iterator[None]:
         AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _no_cluster(address: str, why: object) -> AddressError:
-    said = " ".join(str(why).split())
-    if "InvalidAuthToken" in said or "no authentication token was found" in said:
+def _no_cluster(address: str, why: object, log: str = "") -> AddressError:
+    """What to raise where ``why`` is the reason given, and ``log`` what Ray printed besides."""
+    said, all_said = " ".join((str(why) or log).split()), f"{why} {log}"
+    if "InvalidAuthToken" in all_said or "no authentication token was found" in all_said:
         return AddressError(
             f"the cluster at '{address}' asks for a token, and this process has none or another",
             where=_TOKEN,
             remedy=f"set {_MODE}=token, and {_TOKEN} to what `ray get-auth-token` prints on its "
             "head",
+        )
+    if "Permission denied" in all_said:
+        return AddressError(
+            f"the node of '{address}' on this machine is another user's: Ray lets no process of "
+            "yours write its log there",
+            where="--address",
+            remedy="launch as the user who started it, or leave --address out to start a local Ray",
         )
     return AddressError(
         f"no Ray cluster answers at '{address}': {said[:300]}",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from study.journal.commands import STOP, Command, describe, pending
-from study.launching.signals import Signals
 from vae_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 TICK = 0.25
 """Seconds between polls."""
-GRACE = 15.0
-"""Seconds Tune has to end once every trial is released: where Ray has died, it never does."""
+GRACE, WITHOUT_RAY = 15.0, 4.0
+"""Seconds Tune has to end once every trial is released; and where Ray has died: it may never."""
 
 
 class Supervisor:
@@ -30,16 +30,15 @@ class Supervisor:
         conductor: the study.
         fleet: its engines.
         home: the study's folder, where commands are left.
-        signals: how to reach the main thread.
     """
 
-    def __init__(self, conductor: Conductor, fleet: Fleet, home: Path, signals: Signals) -> None:
+    def __init__(self, conductor: Conductor, fleet: Fleet, home: Path) -> None:
         self._conductor, self._fleet, self._home = conductor, fleet, home
-        self._signals = signals
         for path, command in pending(home):
             if command == STOP:  # meant for a driver that has ended
                 path.unlink(missing_ok=True)
-        self._stop = threading.Event()
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
 
     def __enter__(self) -> Supervisor:
@@ -56,6 +55,23 @@ class Supervisor:
         self._stop.set()
         self._thread.join()
 
+    def run(self, work: Callable[[], None]) -> None:
+        """Run ``work`` to its end, or until it is abandoned.
+
+        It has a thread of its own, because where Ray has died its calls may never return.
+        """
+        threading.Thread(target=self._work, args=(work,), daemon=True, name="work").start()
+        self._over.wait()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # to be raised where the study runs
+            self._error = error
+        self._over.set()
+
     def _watch(self) -> None:
         ended_at: float | None = None
         while not self._stop.wait(TICK):
@@ -66,8 +82,8 @@ class Supervisor:
                     self._conductor.fail(error)
             if self._conductor.interrupted:
                 ended_at = ended_at or time.monotonic()
-                if time.monotonic() > ended_at + GRACE:
-                    self._signals.abandon()
+                if time.monotonic() > ended_at + (WITHOUT_RAY if self._fleet.ray_died else GRACE):
+                    self._over.set()
                     return
 
     def _poll(self) -> None:
@@ -83,12 +99,8 @@ class Supervisor:
         Tune then finds every trial over. Repeated until it does: a trial may have been on its way
         to an engine.
         """
-        if not self._conductor.interrupted:
-            return
-        suspended = self._fleet.suspend()
-        if self._conductor.failure is None:
-            for engine, seconds in suspended.items():
-                self._conductor.suspended(engine, seconds)
+        if self._conductor.interrupted:
+            self._fleet.suspend()
 
     def _take_commands(self) -> None:
         for path, command in pending(self._home):

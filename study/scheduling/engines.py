@@ -8,6 +8,7 @@ from pathlib import Path
 
 from study.journal import Journal
 from study.journal.events import SlotsChosen
+from study.journal.marks import leave_mark
 from study.scheduling.fleet import Fleet, Note
 from study.scheduling.sizing import EnginePlan, best_width, engine_plan, widths_to_try
 from study.search import Conductor
@@ -26,7 +27,7 @@ def running_engines(
     *,
     one_row: bool = False,
 ) -> Iterator[Fleet]:
-    """Start engines for ``conductor``, and set how many slots it may use.
+    """Start engines for ``conductor``, which may use their slots, whatever nodes join or leave.
 
     At the end they are stopped, and their time accounts recorded.
 
@@ -41,16 +42,22 @@ def running_engines(
 
     Raises:
         ResourceError: the cluster lacks what the spec requires.
-        EngineError: an engine cannot begin.
+        EngineError: no engine starts, so that slots could be timed.
     """
     journal = conductor.journal
     plan = engine_plan(spec.engines)
     widths = widths_to_try(spec, plan.device, plan.count, journal.entries, one_row=one_row)
-    fleet = Fleet(plan.config(spec, home, journal.epoch, weights), plan.count, widths[-1])
+    config = plan.config(spec, home, journal.epoch, weights, leave_mark(home))
+    count = None if spec.engines.count == "auto" else plan.count
+    fleet = Fleet(config, count, widths[-1])
     try:
         width = frozen_width(spec, plan, fleet, data, journal, widths)
-        conductor.slots = plan.count * width
-        fleet.open(data.to_dict(), spec.data.validation, width, note, conductor.running)
+
+        def resized(engines: int) -> None:
+            conductor.slots = engines * width
+
+        of = data.to_dict(), spec.data.validation, width
+        fleet.open(*of, note, conductor.running, resized)
         yield fleet
     finally:
         fleet.stop()

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.engine.actor import EngineActor
 from study.engine.config import EngineConfig
+from study.engine.home import HomeFiles
+from study.formatting import duration
 from study.journal.events import EngineChanged, Event
-from study.journal.heartbeats import closing, last_account
-from study.journal.home import command_line
-from study.scheduling.pool import Occupancy
+from study.journal.heartbeats import closing
+from study.scheduling.gauges import Gauges
+from study.scheduling.held import GONE, Held, ask_for, close, occupancies, suspend
+from study.scheduling.nodes import CHECK, Nodes, last_line, place_of
+from study.scheduling.outages import SEE, Outages, say
 from study.scheduling.relay import Relay
-from vae_core.errors import UserError
 
 Note = Callable[[Event], None]
 """Records an event."""
 
-SPARE_CALLS = 8
-"""Calls an engine serves beside one waiting call for each slot."""
-RELAY_CALLS = 1000
-"""Calls the relay serves at once beside those of trials."""
+RELAY_CALLS = 100_000
+"""Calls the relay serves at once: more than any cluster's slots."""
 WAIT = 0.1
 """Seconds that the watch waits for changes at a time: it takes no longer to end."""
-CHECK = 2.0
-"""Seconds between checks of Ray, and the usual limit for an engine's answer."""
-ATTEMPTS = 3
-"""Engines that may die during start-up before the first is ready."""
 PAUSE = 0.5
 """Seconds before a relay that cannot be reached is called again."""
 SWEEP = 5.0
@@ -44,76 +39,83 @@ SWEEP = 5.0
 PATIENCE = 60.0
 """Seconds an engine has to suspend its trials (a checkpoint each, after the current steps), or to
 return its occupancy to a new relay."""
-_GONE = (RayActorError, RayTaskError, GetTimeoutError)
-
-
-class EngineError(UserError):
-    """The engines, or the Ray under them, cannot work."""
-
-    exit_code = 1
-
-
-@dataclass
-class _Held:
-    """An engine of this fleet."""
-
-    config: EngineConfig
-    actor: Any
-    alive: Any
-    """Resolves only when the actor dies."""
-    node: str | None = None
-    """Where it runs; None until it is ready."""
+STOP = 10.0
+"""Seconds an engine has to stop."""
+BRIEF = 2.0
+"""Seconds for anything once Ray has died."""
+PROCESS = 60.0
+"""Seconds that an engine's process has to start: after as many Ray tries another."""
 
 
 class Fleet:
-    """``count`` engines and the relay, which assigns their slots.
+    """The engines, and the relay, which assigns their slots.
 
-    An engine's name has a number that each replacement raises: a dead actor's name stays taken for
-    a while. The relay runs on the driver's node: the death of another node does not affect it.
+    A watch over both follows the cluster: it makes engines where nodes join, ends them where nodes
+    drain, and ends the study where none can run. An engine's name has a number of its own: a dead
+    actor's name stays taken for a while. The relay runs on the driver's node: the death of another
+    node does not affect it.
 
     Args:
         template: configuration of every engine; each gets a name of its own.
-        count: engines to keep alive.
+        count: engines to keep alive; None: one for each GPU, or core, of the nodes there are.
         widest: the most slots an engine may have.
 
     Attributes:
         relay: the relay's handle.
     """
 
-    def __init__(self, template: EngineConfig, count: int, widest: int) -> None:
-        self._template, self._widest = template, widest
-        self._here, self._checked = ray.get_runtime_context().get_node_id(), 0.0
+    def __init__(self, template: EngineConfig, count: int | None, widest: int) -> None:
+        self._template, self._count, self._widest = template, count, widest
+        self._nodes = Nodes(template.device)
+        self._outages = Outages(self._nodes, Path(template.home), growing=count is not None)
+        self._gauges = Gauges(Path(template.home).name)
+        self._checked = self._looked = 0.0
+        self._swept = time.monotonic()
+        self._running: Callable[[], set[str]] = set
         self._isolated: set[str] = set()
         self._idle: set[str] = set()  # in a slot though not running, at the last sweep
-        self._replaced = 0
-        self._nodes: dict[str, str] = {}  # engine -> its node
+        self._made = 0
+        self._homes: dict[str, str] = {}  # engine -> its node
+        self._engines: list[Held] = []
+        self._starting: dict[Any, Held] = {}  # what an engine answers next, until it is ready
+        self._note: Note = lambda event: None
+        self._data: tuple[Mapping[str, Any], float, int] | None = None
+        self._resized: Callable[[int], None] = lambda engines: None
         # Engines first: Ray has a process ready for each core, and engines take longer to start.
-        self._engines = [self._make(index) for index in range(count)]
-        here = NodeAffinitySchedulingStrategy(self._here, soft=False)
+        self._fill()
+        here = NodeAffinitySchedulingStrategy(self._nodes.here, soft=False)
         options = {
             "num_cpus": 0,
-            "max_concurrency": count * widest + RELAY_CALLS,
+            "max_concurrency": RELAY_CALLS,
             "scheduling_strategy": here,
             "max_restarts": -1,
             "max_task_retries": -1,
         }
-        self.relay = ray.remote(Relay).options(**options).remote()
-        self._serving = self._watch_relay()
+        files = HomeFiles(Path(template.home), template.epoch, template.keep, template.mark)
+        self.relay = ray.remote(Relay).options(**options).remote(files)
+        self._serving: Any = None  # resolves when the relay dies; None until it is up
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
         self._problem: Exception | None = None
-        self._note: Note | None = None
-        self._data: tuple[Mapping[str, Any], float, int] | None = None
 
     def time_widths(
         self, spec: Mapping[str, Any], data: Mapping[str, Any], widths: Sequence[int]
     ) -> dict[int, float]:
-        """Seconds per image in banks of ``widths`` rows; nothing if they cannot be timed."""
-        with suppress(RayActorError):  # its `alive` resolves too
-            found: dict[int, float]
-            found = ray.get(self._engines[0].actor.time_widths.remote(spec, data, widths))
-            return found
-        return {}
+        """Seconds per image in banks of ``widths`` rows; nothing if they cannot be timed, and why.
+
+        Raises:
+            EngineError: no engine starts.
+        """
+        while not (up := [held for held in self._engines if held.up]):
+            self.check()
+            self._poll()
+        found: dict[int, float] = {}
+        try:
+            found = ray.get(up[0].actor.time_widths.remote(spec, data, widths, self.relay))
+        except (RayActorError, RayTaskError) as error:
+            why = last_line(error)
+            say(f"warning: slots cannot be timed, so each engine has one ({why})")
+        return found
 
     def open(
         self,
@@ -122,8 +124,11 @@ class Fleet:
         width: int,
         note: Note,
         running: Callable[[], set[str]],
+        resized: Callable[[int], None],
     ) -> None:
         """Give the engines their data; each joins the relay as soon as it is ready.
+
+        From now on they are watched, and :meth:`check` raises what ends the study.
 
         Args:
             data: the prepared images, as a mapping.
@@ -131,28 +136,27 @@ class Fleet:
             width: slots an engine.
             note: records the engines' events.
             running: returns the trials that may hold slots.
+            resized: called with the number of engines, now and when it changes.
 
         Raises:
-            EngineError: an engine cannot begin.
+            EngineError: the relay does not start, or no engine does.
         """
-        self._data, self._note, self._running = (data, validation, width), note, running
-        preparing = {self._prepare(held): held for held in self._engines}
-        for attempt in range(ATTEMPTS):
-            first = ray.wait(list(preparing), num_returns=1)[0][0]
-            held = preparing.pop(first)
-            try:
-                self._join(held, ray.get(first))
-                break
-            except (RayTaskError, RayActorError) as error:
-                if isinstance(error, RayTaskError) or attempt + 1 == ATTEMPTS:
-                    raise EngineError(
-                        f"an engine cannot begin: {error}",
-                        where=held.config.name,
-                        remedy="see its node's Ray logs; the studies' home must be on storage that "
-                        "every node sees, and the same packages installed on each",
-                    ) from error
-                self._replace(held.alive, preparing)  # it was killed as it came up
-        self._watcher = threading.Thread(target=self._watch, args=(preparing,), daemon=True)
+        self._note, self._running, self._resized = note, running, resized
+        resized(self._wanted())
+        self._outages.progressed()
+        relay = self.relay.holding.remote()
+        while not ray.wait([relay], timeout=0)[0]:
+            self.check()
+            self._poll()
+        try:
+            ray.get(relay)
+        except RayActorError as error:
+            raise self._outages.fails("the relay", self._nodes.here, last_line(error)) from error
+        self._serving, self._data = self._watch_relay(), (data, validation, width)
+        for held in self._engines:
+            if held.up:
+                self._starting[self._prepare(held)] = held
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
     def release(self, trial: str) -> None:
@@ -167,121 +171,226 @@ class Fleet:
 
     def died_with_its_node(self, engine: str) -> bool:
         """Whether the node of a dead engine is gone too: then no trial is to blame."""
-        node = self._nodes.get(engine)
-        return node is not None and not _is_up(node)
+        node = self._homes.get(engine)
+        return node is not None and not self._nodes.is_up(node)
 
     def check(self) -> None:
         """Check that Ray is alive, at most every :data:`CHECK` seconds.
 
         Raises:
-            EngineError: Ray has died on this machine.
+            EngineError: Ray has died, on this machine or on its head.
             Exception: the error that ended the watch over the engines.
         """
         now = time.monotonic()
         if now < self._checked + CHECK and self._problem is None:
             return
         self._checked = now
-        if not _is_up(self._here):
-            raise EngineError(
-                "Ray has died on this machine",
-                remedy="nothing is lost. Resume with: "
-                + command_line("resume", Path(self._template.home)),
-            )
+        self._outages.check_ray()
         if self._problem is not None:
             raise self._problem
 
-    def suspend(self) -> dict[str, dict[str, float]]:
-        """Have every engine save its trials in checkpoints, inside a segment if need be.
+    @property
+    def ray_died(self) -> bool:
+        """Whether Ray has, as far as :meth:`check` has seen: calls may then wait without an end."""
+        return self._outages.ray_died
 
-        Returns:
-            By engine and trial, device seconds trained since the trial's last report.
-        """
+    def suspend(self) -> None:
+        """Have every engine save its trials in checkpoints, inside a segment if need be."""
         self._stopping.set()  # an engine that dies from now on needs no successor
         self._close_relay()
-        asked = {
-            held.config.name: held.actor.suspend.remote()
-            for held in self._engines
-            if held.node is not None
-        }
-        deadline = time.monotonic() + PATIENCE
-        found = {}
-        for name, answer in asked.items():
-            try:
-                found[name] = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
-            except _GONE:
-                continue  # its trials resume from their last checkpoints
-        return found
+        self._suspend(self._ready())
 
     def stop(self) -> None:
         """Stop all engines, and record their time accounts."""
         self._stopping.set()
         if self._watcher is not None:
-            self._watcher.join(PATIENCE)
+            self._watcher.join(self._patience(PATIENCE))
         self._close_relay()
+        self._close(self._ready())
         for held in self._engines:
-            if self._note is not None and held.node is not None:
-                self._close(held, self._note)
             ray.kill(held.actor)
         ray.kill(self.relay)
 
-    def _make(self, index: int) -> _Held:
-        config = replace(self._template, name=f"{self._template.name}-{index}-{self._replaced}")
-        options = {
-            "name": config.name,
-            "num_cpus": 1,
-            "num_gpus": 1 if config.device == "cuda" else 0,
-            "max_concurrency": self._widest + SPARE_CALLS,
-        }
-        actor = ray.remote(EngineActor).options(**options).remote(config)
-        return _Held(config, actor, actor.serve.remote())
+    # -- which engines there are -------------------------------------------------------------------
 
-    def _close_relay(self) -> None:
-        with suppress(*_GONE):  # with Ray itself
-            ray.get(self.relay.close.remote(), timeout=10)
+    def _wanted(self) -> int:
+        """How many engines there should be."""
+        if self._count is not None:
+            return self._count
+        rooms = self._nodes.rooms()
+        # A node may have engines, and get no more.
+        others = sum(held.node is not None and held.node not in rooms for held in self._engines)
+        return max(1, sum(rooms.values()) + others)  # one to wait for a node
 
-    def _watch_relay(self) -> Any:
-        return self.relay.serve.options(max_task_retries=0).remote()
+    def _fill(self) -> None:
+        """Ask for the engines that are missing, and take back those that are too many."""
+        wanted = self._wanted()
+        self._resized(wanted)
+        coming = [held for held in self._engines if held.node is None]
+        spare = len(self._engines) - wanted
+        for held in coming[max(0, len(coming) - spare) :] if spare > 0 else ():
+            self._end(held)
+        if time.monotonic() < self._nodes.next_try:
+            return
+        missing = -spare
+        if self._nodes.in_doubt:  # one at a time shows as much
+            missing = 0 if coming else min(1, missing)
+        for _ in range(missing):
+            held = self._make()
+            self._engines = [*self._engines, held]
+            self._starting[held.actor.__ray_ready__.remote()] = held
 
-    def _prepare(self, held: _Held) -> Any:
+    def _make(self) -> Held:
+        config = replace(self._template, name=f"{self._template.name}-{self._made}")
+        self._made += 1
+        return ask_for(config, self._widest, self._nodes.barred())
+
+    def _forget(self, *gone: Held) -> None:
+        self._engines = [held for held in self._engines if held not in gone]
+        self._starting = {ref: held for ref, held in self._starting.items() if held not in gone}
+
+    def _end(self, held: Held) -> None:
+        """End an engine that has not joined."""
+        self._forget(held)
+        ray.kill(held.actor)
+        account = held.account()
+        if "seconds" in account:
+            self._note(closing(account, "lost", "process"))
+
+    def _prepare(self, held: Held) -> Any:
         assert self._data is not None
-        return held.actor.prepare.remote(*self._data)
+        return held.actor.prepare.remote(*self._data, self.relay)
 
-    def _join(self, held: _Held, info: dict[str, Any]) -> None:
-        assert self._note is not None
-        held.node = self._nodes[held.config.name] = info["node"]
+    def _join(self, held: Held, info: dict[str, Any]) -> None:
+        held.node = self._homes[held.name] = info["node"]
+        self._nodes.started(held.node)
         self._note(EngineChanged.read({**info, "state": "started"}))
         self._sweep()  # all of them: the relay may have been restarted a moment ago
 
-    def _watch(self, preparing: dict[Any, _Held]) -> None:
+    # -- the watch ----------------------------------------------------------------------------
+
+    def _watch(self) -> None:
         """Add engines to the relay when they are ready; replace those that die."""
-        swept = time.monotonic()
         while not self._stopping.is_set():
             try:
-                if time.monotonic() > swept + SWEEP:
+                if time.monotonic() > self._swept + SWEEP:
                     self._sweep()
-                    swept = time.monotonic()
-                self._poll(preparing)
+                self._poll()
             except RayActorError:  # the relay is gone, for now, or Ray: `check` says which
                 self._stopping.wait(PAUSE)
             except Exception as error:
-                self._problem = error
-                return
+                if self._nodes.head_answers():
+                    self._problem = error
+                    return
+                self._stopping.wait(PAUSE)  # likewise
 
-    def _poll(self, preparing: dict[Any, _Held]) -> None:
-        """Handle what became ready, or died."""
-        watched = [self._serving, *preparing, *(held.alive for held in self._engines)]
-        ready, _ = ray.wait(watched, num_returns=1, timeout=WAIT)
-        for ref in ready:
+    def _poll(self) -> None:
+        """Handle what became ready, or died; at times look at the cluster."""
+        if time.monotonic() > self._looked + CHECK and self._nodes.head_answers():
+            self._looked = time.monotonic()
+            self._look()
+        watched = [*self._starting, *(held.alive for held in self._engines)]
+        if self._serving is not None:
+            watched.append(self._serving)
+        if not watched:
+            time.sleep(WAIT)
+        for ref in ray.wait(watched, num_returns=1, timeout=WAIT)[0] if watched else ():
             if ref == self._serving:
                 self._serving = self._watch_relay()
                 # Restores its state. A slow engine must be in it: else its trials train twice.
                 self._sweep(PATIENCE)
-            elif ref in preparing:
-                held = preparing.pop(ref)
-                with suppress(RayActorError, RayTaskError):  # its `alive` resolves too
-                    self._join(held, ray.get(ref))
+            elif ref in self._starting:
+                self._answered(ref)
             else:
-                self._replace(ref, preparing)
+                self._died(next(held for held in self._engines if held.alive == ref))
+
+    def _answered(self, ref: Any) -> None:
+        """Go on with an engine that has taken a step of its start."""
+        held = self._starting.pop(ref)
+        try:
+            answer = ray.get(ref)
+        except (RayActorError, RayTaskError) as error:
+            self._failed(held, last_line(error))
+            return
+        self._outages.progressed()
+        if held.up:
+            self._join(held, answer)
+        else:
+            held.up = True
+            if self._data is not None:
+                self._starting[self._prepare(held)] = held
+
+    def _died(self, held: Held) -> None:
+        if held.node is not None:
+            self._lost(held)
+        else:
+            try:
+                ray.get(held.alive)
+                error = "it has ended"
+            except (RayActorError, RayTaskError) as found:
+                error = last_line(found)
+            self._failed(held, error)
+        self._fill()
+
+    def _failed(self, held: Held, error: str) -> None:
+        """Drop an engine that is not going to join."""
+        place = held.place or place_of(held.actor)
+        self._end(held)
+        if place is None or self._nodes.is_up(place.node):  # else nothing but the node is to blame
+            node = None if place is None else place.node
+            if news := self._nodes.failed(node, held.asked, error):
+                say(f"{news}. {SEE}")
+
+    def _lost(self, held: Held) -> None:
+        """Drop an engine that trained."""
+        ray.get(self.relay.died.remote(held.name))
+        cause = "node" if self.died_with_its_node(held.name) else "process"
+        self._note(closing(held.account(), "lost", cause))
+        self._forget(held)
+
+    def _look(self) -> None:
+        """Follow the cluster."""
+        self._nodes.look()
+        for held in self._engines:
+            if not held.up:
+                self._locate(held)
+        self._leave_draining_nodes()
+        self._fill()
+        self._outages.check_engines(self._engines)
+
+    def _locate(self, held: Held) -> None:
+        """See where Ray has placed an engine, and whether its process starts."""
+        new = held.locate()
+        if held.place is None:
+            return
+        if held.place.pid:
+            if new:
+                self._outages.progressed()
+        elif time.monotonic() > held.placed + PROCESS:
+            self._failed(held, f"its process does not start within {duration(PROCESS)}")
+
+    def _leave_draining_nodes(self) -> None:
+        """Have engines save their trials where nodes are about to go; others take them over."""
+        for held in self._engines:
+            if held.node is None and held.place and self._nodes.drains(held.place.node):
+                self._end(held)
+        leaving = [held for held in self._engines if held.node and self._nodes.drains(held.node)]
+        for held in leaving:  # first: no trial may come any more
+            ray.get(self.relay.lost.remote(held.name))
+        self._forget(*leaving)
+        self._suspend(leaving)
+        self._close(leaving, cause="drain")
+        for held in leaving:
+            ray.kill(held.actor)
+
+    # -- the relay, and calls to engines ------------------------------------------------------
+
+    def _close_relay(self) -> None:
+        with suppress(*GONE):  # with Ray itself
+            ray.get(self.relay.close.remote(), timeout=self._patience(10))
+
+    def _watch_relay(self) -> Any:
+        return self.relay.serve.options(max_task_retries=0).remote()
 
     def _sweep(self, patience: float = CHECK) -> None:
         """Tell the relay of every engine, and free slots of trials that are not running.
@@ -289,8 +398,10 @@ class Fleet:
         That is news for a relay that was just restarted, or if an engine has fewer slots now. A
         trial found in two sweeps has lost its release with a process; in one, it may be on its way.
         """
+        self._swept = time.monotonic()
         ray.get(self.relay.isolate.remote(list(self._isolated)))
-        engines = self._occupancies(patience)
+        engines = occupancies(self._ready(), patience)
+        self._gauges.set(engines)
         ray.get(self.relay.add.remote(*engines))
         holding = set(ray.get(self.relay.holding.remote()))
         holding.update(*(engine.trials for engine in engines))
@@ -302,48 +413,16 @@ class Fleet:
                     engine.handle.release.remote(trial)
         self._idle = idle
 
-    def _occupancies(self, patience: float) -> list[Occupancy]:
-        """Occupancies of the engines that answer within ``patience`` seconds."""
-        asked = {held.actor.occupancy.remote(): held for held in self._engines if held.node}
-        found = []
-        for ref in ray.wait([*asked], num_returns=len(asked), timeout=patience)[0] if asked else ():
-            with suppress(*_GONE):  # its `alive` resolves too
-                found.append(Occupancy(asked[ref].config.name, asked[ref].actor, *ray.get(ref)))
-        return found
+    def _ready(self) -> list[Held]:
+        return [held for held in self._engines if held.node is not None]
 
-    def _replace(self, alive: Any, preparing: dict[Any, _Held]) -> None:
-        assert self._note is not None
-        index = next(i for i, held in enumerate(self._engines) if held.alive == alive)
-        dead = self._engines[index].config
-        ray.get(self.relay.lost.remote(dead.name))
-        cause = "node" if self.died_with_its_node(dead.name) else "process"
-        self._note(closing(last_account(Path(dead.home), dead.name), "lost", cause))
-        self._replaced += 1
-        self._engines[index] = self._make(index)
-        preparing[self._prepare(self._engines[index])] = self._engines[index]
+    def _suspend(self, engines: list[Held]) -> None:
+        for event in suspend(engines, self._patience(PATIENCE)):
+            self._note(event)
 
-    def _close(self, held: _Held, note: Note) -> None:
-        config = held.config
-        try:
-            account = ray.get(held.actor.stop.remote(), timeout=10)
-        except _GONE:
-            account = last_account(Path(config.home), config.name)
-            note(closing(account, "lost", "process"))
-            return
-        note(closing(account, "stopped"))
+    def _close(self, engines: list[Held], cause: str = "") -> None:
+        for event in close(engines, self._patience(STOP), cause):
+            self._note(event)
 
-
-def _is_up(node: str) -> bool:
-    """Whether a node's raylet accepts connections: Ray notices its death half a minute later.
-
-    ``node`` is the node's id.
-    """
-    found = next((known for known in ray.nodes() if known["NodeID"] == node), None)
-    if found is None or not found["Alive"]:
-        return False
-    try:
-        address = (found["NodeManagerAddress"], found["NodeManagerPort"])
-        socket.create_connection(address, timeout=CHECK).close()
-    except OSError:
-        return False
-    return True
+    def _patience(self, usual: float) -> float:
+        return BRIEF if self.ray_died else usual

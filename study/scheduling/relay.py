@@ -1,5 +1,6 @@
 """The relay: one light process that passes reports from engines to the driver.
 
+It also passes files between the study's home and engines on nodes that do not see it.
 It imports neither torch nor the core. An engine's death is no failure here: it is reported to the
 study, and the trial takes another slot and resumes from its checkpoint.
 """
@@ -7,11 +8,13 @@ study, and the trial takes another slot and resumes from its checkpoint.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
+from study.engine.home import HomeFiles
 from study.scheduling.pool import Pool
 
 PAUSE = 1.0
@@ -26,6 +29,12 @@ class _Stay:
     handle: Any
     taken: int | None = None
     """Deliverables fetched; None: the engine has not admitted the trial yet."""
+    died: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the driver says that the engine has died."""
+
+
+class _DiedError(Exception):
+    """The engine that was called has died, as the driver knows."""
 
 
 @dataclass
@@ -44,11 +53,23 @@ class Relay(Pool):
     One process serves all slots of a study. Every call contains all that the relay must know of
     its trial, so that calls may be repeated: after the relay's death by its successor, or beside
     the first call where a connection broke. The study ignores a report that it has already.
+
+    Args:
+        files: the study's home, as this node sees it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, files: HomeFiles | None = None) -> None:
         super().__init__()
+        self._files = files
         self._deliveries: dict[str, _Delivery] = {}
+
+    async def home(self, verb: str, arguments: Sequence[Any], *parts: bytes) -> Any:
+        """What a method of the study's home returns (see :class:`study.engine.home.HomeFiles`).
+
+        Its last argument may be given in ``parts`` (see :func:`study.engine.home.in_parts`).
+        """
+        whole = [b"".join(parts)] if parts else []
+        return await asyncio.to_thread(getattr(self._files, verb), *arguments, *whole)
 
     async def follow(self, request: dict[str, Any]) -> dict[str, Any]:
         """Wait for the next reports of a trial (see :class:`study.search.Request`).
@@ -68,7 +89,7 @@ class Relay(Pool):
             await _admit(request, delivery, stay)
             reports = await _reports(trial, delivery, stay)
             over = _ends(reports, request["until"])
-        except RayActorError:
+        except (RayActorError, _DiedError):
             died = stay.engine
             if delivery.stay is stay:  # else a repeated call has found the death, and went on
                 delivery.stay = None
@@ -78,6 +99,17 @@ class Relay(Pool):
         if over:
             await self.release(trial)
         return {"trial": trial, "reports": reports, "over": over, "died": died}
+
+    async def died(self, engine: str) -> None:
+        """Forget an engine that has died; waits for its reports end.
+
+        Ray ends them too, but only when the process is gone: one whose node has died without it
+        takes ten seconds more to notice, and trains on for nobody meanwhile.
+        """
+        for delivery in self._deliveries.values():
+            if delivery.stay is not None and delivery.stay.engine == engine:
+                delivery.stay.died.set()
+        await self.lost(engine)
 
     async def release(self, trial: str) -> None:
         """Free the slot that ``trial`` holds, and deliver none of its reports any more."""
@@ -98,7 +130,7 @@ class Relay(Pool):
 async def _admit(request: dict[str, Any], delivery: _Delivery, stay: _Stay) -> None:
     """Have the engine admit the trial, unless it has."""
     if stay.taken is None:
-        await _call(stay.handle.admit, {**request, "after": delivery.after})
+        await _call(stay, stay.handle.admit, {**request, "after": delivery.after})
         stay.taken = stay.taken or 0
 
 
@@ -106,18 +138,29 @@ async def _reports(trial: str, delivery: _Delivery, stay: _Stay) -> list[dict[st
     """The next reports of the stay."""
     assert stay.taken is not None
     taken = stay.taken
-    reports: list[dict[str, Any]] = await _call(stay.handle.reports, trial, taken)
+    reports: list[dict[str, Any]] = await _call(stay, stay.handle.reports, trial, taken)
     if stay.taken == taken:  # else a repeated call fetched the same
         stay.taken += len(reports)
     delivery.after = max([delivery.after, *(r["step"] for r in reports if "step" in r)])
     return reports
 
 
-async def _call(method: Any, *arguments: Any) -> Any:
-    """Call an engine, and retry while it is unreachable."""
+async def _call(stay: _Stay, method: Any, *arguments: Any) -> Any:
+    """Call the engine of a stay, and retry while it is unreachable.
+
+    Raises:
+        _DiedError: the driver says that the engine has died, before it or Ray answers.
+    """
     while True:
+        answer = asyncio.ensure_future(method.remote(*arguments))
+        told = asyncio.ensure_future(stay.died.wait())
+        await asyncio.wait((answer, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if not answer.done():
+            answer.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise _DiedError
         try:
-            return await method.remote(*arguments)
+            return answer.result()
         except ActorUnavailableError:
             await asyncio.sleep(PAUSE)
 

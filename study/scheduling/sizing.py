@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 
 from study.engine.config import CLEARLY, EngineConfig
+from study.engine.parts import digests, parts_of
 from study.journal import Entry
 from study.journal.events import SlotsChosen
 from study.spec import EnginesSpec, StudySpec
@@ -37,8 +38,11 @@ class EnginePlan:
     device: str
     """``cpu`` or ``cuda``."""
     count: int
+    """How many there are at its start."""
 
-    def config(self, spec: StudySpec, home: Path, epoch: int, weights: Path | None) -> EngineConfig:
+    def config(
+        self, spec: StudySpec, home: Path, epoch: int, weights: Path | None, mark: str
+    ) -> EngineConfig:
         """The template of the engines' configurations."""
         return EngineConfig(
             name=f"{spec.name}-engine-{epoch}",
@@ -50,6 +54,8 @@ class EnginePlan:
             keep=spec.checkpoints.keep,
             weights=None if weights is None else str(weights),
             precision=spec.engines.precision,
+            parts=digests(parts_of(spec)),
+            mark=mark,
         )
 
 
@@ -79,8 +85,8 @@ def widths_to_try(
     """Slots an engine may have, fewest first: one number if the spec or the journal fixes it.
 
     Else 1, and the width that lets all simultaneous trials run, halved repeatedly: so few rows
-    stay empty. Only 1 for a model whose banks can have ``one_row`` only, and on a CPU where batches
-    could change the last bits in a wider bank.
+    stay empty. Only 1 for a model whose banks can have ``one_row`` only, and where batches could
+    change the last bits in a wider bank.
     """
     if one_row:
         return (1,)
@@ -90,7 +96,7 @@ def widths_to_try(
         match entry.event:
             case SlotsChosen(device=chosen_for, width=width) if chosen_for == device:
                 return (width,)
-    if device == "cpu" and not spec.rows_alike:
+    if not spec.rows_alike_on(device):
         return (1,)
     most = math.ceil(_at_once(spec) / engines)
     halved = {math.ceil(most / 2**i) for i in range(most.bit_length())}

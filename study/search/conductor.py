@@ -31,7 +31,6 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
     TrialPlaced,
-    TrialSuspended,
     told_by,
 )
 from study.journal.trial import SUSPECT
@@ -181,16 +180,6 @@ class Conductor:
                 self.journal.commit()
             return queued.ended
 
-    def suspended(self, engine: str, seconds: dict[str, float]) -> None:
-        """Record that ``engine`` suspended its trials inside a segment, in checkpoints.
-
-        ``seconds`` are, by trial, device seconds trained since the last report.
-        """
-        with self._lock:
-            for name, spent in seconds.items():
-                self.journal.append(TrialSuspended(name, engine, {"training": spent}))
-            self.journal.commit()
-
     def stop(self, *, arm: str | None = None, trial: str | None = None) -> list[str]:
         """End a trial, or an arm with all its trials, by hand; return those that were running.
 
@@ -280,8 +269,8 @@ class Conductor:
         if (trial.engine, trial.key) == (start["engine"], start["key"]):
             return
         shape = start["shape"]
-        entry = self.journal.append(TrialPlaced(trial.name, start["engine"], shape, start["key"]))
-        trial.apply(entry.event)
+        where = start["engine"], shape, start["key"], start.get("unrecorded", "")
+        trial.apply(self.journal.append(TrialPlaced(trial.name, *where)).event)
         if shape not in self._pilots:
             self._pilots.add(shape)
             width, rate = start["key"]["width"], start["seconds_per_image"]

@@ -1,8 +1,8 @@
 """A study's YAML file as checked, frozen models, with errors that name file, key and remedy.
 
 Importing this package loads neither torch, Ray, Optuna nor MLflow; only :func:`check_names`,
-:func:`check_images`, :func:`check_splits` and :func:`arm_roles`, which look up models, balancers
-and datasets, import the core.
+:func:`check_images`, :func:`check_splits`, :func:`arm_roles` and :func:`unfinished`, which look up
+models, balancers and datasets, import the core.
 """
 
 from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
@@ -27,6 +27,7 @@ from study.spec.names import check_names
 from study.spec.options import PRUNERS, SAMPLERS
 from study.spec.resolving import converted, resolve
 from study.spec.roles import arm_roles
+from study.spec.schedules import unfinished
 
 __all__ = [
     "LIBRARIES",
@@ -65,5 +66,6 @@ __all__ = [
     "load_spec",
     "resolve",
     "training_steps",
+    "unfinished",
     "warnings",
 ]

@@ -160,9 +160,11 @@ def _departing(spec: StudySpec, roles: Roles) -> Iterator[str]:
 
 
 def _rows(spec: StudySpec) -> Iterator[str]:
-    if spec.engines.slots not in ("auto", 1) and not spec.rows_alike:
+    asked = spec.engines.device
+    devices = ("cpu", "cuda") if asked == "auto" else (asked,)
+    if spec.engines.slots not in ("auto", 1) and not all(map(spec.rows_alike_on, devices)):
         yield (
-            f"engines.slots is {spec.engines.slots} and a batch is not a multiple of 4 images: on "
-            "a CPU the last bits of a trial can then depend on its slot. Use batches of a multiple "
-            "of 4, or one slot."
+            f"engines.slots is {spec.engines.slots} and a batch is not a multiple of 4 images: the "
+            "last bits of a trial can then depend on its slot. Use batches of a multiple of 4, or "
+            "one slot."
         )

@@ -14,8 +14,8 @@ from study.spec.models import DataSpec, StudySpec
 from study.spec.resolving import resolve
 
 if TYPE_CHECKING:
+    from vae_core.balancers import Balancer
     from vae_core.data import PreparedData
-    from vae_core.models import Head
 
 
 @dataclass(frozen=True)
@@ -149,37 +149,38 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
     checked, starts, one_row = set[str](), list[str](), None
-    for settings, head, path in _models(spec, shape.dims):
-        if (known := json.dumps([settings, head], sort_keys=True)) in checked:
+    for settings, rule, path in _models(spec, shape.dims):
+        head, gated = rule.head, rule.gated
+        if (known := json.dumps([settings, head, gated], sort_keys=True)) in checked:
             continue
         checked.add(known)
         with source.at(*path):
-            build(settings, shape, head)
+            build(settings, shape, head, gated=gated)
             if not kind.__module__.startswith("vae_core."):
                 own = {key: value for key, value in settings.items() if key != "name"}
                 one_row = check_model(kind, shape, **own).one_row or one_row
                 precision, widths = spec.engines.precision, (1,) if one_row else WIDTHS
-                rehearse(settings, shape, head, precision, widths)
-                with_head = f" with a head for each {head}" if head else ""
-                start = Start(partial(build, settings, shape), head)
-                starts.append(f"model {spec.model.name}{with_head}: {start}")
+                rehearse(settings, shape, head, precision, widths, gated=gated)
+                parts = f" with a head for each {head}" if head else " with gates" if gated else ""
+                start = Start(partial(build, settings, shape, gated=gated), head)
+                starts.append(f"model {spec.model.name}{parts}: {start}")
     return Models(list(dict.fromkeys(starts)), one_row)
 
 
-def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], Head | None, Path]]:
+def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], type[Balancer], Path]]:
     """Model settings at the ends of the searched ranges, one setting at a time.
 
-    Each with the likelihood head that the arm's balancer needs, and its path in the spec.
+    Each with the arm's balancer, which may need a head or gates, and its path in the spec.
     """
     from vae_core.balancers import BALANCERS
 
     for name, arm in spec.arms.items():
-        head = BALANCERS.get(arm.balancer.name).head
+        rule = BALANCERS.get(arm.balancer.name)
         space = arm.search.space if arm.search else {}
         lowest = {key: distribution.ends()[0] for key, distribution in space.items()}
-        yield resolve(spec, name, lowest, dims)["model"], head, ("model",)
+        yield resolve(spec, name, lowest, dims)["model"], rule, ("model",)
         for key, distribution in space.items():
             if key.startswith("model."):
                 for value in distribution.ends():
                     drawn = resolve(spec, name, {**lowest, key: value}, dims)["model"]
-                    yield drawn, head, ("arms", name, "search", "space", key)
+                    yield drawn, rule, ("arms", name, "search", "space", key)

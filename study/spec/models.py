@@ -322,14 +322,15 @@ class StudySpec(Section):
             return "named"
         return "same_seeds" if self.choosing_seeds is None else "two_stages"
 
-    @property
-    def rows_alike(self) -> bool:
-        """Whether a wide bank on a CPU gives a trial the same last bits in every row.
+    def rows_alike_on(self, device: str) -> bool:
+        """Whether a wide bank on ``device`` gives a trial the same last bits in every row.
 
-        In float32 it does where batches are multiples of 4 images: the matrix library's rounding
-        depends on the alignment of a row in memory.
+        The device is ``cpu`` or ``cuda``. It does where batches are multiples of 4 images. Else
+        they depend on the alignment of a row in memory: on a CPU in the matrix library, in
+        float32; on a GPU in torch's own sums over a batch of 128 images or more, which are float32
+        in any precision.
         """
         drawn = (a.search.space.get("training.batch_size") for a in self.arms.values() if a.search)
         searched = [v for found in drawn if found for v in found.grid() or (1,)]
         aligned = all(int(size) % 4 == 0 for size in (self.training.batch_size, *searched))
-        return aligned or self.engines.precision == "bfloat16"
+        return aligned or (device == "cpu" and self.engines.precision == "bfloat16")

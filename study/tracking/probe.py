@@ -29,12 +29,15 @@ _CREDENTIALS = (_USER, _PASSWORD, "MLFLOW_TRACKING_TOKEN")
 log = logging.getLogger(__name__)
 
 
-def probe_store(uri: str, studies_home: Path, study: str, question: str, *, begun: bool) -> None:
+def probe_store(
+    uri: str, studies_home: Path, study: str, question: str, *, begun: bool, keep: bool = True
+) -> None:
     """Check that ``uri`` takes what ``study`` will send, by writing to it.
 
     Writes one tag and, if artifacts go through the server, one small file to the study's
-    experiment, which is made if there is none, and deletes both. A study that has ``begun`` has its
-    journal, in which everything can wait: a store that is away is no error then.
+    experiment, which is made if there is none, and deletes both; unless it is to ``keep`` an
+    experiment that it made, that too. A study that has ``begun`` has its journal, in which
+    everything can wait: a store that is away is no error then.
 
     Raises:
         TrackingError: it refuses, or cannot be used, or is away from a study that has not begun.
@@ -52,7 +55,7 @@ def probe_store(uri: str, studies_home: Path, study: str, question: str, *, begu
         from mlflow import MlflowClient
 
         location = artifact_location(uri, studies_home, study)
-        _write(MlflowClient(uri), uri, study, question, location)
+        _write(MlflowClient(uri), uri, study, question, location, keep=keep)
     except Exception as error:
         refused = refusal(uri, error)
         if refused is not None:
@@ -103,9 +106,18 @@ def _read_only(uri: str, error: Exception) -> bool:
     return from_mlflow and any(words in str(error).lower() for words in _READ_ONLY)
 
 
-def _write(client: MlflowClient, uri: str, study: str, question: str, location: str | None) -> None:
+def _write(
+    client: MlflowClient,
+    uri: str,
+    study: str,
+    question: str,
+    location: str | None,
+    *,
+    keep: bool,
+) -> None:
     experiment = client.get_experiment_by_name(study)
-    if experiment is None:
+    new = experiment is None
+    if new:
         made = client.create_experiment(study, location, {"mlflow.note.content": question})
         experiment = client.get_experiment(made)
     deleted = experiment.lifecycle_stage == "deleted"
@@ -118,7 +130,7 @@ def _write(client: MlflowClient, uri: str, study: str, question: str, location: 
         if experiment.artifact_location.startswith(_PROXIED):
             _write_artifact(experiment.artifact_location, uri)
     finally:
-        if deleted:  # the writer restores it, and says so
+        if deleted or (new and not keep):  # the writer restores it, and says so
             client.delete_experiment(experiment.experiment_id)
 
 

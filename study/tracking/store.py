@@ -20,6 +20,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
 _PATIENCE = 4.0  # seconds a server has to answer at start
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REMEDY = "start it, correct MLFLOW_TRACKING_URI, or unset that to use the embedded store"
 
@@ -29,8 +30,24 @@ class StoreAwayError(TrackingError):
 
 
 def tracking_uri(studies_home: Path) -> str:
-    """Address of the store: ``MLFLOW_TRACKING_URI``, or else a database in the studies' home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(studies_home.resolve() / DATABASE)
+    """Address of the store: ``MLFLOW_TRACKING_URI``, or else a database in the studies' home.
+
+    A server on this machine is reached without the environment's proxy, from now on.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return sqlite_uri(studies_home.resolve() / DATABASE)
+    if urlsplit(uri).hostname in _LOOPBACK:
+        _reach_loopback()
+    return uri
+
+
+def _reach_loopback() -> None:
+    """Except loopback addresses from proxying: to a proxy they would be its own machine's."""
+    excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [host for host in excepted.split(",") if host]
+    value = ",".join([*hosts, *(host for host in _LOOPBACK if host not in hosts)])
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = value  # which is read first differs
 
 
 def artifact_location(uri: str, studies_home: Path, study: str) -> str | None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +25,6 @@ from study import load
 from study.journal import Entry, Event, read_entries
 from study.journal.events import Reported, TrialAsked, TrialEnded
 from study.journal.trial import ENDED
-from study.tracking import check
-from study.tracking.store import TrackingError
 
 NAME = "small"
 BETA = {"low": 1e-3, "high": 10, "log": True}
@@ -59,7 +57,7 @@ SPEC: dict[str, Any] = {
     },
 }
 TRIALS = 3 + 2 + 4 + 2 + 2
-PATIENCE = 150.0
+PATIENCE = 300.0
 """The longest wait for anything here, in seconds."""
 MARK = "STUDY_TEST"
 """Environment variable that marks a launch; Ray's processes inherit it and are found by it."""
@@ -75,7 +73,10 @@ class HarnessError(AssertionError):
 
 
 class Launch:
-    """``study launch`` or ``study resume`` in a process and a session of its own."""
+    """``study launch`` or ``study resume`` in a process and a session of its own.
+
+    ``prefix`` are words before the command, which take it to another host.
+    """
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Launch:
         verb: str = "launch",
         spec: Mapping[str, Any] = SPEC,
         environment: Mapping[str, str] = {},
+        prefix: Sequence[str] = (),
     ) -> None:
         home.parent.mkdir(parents=True, exist_ok=True)
         file = home.parent / f"{home.name}.yaml"
@@ -93,9 +95,10 @@ class Launch:
         self.before = reports(self.study)
         self._said = self.log.stat().st_size if self.log.exists() else 0
         target = str(file) if verb == "launch" else str(spec["name"])
+        command = [*prefix, sys.executable, "-m", "study", verb, target, "--home", str(home)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "study", verb, target, "--home", str(home), *arguments],
+                [*command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -144,7 +147,7 @@ class Launch:
         there = "\n".join(f"{p.pid} {p.title}" for p in processes(self.home))
         for number in (signal.SIGCONT, signal.SIGABRT):
             if self.code is None:
-                self.process.send_signal(number)
+                os.killpg(self.pid, number)  # a prefix may have a process too
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -344,20 +347,26 @@ class Process:
 
 def processes(home: Path, title: str = "") -> list[Process]:
     """Processes that launches of the studies in ``home`` started, whose title matches ``title``."""
-    return [p for p in _marked(f"{MARK}={home}".encode()) if re.search(title, p.title)]
+    mark = f"{MARK}={home}".encode()
+    return running(lambda proc: mark in (proc / "environ").read_bytes().split(b"\0"), title)
 
 
-def _marked(mark: bytes) -> Iterator[Process]:
+def running(belongs: Callable[[Path], bool], title: str = "") -> list[Process]:
+    """Processes whose folder in ``/proc`` ``belongs``, and whose title matches ``title``."""
+    found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            if mark not in (folder / "environ").read_bytes().split(b"\0"):
+            if not belongs(folder):
                 continue
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:  # it has exited, or belongs to another user
             continue
-        yield Process(int(folder.name), b" ".join(words).decode(errors="replace").strip())
+        text = b" ".join(words).decode(errors="replace").strip()
+        if re.search(title, text):
+            found.append(Process(int(folder.name), text))
+    return found
 
 
 def left_over(home: Path, patience: float = 90.0) -> list[Process]:
@@ -378,15 +387,24 @@ def end_all(home: Path) -> None:
         process.kill()
 
 
-class MlflowServer:
-    """``mlflow server`` on its own port, to be killed and restarted."""
+CHECK = "import sys; from study.tracking import check; check(sys.argv[1])"
 
-    def __init__(self, folder: Path) -> None:
+
+class MlflowServer:
+    """``mlflow server`` on its own port, to be killed and restarted.
+
+    ``prefix`` are words before the commands that start it and ask it, which take them to the host
+    that has ``address``.
+    """
+
+    def __init__(
+        self, folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()
+    ) -> None:
         folder.mkdir()
         self.database, self._folder = folder / "mlflow.db", folder
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
+        self.uri, self._address, self._prefix = f"http://{address}:{self._port}", address, prefix
 
     def __enter__(self) -> MlflowServer:
         self.start()
@@ -397,26 +415,25 @@ class MlflowServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command = [*self._prefix, sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.database}"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--port", str(self._port)],
+                [*command, "--host", self._address, "--port", str(self._port)],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 env=os.environ | quiet,
             )
+        ask = [*self._prefix, sys.executable, "-c", CHECK, self.uri]
         deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return check(self.uri)
-            except TrackingError as error:
-                if time.monotonic() > deadline:
-                    raise HarnessError("the MLflow server does not start") from error
-                time.sleep(0.1)
+        while (
+            asked := subprocess.run(ask, capture_output=True, text=True, check=False)
+        ).returncode:
+            if time.monotonic() > deadline:
+                raise HarnessError(f"the MLflow server does not start: {asked.stderr}")
 
     def kill(self) -> None:
         """SIGKILL it, its workers too."""

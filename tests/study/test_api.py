@@ -24,7 +24,7 @@ def test_the_package_offers_the_verbs():
     for verb in study.__all__:
         assert getattr(study, verb) is getattr(api, verb)
     offered = {"launch", "resume", "fork", "stop", "retry", "clean", "verify", "report", "load"}
-    offered |= {"export", "init", "plan", "replay", "storage", "compare"}
+    offered |= {"export", "init", "plan", "replay", "storage", "compare", "doctor"}
     offered |= {"status", "studies", "dry_run"}
     assert offered | {"StudyWarning", "UserError"} == set(study.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):

@@ -432,7 +432,17 @@ def test_training_in_bfloat16_comes_to_about_the_same_loss() -> None:
     assert ends[0] == pytest.approx(ends[1], rel=0.02)
 
 
-FAST = {"beta": 0.02, "decay": 0.9, "sigma_lr": 0.03, "scale_lr": 0.01}
+FAST = {
+    **{
+        "beta": 0.02,
+        "k": 1.0,
+        "decay": 0.9,
+        "sigma_lr": 0.03,
+        "scale_lr": 0.01,
+        "log_scale_lr": 0.03,
+    },
+    **{"kappa": 0.15, "target": 6.0, "beta_init": 1.0, "start_epochs": 1.0, "mmd": 10.0},
+}
 """Hyperparameters with which a family gets somewhere in 200 steps."""
 
 
@@ -447,7 +457,7 @@ def fast(name: str) -> bool:
 def test_every_family_learns_digits(name: str, precision: Precision) -> None:
     family = BALANCERS.get(name)
     hyper = {n: value for n, value in FAST.items() if n in family.hyperparameters}
-    found = bank(1, head=family.head, precision=precision)
+    found = bank(1, head=family.head, gated=family.gated, precision=precision)
     row = found.admit(Member(0, 3e-3, name, hyper, STEPS))
     found.train(20)
     early = found.segment(row)
@@ -457,8 +467,10 @@ def test_every_family_learns_digits(name: str, precision: Precision) -> None:
     late = found.segment(row)
     assert late.squared_error < 0.8 * early.squared_error
     mse = late.squared_error / DIGITS.dims
-    if family.likelihood == "laplace":  # the mean absolute error is below the root mean square
+    if family.likelihood in ("laplace", "student_t"):  # heavier tails
         assert 0.25 * mse < late.sigma2 < 2 * mse
+    elif family.likelihood == "discretised_logistic":  # the open bin of black does not bound it
+        assert 0.25 * mse < late.sigma2 < 8 * mse
     elif family.head == "pixel":  # the border of a digit never changes
         assert late.sigma2 < 0.5 * mse
     elif not family.hand_tuned and late.k == 1:  # it maximises the evidence bound itself

@@ -18,6 +18,7 @@ from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.models import Head, Reconstruction, build, initialise
+from vae_core.models.gated import conditioned, gates_of
 
 TINY = ImageShape(1, 5, 5)
 D, BATCH, STEPS = TINY.dims, 10, 12
@@ -40,8 +41,14 @@ def images() -> TrainingImages:
     return TrainingImages(Rows(pixels, np.arange(60)), torch.device("cpu"))
 
 
-def bank(width: int, head: Head | None = None) -> Bank:
-    return Bank(MLP, images(), TINY, width=width, batch_size=BATCH, head=head)
+def bank(width: int, head: Head | None = None, *, gated: bool = False) -> Bank:
+    return Bank(MLP, images(), TINY, width=width, batch_size=BATCH, head=head, gated=gated)
+
+
+def bank_of(name: str, width: int) -> Bank:
+    """One that has the head or the gates that a family needs."""
+    family = BALANCERS.get(name)
+    return bank(width, family.head, gated=family.gated)
 
 
 HYPER = {
@@ -62,12 +69,13 @@ FAMILIES = [*HYPER, *(name for name in BALANCERS.names() if name not in HYPER)]
 
 
 def member(name: str, seed: int = 0) -> Member:
-    hyper = HYPER.get(name) or example_hyperparameters(BALANCERS.get(name)(TINY, 3), 0)
+    hyper = HYPER.get(name) or example_hyperparameters(BALANCERS.get(name)(TINY, 3, 60, BATCH), 0)
     return Member(seed, 3e-3, name, hyper, STEPS)
 
 
-def with_head(head: Head | None) -> list[str]:
-    return [name for name in FAMILIES if BALANCERS.get(name).head == head]
+def with_head(head: Head | None, *, gated: bool = False) -> list[str]:
+    found = {name: BALANCERS.get(name) for name in FAMILIES}
+    return [n for n, family in found.items() if (family.head, family.gated) == (head, gated)]
 
 
 class Loop:
@@ -170,12 +178,13 @@ def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
     """Any family, the rule taken as it is: the bank's steps, states and learned scalars."""
     one = member(name)
     family = BALANCERS.get(name)
-    found = bank(1, family.head)
+    found = bank_of(name, 1)
     row = found.admit(one)
     found.train(STEPS)
-    model = build(MLP, TINY, family.head)
+    model = build(MLP, TINY, family.head, gated=family.gated)
+    gates = gates_of(model).values()
     initialise(model, one.seed)
-    rule = family(TINY, model.latent)
+    rule = family(TINY, model.latent, images().count, BATCH)
     hyper = {n: torch.tensor([value]) for n, value in rule.complete(one.hyper, one.steps).items()}
     state = rule.initial_state(hyper)
     learned = {n: hyper[s.init].clone().requires_grad_() for n, s in rule.learned.items()}
@@ -183,33 +192,42 @@ def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
     adams += [
         torch.optim.Adam([learned[n]], lr=float(hyper[spec.lr])) for n, spec in rule.learned.items()
     ]
-    data, eps = images(), torch.empty(BATCH, model.latent)
+    data, eps, draws = images(), torch.empty(BATCH, model.latent), torch.empty(1, BATCH)
     order, noise = BatchOrder(data, one.seed, BATCH), StepNoise()
     for step in range(STEPS):
         x = to_unit(data.pixels[order.rows(step)]).view(BATCH, *TINY.chw)
         noise.normal_(eps, one.seed, step)
-        terms = measured(x, model(x, eps), family.terms)
+        noise.beta_(draws, one.seed, step)
+        u = rule.drawn(draws, hyper) if family.gated else draws
+        with conditioned(gates, u[0]):
+            terms = measured(x, model(x, eps), eps, family.terms)
+        terms = replace(terms, u=u) if family.gated else terms
         for adam in adams:
             adam.zero_grad()
         rule.loss(terms, state, learned, hyper).sum().backward()
         for adam in adams:
             adam.step()
         state = rule.next_state(terms.map(Tensor.detach), state, learned, hyper)
-    for parameter, value in model.state_dict().items():
-        trained = found.model(row).state_dict()[parameter]
-        torch.testing.assert_close(trained, value, rtol=1e-3, atol=1e-5)
     saved = found.checkpoint(row)
+    for parameter, value in model.named_parameters():
+        trained = saved[f"parameter/{parameter}"]
+        torch.testing.assert_close(trained, value.detach(), rtol=1e-3, atol=1e-5)
     kept = {f"balancer/state/{n}": v for n, v in state.items()}
     kept |= {f"balancer/learned/{n}": v.detach() for n, v in learned.items()}
     for part, value in kept.items():
         torch.testing.assert_close(saved[part], value[0], rtol=1e-3, atol=1e-5)
 
 
-def measured(x: Tensor, out: Reconstruction, wanted: frozenset[str]) -> Terms:
+def measured(x: Tensor, out: Reconstruction, noise: Tensor, wanted: frozenset[str]) -> Terms:
     """The terms of one member, [1, B, ...], from their definitions."""
     error = (x - out.xhat).flatten(1)
     kl = 0.5 * (out.mu**2 + out.logvar.exp() - 1 - out.logvar)
-    optional = {"absolute_error": error.abs().sum(1)}
+    optional = {
+        "absolute_error": error.abs().sum(1),
+        "x": x.flatten(1),
+        "xhat": out.xhat.flatten(1),
+    }
+    optional |= {"mu": out.mu, "logvar": out.logvar, "noise": noise}
     if out.log_sigma2 is not None:
         normal = torch.distributions.Normal(out.xhat, (0.5 * out.log_sigma2).exp())
         optional["nll"] = -normal.log_prob(x).flatten(1).sum(1)
@@ -296,12 +314,12 @@ def test_a_members_bits_depend_on_no_neighbour_sane_or_not(name: str) -> None:
 
     First row or last: vector kernels round the end of a tensor differently.
     """
-    head = BALANCERS.get(name).head
-    others, results = with_head(head), []
+    family = BALANCERS.get(name)
+    others, results = with_head(family.head, gated=family.gated), []
     one, width = member(name, 7), len(others) + 1
-    assert width * BATCH * D % 32, "there is an end that fills no vector"
+    width += width * BATCH * D % 32 == 0  # there is to be an end that fills no vector
     for crowd in ([], others, others[::-1]):
-        found = bank(width, head)
+        found = bank_of(name, width)
         for seed, other in enumerate(crowd):
             wild = 1e30 if crowd is not others and seed % 2 == 0 else 3e-3
             found.admit(replace(member(other, seed), lr=wild))
@@ -343,15 +361,15 @@ def test_learning_rates_are_halved_after_so_many_epochs(width: int) -> None:
 @pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_a_checkpoint_holds_heads_scalars_and_states_to_the_bit(name: str, width: int) -> None:
-    head = BALANCERS.get(name).head
-    whole = bank(width, head)
+    head, gated = BALANCERS.get(name).head, BALANCERS.get(name).gated
+    whole = bank_of(name, width)
     row = whole.admit(member(name))
     whole.train(4)
     saved = whole.checkpoint(row)
     whole.train(5)
-    again = bank(width, head)
+    again = bank_of(name, width)
     if width > 1:
-        again.admit(member(with_head(head)[0], 9))
+        again.admit(member(with_head(head, gated=gated)[0], 9))
     resumed = again.admit(member(name), saved)
     assert_equal(again.checkpoint(resumed), saved)
     again.train(5)
@@ -372,6 +390,19 @@ def test_a_member_that_needs_another_head_is_refused(head: Head | None, name: st
         found.admit(member(name))
     assert found.free == 2
     found.admit(member(with_head(head)[0]))
+    found.train(1)
+
+
+@pytest.mark.parametrize(
+    ("gated", "name", "what"),
+    [(True, "fixed_beta", "without gates"), (False, "multi_rate", "with gates")],
+)
+def test_a_member_that_needs_gates_or_none_is_refused(gated: bool, name: str, what: str) -> None:
+    found = bank(2, gated=gated)
+    with pytest.raises(ContractError, match=f"balancer '{name}' needs models {what}"):
+        found.admit(member(name))
+    assert found.free == 2
+    found.admit(member(with_head(None, gated=gated)[0]))
     found.train(1)
 
 

@@ -30,6 +30,8 @@ from torch import Tensor
 
 from vae_core import bank as bank_module
 from vae_core import batches
+from vae_core.balancers import BALANCERS
+from vae_core.balancers.suite import example_hyperparameters
 from vae_core.bank import Bank, Member
 from vae_core.cuda_graphs import Recorder
 
@@ -59,6 +61,26 @@ def test_a_members_numbers_do_not_depend_on_its_slot_or_neighbours(kind: str) ->
     mates = [*MATES, [LAPLACE, *NEIGHBOURS[:2]]]
     # 70 steps are more than a tape.
     assert_alike_beside(mates, lambda: bank(4, kind), steps=70)
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("name", [n for n in BALANCERS.names() if BALANCERS.get(n).head is None])
+def test_a_family_may_be_padded_or_full(name: str) -> None:
+    """Rows repeated to keep its size, or others of its own and another family."""
+    rule = BALANCERS.get(name)(DIGITS, 4, 1_000, BATCH)
+    one = Member(3, 1e-3, name, example_hyperparameters(rule, 0), 200)
+    other = replace(one, seed=4, hyper=example_hyperparameters(rule, 1))
+    rates = [replace(one, balancer="multi_rate", hyper={})]
+    rates += [replace(one, balancer="gates_frozen", hyper={"beta": 0.1})]
+    first, last = rates if rule.gated else (ONE, LAPLACE)
+    found = []
+    for mates in ([], [other], [first, other, last]):
+        shared = bank(4, gated=rule.gated)
+        row = [shared.admit(member) for member in (*mates, one)][-1]
+        shared.train(6)
+        found.append(state(shared, row))
+    assert_equal(found[1], found[0])
+    assert_equal(found[2], found[0])
 
 
 @pytest.mark.usefixtures("recordings")

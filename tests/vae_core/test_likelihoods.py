@@ -9,17 +9,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
-from torch.distributions import Independent, Laplace, Normal, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Independent,
+    Laplace,
+    Normal,
+    kl_divergence,
+)
 
 from vae_core.likelihoods import (
     absolute_error,
     bits_per_dim,
     calibrated_negative_elbo,
     calibrated_variance,
+    continuous_bernoulli_log_normaliser,
+    cross_entropy,
     gaussian_kl,
     laplace_negative_elbo,
     laplace_scale,
     log_bin_mass,
+    logistic_bin_nll,
     negative_log_likelihood,
     squared_error,
 )
@@ -219,3 +229,47 @@ def test_masses_broadcast_over_heads_and_keep_the_density_where_bins_are_narrow(
         normal = Normal(mean.double(), (log_sigma2.double() / 2).exp())
         # Off by w^2/24 of the density's curvature, at most (1 + 1/sigma^2)/sigma^2 of it.
         torch.testing.assert_close(mass, normal.log_prob(middle) - math.log(256), rtol=0, atol=1e-4)
+
+
+PROBABILITIES = [1e-5, 0.01, 0.3, 0.44, 0.4499, 0.4501, 0.499999, 0.5, 0.52, 0.5501, 0.8, 0.999]
+
+
+@pytest.mark.parametrize("p", PROBABILITIES)
+def test_a_continuous_bernoulli_is_a_density(p):
+    mean = torch.tensor(p, dtype=torch.float64)
+    log_normaliser = continuous_bernoulli_log_normaliser(mean)
+
+    def density(x):
+        return float((log_normaliser - cross_entropy(torch.tensor(x).double(), mean)).exp())
+
+    assert integrate.quad(density, 0, 1)[0] == pytest.approx(1, abs=1e-8)
+
+
+def test_the_bernoullis_are_torchs_and_their_gradients_finite():
+    p = torch.tensor([*PROBABILITIES, 1e-9, 0.0, 1.0, -0.1, 1.1], requires_grad=True)
+    for x in (0.0, 0.002, 0.5, 1.0):
+        inside = p.detach()[: len(PROBABILITIES)]
+        nats = cross_entropy(torch.tensor(x), p)
+        density = nats - continuous_bernoulli_log_normaliser(p)
+        expected = -ContinuousBernoulli(inside.double()).log_prob(torch.tensor(x).double())
+        torch.testing.assert_close(density[: len(inside)].double(), expected, rtol=1e-4, atol=1e-5)
+        (slope,) = torch.autograd.grad(density.sum(), p)
+        assert slope.isfinite().all()
+        if x in (0.0, 1.0):
+            binary = -Bernoulli(inside).log_prob(torch.tensor(x))
+            torch.testing.assert_close(nats[: len(inside)], binary, rtol=1e-4, atol=1e-5)
+    exact = torch.tensor(PROBABILITIES[1:-1], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(continuous_bernoulli_log_normaliser, exact, eps=1e-7)
+
+
+@pytest.mark.parametrize("log_scale", [-7.0, -4.0, -1.0, 3.0])
+@pytest.mark.parametrize("mean", [-0.2, 0.0, 0.3, 0.999, 1.4])
+def test_the_masses_of_a_discretised_logistic_sum_to_one_and_are_its_bins(mean, log_scale):
+    u = torch.rand(256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, where = (torch.arange(256) + u) / 256, torch.tensor(mean, dtype=torch.float64)
+    nats = logistic_bin_nll(x, where, torch.tensor(log_scale, dtype=torch.float64))
+    assert float((-nats).exp().sum()) == pytest.approx(1, abs=1e-12)
+    edges = stats.logistic(mean, math.exp(log_scale)).cdf(np.arange(1, 256) / 256)
+    masses = np.diff(np.concatenate([[0.0], edges, [1.0]]))
+    np.testing.assert_allclose((-nats).exp(), masses, rtol=1e-6, atol=1e-14)
+    assert nats.isfinite().all()

@@ -104,6 +104,18 @@ class MoreThanTensors(Plain):
         pass
 
 
+class Bounded(Plain):
+    """Gates fold into weights and biases, which a bounded weight is no linear function of."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.down = self.Layer(shape.dims, 2 * latent)
+
+    class Layer(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x, torch.tanh(self.weight), self.bias)
+
+
 def settings(kind):
     return {"name": f"{__name__}:{kind.__name__}", "latent": 2}
 
@@ -124,6 +136,29 @@ def test_a_built_in_model_passes(head, precision):
 )
 def test_built_in_models_with_images_pass(model, shape):
     rehearse({**model, "latent": 2}, shape)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        ({"name": "mlp", "width": 8}, ImageShape(3, 5, 4)),
+        ({"name": "conv", "width": 2}, ImageShape(1, 28, 28)),
+        ({"name": "residual", "width": 2, "dense": 4}, ImageShape(1, 8, 8)),
+        ({"name": "wae", "width": 2}, ImageShape(1, 28, 28)),
+        ({"name": f"{__name__}:Plain"}, SMALL),
+        ({"name": f"{__name__}:Centred"}, SMALL),
+    ],
+)
+def test_models_with_gates_pass(model, shape, precision):
+    rehearse({**model, "latent": 2}, shape, None, precision, gated=True)
+
+
+def test_layers_that_are_not_linear_in_their_weight_cannot_be_gated():
+    rehearse(settings(Bounded), SMALL)
+    with pytest.raises(ContractError) as caught:
+        rehearse(settings(Bounded), SMALL, gated=True)
+    assert caught.value.what.startswith("Bounded with gates cannot be gated: scaling the weight")
 
 
 @pytest.mark.parametrize("kind", [Plain, Tied, Centred, CentredBesideTheStateDict])

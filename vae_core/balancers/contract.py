@@ -5,9 +5,9 @@ All balancers minimise one objective, in nats per image (x in [0, 1], D observed
     L = -ln p(x|z) + k R,    by default    -ln p(x|z) = S / (2 sigma^2) + D/2 ln(2 pi sigma^2)
 
 S is the squared error summed over pixels, R the KL divergence summed over latents, both averaged
-over the batch. They differ in where sigma^2 and k come from, and some in the likelihood: a
-variance for each image or pixel, or a Laplace distribution. ``beta`` means k sigma^2, the weight
-in the equivalent loss S/2 + beta R.
+over the batch. They differ in where sigma^2 and k come from, and some in the likelihood (a
+variance for each image or pixel, a Laplace distribution) or in what k weighs in place of R.
+``beta`` means k sigma^2, the weight in the equivalent loss S/2 + beta R.
 
 A balancer is a pure rule over tensors whose leading axis K runs over the members of a bank: it
 holds no module, no file and no generator, and never mixes members.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,6 +48,19 @@ class Terms:
     """-ln p(x|z) under the decoder's own head, [K, B], nats per image; if declared."""
     log_sigma2: Tensor | None = None
     """ln sigma^2 the decoder's head predicts, [K, B], its mean over pixels; if declared."""
+    x: Tensor | None = None
+    """The images, [K, B, D]; if declared."""
+    xhat: Tensor | None = None
+    """The decoder's means, [K, B, D]; if declared."""
+    mu: Tensor | None = None
+    """Posterior means, [K, B, Z]; if declared."""
+    logvar: Tensor | None = None
+    """Posterior log variances, [K, B, Z]; if declared."""
+    noise: Tensor | None = None
+    """What z = mu + exp(logvar/2) noise was drawn with, [K, B, Z]: draws of the prior; if
+    declared."""
+    u: Tensor | None = None
+    """What the gates of the model saw, [K, B]; if declared, and the balancer gates the model."""
 
     def given(self) -> dict[str, Tensor]:
         """The terms that were measured, by name."""
@@ -56,6 +69,12 @@ class Terms:
     def map(self, change: Callable[[Tensor], Tensor]) -> Terms:
         """The terms with ``change`` applied to each tensor."""
         return Terms(**{name: change(term) for name, term in self.given().items()})
+
+    def only(self, names: Collection[str]) -> Terms:
+        """The terms with these names, and what is always measured."""
+        always = {"squared_error", "kl"}
+        kept = {n: term for n, term in self.given().items() if n in names or n in always}
+        return Terms(**kept)
 
     def rows(self, members: Tensor) -> Terms:
         """The terms of some members, by index."""
@@ -105,10 +124,17 @@ class Learned:
 
 class Balancer(ABC):
     """Base of all balancers. Subclasses declare, and implement :meth:`balance`; one whose
-    likelihood is no Gaussian with a variance [K] implements :meth:`reconstruction` too.
+    likelihood is no Gaussian with a variance [K] implements :meth:`reconstruction` too, one that
+    penalises something else than R :meth:`penalty`.
 
-    One instance serves every member of its family in a bank, so it keeps only what the bank's
-    shape fixes: the image shape and the latent size.
+    One instance serves every member of its family in a bank, so it keeps only what the bank
+    fixes: the image shape, the latent size, how many images there are to train on and in a batch.
+
+    Attributes:
+        shape: of an image.
+        latent: Z.
+        images: N, of the training split.
+        epoch: steps of an epoch: whole batches of the training images.
     """
 
     name: ClassVar[str]
@@ -122,9 +148,14 @@ class Balancer(ABC):
     """The head a decoder needs for it (:mod:`vae_core.models.heads`)."""
     likelihood: ClassVar[Likelihood] = "gaussian"
     """The distribution p(x|z) it trains."""
+    gated: ClassVar[bool] = False
+    """Whether it trains a model that is gated by what it sets for each image
+    (:mod:`vae_core.models.gated`): it then defines :meth:`drawn`, :meth:`u_of` and :meth:`betas`,
+    and has no head."""
 
-    def __init__(self, shape: ImageShape, latent: int) -> None:
-        self.shape, self.latent = shape, latent
+    def __init__(self, shape: ImageShape, latent: int, images: int, batch_size: int) -> None:
+        self.shape, self.latent, self.images = shape, latent, images
+        self.epoch = max(1, images // batch_size)
 
     def derived(self, steps: int) -> dict[str, float]:
         """Values of hyperparameters whose default is None, for a training of ``steps``, 1 or more.
@@ -143,9 +174,31 @@ class Balancer(ABC):
         }
         return {name: float(value) for name, value in values.items() if value is not None}
 
+    def reached(self, values: Mapping[str, float], steps: int) -> float:
+        """How much of what its schedule ends at holds at the last of ``steps`` steps, as a share.
+
+        1: it has arrived, or there is no schedule; values are as :meth:`complete` gives them.
+        """
+        return 1.0
+
     def initial_state(self, hyper: Scalars) -> State:
         """State before the first step: tensors [K], whose names and types never change."""
         return {}
+
+    def drawn(self, draws: Tensor, hyper: Scalars) -> Tensor:
+        """The u that gates see in training, [K, B], of draws uniform on [0, 1), [K, B]."""
+        raise NotImplementedError(f"{type(self).__name__} does not gate the model")
+
+    def u_of(self, beta: Tensor, hyper: Scalars) -> Tensor:
+        """The u that gates see where the trained model is to be that of ``beta``, both [K]."""
+        raise NotImplementedError(f"{type(self).__name__} does not gate the model")
+
+    def betas(self, values: Mapping[str, float]) -> list[float]:
+        """The betas among which the trained model's is chosen, ascending, one at least.
+
+        Only of a balancer that gates the model; ``values`` are as :meth:`complete` gives them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not gate the model")
 
     @abstractmethod
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
@@ -158,11 +211,15 @@ class Balancer(ABC):
         # Fused products: on small models the step is made of the overhead of such operations.
         return torch.addcmul(normaliser, error, torch.exp(-at.log_sigma2), value=0.5 / images)
 
+    def penalty(self, terms: Terms, state: State, hyper: Scalars) -> Tensor:
+        """What k weighs, [K], nats summed over the batch: R, or what a rule penalises instead."""
+        return terms.kl.sum(dim=(1, 2))
+
     def loss(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Tensor:
         """L of each member, [K], nats per image (module docstring)."""
         at = self.balance(terms, state, learned, hyper)
-        rate, images = terms.kl.sum(dim=(1, 2)), terms.kl.shape[1]
-        return torch.addcmul(self.reconstruction(terms, at), at.k, rate, value=1 / images)
+        penalty, images = self.penalty(terms, state, hyper), terms.kl.shape[1]
+        return torch.addcmul(self.reconstruction(terms, at), at.k, penalty, value=1 / images)
 
     def next_state(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> State:
         """State after the step; called without gradients."""
@@ -186,6 +243,7 @@ def real(default: float, doc: str) -> Hyperparameter:
     return Hyperparameter(default, -math.inf, math.inf, doc)
 
 
+BETA = positive(None, "weight of R in S/2 + beta R", trade_off=True, required=True)
 KL_WEIGHT = positive(
     1.0, "k, the KL weight on top of the balance (1: the evidence bound itself)", trade_off=True
 )

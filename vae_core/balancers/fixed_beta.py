@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vae_core.balancers.contract import Balance, Balancer, Scalars, State, Terms, positive
+from vae_core.balancers.contract import BETA, Balance, Balancer, Scalars, State, Terms
 
 
 class FixedBeta(Balancer):
@@ -15,9 +15,7 @@ class FixedBeta(Balancer):
 
     name = "fixed_beta"
     hand_tuned = True
-    hyperparameters = {
-        "beta": positive(None, "weight of R in S/2 + beta R", trade_off=True, required=True)
-    }
+    hyperparameters = {"beta": BETA}
 
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
         beta = hyper["beta"]

@@ -23,6 +23,9 @@ from vae_core.randomness import derive
 
 SHAPE = ImageShape(1, 8, 8)
 LATENT, MEMBERS, IMAGES = 4, 3, 16
+SETTING = SHAPE, LATENT, 40 * IMAGES, IMAGES
+"""What the bank fixes: an epoch of 40 steps."""
+LIKELIHOODS = get_args(Likelihood)
 STEPS = (1, 500, 1_000_000)
 """Of trainings that a balancer derives hyperparameters for: its step is checked for the second."""
 
@@ -84,7 +87,7 @@ def example_hyperparameters(balancer: Balancer, member: int) -> dict[str, float]
 
 
 def _case(family: type[Balancer]) -> _Case:
-    balancer = family(SHAPE, LATENT)
+    balancer = family(*SETTING)
     generator = torch.Generator().manual_seed(derive(0, "balancer contract"))
     members = [example_hyperparameters(balancer, m) for m in range(MEMBERS)]
     hyper = {name: torch.tensor([m[name] for m in members]) for name in members[0]}
@@ -94,6 +97,12 @@ def _case(family: type[Balancer]) -> _Case:
         "absolute_error": 3 * error,
         "nll": 10 * torch.randn(MEMBERS, IMAGES, generator=generator),
         "log_sigma2": torch.randn(MEMBERS, IMAGES, generator=generator),
+        "x": torch.rand(MEMBERS, IMAGES, SHAPE.dims, generator=generator),
+        "xhat": torch.rand(MEMBERS, IMAGES, SHAPE.dims, generator=generator),
+        "mu": torch.randn(MEMBERS, IMAGES, LATENT, generator=generator),
+        "logvar": torch.randn(MEMBERS, IMAGES, LATENT, generator=generator),
+        "noise": torch.randn(MEMBERS, IMAGES, LATENT, generator=generator),
+        "u": torch.randn(MEMBERS, IMAGES, generator=generator),
     }
     terms = Terms(error, kl, **{n: v for n, v in optional.items() if n in family.terms})
     learned = {name: hyper[spec.init].clone() for name, spec in family.learned.items()}
@@ -131,11 +140,17 @@ def check_balancer(family: type[Balancer]) -> None:
         fail(f"declares head {family.head!r}, which is none of {', '.join(get_args(Head))}")
     if family.head is None and (needing := sorted(family.terms & {"nll", "log_sigma2"})):
         fail(f"declares {', '.join(needing)} without a head")
-    if family.likelihood not in get_args(Likelihood):
-        fail(f"declares likelihood {family.likelihood!r}, not {' or '.join(get_args(Likelihood))}")
+    if family.gated and family.head is not None:
+        fail("gates a model that has a head")
+    if not family.gated and "u" in family.terms:
+        fail("declares u without gating the model", "set gated = True")
+    if family.likelihood not in LIKELIHOODS:
+        fail(f"declares likelihood {family.likelihood!r}, none of {', '.join(LIKELIHOODS)}")
     try:
-        _check_derived(family(SHAPE, LATENT), fail)
+        _check_derived(family(*SETTING), fail)
         _check_steps(_case(family), fail)
+        if family.gated:
+            _check_gated(_case(family), fail)
     except ContractError:
         raise
     except Exception as error:
@@ -160,8 +175,8 @@ def _check_steps(case: _Case, fail: Callable[[str], None]) -> None:
             fail(f"returns {name} of shape {tuple(first[name].shape)}, not [K] = ({MEMBERS},)")
     if not all(torch.isfinite(value).all() for value in first.values()):
         fail("returns numbers that are not finite for plain terms")
-    if not (first["k"] > 0).all():
-        fail("returns a KL weight that is not positive")
+    if not (first["k"] >= 0).all():
+        fail("returns a KL weight that is negative")
     state = case.next_state()
     described = {n: (v.shape, v.dtype) for n, v in state.items()}
     if described != {n: (v.shape, v.dtype) for n, v in case.state.items()}:
@@ -183,6 +198,22 @@ def _check_steps(case: _Case, fail: Callable[[str], None]) -> None:
             {n: v[others] for n, v in spoilt.items()}, {n: v[others] for n, v in first.items()}
         ):
             fail("lets one member's NaN reach another")
+
+
+def _check_gated(case: _Case, fail: Callable[[str], None]) -> None:
+    draws = torch.rand(MEMBERS, IMAGES, generator=torch.Generator().manual_seed(0))
+    u = case.balancer.drawn(draws, case.hyper)
+    if u.shape != draws.shape or not u.isfinite().all():
+        fail(f"draws u of shape {tuple(u.shape)}, or not finite, not [K, B]")
+    for row in range(MEMBERS):
+        one = {name: value[row : row + 1] for name, value in case.hyper.items()}
+        if not torch.equal(case.balancer.drawn(draws[row : row + 1], one), u[row : row + 1]):
+            fail("draws another u for a member alone than among others")
+        betas = case.balancer.betas({name: float(value) for name, value in one.items()})
+        if not betas or betas != sorted(betas) or betas[0] <= 0:
+            fail(f"offers betas {betas}, not one or more above 0, ascending")
+        if not case.balancer.u_of(torch.tensor(betas[:1]), one).isfinite().all():
+            fail("places a beta that it offers at a u that is not finite")
 
 
 def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

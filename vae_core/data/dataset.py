@@ -124,12 +124,12 @@ def prepare(
             where=str(root.path),
             remedy="correct the data root, or name none to have published datasets downloaded",
         )
-    with locked(store, label):
-        headers = _ready(files, request)
-        if headers is None:
-            headers = _make(source, name, files, root, description, request, watch)
-        else:
-            _check_splits(headers, files)
+    headers = _ready(files, request)  # no lock: the store may be another user's, to be read only
+    if headers is None:
+        with locked(store, label):
+            headers = _ready(files, request) or _make(
+                source, name, files, root, description, request, watch
+            )
     return PreparedData(
         name=name,
         shape=headers["train"].shape,
@@ -227,12 +227,19 @@ def _splits(source: Source, name: str, root: DataRoot) -> tuple[str, ...]:
 
 
 def _ready(files: Mapping[str, Path], request: str) -> dict[str, arrow.Header] | None:
-    """The headers of ``files`` if all of them are sound and answer ``request``."""
+    """The headers of ``files`` if all of them are sound and answer ``request``.
+
+    Raises:
+        DataError: they do, and no study can be made of them.
+    """
     try:
         headers = {split: arrow.read(path).header for split, path in files.items()}
     except DataError:
         return None
-    return headers if all(h.request == request for h in headers.values()) else None
+    if any(header.request != request for header in headers.values()):
+        return None
+    _check_splits(headers, files)
+    return headers
 
 
 def _make(

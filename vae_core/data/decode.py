@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,12 +15,14 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from vae_core.data.source import Chunk, Pixels
+from vae_core.data.workers import Workers
 from vae_core.errors import DataError
 from vae_core.geometry import ImageShape
 
 T = TypeVar("T")
-CHUNK = 1024  # images held in memory at once
-_TASK = 64  # images a thread decodes at a time: small ones cost less than the hand-over
+CHUNK = 512  # images stacked at once; as many are decoded meanwhile
+FEW = 4096  # images that take less time than the start of workers
+_TASK = 32  # images a worker decodes at a time: small ones cost less than the hand-over
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _GREY = ("1", "L", "LA")
 BACKGROUNDS = ("white", "black")
@@ -86,7 +89,8 @@ def _upright(data: Path | bytes, where: str, converted: list[str]) -> Image.Imag
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
             _check_kind(image)
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-            picture = ImageOps.exif_transpose(image)
+            image.load()
+            picture = ImageOps.exif_transpose(image) if turned else image
     except Exception as error:  # damaged bytes may raise anything
         raise DataError(
             f"not a readable image: {error}", where=where, remedy="replace or remove it"
@@ -148,34 +152,63 @@ def decoded(
     remedy: str,
     notes: Counter[str] | None = None,
 ) -> Iterator[Chunk]:
-    """Decode (item, label) pairs in order, on all cores, and stack them into chunks.
+    """Decode (item, label) pairs in order, and stack them into chunks.
 
-    What was done to the images is counted in ``notes``.
+    Many are decoded on all cores, for which ``read`` and the items are pickled. What was done to
+    the images is counted in ``notes``.
 
     Raises:
         DataError: an image whose shape is not that of the first; names it by ``where``.
     """
-    rows = iter(items)
     shape: tuple[int, ...] | None = None
+    for block, images in _read_all(iter(items), read):
+        shape = shape or images[0].pixels.shape
+        for (item, _), image in zip(block, images, strict=True):
+            found = image.pixels.shape
+            if found != shape:
+                mixed = found[1:] == shape[1:]
+                raise DataError(
+                    f"its shape is {ImageShape(*found)}, the first image's {ImageShape(*shape)}",
+                    where=where(item),
+                    remedy="set data.channels to 1 (grey) or 3 (RGB)" if mixed else remedy,
+                )
+        if notes is not None:
+            notes.update(done for image in images for done in image.converted)
+        pixels = np.stack([image.pixels for image in images])
+        yield pixels, np.array([label for _, label in block], np.int64)
 
-    def read_all(part: list[tuple[T, int]]) -> list[Decoded]:
-        return [read(item) for item, _ in part]
 
-    with ThreadPoolExecutor() as pool:
-        while block := list(islice(rows, CHUNK)):
+_Block = list[tuple[T, int]]
+
+
+def _read_all(
+    rows: Iterator[tuple[T, int]], read: Callable[[T], Decoded]
+) -> Iterator[tuple[_Block[T], list[Decoded]]]:
+    """The rows in blocks with their images; the next one is decoded meanwhile."""
+    few, work = list(islice(rows, FEW)), partial(_each, read)
+    rows = chain(few, rows)
+    blocks: Iterator[_Block[T]] = iter(lambda: list(islice(rows, CHUNK)), [])
+    if len(few) < FEW:
+        for block in blocks:
+            yield block, work([item for item, _ in block])
+        return
+    with Workers(work) as workers:
+        coming: deque[tuple[_Block[T], list[Future[list[Decoded]]]]] = deque()
+        for block in blocks:
             parts = [block[i : i + _TASK] for i in range(0, len(block), _TASK)]
-            found = [image for part in pool.map(read_all, parts) for image in part]
-            images = [image.pixels for image in found]
-            shape = shape or images[0].shape
-            for (item, _), image in zip(block, images, strict=True):
-                if image.shape != shape:
-                    mixed = image.shape[1:] == shape[1:]
-                    raise DataError(
-                        f"its shape is {ImageShape(*image.shape)}, the first image's "
-                        f"{ImageShape(*shape)}",
-                        where=where(item),
-                        remedy="set data.channels to 1 (grey) or 3 (RGB)" if mixed else remedy,
-                    )
-            if notes is not None:
-                notes.update(done for image in found for done in image.converted)
-            yield np.stack(images), np.array([label for _, label in block], np.int64)
+            tasks = [workers.submit([item for item, _ in part]) for part in parts]
+            coming.append((block, tasks))
+            if len(coming) > 1:
+                yield _arrived(*coming.popleft())
+        while coming:
+            yield _arrived(*coming.popleft())
+
+
+def _arrived(
+    block: _Block[T], tasks: list[Future[list[Decoded]]]
+) -> tuple[_Block[T], list[Decoded]]:
+    return block, [image for task in tasks for image in task.result()]
+
+
+def _each(read: Callable[[T], Decoded], items: list[T]) -> list[Decoded]:
+    return [read(item) for item in items]

@@ -1,5 +1,6 @@
 """Evaluation: likelihood, latent use and pictures, as deterministic functions of a model."""
 
+from vae_core.evaluation.aggregate import AGGREGATED, Aggregate, aggregate
 from vae_core.evaluation.likelihood import (
     Batch,
     EvaluationSet,
@@ -22,11 +23,14 @@ from vae_core.evaluation.uncertainty import (
 )
 
 __all__ = [
+    "AGGREGATED",
+    "Aggregate",
     "Batch",
     "Calibration",
     "EvaluationSet",
     "ImageTerms",
     "Measurement",
+    "aggregate",
     "calibrated",
     "calibration",
     "discretised_bits_per_dim",

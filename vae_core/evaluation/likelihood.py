@@ -23,10 +23,13 @@ from vae_core.geometry import ImageShape
 from vae_core.likelihoods import (
     LEVELS,
     Likelihood,
+    Noise,
     absolute_error,
     bits_per_dim,
     calibrated_negative_elbo,
     calibrated_variance,
+    continuous_bernoulli_log_normaliser,
+    cross_entropy,
     gaussian_kl,
     laplace_negative_elbo,
     laplace_scale,
@@ -82,7 +85,8 @@ class Measurement:
     R: float
     """KL to the prior, nats per image"""
     nll: float | None
-    """-ln p(x | z) under the decoder's own head (Gaussian), nats per image; None without a head"""
+    """-ln p(x | z) under the decoder's own head (Gaussian) or a continuous Bernoulli, nats per
+    image; None where it is neither"""
     active_units: float
     """Number of latents d with Var_x(E[z_d | x]) > 0.01; nan if any variance is not finite"""
     variance_law: float
@@ -179,15 +183,19 @@ class EvaluationSet:
         return reseeded(self._generator, seed, "evaluation", self.split, *names)
 
 
-def measure(model: VAE, batches: Iterable[Batch]) -> Measurement:
+def measure(
+    model: VAE, batches: Iterable[Batch], likelihood: Likelihood = "gaussian"
+) -> Measurement:
     """What ``model``, in evaluation mode, does on ``batches``: the mean over their draws.
 
     Values that are not finite are returned as they are: a diverged model is the caller's to judge.
     """
-    return measure_images(model, batches)[0]
+    return measure_images(model, batches, likelihood)[0]
 
 
-def measure_images(model: VAE, batches: Iterable[Batch]) -> tuple[Measurement, ImageTerms]:
+def measure_images(
+    model: VAE, batches: Iterable[Batch], likelihood: Likelihood = "gaussian"
+) -> tuple[Measurement, ImageTerms]:
     """The same, and the terms for each image. Images are encoded once, whatever the draws."""
     S, S1, nll = list[list[Tensor]](), list[list[Tensor]](), list[list[Tensor]]()
     R, means = list[Tensor](), list[Tensor]()
@@ -203,6 +211,10 @@ def measure_images(model: VAE, batches: Iterable[Batch]) -> tuple[Measurement, I
                 S1[-1].append(absolute_error(x, out.xhat).double())
                 if out.log_sigma2 is not None:
                     nll[-1].append(out.nll(x).double())
+                elif likelihood == "continuous_bernoulli":
+                    pixels = cross_entropy(x, out.xhat)
+                    pixels = pixels - continuous_bernoulli_log_normaliser(out.xhat)
+                    nll[-1].append(pixels.sum(dim=(-3, -2, -1)).double())
             R.append(gaussian_kl(mu, logvar).double().sum(-1))
             means.append(mu.double())
             spread = spread.to(x.device) + logvar.double().exp().mean(-1).sum()
@@ -215,7 +227,7 @@ def measure_images(model: VAE, batches: Iterable[Batch]) -> tuple[Measurement, I
         S1=_mean(_by_draw(S1)),
         mse=mean_S / model.shape.dims,
         R=float(terms.R.mean()),
-        nll=None if model.head is None else _mean(_by_draw(nll)),
+        nll=_mean(_by_draw(nll)) if nll[0] else None,
         active_units=float(active),
         variance_law=float(variance.mean() + spread / n),
         n=n,
@@ -233,7 +245,7 @@ def _mean(values: Tensor) -> float:
     return sum(float(draw.mean()) for draw in values) / len(values)
 
 
-def fitted_variance(train: Measurement, dims: int, likelihood: Likelihood = "gaussian") -> float:
+def fitted_variance(train: Measurement, dims: int, likelihood: Noise = "gaussian") -> float:
     """The noise variance that fits the training images best, to score others with.
 
     Gaussian: the MSE. Laplace: 2 b^2 with b the mean absolute error.
@@ -258,10 +270,12 @@ def calibrated(
     Returns:
         S, MSE, R, calibrated_negative_elbo (the negative ELBO, nats per image, lower is better),
         bits_per_dim (of bytes, uniform dequantisation), active_units and variance_law. With a
-        Laplace likelihood (b refitted on ``train``) or a decoder with a head (its own sigma^2),
-        also own_negative_elbo and own_bits_per_dim: the same two under the likelihood the model was
-        trained with. A sigma^2 optimal for each image has none: computed from the image it
-        scores, it is no density of held-out images.
+        Laplace likelihood (b refitted on ``train``), a decoder with a head (its own sigma^2) or a
+        continuous Bernoulli, also own_negative_elbo and own_bits_per_dim: the same two under the
+        likelihood the model was trained with. A sigma^2 optimal for each image has none: computed
+        from the image it scores, it is no density of held-out images. Nor have a Bernoulli, which
+        is no density of grey images, a discretised logistic, which is a mass, and a Student-t,
+        whose learned scalars are the balancer's.
     """
     sigma2 = calibrated_variance(train.S, dims)
     elbo = calibrated_negative_elbo(held_out.S, held_out.R, sigma2, dims)
@@ -350,7 +364,7 @@ def iwae(
     samples: int,
     *,
     sigma2: float | None = None,
-    likelihood: Likelihood = "gaussian",
+    likelihood: Noise = "gaussian",
     check: Callable[[], None] | None = None,
 ) -> float:
     """The importance-weighted bound (Burda et al. 2016, eq. 8), NEGATIVE, nats per image.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vae_core.evaluation.likelihood import Batch, decode_noise, log_variance
 from vae_core.evaluation.pictures import GAP, grid
-from vae_core.likelihoods import Likelihood, negative_log_likelihood
+from vae_core.likelihoods import Noise, negative_log_likelihood
 from vae_core.models.contract import VAE, evaluating
 
 LEVELS = torch.arange(1, 40, dtype=torch.float64) / 40
@@ -73,7 +73,7 @@ def calibration(
     model: VAE,
     batches: Iterable[Batch],
     sigma2: float | None = None,
-    likelihood: Likelihood = "gaussian",
+    likelihood: Noise = "gaussian",
 ) -> Calibration:
     """Compare predicted with observed errors on ``batches``, held-out ones as a rule.
 
@@ -159,7 +159,7 @@ def sample_maps(model: VAE, z: Tensor, limit: float, sigma2: float | None = None
     return _captioned(grid(tiles), f"sample, standard deviation; white: {limit:.3g}")
 
 
-def _standard_quantiles(likelihood: Likelihood) -> Tensor:
+def _standard_quantiles(likelihood: Noise) -> Tensor:
     """Quantiles at :data:`LEVELS` of noise of mean 0 and variance 1."""
     if likelihood == "laplace":
         away = LEVELS - 0.5

@@ -238,7 +238,7 @@ def train_second_stage(
     stage = SecondStage(mu.shape[1], settings)
     initialise(stage, derive(seed, "second stage"))
     stage.to(mu.device)
-    balance = _Balance(stage, mu.device)
+    balance = _Balance(stage, len(mu), mu.device)
     trained = [*stage.parameters(), *balance.learned.values()]
     adam = torch.optim.Adam(trained, lr=settings.lr, betas=BETAS, eps=EPSILON, fused=True)
     generator, step = torch.Generator(), 0
@@ -276,13 +276,14 @@ def _measured(stage: SecondStage, mu: Tensor, sd: Tensor, generator: torch.Gener
 class _Balance:
     """The recipe's balancer, for one member whose "images" are latents z (k = 1 in both)."""
 
-    def __init__(self, stage: SecondStage, device: torch.device) -> None:
+    def __init__(self, stage: SecondStage, latents: int, device: torch.device) -> None:
         family: type[Balancer] = AspertiTrentin
         given = {"k": 1.0, "decay": RELEASED_DECAY}
         if stage.settings.recipe == "dai2019":
             family, given = LearnedSigma, {"k": 1.0, "sigma_lr": stage.settings.lr}
             given |= {"sigma_min": NO_BOUND}
-        self._rule = family(ImageShape(1, 1, stage.observed), stage.latent)
+        shape = ImageShape(1, 1, stage.observed)
+        self._rule = family(shape, stage.latent, latents, stage.settings.batch_size)
         values = self._rule.complete(given, steps=1)  # no rate is left to derive
         self._hyper = {name: torch.tensor([x], device=device) for name, x in values.items()}
         self._state: State = self._rule.initial_state(self._hyper)

@@ -11,6 +11,7 @@ from vae_core.errors import ContractError, UserError
 from vae_core.geometry import ImageShape
 from vae_core.models.contract import VAE, Head
 from vae_core.models.finishing import finish
+from vae_core.models.gated import add_gates
 from vae_core.models.initialise import private_randomness
 from vae_core.registry import Registry, check_settings
 
@@ -55,18 +56,23 @@ def check_model_settings(name: str, kind: type[VAE], settings: Mapping[str, Any]
 
 
 def build(
-    settings: Mapping[str, Any], shape: ImageShape, head: Head | None = None, seed: int = 0
+    settings: Mapping[str, Any],
+    shape: ImageShape,
+    head: Head | None = None,
+    seed: int = 0,
+    *,
+    gated: bool = False,
 ) -> VAE:
     """A new model for images of ``shape`` from ``{"name": ..., "latent": ..., ...settings}``.
 
     It starts as ``__init__`` leaves it under ``seed``; :class:`vae_core.models.Start` gives its
     members their own start. Building consumes none of torch's global randomness, and equal
     settings and seeds give equal models. A ``head`` adds parameters and leaves the names of the
-    others, and so their start, as they are.
+    others, and so their start, as they are; so do gates (:mod:`vae_core.models.gated`).
 
     Raises:
-        ContractError: an unknown model, setting or value, images it does not take, or a head it
-            cannot have.
+        ContractError: an unknown model, setting or value, images it does not take, or a head or
+            gates it cannot have.
     """
     options = dict(settings)
     name = options.pop("name", None)
@@ -91,7 +97,8 @@ def build(
     with private_randomness():
         torch.default_generator.manual_seed(seed)
         try:
-            return finish(kind(shape, latent, **options))
+            model = finish(kind(shape, latent, **options))
+            return add_gates(model) if gated else model
         except UserError:
             raise
         except Exception as error:

@@ -17,8 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
-from study.analysis.records.tables import dims, recorded_roles
+from study.analysis.records.tables import dims
 
+CONSTANT = "fixed_beta"
+"""The balancer whose beta is a constant."""
 Point = tuple[float, float, float]
 
 
@@ -65,9 +67,9 @@ class Plane:
 def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) -> Plane:
     """Where ``arms`` land, by means over their confirm runs on test.
 
-    The sweep are the complete trials of the hand-tuned arms that search or fix beta and nothing
-    else. Its frontier is the best of them by chance as well: with many trials an arm lands above
-    it by the variance of seeds alone.
+    The sweep are the complete trials of the arms that search or fix a constant beta and nothing
+    else: what a schedule ends at is no point of it. Its frontier is the best of them by chance as
+    well: with many trials an arm lands above it by the variance of seeds alone.
     """
     sweep = _sweep(trials, spec)
     frontier = lower_hull(sweep)
@@ -99,11 +101,11 @@ def _turns_up(a: Point, b: Point, c: Point) -> bool:
 
 
 def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
-    roles = recorded_roles(trials)
     arms = [
         name
         for name, arm in spec["arms"].items()
-        if roles[name].hand_tuned and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
+        if arm["balancer"]["name"] == CONSTANT
+        and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
     ]
     columns = ["arm", "state", "settings", "test_R", "test_S"]
     found = []

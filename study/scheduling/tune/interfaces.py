@@ -13,7 +13,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.journal.home import command_line
-from study.scheduling.fleet import EngineError, Fleet
+from study.scheduling.fleet import Fleet
+from study.scheduling.outages import EngineError
 from study.search import Conductor
 
 

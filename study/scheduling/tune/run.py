@@ -24,8 +24,10 @@ def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
     keeps no state: its snapshots go to a temporary folder, and it retries without end what fails
     on the way to an engine, because the conductor counts failures.
     """
-    # By default Tune starts trials one after the other.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
+    # By default Tune starts trials one after the other; the conductor counts the slots there are.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(sys.maxsize)
+    # Nor is it to ask Ray's head for its resources: a dead one lets it wait for ever.
+    os.environ["TUNE_STATE_REFRESH_PERIOD"] = str(sys.maxsize)
     with tempfile.TemporaryDirectory(prefix="study-tune-") as scratch:
         experiment = Experiment(
             "trials", tune.Trainable, num_samples=sys.maxsize, storage_path=scratch, max_failures=-1
@@ -38,8 +40,6 @@ def tune_trials(conductor: Conductor, fleet: Fleet) -> None:
             storage=experiment.storage,
             resource_manager_factory=lambda: ActorStubs(fleet.relay),
         )
-        try:
-            while not controller.is_finished():
-                controller.step()
-        finally:
-            controller.cleanup()
+        while not controller.is_finished():
+            controller.step()
+        controller.cleanup()

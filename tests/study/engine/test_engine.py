@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from engine_bench import Bench, config, follow, numbers, request
+from engine_bench import Bench, follow, numbers, request
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from study.engine import checkpoints
-from study.engine.engine import Engine
-from vae_core.data import PreparedData
+from vae_core import bank
+from vae_core.cuda_graphs import Recorder
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE
 from vae_core.models.mlp import MLP
@@ -153,7 +152,7 @@ def test_a_confirm_run_leaves_its_weights_and_pictures(bench: Bench) -> None:
     end = follow(bench.engine(), request("kept", phase="confirm"))[-1]["end"]
     pictures = {"reconstructions", "samples", "interpolations", "uncertainty"}
     pictures |= {"samples_uncertainty"}
-    tables = {"calibration_quantiles", "calibration_variances"}
+    tables = {"calibration_quantiles", "calibration_variances", "latents"}
     assert set(end["artifacts"]) == {"checkpoint", "image_scores", *pictures, *tables}
     for path in end["artifacts"].values():
         assert (bench.home / path).stat().st_size > 0
@@ -182,7 +181,23 @@ def test_an_engines_seconds_are_accounted_for(bench: Bench) -> None:
     assert sum(seconds.values()) - seconds["start_up"] <= elapsed
 
 
-def test_a_home_that_is_not_there_is_an_error(digits: PreparedData, tmp_path: Path) -> None:
-    engine = Engine(config("e", tmp_path / "elsewhere"))
-    with pytest.raises(FileNotFoundError, match="shared storage"):
-        engine.prepare(digits.to_dict(), 220, 1)
+def test_recording_steps_is_no_trials_training(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(self: Recorder, step: Any, changes: Any) -> Any:
+        time.sleep(0.3)
+        self.problem = "no graph here"
+        return step
+
+    monkeypatch.setattr(bank, "replayed_on", lambda device: True)
+    monkeypatch.setattr(Recorder, "__call__", record)
+    engine = bench.engine()
+    first = follow(engine, request("a"))
+    reports = [*first, *follow(engine, request("b", balancer={"name": "learned_sigma"}))]
+    seconds = engine.stop()["seconds"]
+    billed = sum(report["seconds"]["training"] for report in reports)
+    assert seconds["training"] == pytest.approx(billed)
+    (shared,) = engine._banks.all
+    assert shared.recording_seconds > 2 * 0.3, "once in the bank's pilot, once in training"
+    assert seconds["pilot"] > shared.recording_seconds
+    assert {report["start"]["unrecorded"] for report in reports} == {"no graph here"}

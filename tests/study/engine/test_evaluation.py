@@ -20,7 +20,7 @@ from study.engine.engine import Engine
 from study.image_scores import STEP, ImageScores
 from study.metrics import METRICS
 from vae_core.data import Dataset
-from vae_core.evaluation import EvaluationSet, calibrated, measure, measure_images
+from vae_core.evaluation import EvaluationSet, aggregate, calibrated, measure, measure_images
 from vae_core.evaluation.distances import Statistics, distances, frechet
 from vae_core.evaluation.features import classifier
 from vae_core.evaluation.references import References
@@ -63,6 +63,7 @@ def test_a_trial_gets_every_measure_it_asks_for(measured: Any) -> None:
     found = {name.removeprefix("test/") for name in end["metrics"]}
     assert {"discretised_bits_per_dim", "iwae", "smoothness", "variance_law"} <= found
     assert {"coverage_50", "coverage_90", "coverage_95", "calibration_error", "nll"} <= found
+    assert {"mutual_information", "total_correlation", "mmd", "effective_latents"} <= found
     for what in GENERATED:
         for metric in ("frechet", "kid", "precision", "recall", "density", "coverage"):
             assert f"{metric}_classifier_{what}" in found
@@ -119,6 +120,25 @@ def test_the_scores_of_single_images_are_kept_and_their_mean_is_the_metric(measu
     normaliser = 32 * math.log(2 * math.pi * sigma2)
     nats = (terms.S.mean(dim=0) / (2 * sigma2) + normaliser + terms.R).numpy()
     assert abs(scores.values - nats).max() < STEP
+
+
+def test_the_aggregate_posterior_is_that_of_the_model_that_was_kept(measured: Any) -> None:
+    bench, _, reports = measured
+    end = reports[-1]["end"]
+    data = Dataset.open(bench.data, 220)
+    test = EvaluationSet(data.test, "test", count=297, shape=data.shape)
+    found = aggregate(trained(bench, end), test.batches(4))
+    for name, value in found.scalars.items():
+        assert end["metrics"][f"test/{name}"] == pytest.approx(value, rel=1e-6)
+    parts = ("mutual_information", "total_correlation", "dimension_kl")
+    total = sum(end["metrics"][f"test/{name}"] for name in parts)
+    assert total == pytest.approx(end["metrics"]["test/R"]), "all test images, as they are few"
+    table = (bench.home / end["artifacts"]["latents"]).read_text().splitlines()
+    assert table[0] == "latent,kl,mutual_information,marginal_kl"
+    rows = [[float(cell) for cell in line.split(",")] for line in table[1:]]
+    assert sorted(row[0] for row in rows) == [0, 1, 2, 3]
+    assert sum(row[1] for row in rows) == pytest.approx(total)
+    assert rows == sorted(rows, key=lambda row: -row[1])
 
 
 def test_a_pair_shares_its_draws_and_another_seed_has_its_own(bench: Bench) -> None:

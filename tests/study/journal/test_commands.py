@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from study.journal import HomeError
 from study.journal.commands import COMMANDS, describe, pending, send, sent_at
 
 STOP = {"order": "stop"}
@@ -34,6 +35,13 @@ def test_and_in_that_order_even_if_the_clock_is_set_back(
         monkeypatch.setattr(time, "time_ns", lambda when=when: int(when))
         send(tmp_path, command)
     assert [command for _, command in pending(tmp_path)] == ALL
+
+
+def test_a_home_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / COMMANDS).touch()
+    with pytest.raises(HomeError, match="the command cannot be written here: ") as caught:
+        send(tmp_path, STOP)
+    assert "ask them" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

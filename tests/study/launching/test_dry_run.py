@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import ray
@@ -86,6 +87,19 @@ def test_the_text_says_all_of_it(planned):
     assert "\nmemory about " in text
     assert ", disk about " in text
     assert "\ntime about " in text
+
+
+def test_memory_that_a_container_withholds_is_said(planned):
+    found = planned()
+    assert " may be used here" not in str(replace(found, usable_bytes=2600 * 2**20))
+    text = str(replace(found, usable_bytes=2100 * 2**20))
+    assert (
+        "\nwarning: 3 engine(s), Ray and the driver need about 2,400 MiB, and 2,100 may be" in text
+    )
+    assert text.partition("may be used here: ")[2].startswith("set engines.count to 2\n")
+    text = str(replace(found, usable_bytes=2**30))
+    assert ", and 1,024 may be used here: it takes more for one engine\n" in text
+    assert " may be used here" not in str(replace(found, usable_bytes=None))
 
 
 def test_beta_of_another_loss_is_said_in_this_one_too(planned):

@@ -48,7 +48,7 @@ def test_images_done_are_shown_with_how_many_and_the_rate(spec, tmp_path, monkey
     lines = said(spec, tmp_path / "plain", terminal=False).splitlines()
     shown = [line.partition(" images")[0] for line in lines]
     assert shown == [
-        *(f"preparing train: {done} of 1,030" for done in ("0", "1,024", "1,030")),
+        *(f"preparing train: {done} of 1,030" for done in ("0", "512", "1,024", "1,030")),
         *(f"preparing test: {done} of 3" for done in (0, 3)),
     ]
     assert lines[1].endswith(" a second")

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from study.journal import Journal
+from study.journal.events import TrialPlaced
 from study.launching import progress
 from study.launching.progress import Progress
 from study.search import Conductor
@@ -99,3 +100,16 @@ def test_the_best_is_the_lowest_report_so_far_also_after_a_restart(conducting, t
     again = Conductor(told_spec, Journal(home.path, take_over=True), dims=64, slots=1)
     assert again.arm_progress()[0].best == 3.0
     again.journal.close()
+
+
+def test_a_gpu_that_replays_no_steps_is_named_once(conducting, told_spec):
+    conductor, _ = conducting(4)
+    screen = Screen()
+    shown = Progress(conductor, told_spec, Console(file=screen))
+    for trial, engine in (("a", "e1"), ("b", "e2")):
+        event = TrialPlaced(trial, engine, "mlp", {"width": 4}, "operation not permitted")
+        shown.show(conductor.journal.append(event))
+    shown.show(conductor.journal.append(TrialPlaced("c", "e3", "mlp", {"width": 4})))
+    assert screen.getvalue() == (
+        "warning: e1 is slower than its GPU: steps are not replayed (operation not permitted)\n"
+    )

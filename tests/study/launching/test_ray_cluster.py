@@ -54,3 +54,19 @@ def test_a_local_ray_that_does_not_start_is_no_stack_of_calls(monkeypatch):
         ray_up(None, load_spec("quickstart"), stack)
     assert e.value.exit_code == 1
     assert "launch again" in e.value.remedy
+
+
+def test_no_folder_is_short_enough_for_rays_sockets(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 90)
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
+    monkeypatch.setattr(cluster, "_SHORT", (str(tmp_path / "not there"),))
+    with (
+        ExitStack() as stack,
+        pytest.raises(
+            RayStartError, match=rf"sockets below '{long}' would have paths of \d+ bytes"
+        ) as e,
+    ):
+        ray_up(None, load_spec("quickstart"), stack)
+    assert e.value.remedy == "set RAY_TMPDIR to a folder with a short path that you may write"
+    assert not ray.is_initialized()
+    assert not long.exists()

@@ -9,7 +9,13 @@ import yaml
 from study import api
 from study.journal import Journal, StudyHome
 from study.journal.commands import send
-from study.journal.events import CapReached, LaunchBegan, Reported, StudyFinished
+from study.journal.events import (
+    CapReached,
+    LaunchBegan,
+    Reported,
+    StudyFinished,
+    TrialSuspended,
+)
 from study.managing.showing import data_text, trial_text
 from study.managing.status import Status, study_status
 from vae_core.data import prepare
@@ -124,7 +130,7 @@ class TestTrial:
         seconds = {"training": 1.0, "evaluation": 0.0}
         conductor.died(RUNNING, "e1")
         conductor.note(Reported(RUNNING, 1, 1350, {"beta": 77.0}, seconds, "e2", redone=True))
-        conductor.suspended("e2", {RUNNING: 1.25})
+        conductor.note(TrialSuspended(RUNNING, "e2", {"training": 1.25}))
         conductor.stop(trial=RUNNING)
         text = trial_text(home, RUNNING)
         log = [line.partition("UTC  ")[2] for line in text.splitlines()[-7:]]

@@ -36,7 +36,7 @@ class FakeFleet:
     broken = False
     made: FakeFleet
 
-    def __init__(self, template: Any, count: int, widest: int) -> None:
+    def __init__(self, template: Any, count: int | None, widest: int) -> None:
         type(self).made = self
         self.calls: list[Any] = [("make", template.name, count, widest)]
 
@@ -44,10 +44,14 @@ class FakeFleet:
         self.calls.append(("time", widths))
         return {1: 1.0, 2: 0.4}
 
-    def open(self, data: Any, validation: float, width: int, note: Any, running: Any) -> None:
+    def open(
+        self, data: Any, validation: float, width: int, note: Any, running: Any, resized: Any
+    ) -> None:
         self.calls.append(("open", width, running()))
+        self.resized = resized
         if self.broken:
             raise RuntimeError("no engine begins")
+        resized(2)
 
     def stop(self) -> None:
         self.calls.append("stop")
@@ -66,7 +70,7 @@ def conductor_of(spec: StudySpec, home: Path) -> Conductor:
 
 
 @pytest.mark.parametrize(("slots", "width"), [(3, 3), ("auto", 2)])
-def test_the_conductor_gets_the_engines_slots_before_they_open(
+def test_the_conductor_gets_the_engines_slots_and_follows_their_number(
     tmp_path: Path, digits: PreparedData, fleet: type[FakeFleet], slots: int | str, width: int
 ) -> None:
     spec = study(slots)
@@ -76,9 +80,11 @@ def test_the_conductor_gets_the_engines_slots_before_they_open(
     with running_engines(spec, digits, None, tmp_path, conductor, conductor.note):
         assert conductor.slots == 2 * width
         assert conductor.next() is not None
+        fleet.made.resized(5)
+        assert conductor.slots == 5 * width
         assert "stop" not in fleet.made.calls
     timed = [("time", (1, 2))] if slots == "auto" else []
-    made = ("make", "sized-engine-1", 2, 3 if slots == 3 else 2)
+    made = ("make", "sized-engine-1", None, 3 if slots == 3 else 2)
     assert fleet.made.calls == [made, *timed, ("open", width, set()), "stop"]
 
 

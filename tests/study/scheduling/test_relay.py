@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ REQUEST = {"trial": "t", "after": 2, "until": None}
 class Engine:
     """Stands for an engine's handle: answers ``reports`` from a list; an exception is raised."""
 
-    def __init__(self, *answers: list[dict[str, Any]] | Exception) -> None:
+    def __init__(self, *answers: list[dict[str, Any]] | Exception | Awaitable[Any]) -> None:
         self.answers = list(answers)
         self.admitted: list[dict[str, Any]] = []
         self.asked: list[int] = []
@@ -43,7 +43,7 @@ class Engine:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer if isinstance(answer, list) else await answer
 
 
 def report(step: int, **more: Any) -> dict[str, Any]:
@@ -82,6 +82,41 @@ def test_a_trial_whose_engine_dies_resumes_in_another_after_what_was_delivered()
         await relay.add(Occupancy("alive", alive, 1))
         assert (await relay.follow(REQUEST))["reports"] == [report(4)]
         assert alive.admitted == [{**REQUEST, "after": 3}]
+
+    asyncio.run(play())
+
+
+def test_a_trial_leaves_an_engine_that_the_driver_knows_to_be_dead() -> None:
+    """Its process may train on, or be silent, for as long as it does not notice."""
+
+    async def play() -> None:
+        silent = Engine(asyncio.Event().wait())
+        relay, other = Relay(), Engine([report(3)])
+        await relay.add(Occupancy("silent", silent, 1))
+        asked = asyncio.create_task(relay.follow(REQUEST))
+        await asyncio.sleep(0.01)
+        await relay.died("silent")
+        assert await asked == {"trial": "t", "reports": [], "over": False, "died": "silent"}
+        await relay.add(Occupancy("other", other, 1))
+        assert (await relay.follow(REQUEST))["reports"] == [report(3)]
+
+    asyncio.run(play())
+
+
+def test_a_trial_of_a_draining_engine_leaves_it_and_takes_a_slot_of_another() -> None:
+    async def play() -> None:
+        relay, draining, other = Relay(), Engine([report(3)], []), Engine([report(4)])
+        await relay.add(Occupancy("draining", draining, 1))
+        await relay.follow(REQUEST)
+        await relay.lost("draining")
+        left = await relay.follow(REQUEST)  # it was suspended there
+        assert left == {"trial": "t", "reports": [], "over": True, "died": ""}
+        again = asyncio.create_task(relay.follow({**REQUEST, "after": 3}))
+        await asyncio.sleep(0.01)
+        assert len(draining.admitted) == 1
+        await relay.add(Occupancy("other", other, 1))
+        assert (await again)["reports"] == [report(4)]
+        assert other.admitted == [{**REQUEST, "after": 3}]
 
     asyncio.run(play())
 

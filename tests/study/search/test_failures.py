@@ -107,13 +107,14 @@ def test_a_batch_goes_on_without_the_trial_that_took_engines_down(tmp_path: Path
     assert begun(conductor).trial == good.trial
 
 
-def test_trials_suspended_inside_a_segment_are_charged_and_go_on(conductor: Conductor) -> None:
+def test_a_trial_that_its_engine_suspended_goes_on_elsewhere(conductor: Conductor) -> None:
     request = begun(conductor)
     conductor.report(request.trial, outcome(request, 1))
+    conductor.note(TrialSuspended(request.trial, "e", {"training": 0.5}))
+    conductor.returned(request.trial)
+    again = begun(conductor)
+    assert (again.trial, again.after) == (request.trial, 1)
     conductor.interrupt()
-    conductor.suspended("e", {request.trial: 0.5})
-    suspended = TrialSuspended(request.trial, "e", {"training": 0.5})
-    assert of_kind(conductor.journal.entries, TrialSuspended) == [suspended]
     conductor.returned(request.trial)
     assert conductor.drained
     assert not conductor.all_ended

@@ -199,6 +199,18 @@ class TestOwnModels:
             "model spec_image_models:Plain: parameters start: 4 as their layers do"
         ]
 
+    def test_one_that_is_gated_in_one_arm(self, base):
+        arms = {
+            "plain": {"balancer": {"name": "learned_sigma"}},
+            "gated": {"balancer": {"name": "multi_rate"}},
+        }
+        spec = base(model={"name": "spec_image_models:Plain", "latent": 4}, arms=arms)
+        said = check_images(StudySpec.from_dict(spec), DIGITS).said
+        assert [line.partition(" parameters")[0] for line in said] == [
+            "model spec_image_models:Plain:",
+            "model spec_image_models:Plain with gates:",
+        ]
+
     def test_one_that_starts_otherwise_than_its_layers(self, searching):
         """It is said once, wherever the model is searched."""
         spec = searching({"beta": [0.1, 1.0], "model.latent": [2, 5]})

@@ -81,6 +81,9 @@ def arm(balancer: Any, space: Any = None, **more: Any) -> dict[str, Any]:
         (arm("optimal_sigma", {"k": BETA, "training.lr": BETA}), "searches k"),
         (arm("asperti_trentin", {"k": BETA}), "searches k"),
         (arm("Annealed", {"beta": BETA}), "searches beta"),
+        (arm("multi_rate"), ""),  # beta is chosen without training, by nobody
+        (arm("multi_rate", {"beta_high": BETA}), "searches beta_high"),
+        (arm({"name": "gates_frozen", "beta": 2}), "sets beta"),
         (arm("Constant"), "sets beta"),
         (arm("Bare"), "balancer bare is hand-tuned"),
         (arm("learned_sigma", kind="hand_tuned"), "declared in the spec"),
@@ -110,6 +113,7 @@ def test_an_arm_s_role_and_what_makes_it_so(base: Any, given: dict[str, Any], wh
             {"name": "asperti_trentin", "k": 1, "decay": 0.9},
             [("k", 1, "derived"), ("decay", 0.9, "0.99")],
         ),
+        ({"name": "multi_rate", "beta_low": 0.001}, [("beta_low", 0.001, "0.005")]),
         ({"name": "roles_own_balancers:Annealed", "steps": 20}, [("steps", 20, "100")]),
         ({"name": "roles_own_balancers:Constant", "steps": 20}, []),  # hand-tuned
     ],

@@ -48,6 +48,7 @@ def test_the_bands_of_curves_cover(simulate: Any, rng: np.random.Generator) -> N
         assert row.covered >= 0.9, row
 
 
+@pytest.mark.studies
 def test_break_even_covers_and_is_median_unbiased_under_censoring(
     simulate: Any, rng: np.random.Generator
 ) -> None:

@@ -9,6 +9,4 @@ import pytest
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The studies' home of :data:`harness.SPEC`'s study, run on one engine, undisturbed."""
-    home = tmp_path_factory.mktemp("reference") / "studies"
-    harness.finish(home)
-    return home
+    return harness.finish(tmp_path_factory.mktemp("reference") / "studies").home

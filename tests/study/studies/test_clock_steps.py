@@ -30,6 +30,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     harness.end_all(home)
 
 
+@pytest.mark.slow  # the journal's clock has tests of its own
 @pytest.mark.timeout(600)
 def test_a_clock_that_is_set_changes_no_cap_and_no_duration(home: Path, tmp_path: Path) -> None:
     shift = tmp_path / "shift"

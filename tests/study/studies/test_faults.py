@@ -31,6 +31,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     harness.end_all(home)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_to_kills_at_random_moments(tmp_path: Path, reference: Path) -> None:
     victims = {"engine": 10, "relay": 9, "driver": 2, "machine": 1, "raylet": 1}
@@ -69,7 +70,7 @@ BROKEN = """
 import sys
 from study.scheduling.fleet import Fleet
 
-def poll(self, preparing):
+def poll(self):
     raise LookupError("no such engine")
 
 Fleet._poll = poll

@@ -18,6 +18,7 @@ from study.journal.events import TrialAsked
 FINISHED = Path(__file__).parents[1] / "journal" / "format1" / "finished"
 
 
+@pytest.mark.slow  # the writer's part is tests/study/tracking's
 @pytest.mark.timeout(600)
 def test_moving_it_away_and_resuming_sends_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

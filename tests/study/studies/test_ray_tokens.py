@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ray._common.network_utils import find_free_port
+from ray_node import node
 
 from study.launching.ray_cluster import AddressError, check_address
 
@@ -55,33 +55,10 @@ def test_a_local_ray_leaves_no_token_in_the_home(tmp_path: Path) -> None:
 def cluster(folder: Path, settings: Mapping[str, str]) -> Iterator[str]:
     """The address of a Ray node of its own, as `ray start --head` starts it."""
     port = find_free_port()
-    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
-    command += [f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
-    command += ["--dashboard-agent-listen-port=0"]  # another Ray here has the usual one
+    options = ("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false")
     environment = without_tokens() | {"HOME": str(folder)} | settings
-    node = subprocess.Popen(
-        [str(part) for part in command],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert node.stdout is not None
-        said = ""
-        while "Ray runtime started" not in said:
-            line = node.stdout.readline()
-            assert line, said
-            said += line
+    with node(folder / "head.log", *options, environment=environment):
         yield f"127.0.0.1:{port}"
-    finally:
-        node.send_signal(signal.SIGTERM)
-        try:
-            node.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(node.pid, signal.SIGKILL)
-            node.wait()
 
 
 @pytest.fixture

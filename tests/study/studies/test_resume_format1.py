@@ -16,6 +16,7 @@ from study.journal import read_entries
 from study.journal.events import StudyDescribed, StudyFinished, TrialEnded, TrialPlaced
 from study.journal.upgrades import BALANCER_CONSTANTS
 from vae_core.data import prepare
+from vae_core.evaluation.aggregate import NAMES
 
 FORMAT_1 = Path(__file__).parents[1] / "journal" / "format1"
 NAME = "format1"
@@ -41,6 +42,7 @@ def test_it_resumes_to_the_table_of_the_version_that_wrote_it(tmp_path: Path) ->
     for row in found:  # in later formats: what drew a trial, its stage, constants of its balancer
         assert row.pop("drawn_by") in {None, "random", "tpe"}
         assert row.pop("stage") is None
+    measured = [[row.pop(f"test_{name}") for name in NAMES] for row in found]  # in later versions
     for row in wanted:
         for split in ("validation", "test"):
             value = row.pop(f"{split}_calibrated_elbo")
@@ -52,6 +54,9 @@ def test_it_resumes_to_the_table_of_the_version_that_wrote_it(tmp_path: Path) ->
         assert found == wanted
     ended = {end.trial for end in of_kind(before, TrialEnded)}
     assert len(ended) == 4
+    for row, values in zip(found, measured, strict=True):
+        confirmed_since = row["phase"] == "confirm" and row["trial"] not in ended
+        assert [value is not None for value in values] == [confirmed_since] * len(NAMES)
     for row, recorded in zip(found, wanted, strict=True):
         if row["trial"] in ended:  # which of them is chosen depends on trials that trained since
             assert row == recorded | {"chosen": row["chosen"]}

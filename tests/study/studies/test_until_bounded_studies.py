@@ -26,6 +26,7 @@ def spec() -> dict[str, Any]:
     return harness.with_arms(ARMS, training=training)
 
 
+@pytest.mark.slow  # like test_two_stages.py, of another rule to end by
 @pytest.mark.timeout(900)
 def test_whatever_is_killed_it_has_the_same_trials_and_looks(tmp_path: Path) -> None:
     home, reference = tmp_path / "studies", tmp_path / "reference"

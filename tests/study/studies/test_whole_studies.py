@@ -81,6 +81,7 @@ def test_a_model_that_vmap_cannot_run_trains_one_trial_at_a_time(tmp_path: Path)
     harness.end_all(home)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_trials_run_on_both_nodes_of_a_cluster_and_continue_when_one_is_removed(
     tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,7 @@ FILES = {
     "distances": "distances.json",
     "calibration_quantiles": "calibration_quantiles.csv",
     "calibration_variances": "calibration_variances.csv",
+    "latents": "latents.csv",
     "samples": "samples.png",
     "samples_second_stage": "samples_second_stage.png",
     "interpolations": "interpolations.png",
@@ -79,6 +80,7 @@ MEASURED = {
     "test/fid_rec": 41.0,
     "test/coverage_90": 0.875,
     "test/iwae": -14.0,
+    "test/mutual_information": 6.5,
 }
 
 

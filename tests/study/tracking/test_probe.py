@@ -118,6 +118,18 @@ def test_a_store_that_takes_it_keeps_only_the_experiment(choosy: Server) -> None
         assert list(artifacts.iterdir()) == []  # the server made the folder for a file
 
 
+def test_a_store_may_be_tried_without_keeping_anything(choosy: Server) -> None:
+    client = MlflowClient(name_of(choosy))
+    for _ in range(2):  # the second time its experiment is among the deleted ones
+        probe_store(name_of(choosy), Path(), "a try", "", begun=False, keep=False)
+        found = client.get_experiment_by_name("a try")
+        assert found is not None
+        assert found.lifecycle_stage == "deleted"
+    client.create_experiment("kept")
+    probe_store(name_of(choosy), Path(), "kept", "", begun=False, keep=False)
+    assert client.get_experiment_by_name("kept").lifecycle_stage == "active"
+
+
 def test_a_server_whose_own_database_is_read_only() -> None:
     error = MlflowException("(sqlite3.OperationalError) attempt to write a readonly database")
     assert "does not let you write" in str(refusal("http://mlflow.example", error))

@@ -125,6 +125,34 @@ def test_a_server_that_wants_credentials_is_a_server() -> None:
         check(uri)
 
 
+@pytest.mark.parametrize("excepted", [None, "example.org", "127.0.0.1"])
+def test_a_server_on_this_machine_is_reached_past_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, excepted: str | None
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")  # is set back to what it was
+        monkeypatch.delenv(name)
+    if excepted:
+        monkeypatch.setenv("NO_PROXY", excepted)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # where nothing listens
+    with web_server(401) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+        check(tracking_uri(tmp_path))
+    expected = {"localhost", "127.0.0.1", "::1", *filter(None, [excepted])}
+    hosts = tracking_uri(tmp_path) and os.environ["no_proxy"].split(",")
+    assert sorted(hosts) == sorted(expected)
+
+
+def test_another_server_is_asked_through_the_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
+    tracking_uri(tmp_path)
+    assert "no_proxy" not in os.environ
+
+
 def test_pages_need_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(TrackingError, match="launch a study first"):

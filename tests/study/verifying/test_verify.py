@@ -213,7 +213,7 @@ class TestAgreement:
             "from scratch",
             "from the checkpoint of report 2, the recorded one",
         )
-        a_report, the_end = 15, 7 + 7  # a confirm run's end has final metrics
+        a_report, the_end = 15, 7 + 7 + 6  # a confirm run's end has final metrics
         scores = ImageScores.read(small.trial(CONFIRM) / "image_scores.parquet")
         of_images = len(scores.values) + len(scores.draws)
         assert scratch.metrics == 4 * a_report + the_end + of_images

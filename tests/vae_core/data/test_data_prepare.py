@@ -1,3 +1,4 @@
+import fcntl
 import inspect
 import json
 import os
@@ -70,6 +71,12 @@ def test_prepared_data_are_used_again(store, digits):
     before = {p: Path(p).stat().st_mtime_ns for p in digits.files.values()}
     assert prepare(DIGITS, store) == digits
     assert {p: Path(p).stat().st_mtime_ns for p in digits.files.values()} == before
+
+
+def test_what_is_prepared_needs_no_lock_as_it_may_be_another_users(store, digits):
+    with (store / ".digits.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert prepare(DIGITS, store) == digits
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -251,6 +251,21 @@ def test_a_head_has_its_own_bound_beside_the_calibrated_one():
     assert got == pytest.approx(calibrated(TRAIN, HELD_OUT, 64) | wanted)
 
 
+def test_a_continuous_bernoulli_is_measured_under_itself_and_others_are_not(digits, model):
+    images = EvaluationSet(digits, "validation", count=20, shape=SHAPE)
+    got = measure(model, images.batches(4), "continuous_bernoulli")
+    (batch,) = images.batches(4)
+    with torch.no_grad():
+        xhat = model.eval()(*batch).xhat.double()
+    density = torch.distributions.ContinuousBernoulli(xhat).log_prob(batch.x.double())
+    assert got.nll == pytest.approx(-float(density.sum(dim=(1, 2, 3)).mean()), rel=1e-5)
+    assert calibrated(got, got, 64)["own_negative_elbo"] == pytest.approx(got.nll + got.R)
+    for likelihood in ("bernoulli", "student_t", "discretised_logistic"):
+        plain = measure(model, images.batches(4), likelihood)
+        assert plain == replace(got, nll=None)
+        assert "own_negative_elbo" not in calibrated(plain, plain, 64, likelihood)
+
+
 def test_the_fitted_variance_is_the_noises():
     assert fitted_variance(TRAIN, 64) == pytest.approx(0.1)
     assert fitted_variance(TRAIN, 64, "laplace") == pytest.approx(2 * 0.2**2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from vae_core.data.decode import Decoded, decoded
@@ -74,12 +74,13 @@ class Folder(Source):
 
     def sample(self, root: DataRoot, step: int) -> Iterator[Decoded]:
         """Every ``step``-th image of train."""
-        return (self._image(path) for path, _ in self._files("train", root)[::step])
+        return (_image(self.conversion, path) for path, _ in self._files("train", root)[::step])
 
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
         files = self._files(split, root)
         self._notes = Counter()
-        return decoded(files, self._image, str, "remove it, or set data.resize", self._notes)
+        remedy = "remove it, or set data.resize"
+        return decoded(files, partial(_image, self.conversion), str, remedy, self._notes)
 
     def reading_notes(self) -> Mapping[str, int]:
         return self._notes
@@ -96,8 +97,9 @@ class Folder(Source):
             )
         return files
 
-    def _image(self, path: Path) -> Decoded:
-        return self.conversion.image(path, str(path))
+
+def _image(conversion: Conversion, path: Path) -> Decoded:
+    return conversion.image(path, str(path))
 
 
 @dataclass(frozen=True)

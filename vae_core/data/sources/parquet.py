@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from math import isnan
 from pathlib import Path
@@ -110,7 +110,7 @@ class Parquet(Source):
         """Every ``step``-th image of train's files."""
         files = self._files(root.resolve(self.path))
         rows = self._rows(files["train"], self._numbers(files))
-        return (self._image(row) for row, _ in islice(rows, 0, None, step))
+        return (_image(self.conversion, row) for row, _ in islice(rows, 0, None, step))
 
     def read(self, split: str, root: DataRoot) -> Iterator[Chunk]:
         files = self._files(root.resolve(self.path))
@@ -121,28 +121,11 @@ class Parquet(Source):
             wanted = np.zeros(n, bool)
             wanted[hold_out(n, min(held_out_count(n), n))[split == "test"]] = True
             rows = (row for row, want in zip(rows, wanted, strict=True) if want)
-        return decoded(rows, self._image, lambda row: row.where, "set data.resize", self._notes)
+        read = partial(_image, self.conversion)
+        return decoded(rows, read, lambda row: row.where, "set data.resize", self._notes)
 
     def reading_notes(self) -> Mapping[str, int]:
         return self._notes
-
-    def _image(self, row: _Row) -> Decoded:
-        image, path = row.image, None
-        if isinstance(image, dict):
-            image, path = image["bytes"], image.get("path")
-        elif isinstance(image, pa.Scalar):
-            image = pixels_of(image, row.where) if image.is_valid else None
-        if image is None and path:
-            raise DataError(
-                f"the image is given by path only: {path}",
-                where=row.where,
-                remedy="embed the images (struct field 'bytes'), or put the files that the paths "
-                "name into a folder and set data.name to folder",
-            )
-        if image is None:
-            raise DataError("the image is null", where=row.where, remedy="leave this row out")
-        pixels, converted = self.conversion.image(image, row.where)
-        return Decoded(pixels, (*converted, row.labelled))
 
     def _columns(self, path: Path) -> tuple[Any, Columns]:
         file = _opened(path)
@@ -210,6 +193,25 @@ class Parquet(Source):
         """The opened file, and name and type of its column of labels."""
         file, (_, label) = self._columns(path)
         return file, label, None if label is None else file.schema_arrow.field(label).type
+
+
+def _image(conversion: Conversion, row: _Row) -> Decoded:
+    image, path = row.image, None
+    if isinstance(image, dict):
+        image, path = image["bytes"], image.get("path")
+    elif isinstance(image, pa.Scalar):
+        image = pixels_of(image, row.where) if image.is_valid else None
+    if image is None and path:
+        raise DataError(
+            f"the image is given by path only: {path}",
+            where=row.where,
+            remedy="embed the images (struct field 'bytes'), or put the files that the paths "
+            "name into a folder and set data.name to folder",
+        )
+    if image is None:
+        raise DataError("the image is null", where=row.where, remedy="leave this row out")
+    pixels, converted = conversion.image(image, row.where)
+    return Decoded(pixels, (*converted, row.labelled))
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:

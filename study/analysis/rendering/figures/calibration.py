@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
 from pathlib import Path
 
 import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from study.analysis.records.artifacts import standing_files
+from study.analysis.records.artifacts import standing_tables
 from study.analysis.rendering.figures.chart import Figure, Heading
 from study.analysis.rendering.figures.marks import Looks, layers, movable, part
-
-Table = dict[str, np.ndarray]
 
 QUANTILES = Heading("calibration", "Calibration: observed against predicted quantiles")
 VARIANCES = Heading("variances", "Predicted variance and squared error")
 
 
-def calibration_tables(
-    trials: pa.Table, home: Path, name: str, keys: tuple[str, str]
-) -> dict[str, list[Table]]:
-    """The tables called ``name`` of the confirm runs that count, in ``home``, by arm.
-
-    Files that are missing, outside of ``home`` or damaged are skipped.
-
-    Args:
-        trials: The table of `trials.parquet`.
-        home: The study's folder.
-        name: ``calibration_quantiles`` or ``calibration_variances``.
-        keys: The columns wanted.
-    """
-    found: dict[str, list[Table]] = {}
-    for trial, path in standing_files(trials, home, name):
-        table = _read(path, keys)
-        if table is not None:
-            found.setdefault(trial["arm"], []).append(table)
-    return found
-
-
 def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     """Shares of test pixels below their own predictive quantile, less the quantile's level."""
-    tables = calibration_tables(trials, home, "calibration_quantiles", ("expected", "observed"))
+    tables = standing_tables(trials, home, "calibration_quantiles", ("expected", "observed"))
     rows = []
     for arm, runs in tables.items():
         expected = max((run["expected"] for run in runs), key=len)
@@ -82,7 +57,7 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     keys = ("predicted", "observed")
     rows = [
         {"part": "group", "arm": arm, "run": number, "predicted": predicted, "observed": observed}
-        for arm, runs in calibration_tables(trials, home, "calibration_variances", keys).items()
+        for arm, runs in standing_tables(trials, home, "calibration_variances", keys).items()
         for number, run in enumerate(runs)
         for predicted, observed in zip(*(run[key].tolist() for key in keys), strict=True)
         if predicted > 0 and observed > 0
@@ -116,13 +91,3 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
         "variance for all pixels have one point a run."
     )
     return VARIANCES.figure(caption, chart.properties(height=300), rows)
-
-
-def _read(path: Path, keys: tuple[str, str]) -> Table | None:
-    try:
-        with path.open(newline="") as file:
-            rows: list[Mapping[str, str]] = list(csv.DictReader(file))
-        table = {key: np.array([float(row[key]) for row in rows]) for key in keys}
-    except (OSError, csv.Error, KeyError, TypeError, ValueError):
-        return None
-    return table if rows and all(np.isfinite(column).all() for column in table.values()) else None

@@ -6,6 +6,7 @@ To add one, write a file with its ``HEADING`` and ``draw``, and list it here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,11 +36,12 @@ def figures(report: Report, tables: Mapping[str, pa.Table], home: Path) -> list[
     trials, arms, objective = tables["trials"], report.arms, report.objective
     curves, breaks = report.curves, report.break_even
     looks = Looks([arm.arm for arm in arms])
+    betas = partial(rate_distortion.beta_curves, trials, home)
     catalogue: Sequence[tuple[Heading, Callable[[], Figure]]] = (
         (confirm_runs.HEADING, lambda: confirm_runs.draw(arms, objective, looks)),
         (cost_curves.HEADING, lambda: cost_curves.draw(curves, breaks, arms, objective, looks)),
         (search.HEADING, lambda: search.draw(trials, arms, objective, looks)),
-        (rate_distortion.HEADING, lambda: rate_distortion.draw(report.plane, looks)),
+        (rate_distortion.HEADING, lambda: rate_distortion.draw(report.plane, betas(), looks)),
         (learning.HEADING, lambda: learning.draw(tables, objective, looks)),
         (device_seconds.HEADING, lambda: device_seconds.draw(report.paid)),
         (calibration.QUANTILES, lambda: calibration.quantiles(trials, home, looks)),

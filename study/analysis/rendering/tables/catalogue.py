@@ -36,6 +36,7 @@ _OF_A_STUDY: Sequence[Callable[[Report], TextTable]] = (
     arms.settings,
     final_metrics.beside,
     final_metrics.likelihood,
+    final_metrics.aggregate,
     final_metrics.fid,
     final_metrics.frechet_classifier,
     break_even.second_break_even,

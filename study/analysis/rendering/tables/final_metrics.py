@@ -47,6 +47,19 @@ def likelihood(report: Report) -> TextTable:
     )
 
 
+def aggregate(report: Report) -> TextTable:
+    """How much the latents tell of an image, and how their distribution differs from the prior."""
+    return _measured(
+        report,
+        "aggregate",
+        "Aggregate posterior on test",
+        "means over the confirm runs, nats per image, of N test images: 1,024, or all if there are "
+        "fewer. R of these is MI + marginal KL, and marginal KL is TC + latents' KL; MI is at most "
+        "ln N, and where it is near that the others grow with R. MMD: squared, 0 where the "
+        "aggregate posterior is the prior; effective: latents that would share R evenly",
+    )
+
+
 def fid(report: Report) -> TextTable:
     """Distances of images in Inception's features."""
     return _measured(report, "fid", "FID", "means over the confirm runs")

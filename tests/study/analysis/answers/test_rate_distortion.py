@@ -103,30 +103,55 @@ def test_a_sweep_of_other_things_than_beta_is_no_frontier(make_stream: Make, arm
     assert report.plane.landings[0].why == "there is no frontier"
 
 
-def test_the_sweep_is_of_hand_tuned_arms_that_set_beta(make_stream: Make, arms: Any) -> None:
-    """An own balancer with a beta belongs to it; one that searches another weight does not."""
-    fixed = {"balancer": {"name": "mine:Annealed", "beta": 0.3}, "search": None}
+def test_the_sweep_is_of_arms_with_a_constant_beta(make_stream: Make, arms: Any) -> None:
+    """Not of one whose beta is what a schedule ends at, nor of one that searches another weight."""
+    fixed = {"balancer": {"name": "fixed_beta", "beta": 0.3}, "search": None}
+    annealed = {"balancer": {"name": "mine:Annealed", "beta": 0.2}, "search": None}
     weighted = {
         "balancer": {"name": "optimal_sigma"},
         "search": {**arms["hand"]["search"], "space": {"k": [0.5, 2.0]}},
     }
     learned = {"balancer": {"name": "mine:Learned"}, "search": None}
     stream = make_stream(
-        {"fixed": fixed, "weighted": weighted, "tpe": arms["hand"], "learned": learned},
-        hand_tuned={"fixed": "sets beta", "weighted": "searches k"},
+        {
+            "fixed": fixed,
+            "weighted": weighted,
+            "tpe": arms["hand"],
+            "learned": learned,
+            "annealed": annealed,
+        },
+        hand_tuned={"fixed": "sets beta", "weighted": "searches k", "annealed": "sets beta"},
     )
     land(stream, "fixed", "confirm", 0, 0.3, (3.0, 2.0))
     land(stream, "weighted", "search", 0, None, (1.0, 1.0))
     land(stream, "tpe", "search", 0, 2.0, (1.0, 4.0))
     land(stream, "learned", "confirm", 0, 0.9, (1.5, 0.5))
+    land(stream, "annealed", "confirm", 0, 0.2, (2.5, 0.1))
     report = build_report(build_tables(stream.entries))
     assert report.plane.sweep == [(1.0, 4.0, 2.0), (3.0, 2.0, 0.3)]
     assert [(arm.automatic, arm.why) for arm in report.arms] == [
         (False, "sets beta"), (False, "searches k"), (False, "searches beta"), (True, ""),
+        (False, "sets beta"),
     ]  # fmt: skip
-    assert "Hand-tuned: fixed (sets beta), weighted (searches k), tpe (searches beta)." in (
-        report.notes
-    )
+    hand = "fixed (sets beta), weighted (searches k), tpe (searches beta), annealed (sets beta)"
+    assert f"Hand-tuned: {hand}." in report.notes
     assert [(c.hand, c.automatic) for c in report.comparisons] == [
-        ("fixed", "learned"), ("weighted", "learned"), ("tpe", "learned"),
+        ("fixed", "learned"), ("weighted", "learned"), ("tpe", "learned"), ("annealed", "learned"),
     ]  # fmt: skip
+
+
+def test_a_beta_that_was_chosen_after_the_training_is_no_point_of_the_sweep(
+    make_stream: Make, arms: Any
+) -> None:
+    """Nor is the control's, whose model has other layers: both land beside it."""
+    multi = {"balancer": {"name": "multi_rate"}, "search": None}
+    frozen = {**arms["hand"], "balancer": {"name": "gates_frozen"}}
+    stream = make_stream({"tpe": arms["hand"], "multi": multi, "frozen": frozen})
+    land(stream, "tpe", "search", 0, 1.0, (1.0, 4.0))
+    land(stream, "tpe", "search", 1, 0.3, (3.0, 2.0))
+    land(stream, "frozen", "search", 0, 0.3, (2.0, 1.0))
+    land(stream, "multi", "confirm", 0, None, (2.0, 3.3))
+    plane = build_report(build_tables(stream.entries)).plane
+    assert plane.sweep == [(1.0, 4.0, 1.0), (3.0, 2.0, 0.3)]
+    (landing,) = plane.landings
+    assert (landing.arm, landing.excess) == ("multi", pytest.approx(0.1))

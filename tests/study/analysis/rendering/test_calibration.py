@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from study.analysis import build_tables
-from study.analysis.rendering.figures.calibration import calibration_tables, quantiles, variances
+from study.analysis.records.artifacts import standing_tables
+from study.analysis.rendering.figures.calibration import quantiles, variances
 from study.analysis.rendering.figures.chart import Figure
 from study.analysis.rendering.figures.marks import Looks
 from study.journal.events import TrialEnded
@@ -53,7 +54,7 @@ class Study:
         return build_tables(self.stream.entries)["trials"]
 
     def levels(self) -> dict[str, list[dict[str, list[float]]]]:
-        found = calibration_tables(self.trials, self.home, QUANTILES, LEVELS)
+        found = standing_tables(self.trials, self.home, QUANTILES, LEVELS)
         return {
             arm: [{key: column.tolist() for key, column in table.items()} for table in tables]
             for arm, tables in found.items()
@@ -91,7 +92,7 @@ def test_tables_of_standing_confirm_runs_by_arm(study: Study) -> None:
     study.confirm("sigma", 0, calibration_quantiles=text(GOOD), calibration_variances=text(SPREAD))
     study.confirm("sigma", 1, calibration_quantiles=text(OTHER))
     assert study.levels() == {"tpe": [GOOD], "sigma": [GOOD, OTHER]}
-    found = calibration_tables(study.trials, study.home, VARIANCES, ("predicted", "observed"))
+    found = standing_tables(study.trials, study.home, VARIANCES, ("predicted", "observed"))
     assert {arm: len(tables) for arm, tables in found.items()} == {"sigma": 1}
     np.testing.assert_array_equal(found["sigma"][0]["predicted"], [0.01, 0.1])
     assert set(found["sigma"][0]) == {"predicted", "observed"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pyarrow as pa
 import pytest
 import vl_convert
@@ -153,12 +154,37 @@ def test_a_long_search_is_thinned_and_keeps_its_end(whole: Any) -> None:
 def test_the_plane_has_sweep_frontier_and_landings() -> None:
     sweep = [(1.0, 9.0, 2.0), (2.0, 9.5, 1.0), (3.0, 5.0, 0.5)]
     landing = Landing("sigma", True, 2.0, 7.0, 0.7, None, None, None, "no frontier there")
-    figure = rate_distortion.draw(Plane(sweep, [sweep[0], sweep[2]], [landing]), LOOKS)
+    figure = rate_distortion.draw(Plane(sweep, [sweep[0], sweep[2]], [landing]), {}, LOOKS)
     assert [len(of(figure.rows, part)) for part in ("trial", "frontier", "landing")] == [3, 2, 1]
     assert "nats" not in of(figure.rows, "landing")[0]
     assert figure.chart is not None
-    none = rate_distortion.draw(Plane([], [], [], "nothing has landed"), LOOKS)
+    none = rate_distortion.draw(Plane([], [], [], "nothing has landed"), {}, LOOKS)
     assert (none.chart, none.why) == (None, "nothing has landed")
+
+
+def test_the_plane_traces_a_training_of_all_betas_by_the_mean_of_its_runs() -> None:
+    """In order of beta; of a run that offers other betas, or an arm that did not land, nothing."""
+
+    def run(beta: list[float], rate: list[float], distortion: list[float]) -> dict[str, Any]:
+        columns = {"beta": beta, "test_R": rate, "test_S": distortion}
+        return {name: np.array(column) for name, column in columns.items()}
+
+    curves = {
+        "sigma": [
+            run([0.1, 1.0], [9.0, 2.0], [3.0, 7.0]),
+            run([0.1, 1.0], [7.0, 4.0], [5.0, 5.0]),
+            run([0.2], [1.0], [1.0]),
+        ],
+        "tpe": [run([0.1], [1.0], [1.0])],
+    }
+    landing = Landing("sigma", True, 2.0, 7.0, 0.7, None, None, None, "no frontier there")
+    figure = rate_distortion.draw(Plane([], [], [landing], "no sweep"), curves, LOOKS)
+    assert of(figure.rows, "curve") == [
+        {"part": "curve", "arm": "sigma", "beta": 0.1, "rate": 8.0, "distortion": 4.0},
+        {"part": "curve", "arm": "sigma", "beta": 1.0, "rate": 3.0, "distortion": 6.0},
+    ]
+    assert "its one training gives at all betas" in figure.caption
+    figure.spec()
 
 
 def test_learning_curves_of_many_long_runs_stay_small() -> None:

@@ -129,13 +129,16 @@ def test_images_to_the_final_value_are_the_confirm_runs_mean(make_stream: Make) 
 
 
 LIKELIHOOD = "Likelihood and uncertainty"
+AGGREGATE = "Aggregate posterior"
 FRECHET = "Frechet distance in a local classifier's features"
 
 
 def test_tables_of_final_metrics_are_there_if_anything_is_in_them(
     whole: Any, measured: Any
 ) -> None:
-    assert not [t for t in (LIKELIHOOD, FRECHET, "FID") if f"\n{t}" in titles(report_of(whole))]
+    assert not [
+        t for t in (LIKELIHOOD, AGGREGATE, FRECHET, "FID") if f"\n{t}" in titles(report_of(whole))
+    ]
     report = report_of(measured)
     assert FRECHET in titles(report)
     assert LIKELIHOOD not in titles(report)
@@ -162,6 +165,21 @@ def test_columns_are_what_any_arm_has_and_cells_the_mean_of_its_runs(make_stream
         ["arm", "REC"], ["tpe", "10.00"], ["sigma", "-"],
     ]  # fmt: skip
     assert "nan" not in as_text(report)
+
+
+def test_runs_of_before_the_aggregate_posterior_was_measured_have_a_dash(make_stream: Make) -> None:
+    stream = make_stream()
+    stream.search("tpe", [8.0])
+    stream.confirm("tpe", {101: 9.0}, chosen_from=0, closely=[{"iwae": 1.0}])
+    new = {"mutual_information": 6.5, "total_correlation": 1.25, "mmd": 0.00125}
+    diverged = dict.fromkeys(new, float("nan"))
+    stream.confirm("sigma", {101: 9.0, 102: 9.0, 103: 9.0}, closely=[new, {}, diverged])
+    found = table(report_of(stream), AGGREGATE)
+    assert list(found.columns) == ["arm", "MI", "TC", "MMD"]
+    assert [list(row) for row in found.rows] == [
+        ["tpe", "-", "-", "-"],
+        ["sigma", "6.50", "1.25", "0.00125"],
+    ]
 
 
 def test_distances_are_in_the_papers_order_under_the_papers_words(make_stream: Make) -> None:

@@ -1,0 +1,1 @@
+"""Checks of a machine or a Ray cluster: what a study would meet there."""

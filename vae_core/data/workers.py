@@ -1,0 +1,139 @@
+"""Processes that work beside this one, each fed over its standard input.
+
+Pillow holds Python's lock for most of the time that a small image takes, so threads do not share
+the work. A worker is a new interpreter: it has nothing of this process, neither its open files and
+their locks nor a main script that it would run again, and it ends when its input does, however
+this process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from vae_core.errors import DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
+MOST = 16
+"""Workers at most: beyond, one process cannot write what they read."""
+
+
+class Workers(Generic[T, R]):
+    """As many workers as this process may use cores; each call of ``work`` goes to one of them.
+
+    Args:
+        work: importable by its name, with what it holds; so are its arguments and results.
+    """
+
+    def __init__(self, work: Callable[[T], R]) -> None:
+        count = min(MOST, len(os.sched_getaffinity(0)))
+        self._workers = [_Worker(work) for _ in range(count)]
+        self._idle = SimpleQueue[_Worker]()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(count)
+
+    def __enter__(self) -> Workers[T, R]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+
+    def submit(self, argument: T) -> Future[R]:
+        """Work on ``argument``; what the work raises is raised by the future's ``result``."""
+        return self._threads.submit(self._call, argument)
+
+    def _call(self, argument: T) -> R:
+        worker = self._idle.get()
+        try:
+            result: R = worker(argument)
+            return result
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
+        self._send(work)
+
+    def __call__(self, argument: Any) -> Any:
+        self._send(argument)
+        try:
+            raised, answer = pickle.load(self._from)
+        except EOFError:
+            raise self._ended() from None
+        if raised:
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._from.close()
+        with suppress(BrokenPipeError):
+            self._to.close()
+        self._process.wait()
+
+    def _send(self, message: object) -> None:
+        try:
+            pickle.dump(message, self._to)
+            self._to.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def _ended(self) -> DataError:
+        return DataError(
+            f"a process that reads images has ended (exit code {self._process.wait()})",
+            remedy="what it printed says why; -9 is often the system, where memory ran out",
+        )
+
+
+def serve(given: BinaryIO, answers: BinaryIO) -> None:
+    """What a worker does: read the work, then arguments; write what comes of each."""
+    work = pickle.load(given)
+    while True:
+        try:
+            argument = pickle.load(given)
+        except EOFError:
+            return
+        try:
+            answer = False, work(argument)
+        except Exception as error:
+            answer = True, error
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal's group: its parent decides
+    with os.fdopen(os.dup(1), "wb") as channel:
+        os.dup2(2, 1)  # what a library prints is no answer
+        serve(sys.stdin.buffer, channel)
