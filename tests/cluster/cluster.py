@@ -78,16 +78,9 @@ class Cluster:
         began = [event for event in events(home, EngineChanged) if event.state == "started"]
         return {event.engine: self.names[event.node] for event in began}
 
-    def left_over(self, patience: float = 90.0) -> list[str]:
-        """What of studies still runs on any host; waits up to ``patience`` s for it to end."""
-        deadline = time.monotonic() + patience
-        while True:
-            there = [
-                (host.name, p.title) for host in self.hosts for p in host.processes(OF_STUDIES)
-            ]
-            if not there or time.monotonic() > deadline:
-                return [f"{name}: {title}" for name, title in there]
-            time.sleep(0.2)
+    def left_over(self) -> list[str]:
+        """What of studies still runs on any host, after a while for it to end."""
+        return [f"{host.name}: {title}" for host in self.hosts for title in host.left(OF_STUDIES)]
 
     def _start(self, host: Host, *arguments: str) -> None:
         deadline = time.monotonic() + PATIENCE

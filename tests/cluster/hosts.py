@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,13 @@ class Space:
             return os.readlink(folder / "ns/pid") == self._pids and folder.name != self.first
 
         return harness.running(here, title)
+
+    def left(self, title: str, patience: float = 90.0) -> list[str]:
+        """Titles that match of what still runs here; waits up to ``patience`` s for it to end."""
+        deadline = time.monotonic() + patience
+        while (there := self.processes(title)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return [process.title for process in there]
 
     def end(self) -> None:
         """End all that runs here, and the namespaces."""

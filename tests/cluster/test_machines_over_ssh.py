@@ -109,4 +109,4 @@ def test_machines_one_has(hosts: Hosts, tmp_path: Path, home: Path, reference: P
     assert nodes <= {"one", "two"}
     assert not (found := judge(home, reference)), found
     for name in ("one", "two"):
-        assert not ssh[name].processes("ray::|raylet|gcs_server")
+        assert not ssh[name].left("ray::|raylet|gcs_server")

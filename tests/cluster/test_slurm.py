@@ -131,4 +131,4 @@ def test_a_job_suspends_its_study_goes_back_to_the_queue_and_finishes_it(
     assert table(home) == table(reference), said()
     nodes = {e.node for e in events(home, EngineChanged) if e.state == "started"}
     assert len(nodes) == 4, "two nodes, each time"
-    assert not slurm.host.processes("ray::|raylet|gcs_server")
+    assert not slurm.host.left("ray::|raylet|gcs_server")

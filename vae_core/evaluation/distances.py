@@ -98,12 +98,14 @@ def kid(a: Tensor, b: Tensor, seed: int = 0) -> float:
     size = min(SUBSET_SIZE, len(a), len(b))
     generator = reseeded(torch.Generator(), seed, "kid")
     a, b = a.double(), b.double()
-    total = 0.0
-    for _ in range(SUBSETS):
-        x, y = (f[torch.randperm(len(f), generator=generator)[:size].to(f.device)] for f in (a, b))
-        within = _kernel_off_diagonal(x) + _kernel_off_diagonal(y)
-        total += float(within / (size * (size - 1)) - 2 * _kernel(x, y).mean())
-    return total / SUBSETS
+    in_a, in_b = (torch.zeros(SUBSETS, len(features), dtype=torch.double) for features in (a, b))
+    for subset in range(SUBSETS):
+        for members in (in_a, in_b):
+            drawn = torch.randperm(members.shape[1], generator=generator)[:size]
+            members[subset, drawn] = 1
+    in_a, in_b = in_a.to(a.device), in_b.to(b.device)
+    within = _off_diagonal(a, in_a) + _off_diagonal(b, in_b)
+    return float((within / (size * (size - 1)) - 2 * _sums(a, b, in_a, in_b) / size**2).mean())
 
 
 def neighbourhoods(
@@ -207,10 +209,25 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
     return kernel
 
 
-def _kernel_off_diagonal(x: Tensor) -> Tensor:
-    """The sum of the kernel over all pairs of two different rows of x."""
-    kernel = _kernel(x, x)
-    return kernel.sum() - kernel.trace()
+def _sums(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
+    """The kernel's sums [S] over all pairs of S subsets of x [n, F] and of y [m, F].
+
+    Members are 1 in in_x [S, n] and in_y [S, m], others 0. The kernel of a pair is computed once,
+    and not once for each subset that has it, unless most pairs are in no subset.
+    """
+    if len(x) * len(y) >= in_x.sum() * in_y[0].sum():
+        subsets = zip(in_x.bool(), in_y.bool(), strict=True)
+        return torch.stack([_kernel(x[of_x], y[of_y]).sum() for of_x, of_y in subsets])
+    sums = torch.zeros_like(in_x[:, 0])
+    for rows, members in zip(x.split(ROWS), in_x.split(ROWS, dim=1), strict=True):
+        sums += (members @ _kernel(rows, y) * in_y).sum(dim=1)
+    return sums
+
+
+def _off_diagonal(x: Tensor, in_x: Tensor) -> Tensor:
+    """The kernel's sums [S] over all pairs of two different rows of each subset of x."""
+    diagonal = (x.square().mean(dim=1) + 1) ** 3
+    return _sums(x, x, in_x, in_x) - in_x @ diagonal
 
 
 def _squared(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -21,6 +21,7 @@ from vae_core.evaluation.distances import (
     kid,
     neighbourhoods,
 )
+from vae_core.randomness import reseeded
 
 
 def normal(*shape, seed=0):
@@ -125,6 +126,19 @@ def test_kid_over_subsets_estimates_the_kid_of_all(monkeypatch):
     spread = np.std(found, ddof=1) / math.sqrt(5)
     assert np.mean(found) == pytest.approx(exact, abs=4 * spread)
     assert spread < 0.2 * exact
+
+
+@pytest.mark.parametrize("size", [10, 60])  # few of the pairs are in a subset, or most of them
+def test_kid_is_the_mean_over_subsets_drawn_by_its_seed(monkeypatch, size):
+    a, b = normal(300, 4).double(), normal(200, 4, seed=1).double() * 1.2
+    monkeypatch.setattr(module, "SUBSET_SIZE", size)
+    draws, wanted = reseeded(torch.Generator(), 7, "kid"), []
+    for _ in range(100):
+        x, y = (f[torch.randperm(len(f), generator=draws)[:size]] for f in (a, b))
+        xx, yy, xy = ((u @ v.T / 4 + 1) ** 3 for u, v in ((x, x), (y, y), (x, y)))
+        within = xx.sum() - xx.trace() + yy.sum() - yy.trace()
+        wanted.append(float(within / (size * (size - 1)) - 2 * xy.mean()))
+    assert kid(a, b, 7) == pytest.approx(np.mean(wanted), rel=1e-9)
 
 
 def test_kid_of_equal_distributions_is_zero_on_average_and_may_be_negative():
