@@ -26,7 +26,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _BATCH = 5000  # events turned into changes at a time
-_GATHER = 1.0  # seconds that events wait for others to be written with
+_GATHER = 3.0  # seconds that events wait for others to be written with
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts while the store is away
 _FAILURES = 3  # runs that may fail before the rest of a round is left for later
 
