@@ -7,12 +7,13 @@ family's tensors keep one size: unused places repeat its first row with weight 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from vae_core.balancers import Balancer, Terms, check_hyperparameters
+from vae_core.balancers.contract import ALWAYS
 from vae_core.errors import ContractError
 from vae_core.members import Member
 from vae_core.optim import RowAdam
@@ -31,7 +32,6 @@ class Family:
         balancer: the rule.
         rows: rows of the bank that use it, ascending.
         index: the same as a tensor [n], padded to n = K where steps are replayed.
-        weights: 1 for each row of ``index``, 0 for padding.
     """
 
     def __init__(
@@ -41,14 +41,16 @@ class Family:
         self.rows: list[int] = []
         self._width, self._device, self._replayed = width, device, replayed
         self.index = torch.zeros(width, dtype=torch.int64, device=device)
-        self.weights = torch.zeros(width, device=device)
+        self._weights = torch.zeros(width, device=device)  # 0 for padding
         self._hyper = {n: torch.zeros(width, device=device) for n in balancer.hyperparameters}
+        self._own_hyper: dict[str, Tensor] = {}
         self._state: dict[str, Tensor] = {}
         self._learned = {n: torch.zeros(width, device=device) for n in balancer.learned}
         self._adams = {
             name: RowAdam({name: stack}, replayed=replayed) for name, stack in self._learned.items()
         }
         self._leaves: dict[str, Tensor] = {}
+        self._seen: tuple[Terms, dict[str, Tensor]] | None = None
 
     def admit(self, row: int, member: Member, step: int = 0) -> None:
         """Set the hyperparameters and initial state of ``row`` for ``member``, ``step`` steps old.
@@ -113,7 +115,7 @@ class Family:
 
     def drawn(self, draws: Tensor) -> Tensor:
         """The u of each row's images, [n, B], of draws of all rows, [K, B]."""
-        return self.balancer.drawn(self._pick(draws), self._picked(self._hyper))
+        return self.balancer.drawn(self._pick(draws), self._hypers())
 
     def betas(self, member: Member) -> list[float]:
         """The betas among which that of ``member``, trained, is chosen, ascending."""
@@ -125,22 +127,30 @@ class Family:
         return self.balancer.u_of(torch.tensor([beta], device=self._device), hyper)[0]
 
     def loss(self, terms: Terms) -> Tensor:
-        """Loss of each row of ``index``, [n], nats per image."""
+        """Loss of each row of ``index``, [n], nats per image, of their :func:`shares` of terms."""
         self._leaves = {
             n: self._pick(stack).detach().clone().requires_grad_()
             for n, stack in self._learned.items()
         }
-        return self.balancer.loss(
-            self._terms(terms), self._picked(self._state), self._leaves, self._picked(self._hyper)
-        )
+        state = self._picked(self._state)
+        self._seen = terms, state
+        return self.balancer.loss(terms, state, self._leaves, self._hypers())
 
-    def advance(self, terms: Terms, gradients: Mapping[str, Tensor]) -> None:
-        """Move the state and the learned scalars past the step that saw ``terms``."""
-        state = self.balancer.next_state(
-            self._terms(terms), self._picked(self._state), self._leaves, self._picked(self._hyper)
-        )
-        for name, value in state.items():
-            self._state[name].index_copy_(0, self.index, value)
+    def weighted(self, loss: Tensor) -> Tensor:
+        """A loss of ``index``'s rows, 0 for those that only fill it up."""
+        return loss * self._weights if self._replayed else loss
+
+    def advance(self, gradients: Mapping[str, Tensor]) -> None:
+        """Move the state and the learned scalars past the step of the last loss."""
+        assert self._seen is not None
+        terms, state = self._seen
+        self._seen = None
+        if self._state:
+            moved = self.balancer.next_state(
+                terms.map(Tensor.detach), state, self._leaves, self._hypers()
+            )
+            for name, value in moved.items():
+                self._state[name].index_copy_(0, self.index, value)
         for name, adam in self._adams.items():
             found = gradients[f"{self.balancer.name}.{name}"]
             # Added, not copied: where a row is repeated, the gradients of the copies are zero.
@@ -166,11 +176,11 @@ class Family:
         self.rows = rows
         if not self._replayed:
             self.index = torch.tensor(rows, dtype=torch.int64, device=self._device)
-            self.weights = torch.ones(len(rows), device=self._device)
+            self._own_hyper = self._picked(self._hyper)
         elif rows:
             padding = self._width - len(rows)
             self.index.copy_(torch.tensor([*rows, *rows[:1] * padding]))
-            self.weights.copy_(torch.tensor([1.0] * len(rows) + [0.0] * padding))
+            self._weights.copy_(torch.tensor([1.0] * len(rows) + [0.0] * padding))
 
     def _pick(self, stack: Tensor) -> Tensor:
         whole = len(self.rows) == self._width and not self._replayed
@@ -179,12 +189,33 @@ class Family:
     def _picked(self, stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self._pick(stack) for name, stack in stacks.items()}
 
-    def _terms(self, terms: Terms) -> Terms:
-        # Only what is declared: others' terms may be as large as the images.
-        own = terms.only(self.balancer.terms)
-        # Selected even if all rows are the family's: otherwise gradients would have another layout
-        # in memory, on which the rounding of convolutions depends.
-        return own if self._width == 1 else own.rows(self.index)
+    def _hypers(self) -> dict[str, Tensor]:
+        """The hyperparameters of ``index``; a step that is replayed reads them anew each time."""
+        return self._picked(self._hyper) if self._replayed else self._own_hyper
+
+
+def shares(families: Sequence[Family], terms: Terms) -> list[Terms]:
+    """The terms of each family's rows: only what it declares, since some are as large as images.
+
+    They are selected even if all rows are one family's: otherwise gradients would have another
+    layout in memory, on which the rounding of convolutions depends.
+    """
+    own = [terms.only(family.balancer.terms) for family in families]
+    if len(terms.kl) == 1:
+        return own
+    # What all declare is selected once for all: small models' steps are made of such operations.
+    counts = [len(family.index) for family in families]
+    order = torch.cat([family.index for family in families])
+    common = {n: getattr(terms, n).index_select(0, order).split(counts) for n in ALWAYS}
+    return [
+        Terms(
+            **{
+                n: common[n][i] if n in common else term.index_select(0, family.index)
+                for n, term in part.given().items()
+            }
+        )
+        for i, (family, part) in enumerate(zip(families, own, strict=True))
+    ]
 
 
 def drawn(families: Iterable[Family], draws: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from vae_core.balancer_groups import Family, drawn
+from vae_core.balancer_groups import Family, drawn, shares
 from vae_core.balancers import BALANCERS, Terms
 from vae_core.batches import Inputs, Place, Tape, TrainingImages, to_unit
 from vae_core.cuda_graphs import Recorder
@@ -303,11 +303,13 @@ class Bank:
         with self._multiplying:
             terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise, *u)
         terms = replace(terms, u=u[0]) if u else terms
-        losses = [family.loss(terms) for family in families]
+        losses = [
+            family.loss(own) for family, own in zip(families, shares(families, terms), strict=True)
+        ]
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
         # The gradient of the sum in each member's loss is 1, so members stay independent. Passing
         # grad_outputs instead makes torch load SymPy, half a second of an engine's start.
-        weighted = [loss * family.weights for family, loss in zip(families, losses, strict=True)]
+        weighted = [family.weighted(loss) for family, loss in zip(families, losses, strict=True)]
         found = torch.autograd.grad(torch.cat(weighted).sum(), list(leaves.values()))
         gradients = dict(zip(leaves, found, strict=True))
         self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
@@ -315,7 +317,7 @@ class Bank:
         loss = noise.new_zeros(self.width)
         with torch.no_grad():
             for family, value in zip(families, losses, strict=True):
-                family.advance(terms, gradients)
+                family.advance(gradients)
                 loss.index_copy_(0, family.index, value.detach())
         return loss, terms
 

@@ -30,6 +30,9 @@ from vae_core.models.contract import Head
 
 LN_2PI = math.log(2 * math.pi)
 
+ALWAYS = ("squared_error", "kl")
+"""The terms that are always measured."""
+
 State = dict[str, Tensor]
 Scalars = Mapping[str, Tensor]
 
@@ -72,8 +75,7 @@ class Terms:
 
     def only(self, names: Collection[str]) -> Terms:
         """The terms with these names, and what is always measured."""
-        always = {"squared_error", "kl"}
-        kept = {n: term for n, term in self.given().items() if n in names or n in always}
+        kept = {n: term for n, term in self.given().items() if n in names or n in ALWAYS}
         return Terms(**kept)
 
     def rows(self, members: Tensor) -> Terms:

@@ -219,7 +219,8 @@ def _sums(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
         subsets = zip(in_x.bool(), in_y.bool(), strict=True)
         return torch.stack([_kernel(x[of_x], y[of_y]).sum() for of_x, of_y in subsets])
     sums = torch.zeros_like(in_x[:, 0])
-    for rows, members in zip(x.split(ROWS), in_x.split(ROWS, dim=1), strict=True):
+    blocks = zip(torch.split(x, ROWS), torch.split(in_x, ROWS, dim=1), strict=True)
+    for rows, members in blocks:
         sums += (members @ _kernel(rows, y) * in_y).sum(dim=1)
     return sums
 
