@@ -6,6 +6,7 @@ vl-convert holds Python's global lock while it draws: threads would not run in p
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from study.analysis.rendering.figures.chart import Figure
@@ -26,21 +30,57 @@ _LONGEST = 300
 
 def prepare() -> None:
     """Start making what every page needs, while its study is still being read."""
-    _bundling()
+    if _kept() is None:
+        _bundling()
 
 
 @cache
 def vega() -> str:
     """Vega, Vega-Lite and vega-embed as one script.
 
+    It takes seconds to make, and is kept among the user's caches for all studies.
+
     Raises:
         RuntimeError: vl-convert could not make it.
     """
+    if (kept := _kept()) is not None:
+        return kept
     process = _bundling()
     script, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(f"the page's script could not be made:\n{errors}")
+    _keep(script)
     return script
+
+
+def _cached() -> Path:
+    """The file of this vl-convert's script, below ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    folder = given if given.is_absolute() else Path.home() / ".cache"
+    return folder / "study" / f"vega-{version('vl-convert-python')}.js"
+
+
+def _kept() -> str | None:
+    """The kept script; None: there is none, or it is damaged."""
+    try:
+        digest, _, script = _cached().read_bytes().partition(b"\n")
+    except (OSError, RuntimeError):
+        return None
+    return script.decode() if sha256(script).hexdigest().encode() == digest else None
+
+
+def _keep(script: str) -> None:
+    with suppress(OSError, RuntimeError):  # a full disk, a home that is read-only: made again then
+        file, content = _cached(), script.encode()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=file.parent) as folder:  # two reports may be written at once
+            whole = Path(folder, file.name)
+            whole.write_bytes(b"%s\n%s" % (sha256(content).hexdigest().encode(), content))
+            whole.replace(file)
 
 
 @dataclass(frozen=True)
