@@ -263,8 +263,7 @@ def report(
     found = find(name, home)
     written = [*found.report.rglob("*"), *found.path.glob(".*.partial")]
     _refuse_links(found.report, *written)
-    entries = read_entries(found.path)
-    return write_report(frozen_spec(found), entries, found, target=target, price=money)
+    return write_report(read_entries(found.path), found, target=target, price=money)
 
 
 def compare(

@@ -296,7 +296,7 @@ def _conclude(
     from study.managing.report import write_report  # loads statistics, which takes long
 
     begins(f"{spec.name}: writing the report")
-    report = write_report(spec, journal.entries, home)
+    report = write_report(journal.entries, home)
     _log_report(report, home, writer)
     return report
 

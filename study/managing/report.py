@@ -45,7 +45,6 @@ class ReportNotSavedError(UserError):
 
 
 def write_report(
-    spec: StudySpec,
     entries: Iterable[Entry],
     home: StudyHome,
     *,
@@ -63,11 +62,12 @@ def write_report(
 
     drawing.prepare()
     tables = build_tables(entries)
-    warned = warnings(spec, study_facts(tables["trials"])["roles"])
+    facts = study_facts(tables["trials"])
+    spec = StudySpec.from_dict(facts["spec"])  # as this version reads it
     report = build_report(
         tables,
         spec.to_dict(),
-        warned,
+        warnings(spec, facts["roles"]),
         target=target,
         price=price,
         image_scores=partial(image_scores, tables["trials"], home.path),

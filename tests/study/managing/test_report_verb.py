@@ -9,7 +9,6 @@ import sys
 from html import unescape
 from pathlib import Path
 
-from study.api import frozen_spec
 from study.journal import StudyHome, read_entries
 from study.managing.report import write_report
 
@@ -22,7 +21,7 @@ def test_a_picture_that_cannot_be_written_is_said_on_the_page_and_all_else_is_th
     home = StudyHome(tmp_path, "format1")
     shutil.copytree(RECORDED, home.path)
     (home.figures / "search.png").mkdir(parents=True)
-    report = write_report(frozen_spec(home), read_entries(home.path), home)
+    report = write_report(read_entries(home.path), home)
     page = home.page.read_text()
     assert page.count("Its picture in the folder figures is missing: IsADirectoryError") == 1
     said = unescape(re.sub(r"<[^>]*>", "", page))  # without the links to its glossary
