@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-from study.journal import Entry, StudyHome, has_events, read_entries
+from study.journal import Entry, StudyHome, has_events
 from study.journal.commands import pending
-from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished, TrialAsked
+from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished
 from study.journal.home import command_line
 from study.journal.lease import check_vacant
 from study.launching.ray_cluster import check_address
-from study.spec import SpecError, StudySpec, arm_roles, begun_spec, check_images, difference
-from study.spec.begun import assumed_by, begun_as
+from study.spec import Begun, SpecError, StudySpec, arm_roles, check_images, difference
+from study.spec.begun import begun_as
 from study.spec.design import as_begun, bounded_arms, check_bounded, check_design, settled
 from study.spec.errors import Source
 from study.spec.images import Models
@@ -27,12 +27,12 @@ def settle(spec: StudySpec, home: StudyHome) -> StudySpec:
         SpecError: it does more than extend the spec the study began with, or has nothing to
             decide.
     """
-    roles, frozen = arm_roles(spec), begun_spec(home)
-    if frozen is None:
+    roles, past = arm_roles(spec), Begun.of(home)
+    if past is None:
         check_design(spec, roles, Source())
         return settled(spec, roles)
-    spec = as_begun(spec, frozen, assumed_by(read_entries(home.path)))
-    _refuse_changes(spec, frozen, home)
+    spec = as_begun(spec, past.spec, past.assumed)
+    _refuse_changes(spec, past, home)
     check_bounded(spec, roles, Source())
     if bounded_arms(spec) and spec.design == "same_seeds":
         raise SpecError(
@@ -52,11 +52,12 @@ def settle(spec: StudySpec, home: StudyHome) -> StudySpec:
     return spec
 
 
-def _refuse_changes(spec: StudySpec, frozen: StudySpec, home: StudyHome) -> None:
-    """Refuse a spec that does more than extend the frozen one."""
-    old = frozen.to_dict()
-    if frozen.until is not None:  # of the seeds that may be added, those that were
-        old["seeds"] = frozen.seeds[: _seeds_begun(frozen, home)]
+def _refuse_changes(spec: StudySpec, past: Begun, home: StudyHome) -> None:
+    """Refuse a spec that does more than extend the one before."""
+    old, seeds = past.spec.to_dict(), past.spec.seeds
+    if past.spec.until is not None:  # of the seeds that may be added, those that were
+        last = max((i for i, seed in enumerate(seeds) if seed in past.seeds), default=-1)
+        old["seeds"] = seeds[: last + 1]
     refused = difference(old, spec.to_dict()).refused
     if refused:
         raise SpecError(
@@ -68,17 +69,10 @@ def _refuse_changes(spec: StudySpec, frozen: StudySpec, home: StudyHome) -> None
         )
 
 
-def _seeds_begun(spec: StudySpec, home: StudyHome) -> int:
-    """How many of the seeds of ``spec`` a trial was asked for."""
-    asked = (e.event.seed for e in read_entries(home.path) if isinstance(e.event, TrialAsked))
-    begun = set(asked).intersection(spec.seeds)
-    return max((i + 1 for i, seed in enumerate(spec.seeds) if seed in begun), default=0)
-
-
 def begun_arms(home: StudyHome) -> set[str]:
     """The arms of the study as it was last launched; none if it has not begun."""
-    frozen = begun_spec(home) if has_events(home.path) else None
-    return set(frozen.arms) if frozen else set()
+    past = Begun.of(home) if has_events(home.path) else None
+    return set(past.spec.arms) if past else set()
 
 
 def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, writing: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.journal import StudyHome, has_events, read_entries
 from study.journal.events import TrialsTold, told_by
-from study.spec import SearchSpec, SpecError, StudySpec, begun_spec
+from study.spec import Begun, SearchSpec, SpecError, StudySpec
 from study.spec.arms import WarmStartSpec
 from study.spec.conventions import Convention
 from study.spec.distributions import drawable
@@ -62,14 +62,14 @@ def _from_study(
     from study.analysis.answers.costs import told_cost
 
     source = StudyHome(home.studies, given.study)
-    if source == home or not has_events(source.path):
+    past = None if source == home else Begun.of(source)
+    if past is None:
         raise SpecError(
             f"there is no earlier study '{given.study}' in {home.studies}",
             where=where,
             remedy="name another study of this home, or give the Optuna storage it is in",
         )
-    earlier = begun_spec(source)
-    assert earlier is not None
+    earlier = past.spec
     if earlier.objective != spec.objective:
         raise SpecError(
             f"study '{given.study}' minimised {earlier.objective}, and this one minimises "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.journal import StudyHome, read_entries
-from study.spec import StudySpec, begun_spec
-from study.spec.begun import assumed_by, open_again
+from study.journal import StudyHome
+from study.spec import Begun, StudySpec
+from study.spec.begun import open_again
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
@@ -14,7 +14,11 @@ from study.spec.overrides import apply_overrides
 
 def frozen_spec(home: StudyHome) -> StudySpec:
     """The spec a study was last launched with."""
-    found = begun_spec(home)
+    return _begun(home).spec
+
+
+def _begun(home: StudyHome) -> Begun:
+    found = Begun.of(home)
     assert found is not None
     return found
 
@@ -29,9 +33,10 @@ def changed_spec(
     Raises:
         SpecError: an override cannot be applied, or makes the spec invalid.
     """
-    name, frozen = name or home.name, frozen_spec(home).to_dict()
+    name, past = name or home.name, _begun(home)
+    frozen = past.spec.to_dict()
     if name != home.name:  # a new study has today's defaults
-        frozen = open_again(frozen, assumed_by(read_entries(home.path)))
+        frozen = open_again(frozen, past.assumed)
     changed, given = apply_overrides({**frozen, "name": name}, overrides)
     source, paths = Source(str(home.spec), overrides=given), {path[0] for path in given}
     designs = {"primary", "choosing_seeds"}

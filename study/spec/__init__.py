@@ -6,7 +6,7 @@ models, balancers and datasets, import the core.
 """
 
 from study.spec.arms import ArmSpec, BalancerSpec, PrunerSpec, SamplerSpec, SearchSpec
-from study.spec.begun import begun_spec, last_description
+from study.spec.begun import Begun, last_description
 from study.spec.conventions import LIBRARIES, NO_EQUIVALENT, Convention, Geometry
 from study.spec.difference import SpecChanges, difference
 from study.spec.distributions import Choice, Distribution, FloatRange, IntRange
@@ -36,6 +36,7 @@ __all__ = [
     "SAMPLERS",
     "ArmSpec",
     "BalancerSpec",
+    "Begun",
     "CheckpointsSpec",
     "Choice",
     "Convention",
@@ -56,7 +57,6 @@ __all__ = [
     "StudySpec",
     "TrainingSpec",
     "arm_roles",
-    "begun_spec",
     "check_images",
     "check_names",
     "check_splits",

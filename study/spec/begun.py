@@ -1,12 +1,12 @@
-"""The spec a study was begun with, as this version reads it."""
+"""How a study was begun, as this version reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, NamedTuple
 
 from study.journal import Entry, StudyHome, read_entries
-from study.journal.events import StudyDescribed
+from study.journal.events import StudyDescribed, TrialAsked
 from study.journal.upgrades import filled
 from study.spec.models import StudySpec
 
@@ -25,15 +25,6 @@ def begun_as(described: StudyDescribed, spec: StudySpec) -> bool:
     return StudySpec.from_dict(described.spec).hash == spec.hash
 
 
-def assumed_by(entries: Iterable[Entry]) -> Mapping[str, Any]:
-    """What a study's spec left open, with the defaults of the versions that ran it then."""
-    found: Mapping[str, Any] = {}
-    for entry in entries:
-        if isinstance(entry.event, StudyDescribed):
-            found = filled(found, entry.event.assumed)
-    return found
-
-
 def open_again(spec: Mapping[str, Any], assumed: Mapping[str, Any]) -> dict[str, Any]:
     """``spec``, of ``StudySpec.to_dict``, without what of it is ``assumed``: today's defaults."""
     kept = {}
@@ -45,11 +36,30 @@ def open_again(spec: Mapping[str, Any], assumed: Mapping[str, Any]) -> dict[str,
     return kept
 
 
-def begun_spec(home: StudyHome) -> StudySpec | None:
-    """The spec that the study in ``home`` was last launched with; None if no launch began it.
+class Begun(NamedTuple):
+    """A study as its launches described it."""
 
-    It is the journal's, where what older formats left out is filled in as they meant it. The
-    file spec.yaml is a copy for people: a launch that died before it wrote more began nothing.
-    """
-    described = last_description(read_entries(home.path))
-    return None if described is None else StudySpec.from_dict(described.spec)
+    spec: StudySpec
+    """The last one's. It is the journal's, where what older formats left out is filled in as they
+    meant it. The file spec.yaml is a copy for people: a launch that died before it wrote more began
+    nothing."""
+    assumed: Mapping[str, Any]
+    """What the spec left open, with the defaults of the versions that ran it then."""
+    seeds: Set[int]
+    """Those that a trial was asked for."""
+
+    @classmethod
+    def of(cls, home: StudyHome) -> Begun | None:
+        """How the study in ``home`` was begun, in one reading of its journal; None: it was not."""
+        described: StudyDescribed | None = None
+        assumed: Mapping[str, Any] = {}
+        seeds = set[int]()
+        for entry in read_entries(home.path):
+            if isinstance(entry.event, StudyDescribed):
+                described = entry.event
+                assumed = filled(assumed, described.assumed)
+            elif isinstance(entry.event, TrialAsked):
+                seeds.add(entry.event.seed)
+        if described is None:
+            return None
+        return cls(StudySpec.from_dict(described.spec), assumed, seeds)

@@ -16,7 +16,7 @@ from benchmarks.made_up import begin
 from study import api
 from study.journal import StudyHome
 from study.launching.checks import settle
-from study.spec import SpecError, StudySpec, arm_roles, begun_spec
+from study.spec import Begun, SpecError, StudySpec, arm_roles
 from study.spec.design import as_begun, check_design, settled
 from study.spec.errors import Source
 from study.spec.seeds import own_seeds
@@ -139,12 +139,18 @@ class TestUntilBounded:
     def test_nor_can_one_of_the_first_format(self, tmp_path: Any) -> None:
         home = StudyHome(tmp_path, "format1")
         shutil.copytree(FORMAT_1, home.path)
-        begun = begun_spec(home)
-        assert begun is not None
-        more = begun.to_dict()
+        past = Begun.of(home)
+        assert past is not None
+        more = past.spec.to_dict()
         more["arms"]["random"]["search"]["trials"] = {**self.BOUNDED, "at_most": 99}
         with pytest.raises(SpecError, match="began with all arms on the same seeds"):
             settle(StudySpec.from_dict(more), home)
+
+
+def recorded(home: StudyHome) -> StudySpec:
+    past = Begun.of(home)
+    assert past is not None
+    return past.spec
 
 
 class TestBegun:
@@ -218,13 +224,13 @@ class TestFrozen:
         self, spec: Any, base: Any, tmp_path: Any
     ) -> None:
         home = StudyHome(tmp_path, "small")
-        assert begun_spec(home) is None
+        assert Begun.of(home) is None
         home.make()
         home.spec.write_text("name: another")  # as a launch leaves it that died right after
-        assert begun_spec(home) is None
+        assert Begun.of(home) is None
         begin(spec(arms=arms(1, 2)), home, ()).close()
         home.spec.write_text("name: another")
-        assert begun_spec(home) == spec(arms=arms(1, 2))
+        assert recorded(home) == spec(arms=arms(1, 2))
         assert settle(StudySpec.from_dict(base(arms=arms(1, 3))), home).choosing_seeds == 2
 
     def test_records_of_the_first_format_keep_their_arms_on_the_same_seeds(
@@ -232,17 +238,16 @@ class TestFrozen:
     ) -> None:
         home = StudyHome(tmp_path, "format1")
         shutil.copytree(FORMAT_1, home.path)
-        begun = begun_spec(home)
-        assert begun is not None
-        assert settle(begun, home) == begun
-        assert begun.design == "same_seeds"
+        past = recorded(home)
+        assert settle(past, home) == past
+        assert past.design == "same_seeds"
         pair = {"hand_tuned": "random", "automatic": "optimal"}
         for key, value in (("primary", pair), ("choosing_seeds", 2)):
             with pytest.raises(SpecError, match=f"{key}: nothing -> "):
-                settle(StudySpec.from_dict({**begun.to_dict(), key: value}), home)
-        until = {"until": "decided", "at_most": 40, "from": begun.seeds[0]}
+                settle(StudySpec.from_dict({**past.to_dict(), key: value}), home)
+        until = {"until": "decided", "at_most": 40, "from": past.seeds[0]}
         with pytest.raises(SpecError, match="began with all arms on the same seeds"):
-            settle(StudySpec.from_dict({**begun.to_dict(), "seeds": until}), home)
+            settle(StudySpec.from_dict({**past.to_dict(), "seeds": until}), home)
 
 
 class TestAssumed:
@@ -279,7 +284,7 @@ class TestAssumed:
         given = yaml.safe_load(home.spec.read_text()) | {"objective": "calibrated_negative_elbo"}
         file = StudySpec.from_dict(given)
         assert "log_sigma_min" not in file.arms["optimal"].balancer.extras
-        assert settle(file, home) == begun_spec(home)
+        assert settle(file, home) == recorded(home)
 
     def test_a_fork_of_it_has_today_s_defaults(self, tmp_path: Path) -> None:
         home = StudyHome(tmp_path, "format1")
