@@ -2,55 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from study.analysis.rendering.figures import drawing
 
+MAKER = """
+from pathlib import Path
+count = Path(__file__).with_name("count")
+count.write_text(count.read_text() + "I" if count.exists() else "I")
+print("script", count.read_text(), end="")
+"""
+
 
 @pytest.fixture(autouse=True)
-def _of_this_process() -> Iterator[None]:
-    asked_again()
-    yield
-    asked_again()
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes scripts is quick, and numbers them; caches are the test's."""
+    maker = tmp_path / "maker.py"
+    maker.write_text(MAKER)
+    monkeypatch.setattr(drawing, "_PAINTER", maker)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
 
 
-def asked_again() -> None:
-    """What a process that has not asked yet is like."""
-    drawing.vega.cache_clear()
-    drawing._bundling.cache_clear()
+def asked(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The script, as a process has it that has not asked yet."""
+    for name in ("vega", "_bundling"):
+        monkeypatch.setattr(drawing, name, cache(getattr(drawing, name).__wrapped__))
+    drawing.prepare()
+    return drawing.vega()
 
 
-def test_it_is_kept_for_all_studies_and_a_damaged_one_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_is_kept_for_all_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [asked(monkeypatch) for _ in range(3)] == ["script I"] * 3
+
+
+def test_a_damaged_one_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked(monkeypatch)
+    (kept,) = (tmp_path / "caches" / "study").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert [asked(monkeypatch) for _ in range(2)] == ["script II"] * 2
+
+
+def test_where_nothing_can_be_kept_each_process_makes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = drawing.vega()
-    assert "vegaEmbed" in made
-    (kept,) = (tmp_path / "study").iterdir()
-    whole = kept.read_bytes()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(drawing, "_PAINTER", tmp_path / "none.py")  # nothing can make one
-        asked_again()
-        drawing.prepare()
-        assert drawing.vega() == made
-
-        kept.write_bytes(whole[:-1])
-        asked_again()
-        with pytest.raises(RuntimeError, match="could not be made"):
-            drawing.vega()
-
-    asked_again()
-    assert drawing.vega() == made
-    assert kept.read_bytes() == whole
-
-
-def test_where_nothing_can_be_kept_it_is_made_each_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert "vegaEmbed" in drawing.vega()
+    (tmp_path / "caches").touch()
+    assert [asked(monkeypatch) for _ in range(2)] == ["script I", "script II"]
