@@ -71,7 +71,7 @@ def _refuse_changes(spec: StudySpec, past: Begun, home: StudyHome) -> None:
 
 def begun_arms(home: StudyHome) -> set[str]:
     """The arms of the study as it was last launched; none if it has not begun."""
-    past = Begun.of(home) if has_events(home.path) else None
+    past = Begun.of(home)
     return set(past.spec.arms) if past else set()
 
 

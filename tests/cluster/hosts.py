@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,12 +99,9 @@ class Space:
 
         return harness.running(here, title)
 
-    def left(self, title: str, patience: float = 90.0) -> list[str]:
-        """Titles that match of what still runs here; waits up to ``patience`` s for it to end."""
-        deadline = time.monotonic() + patience
-        while (there := self.processes(title)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return [process.title for process in there]
+    def left(self, title: str) -> list[str]:
+        """Titles that match of what still runs here, after a while for it to end."""
+        return [process.title for process in harness.stay(lambda: self.processes(title))]
 
     def end(self) -> None:
         """End all that runs here, and the namespaces."""

@@ -370,13 +370,18 @@ def running(belongs: Callable[[Path], bool], title: str = "") -> list[Process]:
 
 
 def left_over(home: Path, patience: float = 90.0) -> list[Process]:
-    """Processes that still run after a study's end; waits up to ``patience`` s for them to exit.
+    """Processes that :func:`stay` after a study's end.
 
     Two of Ray's own agents outlive a killed driver while they retry to report its death to Ray's
     control store, which is dead too.
     """
+    return stay(lambda: processes(home), patience)
+
+
+def stay(find: Callable[[], list[Process]], patience: float = 90.0) -> list[Process]:
+    """What ``find`` still finds; waits up to ``patience`` s for them to exit."""
     deadline = time.monotonic() + patience
-    while (there := processes(home)) and time.monotonic() < deadline:
+    while (there := find()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return there
 
