@@ -22,10 +22,10 @@ from study.engine.faults import Faults
 from study.engine.heartbeat import Heartbeat
 from study.engine.home import Home, HomeFiles
 from study.engine.slots import Slots
+from study.engine.stages import Stages
 from study.engine.timing import time_widths
 from study.engine.training import TrainingLoop
 from study.engine.trial_run import TrialRun
-from study.spec import training_steps
 from vae_core.batches import TrainingImages
 from vae_core.data import Dataset, PreparedData
 from vae_core.memory import free_unused_memory, keep_freed_memory
@@ -91,11 +91,10 @@ class Engine:
 
     def admit(self, request: dict[str, Any]) -> None:
         """Train a trial as soon as a row is free; a no-op if it is here already."""
-        training = request["settings"]["training"]
-        steps = training_steps(training["epochs"], training["batch_size"], self._images.count)
+        stages = Stages.of(request, self._images.count)
         with self._slots.change:
             if request["trial"] not in self._slots.runs and not self._slots.ended.is_set():
-                self._slots.admit(TrialRun(request, steps, self.config, self.home))
+                self._slots.admit(TrialRun(request, stages, self.config, self.home))
 
     def occupancy(self) -> tuple[int, list[str]]:
         """How many slots there are, and the trials that were admitted and not released."""

@@ -107,7 +107,7 @@ class TrainingLoop:
     def _advance(self, timed: TimedBank) -> None:
         """Train a bank up to its next report, or for as long as a chunk may take."""
         runs = self._banks.members(timed)
-        steps = min(run.steps_to_report() for run in runs)
+        steps = min(run.steps_ahead() for run in runs)
         try:
             if steps > 0:
                 self._train(timed, min(steps, self._chunk(timed)), runs)
@@ -117,6 +117,8 @@ class TrainingLoop:
         for run in runs:
             if run.bank is timed.bank and run.steps_to_report() <= 0 and not run.released:
                 self._report(run)
+            if run.bank is timed.bank:
+                run.turn()
 
     def _chunk(self, timed: TimedBank) -> int:
         return max(1, int(CHUNK_SECONDS / timed.step_seconds))

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from study.engine.config import EngineConfig
 from study.engine.evaluation import Evaluation, Files, no_check
 from study.engine.final_evaluation import FinalEvaluation, csv_file
 from study.engine.home import Home
+from study.engine.stages import Stages
 from study.image_scores import ARTIFACT, FILE
 from study.journal import trial_folder
+from study.journal.course import Course
 from vae_core.balancers import BALANCERS, Balancer
-from vae_core.bank import Bank, Member, Segment
+from vae_core.bank import Bank, Checkpoint, Member, Segment
 from vae_core.evaluation import Measurement, measure
 from vae_core.models import VAE
 
@@ -48,7 +51,7 @@ class TrialRun:
 
     Args:
         request: what is to be trained (see :class:`study.search.Request`), as a mapping.
-        steps: optimiser steps in the whole trial.
+        stages: its training.
         config: the engine's.
         home: where its checkpoints are.
 
@@ -64,9 +67,9 @@ class TrialRun:
     """
 
     def __init__(
-        self, request: dict[str, Any], steps: int, config: EngineConfig, home: Home
+        self, request: dict[str, Any], stages: Stages, config: EngineConfig, home: Home
     ) -> None:
-        self.request, self.steps, self.config, self._home = request, steps, config, home
+        self.request, self.config, self._stages, self._home = request, config, stages, home
         self.folder = trial_folder(Path(config.home), self.trial)
         self.reports: list[Report] = []
         self.deliverables: list[Report] = []
@@ -76,6 +79,7 @@ class TrialRun:
         self.unreported = {"training": 0.0, "evaluation": 0.0, "second_stage": 0.0}
         self._saved: checkpoints.Saved | None = None
         self._saved_steps = 0
+        self._member = self.member
         self._loaded = False
         self._pending: Report | None = None
 
@@ -87,17 +91,8 @@ class TrialRun:
 
     @property
     def member(self) -> Member:
-        """The trial as a member of a bank."""
-        settings = self.request["settings"]
-        hyper = {k: v for k, v in settings["balancer"].items() if k != "name"}
-        return Member(
-            seed=self.request["seed"],
-            lr=settings["training"]["lr"],
-            balancer=settings["balancer"]["name"],
-            hyper=hyper,
-            steps=self.steps,
-            halve_every=settings["training"].get("halve_every"),
-        )
+        """The trial as a member of a bank, in its last stage."""
+        return self._stages.members[-1]
 
     @property
     def rule(self) -> type[Balancer]:
@@ -122,7 +117,7 @@ class TrialRun:
         if self._loaded:
             return
         with _storage(self.folder, "read"):
-            self._saved = next(checkpoints.resumable(self._checkpoints()), None)
+            self._saved = next(checkpoints.resumable(self._checkpoints()), None) or self._begun()
         self._loaded = True
         self.reports = self._saved.reports if self._saved else []
         self._saved_steps = self._saved.steps if self._saved else 0
@@ -134,8 +129,17 @@ class TrialRun:
 
     def enter(self, bank: Bank) -> None:
         """Take a row of ``bank``, and resume from the checkpoint that :meth:`load` found."""
-        self.row = bank.admit(self.member, self._saved.row if self._saved else None)
+        self._admit(bank, self._saved.row if self._saved else None)
         self.bank, self._saved = bank, None
+
+    def turn(self) -> None:
+        """Go on as the member of the stage that begins now, if one does."""
+        if self.bank is None or self.over:
+            return
+        if self._stages.at(self.bank.step(self.row)) is not self._member:
+            row = self.bank.checkpoint(self.row)
+            self.bank.release(self.row)
+            self._admit(self.bank, row)
 
     def leave(self) -> None:
         """Give the row back."""
@@ -151,6 +155,11 @@ class TrialRun:
         """Steps until the next report is due."""
         assert self.bank is not None
         return self._boundary(len(self.reports) + 1) - self.bank.step(self.row)
+
+    def steps_ahead(self) -> int:
+        """Steps until the next report is due, or the next stage begins."""
+        assert self.bank is not None
+        return min(self.steps_to_report(), self._stages.left(self.bank.step(self.row)))
 
     def report(self, evaluation: Evaluation, watch: Stopwatch, check: Callable[[], None]) -> Report:
         """Make and save the report that is due; the last one includes the trial's end.
@@ -240,6 +249,15 @@ class TrialRun:
         if self.bank is not None and self.bank.step(self.row) > self._saved_steps:
             self._save(self.reports)
 
+    def _admit(self, bank: Bank, row: Checkpoint | None) -> None:
+        """Take a row of ``bank`` as the member of the stage that ``row`` is in."""
+        step = 0 if row is None else int(row["step"])
+        if row is not None and self._stages.begins(step):
+            # Steps of the stage before are in no report of this one, where none was due there.
+            row = {**row, "history": row["history"][:0]}
+        self._member = self._stages.at(step)
+        self.row = bank.admit(self._member, row)
+
     def _ended(self) -> bool:
         if not self.reports:
             return False
@@ -249,7 +267,8 @@ class TrialRun:
     def _boundary(self, report: int) -> int:
         """Steps after which ``report`` is due: reports divide the trial evenly."""
         reports: int = self.request["settings"]["training"]["reports"]
-        return max(1, round(self.steps * report / reports))
+        begin, end = self._stages.begin, self._stages.end
+        return begin + max(1, round((end - begin) * report / reports))
 
     def _save(self, reports: list[Report]) -> None:
         assert self.bank is not None
@@ -266,13 +285,22 @@ class TrialRun:
                 return
             yield found
 
+    def _begun(self) -> checkpoints.Saved | None:
+        """The end of the trial that this one goes on from; None: it begins at its first stage."""
+        course = Course.of(self.request["course"])
+        found = self._home.checkpoint(course.parent) if course and course.parent else None
+        saved = next(checkpoints.resumable([found] if found else []), None)
+        if saved is None or saved.steps != self._stages.begin:
+            return None
+        return replace(saved, reports=[], pending=None)
+
     def _train_report(self) -> Report:
         """The report that is due, with the metrics of training only."""
         assert self.bank is not None
         segment = self.bank.segment(self.row)
         report: Report = {
             "step": len(self.reports) + 1,
-            "images": self.bank.step(self.row) * self.bank.batch_size,
+            "images": (self.bank.step(self.row) - self._stages.begin) * self.bank.batch_size,
             "metrics": _train_metrics(segment, self.bank),
         }
         if segment.diverged_at is not None:

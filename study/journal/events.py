@@ -237,6 +237,8 @@ class TrialAsked(Event):
     versions."""
     stage: str = ""
     """Of a confirm run of a study in two stages: ``choosing`` or ``comparing``; else ""."""
+    course: Data = field(default_factory=dict)
+    """Where its settings change on the way, how (:class:`study.journal.course.Course`)."""
 
     @property
     def phase_name(self) -> str:

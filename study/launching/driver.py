@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.diagnosing.diagnosis import check_cluster
-from study.engine import checkpoints
 from study.engine.weights import shared_weights
 from study.formatting import duration
-from study.journal import Entry, Event, Journal, StudyHome, heartbeats
+from study.journal import Event, Journal, StudyHome, heartbeats
 from study.journal.events import (
     ArmPiloted,
     LaunchBegan,
     StudyDescribed,
     StudyFinished,
     StudyInterrupted,
-    TrialEnded,
     TrialsTold,
 )
 from study.launching.checks import (
@@ -40,6 +38,7 @@ from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress, begins
 from study.launching.ray_cluster import ray_up
+from study.launching.retiring import Retiring
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
@@ -243,7 +242,7 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
         begins(f"{spec.name}: starting engines, and timing their slots")
         with Progress(conductor, spec) as progress:
             journal.observe(progress.show)
-            journal.observe(lambda entry: _retire(spec, [entry], home))
+            journal.observe(_retiring(spec, journal, home).follow)
             with running_engines(
                 spec,
                 prepared.data,
@@ -268,7 +267,7 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
             note(early)
         if conductor.failure is None:
             heartbeats.forget(home.path)
-            _retire(spec, journal.entries, home)  # an engine may have saved a moment later
+            _retiring(spec, journal, home)  # an engine may have saved a moment later
     if early is not None:
         raise StudyInterruptedError
 
@@ -279,14 +278,15 @@ def _close_orphans(spec: StudySpec, journal: Journal, home: StudyHome) -> None:
         journal.append(heartbeats.closing(account, "lost", "driver"))
     journal.commit()
     heartbeats.forget(home.path)
-    _retire(spec, journal.entries, home)
+    _retiring(spec, journal, home)
 
 
-def _retire(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> None:
-    """Keep of the checkpoints of trials that have ended what the spec says."""
-    for entry in entries:
-        if isinstance(entry.event, TrialEnded):
-            checkpoints.retire(home.trial(entry.event.trial), spec.checkpoints.keep)
+def _retiring(spec: StudySpec, journal: Journal, home: StudyHome) -> Retiring:
+    """What removes checkpoints; those of the journal so far are removed."""
+    retiring = Retiring(spec, home)
+    for entry in journal.entries:
+        retiring.follow(entry)
+    return retiring
 
 
 def _conclude(

@@ -227,7 +227,8 @@ def _text(study: Mapping[str, Any], found: Look, planned: Estimate) -> str:
         "model": "mlp is the fastest. conv, for 28, 32 or 64 pixels squared, models photographs "
         "better, and takes a CPU several times as long.",
         "training": "The same for every trial. More epochs are a fairer test of all arms, and cost "
-        "in proportion.",
+        "in proportion. A balance also sets how long Adam's steps are: to compare balances alone, "
+        "search training.lr in every arm, with as many trials.",
         "margin": f"Nats per image, about {BITS_PER_DIM:g} bits per dimension: so much worse still "
         "counts as no worse.",
         "arms": "One arm searches beta by hand; the others balance themselves, at their defaults. "

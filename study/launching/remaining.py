@@ -95,7 +95,9 @@ def remaining(spec: StudySpec, entries: Iterable[Entry], images_of: ImagesOf) ->
     for arm, mine in left.items():
         compared = spec.design != "two_stages" or (arm in pair and not chooses)
         counted = mine if compared else replace(mine, comparing=0)
-        plan = _plan(arm, trials[arm], counted, images_of, images)
+        search = spec.arms[arm].search
+        each = images // search.generations if search else images
+        plan = _plan(arm, trials[arm], counted, images_of, (each, images))
         decides = spec.until is not None and arm in pair and counted.comparing > 0
         bounds = arm in bounded_arms(spec) and counted.searched > 0
         plans.append(replace(plan, most=decides or bounds))
@@ -130,7 +132,10 @@ def _pair(spec: StudySpec, history: History) -> tuple[str, ...]:
     return (history.pair.hand, history.pair.automatic) if history.pair else ()
 
 
-def _plan(arm: str, trials: list[Trial], left: _Left, images_of: ImagesOf, images: int) -> ArmPlan:
+def _plan(
+    arm: str, trials: list[Trial], left: _Left, images_of: ImagesOf, each: tuple[int, int]
+) -> ArmPlan:
+    """``each``: images of one of its search trials, and of a whole training."""
     open_trials = [trial for trial in trials if not trial.ended]
     searching = sum(trial.asked.phase == "search" for trial in open_trials)
     choosing = sum(trial.asked.stage == CHOOSING for trial in open_trials)
@@ -140,7 +145,7 @@ def _plan(arm: str, trials: list[Trial], left: _Left, images_of: ImagesOf, image
         search_trials=searching + left.searched,
         choosing_runs=choosing + left.choosing,
         confirm_runs=len(open_trials) - searching - choosing + left.comparing,
-        images=begun + (left.searched + left.choosing + left.comparing) * images,
+        images=begun + left.searched * each[0] + (left.choosing + left.comparing) * each[1],
         ended=len(trials) - len(open_trials),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from study.formatting import timestamp
 from study.journal import Event, StudyHome, read_entries, unknown_trial
+from study.journal.course import Course, in_words
 from study.journal.events import Reported, Stopped, TrialAsked, TrialEnded
 from study.metrics import METRICS, Metric
 
@@ -31,6 +32,7 @@ def trial_text(home: StudyHome, trial: str) -> str:
         f"{trial}: {asked.phase} {asked.number}{stage} of arm {asked.arm}, seed {asked.seed}",
         *([f"retried as {', '.join(retries)}"] if retries else []),
         f"searched: {json.dumps(asked.params)}",
+        *_course(asked),
         *(f"{name}: {json.dumps(values)}" for name, values in asked.settings.items()),
         "",
         *_curve([report for report in reports if not report.redone]),
@@ -64,6 +66,14 @@ def data_text(home: Path) -> str:
     for path, header in headers(home / "data"):
         lines.append(f"  {header.name} {header.split}: {header.count:,} images, {path}")
     return "\n".join(lines)
+
+
+def _course(asked: TrialAsked) -> Iterator[str]:
+    course = Course.of(asked.course)
+    if course is not None and course.earlier:
+        words = (f"{key}={values}" for key, values in in_words(asked.params, course).items())
+        onward = f", going on from the end of {course.parent}" if course.parent else ""
+        yield f"by stages: {', '.join(words)}{onward}"
 
 
 def _curve(reports: Sequence[Reported]) -> Iterator[str]:

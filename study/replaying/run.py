@@ -274,15 +274,22 @@ def _search(
 
     Raises:
         SpecError: it is invalid in a study file, too.
-        ReplayError: it is a grid.
+        ReplayError: it is a grid, or evolves.
     """
     # The number of a grid's points is not part of the range.
     space = {
         key: found if isinstance(found, Choice) else replace(found, points=None)
         for key, found in _recorded_search(spec, arm).space.items()
     }
+    name = str(sampler.get("name") if isinstance(sampler, Mapping) else sampler)
+    if name in SAMPLERS and SAMPLERS[name].evolves:
+        raise ReplayError(
+            f"a trial of '{name}' goes on from another's end, and the recorded ones did not",
+            where="--sampler",
+            remedy="replay another sampler",
+        )
     policy = {"sampler": sampler, "pruner": pruner, "trials": trials, "batch": batch}
-    if sampler == "grid" or (isinstance(sampler, Mapping) and sampler.get("name") == "grid"):
+    if name == "grid":
         raise ReplayError(
             "a grid has points of its own, which were not trained",
             where="--sampler",

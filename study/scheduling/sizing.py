@@ -148,7 +148,7 @@ def _rounds(spec: StudySpec, slots: int) -> int:
         batches = [confirm]
         if arm.search:
             batches += [arm.search.batch_size] * math.ceil(
-                arm.search.trials / arm.search.batch_size
+                arm.search.trainings / arm.search.batch_size
             )
         longest = max(longest, sum(math.ceil(batch * replicates / slots) for batch in batches))
         trials += sum(batches) * replicates

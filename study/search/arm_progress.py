@@ -50,10 +50,14 @@ def arm_progress(
     return [_progress(spec, arm, found, searched(arm) + runs(arm)) for arm, found in by_arm.items()]
 
 
+def _reports(queued: QueuedTrial) -> int:
+    reports: int = queued.trial.asked.settings["training"]["reports"]
+    return reports
+
+
 def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial], each: int) -> ArmProgress:
     search = spec.arms[arm].search
     replicates = search.replicates if search else 1
-    reports = spec.training.reports
     leader = min(trials, key=lambda queued: queued.best, default=None)
     best = math.inf if leader is None else leader.best
     params = {} if leader is None else leader.trial.asked.params
@@ -63,7 +67,7 @@ def _progress(spec: StudySpec, arm: str, trials: list[QueuedTrial], each: int) -
         ended=sum(queued.ended for queued in trials),
         running=sum(queued.running for queued in trials),
         planned=max(each * replicates, len(trials)),
-        work=sum(1.0 if q.ended else q.trial.step / reports for q in trials),
+        work=sum(1.0 if q.ended else q.trial.step / _reports(q) for q in trials),
         best=None if math.isinf(best) else best,
         setting=", ".join(f"{key}={setting(value)}" for key, value in params.items()),
         phase="" if latest is None else latest.stage or latest.phase,

@@ -37,7 +37,8 @@ from study.journal.trial import SUSPECT
 from study.search.arm_progress import ArmProgress, arm_progress
 from study.search.budget import Spending
 from study.search.comparison import Comparison, recorded_scores
-from study.search.phases import Chosen, Confirm, Phase, Search, first_phases
+from study.search.first_phases import first_phases
+from study.search.phases import Chosen, Confirm, Phase, Search
 from study.search.queue import Queue, QueuedTrial
 from study.search.request import Request
 from study.search.samplers import StudyStorage
@@ -143,6 +144,7 @@ class Conductor:
                 after=trial.step,
                 until=trial.step + 1 if queued.phase.synchronous else None,
                 alone=trial.alone,
+                course=asked.course,
             )
 
     def report(self, name: str, report: dict[str, Any]) -> bool:
@@ -414,8 +416,8 @@ class Conductor:
                 self._choices[event.arm, event.replicate] = event.number
                 if event.number is not None:
                     tried = (queued.trial.asked for queued in self._queue.of(search))
-                    params = next(a.params for a in tried if a.number == event.number)
-                    self._confirm(search, Chosen(event.number, dict(params), event.value))
+                    asked = next(asked for asked in tried if asked.number == event.number)
+                    self._confirm(search, Chosen.of(asked, event.value))
             case TrialAsked():
                 self._queue.add(QueuedTrial(Trial(event), self._phases[event.phase_name]))
             case PairChosen() | Looked() | SearchLooked():

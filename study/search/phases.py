@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from study.journal.course import Course
 from study.journal.events import TrialAsked, TrialsTold
 from study.search.samplers import RANDOM, Draw, distributions, grid, make_pruner, make_sampler
 from study.spec import SAMPLERS, StudySpec, resolve
@@ -48,6 +48,13 @@ class Chosen:
     params: dict[str, Any]
     value: float | None
     """The objective it reached on validation."""
+    course: Course | None = None
+    """The stages that led to it, where settings change within a training."""
+
+    @classmethod
+    def of(cls, asked: TrialAsked, value: float | None) -> Self:
+        """The configuration of a search trial."""
+        return cls(asked.number, dict(asked.params), value, Course.of(asked.course))
 
 
 class _OwnTrials:
@@ -135,6 +142,10 @@ class Phase:
         """What was searched, in the spec's keys and units."""
         return dict(trial.params)
 
+    def course(self, optuna: int) -> Course | None:
+        """The stages of a trial, where its settings change on the way."""
+        return None
+
     def ask_batch(self) -> list[TrialAsked]:
         """The next whole batch; empty when all trials have been asked.
 
@@ -194,7 +205,10 @@ class Phase:
         trial, drawn_by = self.ask(number)
         self._ids.append(trial._trial_id)
         self._numbers.append(number)
-        params = self.params(trial)
+        params, course = self.params(trial), self.course(trial.number)
+        settings = resolve(self.spec, self.arm, params, self._dims)
+        if course is not None:
+            settings["training"] = course.share(settings["training"])
         return TrialAsked(
             trial=f"{self.name}.{number:04d}",
             arm=self.arm,
@@ -203,11 +217,12 @@ class Phase:
             number=number,
             seed=self.seed(number),
             params=params,
-            settings=resolve(self.spec, self.arm, params, self._dims),
+            settings=settings,
             optuna=trial.number,
             chosen_from=self.chosen_from,
             drawn_by=drawn_by,
             stage=self.stage(number),
+            course={} if course is None else course.to_data(),
         )
 
 
@@ -324,6 +339,8 @@ class Confirm(Phase):
         super().__init__(storage, spec, dims, arm, replicate, name)
         self.chosen_from = None if chosen is None else chosen.number
         self._params = {} if chosen is None else chosen.params
+        course = None if chosen is None else chosen.course
+        self._course = course and replace(course, first=0, parent="")
         self._choosing = spec.choosing_seeds or 0
         self.batch = self._choosing + len(spec.seeds)
         self.trials = self.asked
@@ -353,12 +370,6 @@ class Confirm(Phase):
         """The chosen parameters."""
         return self._params
 
-
-def first_phases(
-    storage: BaseStorage, spec: StudySpec, dims: int, told: Mapping[str, TrialsTold]
-) -> Iterator[Phase]:
-    """The phase that each replicate of each arm begins with: its search, if it has one."""
-    for arm, found in spec.arms.items():
-        for replicate in range(found.search.replicates if found.search else 1):
-            of = storage, spec, dims, arm, replicate
-            yield Search(*of, told.get(arm)) if found.search else Confirm(*of, None)
+    def course(self, optuna: int) -> Course | None:
+        """All stages that led to what was chosen."""
+        return self._course

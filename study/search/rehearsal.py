@@ -181,7 +181,9 @@ def _check_options(arm: str, search: SearchSpec) -> None:
 def _rehearsed(spec: StudySpec, arm: str, search: SearchSpec, told: TrialsTold | None) -> Rehearsal:
     enqueued = len(search.enqueue)
     found = Rehearsal(arm, search.sampler.name, search.trials, enqueued, at_random=None)
-    if SAMPLERS[search.sampler.name].adaptive:
+    if SAMPLERS[search.sampler.name].evolves:
+        found = replace(found, at_random=search.batch_size)
+    elif SAMPLERS[search.sampler.name].adaptive:
         found = replace(found, at_random=_at_random(spec, arm, told))
     if search.pruner is None:
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,3 +22,5 @@ class Request:
     """Report after which the engine releases the trial, for a decision; None: train to the end."""
     alone: bool
     """It is suspected of taking engines down: no other trial may share one with it."""
+    course: Mapping[str, Any]
+    """Where settings change on the way, how (:class:`study.journal.course.Course`); else empty."""

@@ -20,8 +20,10 @@ from pydantic import (
 from study.spec.base import Named, Number, Section, Whole
 from study.spec.conventions import REDUCTION_WORDS, Convention, Reduction
 from study.spec.distributions import (
+    CHANGEABLE,
     Choice,
     Distribution,
+    FloatRange,
     number,
     read_distribution,
     read_value,
@@ -262,6 +264,28 @@ class SearchSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _generations(self) -> Self:
+        if not self._row.evolves:
+            return self
+        name, size = self.sampler.name, self.batch_size
+        for key, distribution in self.space.items():
+            if "." in key and key != CHANGEABLE:
+                what = f"'{name}' changes settings within a training, and '{key}' cannot change"
+                remedy = f"search the balancer's hyperparameters and {CHANGEABLE} only"
+                raise fault(what, remedy, "space", key)
+            if not isinstance(distribution, FloatRange) or distribution.step is not None:
+                what = f"'{name}' multiplies what it changes, and this is no range without steps"
+                raise fault(what, "give {low: ..., high: ...}, or use tpe", "space", key)
+        if self.trials % size or self.trials < 2 * size:
+            what = f"{self.trials} trials are not two or more generations of {size}"
+            raise fault(what, f"give a multiple of {size}, such as {5 * size}", "trials")
+        for key in ("pruner", "enqueue"):
+            if getattr(self, key):
+                what = f"'{name}' replaces the worst of a generation, and {key} is given too"
+                raise fault(what, "leave it out, or use another sampler", key)
+        return self
+
+    @model_validator(mode="after")
     def _knowledge(self) -> Self:
         row = self._row
         if self.enqueue and row.grid:
@@ -311,6 +335,16 @@ class SearchSpec(Section):
     def independent(self) -> bool:
         """Whether its trials are independent draws, all trained to their end."""
         return self.sampler.name == "random" and self.pruner is None and not self.enqueue
+
+    @property
+    def generations(self) -> int:
+        """Stages of a training, each by trials of its own; 1: a trial is a whole training."""
+        return self.trials // self.batch_size if self._row.evolves else 1
+
+    @property
+    def trainings(self) -> int:
+        """Whole trainings that its trials come to."""
+        return self.trials // self.generations
 
     @property
     def _population(self) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from study.spec.errors import shown
+from study.spec.options import SAMPLERS
 
 # No recorded number depends on these except through the numerics key, which is recorded.
 _FREE = ("question", "engines", "checkpoints", "max_hours", "max_images", "max_device_hours")
@@ -29,7 +30,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> SpecChanges:
     """
     found = SpecChanges([], [])
     for path, before, after in _changes(old, new, ()):
-        allowed = path[0] in _FREE or _extends(path, before, after) or _paces(path, new)
+        allowed = path[0] in _FREE or _extends(path, before, after, new) or _paces(path, new)
         line = f"{'.'.join(path)}: {_text(before)} -> {_text(after)}"
         if path == ("seeds",) and not allowed and set(before) < set(after):
             line += " (add new ones at the end)"
@@ -50,7 +51,7 @@ def _changes(
         yield path, old, new
 
 
-def _extends(path: tuple[str, ...], old: Any, new: Any) -> bool:
+def _extends(path: tuple[str, ...], old: Any, new: Any, spec: Mapping[str, Any]) -> bool:
     match path:
         case ("seeds",):
             return bool(new[: len(old)] == old)  # a confirm run has the seed of its number
@@ -64,12 +65,18 @@ def _extends(path: tuple[str, ...], old: Any, new: Any) -> bool:
             return bool(old <= new["at_most"])  # likewise: the first trials count too
         case ("arms", _, "search", "trials") if isinstance(old, Mapping):
             return False  # bounds for a fixed number would be too short after looks
+        case ("arms", arm, "search", "trials") if _evolves(spec["arms"][arm]):
+            return False  # more generations make each of them shorter
         case ("arms", _, "search", "trials" | "replicates"):
             return bool(old < new)
         case ("arms", _, "search", "trials", "at_most"):
             return bool(old < new)
         case _:
             return False
+
+
+def _evolves(arm: Mapping[str, Any]) -> bool:
+    return SAMPLERS[arm["search"]["sampler"]["name"]].evolves
 
 
 def _paces(path: tuple[str, ...], new: Mapping[str, Any]) -> bool:

@@ -12,6 +12,8 @@ from vae_core.errors import nearest
 
 Scalar: TypeAlias = bool | int | float | str
 
+CHANGEABLE = "training.lr"
+"""The setting outside the balancer's that may change within a training."""
 FLOAT_SETTINGS = ("training.lr", "training.epochs")
 INT_SETTINGS = ("model.latent", "training.batch_size")
 

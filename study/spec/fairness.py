@@ -58,7 +58,7 @@ def _nuisance_of(search: SearchSpec | None) -> dict[str, Distribution]:
 
 def _same_search(one: ArmSpec, other: ArmSpec) -> bool:
     """Whether two arms search the same nuisance settings with the same budget."""
-    budgets = [arm.search.trials if arm.search else 0 for arm in (one, other)]
+    budgets = [arm.search.trainings if arm.search else 0 for arm in (one, other)]
     return _nuisance_of(one.search) == _nuisance_of(other.search) and budgets[0] == budgets[1]
 
 

@@ -233,6 +233,19 @@ class StudySpec(Section):
         return value
 
     @model_validator(mode="after")
+    def _reports_of_generations(self) -> Self:
+        for name, arm in self.arms.items():
+            generations, reports = (
+                arm.search.generations if arm.search else 1,
+                self.training.reports,
+            )
+            if reports % generations:
+                what = f"{reports} reports do not divide into the {generations} generations of"
+                remedy = f"give a multiple of {generations}"
+                raise fault(f"{what} arm '{name}'", remedy, "training", "reports")
+        return self
+
+    @model_validator(mode="after")
     def _seeds_that_can_decide(self) -> Self:
         if self.until is None and self.seeds_batch is not None:
             what = "seeds_batch is for a study that adds seeds until it is decided"

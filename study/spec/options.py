@@ -40,6 +40,8 @@ PAIR = Values("a whole number, 2 or more", lambda value: _is_int(value) and valu
 NUMBER = Values("a number", _is_number)
 POSITIVE = Values("a number above 0", lambda value: _is_number(value) and value > 0)
 PERCENT = Values("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100)
+SHARE = Values("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+HALF = Values("a number above 0, 0.5 at most", lambda value: _is_number(value) and 0 < value <= 0.5)
 QMC_TYPE = Values("sobol or halton", lambda value: value in {"sobol", "halton"})
 
 Options = Mapping[str, Values]
@@ -81,6 +83,8 @@ class Sampler(Row):
         grid: Whether its trials are the points of a grid, in order, rather than drawn.
         told: Whether it chooses by trials that it did not ask for, too.
         spaceless: Whether it searches no setting: its trials differ in their seeds alone.
+        evolves: Whether its trials go on from the ends of others, a batch after the other, and
+            may change what is searched.
     """
 
     adaptive: bool = False
@@ -93,6 +97,7 @@ class Sampler(Row):
     grid: bool = False
     told: bool = False
     spaceless: bool = False
+    evolves: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,15 @@ SAMPLERS: Mapping[str, Sampler] = {
             given.get("popsize", 4 + math.floor(3 * math.log(dimensions)))
         ),
         choices=False,
+    ),
+    "pbt": Sampler(
+        "study.search.population:PopulationSampler",
+        options={"population": PAIR, "quantile": HALF, "resample": SHARE},
+        needed=("population",),
+        adaptive=True,
+        population=lambda _, given: int(given.get("population", 2)),
+        choices=False,
+        evolves=True,
     ),
 }
 

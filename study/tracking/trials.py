@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from study.formatting import setting
+from study.journal.course import Course, in_words
 from study.journal.events import StudyDescribed, TrialAsked
 from study.journal.trial import Choices, Trial, standing
 from study.tracking.changes import Change, flatten
@@ -142,4 +143,7 @@ def trial_params(study: StudyDescribed, asked: TrialAsked) -> dict[str, str]:
     for name, distribution in search["space"].items() if search else ():
         if (shown := axis(name, distribution)) != name and asked.params.get(name, 0) > 0:
             params[shown] = f"{math.log10(asked.params[name]):.4g}"
+    if course := Course.of(asked.course):
+        params["course"] = ", ".join(f"{k}={v}" for k, v in in_words(asked.params, course).items())
+        params |= {"goes_on_from": course.parent} if course.parent else {}
     return params

@@ -258,6 +258,7 @@ class _Verifier:
         engine.prepare(self._data.to_dict(), self._validation, self.width)
         asked = self._asked
         mine = _request(asked.trial, asked.seed, asked.settings, asked.phase, after)
+        mine["course"] = {**asked.course, "parent": ""} if asked.course else {}
         try:
             for request in (*before, mine, *behind):
                 engine.admit(request)
@@ -315,7 +316,7 @@ def _request(trial: str, seed: int, settings: Mapping[str, Any], phase: str, aft
     """The request that an engine admits."""
     return {
         **{"trial": trial, "phase": phase, "seed": seed, "settings": settings},
-        **{"after": after, "until": None, "alone": False},
+        **{"after": after, "until": None, "alone": False, "course": {}},
     }
 
 

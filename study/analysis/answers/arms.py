@@ -17,6 +17,7 @@ from study.analysis.answers.design import CHOOSING, COMPARING, Design, design_of
 from study.analysis.records.convergence import images_to_final
 from study.analysis.records.tables import Role, recorded_roles, study_facts
 from study.formatting import setting
+from study.journal.course import Course, in_words
 from study.metrics import BITS_PER_DIM
 from study.spec import SAMPLERS
 from study.spec.arms import BalancerSpec
@@ -285,8 +286,11 @@ def _settings(balancer: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) 
     fixed = {k: v for k, v in balancer.items() if k not in ("name", "reduction", "convention")}
     texts = []
     for trial in trials:
-        given = fixed | json.loads(trial["params"])
-        text = ", ".join(f"{key}={setting(value)}" for key, value in given.items())
+        params, course = json.loads(trial["params"]), trial["course"]
+        given = fixed | params
+        words = {key: setting(value) for key, value in given.items()}
+        words |= in_words(params, course and Course.of(json.loads(course)))
+        text = ", ".join(f"{key}={value}" for key, value in words.items())
         if loss is not None and "beta" in given:
             own = json.loads(trial["settings"])["balancer"]["beta"]
             text += f" (beta of {loss}: {setting(own)} in S/2 + beta R)"

@@ -378,7 +378,7 @@ class Answers:
                 self._best,
                 self.first.searches,
                 self.first.objective,
-                self._spec.get("margin"),
+                self._spec,
             ),
             [],
         )

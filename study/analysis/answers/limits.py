@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import log10
+from typing import Any
 
 import numpy as np
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.records.searches import ArmSearches
 from study.metrics import Metric
+from study.spec import SAMPLERS
+from study.spec.distributions import CHANGEABLE
 from study.statistics.paired import Differences
 
 LATE = 0.9
@@ -24,7 +27,7 @@ def limits(
     best: ArmResult | None,
     searches: Mapping[str, ArmSearches],
     objective: Metric,
-    margin: float | None,
+    spec: Mapping[str, Any],
 ) -> list[str]:
     """What the comparison of ``hand`` with ``best`` leaves open, the gravest first.
 
@@ -34,21 +37,33 @@ def limits(
         best: The automatic one.
         searches: What the arms tried, by arm.
         objective: What they are scored by.
-        margin: The study's margin of non-inferiority, if it sets one.
+        spec: The study's.
     """
     found = [*_one_search(arms), *_constant(arms)]
     if hand is None or best is None:
         return found
     return [
-        *_prior(hand, best, searches, objective, margin),
+        *_one_rate(hand, best, spec),
+        *_prior(hand, best, searches, objective, spec.get("margin")),
         *_other_searches(arms, hand),
         *found,
     ]
 
 
+def _one_rate(hand: ArmResult, best: ArmResult, spec: Mapping[str, Any]) -> Iterator[str]:
+    searches = [spec["arms"][arm.arm].get("search") or {} for arm in (hand, best)]
+    if not any(CHANGEABLE in search.get("space", {}) for search in searches):
+        yield (
+            f"Both train at {CHANGEABLE} {spec['training']['lr']:g}, and a balance also sets how "
+            "long Adam's steps are: at another rate the verdict may be another. To compare "
+            f"balances alone, search {CHANGEABLE} in both, in one space and with as many trials."
+        )
+
+
 def _constant(arms: Sequence[ArmResult]) -> Iterator[str]:
-    tuned = {arm.balancer for arm in arms if not arm.automatic}
-    if tuned == {"fixed_beta"}:
+    by_hand = [arm for arm in arms if not arm.automatic]
+    evolved = any(arm.draws is not None and SAMPLERS[arm.draws.sampler].evolves for arm in by_hand)
+    if {arm.balancer for arm in by_hand} == {"fixed_beta"} and not evolved:
         yield "Hand-tuned means a constant beta here: no arm searched a schedule of it."
 
 

@@ -248,10 +248,10 @@ class Plan:
             return f"the interval of its median search spans {half} of all searches or less"
         first = f"{R} replicates give its median search {'no' if R < FEWEST else 'an'} interval"
         if R < FEWEST:
-            first += f", {FEWEST} give one ({self._cost(FEWEST * search.trials)})"
+            first += f", {FEWEST} give one ({self._cost(FEWEST * search.trainings)})"
         return (
             f"{first}; {spanning} give one that spans {half} of all searches "
-            f"({self._cost(spanning * search.trials)}): "
+            f"({self._cost(spanning * search.trainings)}): "
             f"--set arms.{arm}.search.replicates={spanning}"
         )
 

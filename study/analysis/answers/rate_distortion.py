@@ -107,10 +107,10 @@ def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
         if arm["balancer"]["name"] == CONSTANT
         and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
     ]
-    columns = ["arm", "state", "settings", "test_R", "test_S"]
+    columns = ["arm", "state", "course", "settings", "test_R", "test_S"]
     found = []
     for row in trials.select(columns).to_pylist():
-        if row["arm"] in arms and row["state"] == "complete":
+        if row["arm"] in arms and row["state"] == "complete" and row["course"] is None:
             beta = json.loads(row["settings"]).get("balancer", {}).get("beta")
             point = (row["test_R"], row["test_S"], beta)
             if all(value is not None and isfinite(value) for value in point):

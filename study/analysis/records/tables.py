@@ -61,6 +61,7 @@ _REPORT_FIELDS = (
 _TRIAL_FIELDS = (
     *_IDENTITY,
     ("params", pa.string()),  # JSON, keys sorted; as the spec names them
+    ("course", pa.string()),  # JSON; where params change on the way, how they did; else null
     ("settings", pa.string()),  # JSON, keys sorted; resolved, beta = k sigma^2
     ("chosen_from", pa.int64()),  # confirm: number of the search trial it trains again
     ("retry_of", pa.string()),  # the trial it runs again
@@ -256,6 +257,7 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
     columns: dict[str, Any] = dict(_identity(name, trials))
     columns |= {
         "params": [_json(t.asked.params) for t in of],
+        "course": [_json(t.asked.course) if t.asked.course else None for t in of],
         "settings": [_json(t.asked.settings) for t in of],
         "chosen_from": [t.asked.chosen_from for t in of],
         "retry_of": [t.asked.retry_of for t in of],

@@ -61,6 +61,7 @@ class Stream:
             "question": "does it pay?",
             "objective": self.objective,
             "seeds": list(self.seeds),
+            "training": {"lr": 1e-3},
             "arms": {k: dict(v) for k, v in self.arms.items()},
             "margin": self.margin,
         }

@@ -54,7 +54,14 @@ def request(trial: str = "a", seed: int = 1, **changes: Any) -> dict[str, Any]:
     model = {"name": "mlp", "latent": 4, "width": 16, **changes.pop("model", {})}
     balancer = changes.pop("balancer", {"name": "optimal_sigma"})
     settings = {"model": model, "training": training | changes.pop("training", {})}
-    fixed = {"trial": trial, "phase": "search", "seed": seed, "after": 0, "until": None}
+    fixed = {
+        "trial": trial,
+        "phase": "search",
+        "seed": seed,
+        "after": 0,
+        "until": None,
+        "course": {},
+    }
     return {**fixed, "settings": {**settings, "balancer": balancer}, **changes}
 
 

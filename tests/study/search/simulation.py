@@ -21,7 +21,7 @@ BETA = {"beta": {"low": 1e-3, "high": 10, "log": True}}
 TWO = {**BETA, "training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
 
 
-def hand(sampler: str, trials: int = 9, space: Any = BETA, **search: Any) -> dict[str, Any]:
+def hand(sampler: Any, trials: int = 9, space: Any = BETA, **search: Any) -> dict[str, Any]:
     settings = {"space": space, "sampler": sampler, "trials": trials, **search}
     return {"balancer": "fixed_beta", "search": settings}
 
@@ -33,6 +33,7 @@ ARMS = {
     "gp": hand("gp", trials=6),
     "cmaes": hand("cmaes", trials=8, space=TWO),
     "cmaes-beta": hand("cmaes", trials=8),
+    "pbt": hand({"name": "pbt", "population": 4}, trials=16, space=TWO),
     "grid": hand("grid", trials=3, space={"beta": [0.1, 1.0, 5.0]}, replicates=2),
     "auto": {"balancer": "learned_sigma"},
     "auto-lr": {
@@ -74,7 +75,7 @@ def outcome(request: Request, step: int, engine: str = "e") -> dict[str, Any]:
             "seconds_per_image": 1e-4,
         },
     }
-    if step == REPORTS:
+    if step == request.settings["training"]["reports"]:
         report["end"] = {"state": "complete", "metrics": {"test/calibrated_negative_elbo": value}}
     return report
 

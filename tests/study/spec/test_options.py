@@ -6,6 +6,7 @@ from importlib import import_module
 import optuna
 import pytest
 
+from study.search.population import PopulationSampler
 from study.search.samplers import WholeSpaceQMCSampler, make_pruner, make_sampler
 from study.spec import PrunerSpec, SamplerSpec
 from study.spec.options import PRUNERS, SAMPLERS
@@ -17,6 +18,7 @@ CLASSES = {
     "tpe": optuna.samplers.TPESampler,
     "gp": optuna.samplers.GPSampler,
     "cmaes": optuna.samplers.CmaEsSampler,
+    "pbt": PopulationSampler,
     "median": optuna.pruners.MedianPruner,
     "percentile": optuna.pruners.PercentilePruner,
     "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
@@ -25,7 +27,12 @@ CLASSES = {
     "threshold": optuna.pruners.ThresholdPruner,
 }
 ROWS = {**SAMPLERS, **PRUNERS}
-NEEDED = {"percentile": {"percentile": 30.0}, "patient": {"patience": 2}, "threshold": {"lower": 0}}
+NEEDED = {
+    "pbt": {"population": 4},
+    "percentile": {"percentile": 30.0},
+    "patient": {"patience": 2},
+    "threshold": {"lower": 0},
+}
 
 
 def class_of(name):

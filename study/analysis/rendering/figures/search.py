@@ -23,6 +23,7 @@ from study.analysis.rendering.figures.marks import (
     part,
     sentences,
 )
+from study.journal.course import Course
 from study.metrics import Metric
 
 HEADING = Heading("search", "Trials of the searches")
@@ -70,12 +71,12 @@ def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: 
 
 def _searched(trials: pa.Table) -> tuple[str, list[Row]]:
     """The parameter shown, and the trials that have a number for it; beta is k sigma^2."""
-    columns = ["trial", "arm", "phase", "replicate", "number", "state", "params", "settings",
-               "objective"]  # fmt: skip
+    columns = ["trial", "arm", "phase", "replicate", "number", "state", "params", "course",
+               "settings", "objective"]  # fmt: skip
     searched = [
         row | {"params": _comparable(json.loads(row["params"]), json.loads(row["settings"]))}
         for row in trials.select(columns).to_pylist()
-        if row["phase"] == "search" and row["objective"] is not None
+        if row["phase"] == "search" and row["objective"] is not None and _whole(row["course"])
     ]
     parameter = _parameter(row["params"] for row in searched)
     rows: list[Row] = [
@@ -87,6 +88,12 @@ def _searched(trials: pa.Table) -> tuple[str, list[Row]]:
         if _numeric(row["params"].get(parameter))
     ]  # fmt: skip
     return parameter, rows
+
+
+def _whole(course: str | None) -> bool:
+    """Whether a trial is a whole training, or ends one: others are not comparable."""
+    found = None if course is None else Course.of(json.loads(course))
+    return found is None or len(found.earlier) + 1 == found.generations
 
 
 def _comparable(params: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

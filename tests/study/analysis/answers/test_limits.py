@@ -13,7 +13,7 @@ from study.analysis.records.searches import ArmSearches, arm_searches
 from study.metrics import CALIBRATED_NEGATIVE_ELBO
 
 Make = Callable[..., Any]
-Results = tuple[list[ArmResult], dict[str, ArmSearches]]
+Results = tuple[list[ArmResult], dict[str, ArmSearches], dict[str, Any]]
 OBJECTIVE = "calibrated_negative_elbo"
 
 
@@ -26,23 +26,35 @@ def study(make: Make, tests: list[float], replicates: int = 1) -> Results:
     stream.confirm("sigma", {101: 8.9, 102: 9.0, 103: 9.1})
     tables = build_tables(stream.entries)
     results = arm_results(tables, stream.spec, OBJECTIVE, "bits_per_dim")
-    return results, arm_searches(tables["trials"], stream.spec, OBJECTIVE)
+    return results, arm_searches(tables["trials"], stream.spec, OBJECTIVE), stream.spec
 
 
 def notes(found: Results, margin: float | None = None, about: str = "") -> list[str]:
-    (hand, best), searches = found
-    said = limits([hand, best], hand, best, searches, CALIBRATED_NEGATIVE_ELBO, margin)
+    (hand, best), searches, spec = found
+    given = {**spec, "margin": margin}
+    said = limits([hand, best], hand, best, searches, CALIBRATED_NEGATIVE_ELBO, given)
     return [note for note in said if about in note]
 
 
 def test_a_constant_beta_is_all_that_is_spoken_of_without_a_schedule(make_stream: Make) -> None:
-    (hand, best), searches = study(make_stream, [9.0])
-    assert notes(([hand, best], searches), about="schedule") == [
+    (hand, best), searches, spec = study(make_stream, [9.0])
+    assert notes(([hand, best], searches, spec), about="schedule") == [
         "Hand-tuned means a constant beta here: no arm searched a schedule of it."
     ]
     scheduled = replace(hand, arm="warm", balancer="my_schedules:WarmUp")
-    said = limits([hand, scheduled, best], hand, best, searches, CALIBRATED_NEGATIVE_ELBO, None)
+    said = limits([hand, scheduled, best], hand, best, searches, CALIBRATED_NEGATIVE_ELBO, spec)
     assert not any("schedule" in note for note in said)
+
+
+def test_a_verdict_at_one_learning_rate_is_said_to_be_one(make_stream: Make) -> None:
+    (hand, best), searches, spec = study(make_stream, [9.0])
+    (note,) = notes(([hand, best], searches, spec), about="training.lr")
+    assert note.startswith(f"Both train at training.lr {spec['training']['lr']:g}, and a balance")
+    rate = {"training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+    for arm in (hand, best):
+        searched = {"sampler": {"name": "random"}, "trials": 5, "space": rate}
+        arms = {**spec["arms"], arm.arm: {**spec["arms"][arm.arm], "search": searched}}
+        assert not notes(([hand, best], searches, {**spec, "arms": arms}), about="training.lr")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +63,7 @@ def test_a_constant_beta_is_all_that_is_spoken_of_without_a_schedule(make_stream
 def test_that_nobody_converged_is_told_if_it_is_so_of_both(
     make_stream: Make, hand_at: float, best_at: float, told: bool
 ) -> None:
-    (hand, best), _ = study(make_stream, [9.0])
+    (hand, best), _, _ = study(make_stream, [9.0])
     pair = [replace(hand, images_to_final=hand_at), replace(best, images_to_final=best_at)]
     assert list(unconverged(*pair)) == [
         "Neither tpe nor sigma had converged: on validation they came within 1 % of where they "
