@@ -42,14 +42,14 @@ NO_CONTENDERS = {
 }
 
 
-def trials_of(spec: StudySpec) -> int:
-    """Search and confirm trials of a whole study, the pair the one of most replicates."""
+def trainings_of(spec: StudySpec) -> int:
+    """Trainings of a whole study, searched and confirmed, the pair the one of most replicates."""
     roles = arm_roles(spec)
     spec = settled(spec, roles)
     replicates = {name: a.search.replicates if a.search else 1 for name, a in spec.arms.items()}
     total = sum(
         replicates[name]
-        * ((arm.search.trials if arm.search else 0) + confirm_runs(spec, compared=False))
+        * ((arm.search.trainings if arm.search else 0) + confirm_runs(spec, compared=False))
         for name, arm in spec.arms.items()
     )
     pair = [
@@ -61,9 +61,11 @@ def trials_of(spec: StudySpec) -> int:
 
 
 def stated_cost(file: Path) -> tuple[int, int, int]:
-    """What its first lines say: trials, images of each, images in total."""
+    """What its first lines say: trainings, images of each, images in total."""
     comment = " ".join(file.read_text().split("\nname:")[0].replace("#", " ").split())
-    cost = re.search(r"([\d,]+) trials of ([\d,]+) images, ([\d,]+) images in total", comment)
+    cost = re.search(
+        r"([\d,]+) (?:trials|trainings) of ([\d,]+) images, ([\d,]+) images in total", comment
+    )
     trials, images, total = (int(text.replace(",", "")) for text in cost.groups())
     return trials, images, total
 
@@ -83,16 +85,18 @@ def test_a_study_of_a_question_says_what_it_costs(file):
     spec = load_spec(file)
     assert spec.name == file.stem
     trials, images, total = stated_cost(file)
-    assert (trials, images) == (trials_of(spec), images_of_a_trial(spec))
+    assert (trials, images) == (trainings_of(spec), images_of_a_trial(spec))
     assert total == trials * images
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
 class TestContenders:
-    def test_it_has_every_balancer_once_but_the_constant_twice(self, name):
+    def test_it_has_every_balancer_once_but_the_constant_thrice(self, name):
         spec = load_spec(FOLDER / f"{name}.yaml")
         named = [arm.balancer.name for arm in spec.arms.values()]
-        assert sorted(named) == sorted([*(set(BALANCERS.names()) - NO_CONTENDERS), "fixed_beta"])
+        assert sorted(named) == sorted(
+            [*(set(BALANCERS.names()) - NO_CONTENDERS), *2 * ["fixed_beta"]]
+        )
 
     def test_hand_tuned_arms_are_searched_and_one_of_them_often_enough(self, name):
         spec = load_spec(FOLDER / f"{name}.yaml")
@@ -100,14 +104,22 @@ class TestContenders:
         hand = {name: arm for name, arm in spec.arms.items() if roles[name]["hand_tuned"]}
         assert all(arm.search for arm in hand.values())
         trials = 24 if name == "all_balancers" else 12
-        assert {arm.search.trials for arm in hand.values()} == {trials}
+        assert {arm.search.trainings for arm in hand.values()} == {trials}
         assert [n for n, arm in hand.items() if arm.search.replicates >= 6] == ["tpe-beta"]
         assert confirm_runs(settled(spec, roles), compared=True) >= 12
+
+    def test_every_arm_searches_the_learning_rate_alike(self, name):
+        spec = load_spec(FOLDER / f"{name}.yaml")
+        searches = [arm.search for arm in spec.arms.values()]
+        assert len({str(search.space["training.lr"]) for search in searches}) == 1
+        assert len({search.trainings for search in searches}) == 1
+        found = warnings(spec, arm_roles(spec))
+        assert not [text for text in found if "searches" in text or "budget" in text]
 
     def test_its_cost_is_said(self, name):
         spec = load_spec(FOLDER / f"{name}.yaml")
         trials, images, total = stated_cost(FOLDER / f"{name}.yaml")
-        assert (trials, images) == (trials_of(spec), images_of_a_trial(spec))
+        assert (trials, images) == (trainings_of(spec), images_of_a_trial(spec))
         assert total == trials * images
 
 
@@ -134,7 +146,7 @@ class TestShipped:
         assert "?" in asks
         assert expects
         trials, images, total = stated_cost(file)
-        assert trials == trials_of(spec)
+        assert trials == trainings_of(spec)
         assert images == images_of_a_trial(spec)
         assert total == trials * images
         assert "stimate" in comment

@@ -8,12 +8,13 @@ family's tensors keep one size: unused places repeat its first row with weight 0
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae_core.balancers import Balancer, Terms, check_hyperparameters
-from vae_core.balancers.contract import ALWAYS
+from vae_core.balancers.contract import ALWAYS, Balance, State, gaussian
 from vae_core.errors import ContractError
 from vae_core.members import Member
 from vae_core.optim import RowAdam
@@ -30,6 +31,8 @@ class Family:
 
     Attributes:
         balancer: the rule.
+        usual: whether its loss is the usual one.
+        declared: terms that it reads beside those that are always measured.
         rows: rows of the bank that use it, ascending.
         index: the same as a tensor [n], padded to n = K where steps are replayed.
     """
@@ -38,6 +41,8 @@ class Family:
         self, balancer: Balancer, width: int, device: torch.device, *, replayed: bool = False
     ) -> None:
         self.balancer = balancer
+        self.usual = balancer.usual
+        self.declared = [name for name in balancer.terms if name not in ALWAYS]
         self.rows: list[int] = []
         self._width, self._device, self._replayed = width, device, replayed
         self.index = torch.zeros(width, dtype=torch.int64, device=device)
@@ -127,18 +132,21 @@ class Family:
         return self.balancer.u_of(torch.tensor([beta], device=self._device), hyper)[0]
 
     def loss(self, terms: Terms) -> Tensor:
-        """Loss of each row of ``index``, [n], nats per image, of their :func:`shares` of terms."""
-        self._leaves = {
-            n: self._pick(stack).detach().clone().requires_grad_()
-            for n, stack in self._learned.items()
-        }
-        state = self._picked(self._state)
-        self._seen = terms, state
-        return self.balancer.loss(terms, state, self._leaves, self._hypers())
+        """Loss of each row of ``index``, [n], nats per image, of the terms of those rows."""
+        return self.balancer.loss(terms, self._begun(terms), self._leaves, self._hypers())
 
-    def weighted(self, loss: Tensor) -> Tensor:
-        """A loss of ``index``'s rows, 0 for those that only fill it up."""
-        return loss * self._weights if self._replayed else loss
+    def parts(self, terms: Terms) -> tuple[Balance, Tensor | None]:
+        """What :meth:`loss` is made of where it is the usual one: balance, and a penalty not R."""
+        state, hyper = self._begun(terms), self._hypers()
+        balance = self.balancer.balance(terms, state, self._leaves, hyper)
+        if self.balancer.penalises_rate:
+            return balance, None
+        return balance, self.balancer.penalty(terms, state, hyper)
+
+    @property
+    def weights(self) -> Tensor | None:
+        """0 for rows of ``index`` that only fill it up, else 1; None: there are no such."""
+        return self._weights if self._replayed else None
 
     def advance(self, gradients: Mapping[str, Tensor]) -> None:
         """Move the state and the learned scalars past the step of the last loss."""
@@ -146,16 +154,27 @@ class Family:
         terms, state = self._seen
         self._seen = None
         if self._state:
-            moved = self.balancer.next_state(
-                terms.map(Tensor.detach), state, self._leaves, self._hypers()
-            )
+            moved = self.balancer.next_state(terms, state, self._leaves, self._hypers())
             for name, value in moved.items():
                 self._state[name].index_copy_(0, self.index, value)
         for name, adam in self._adams.items():
             found = gradients[f"{self.balancer.name}.{name}"]
-            # Added, not copied: where a row is repeated, the gradients of the copies are zero.
-            whole = found.new_zeros(self._width).index_add_(0, self.index, found)
-            adam.step({name: dict(enumerate(whole.unbind(0)))})
+            rows: Iterable[int] = self.rows
+            if self._replayed:
+                # Added, not copied: where a row is repeated, the gradients of the copies are zero.
+                rows = range(self._width)
+                found = found.new_zeros(self._width).index_add_(0, self.index, found)
+            adam.step({name: dict(zip(rows, found.unbind(0), strict=True))})
+
+    def _begun(self, terms: Terms) -> State:
+        """Make the learned scalars leaves of a new graph; return the state before the step."""
+        self._leaves = {
+            n: self._pick(stack).detach().clone().requires_grad_()
+            for n, stack in self._learned.items()
+        }
+        state = self._picked(self._state)
+        self._seen = terms, state
+        return state
 
     def balance_of(self, row: int, terms: Terms) -> tuple[float, float]:
         """Compute ln sigma^2 and k of ``row`` for ``terms``, with the state it has now.
@@ -194,28 +213,69 @@ class Family:
         return self._picked(self._hyper) if self._replayed else self._own_hyper
 
 
-def shares(families: Sequence[Family], terms: Terms) -> list[Terms]:
-    """The terms of each family's rows: only what it declares, since some are as large as images.
+class Losses(NamedTuple):
+    """The losses of a step."""
 
-    They are selected even if all rows are one family's: otherwise gradients would have another
-    layout in memory, on which the rounding of convolutions depends.
+    rows: Tensor
+    """Whose they are, [n]: rows of the bank."""
+    values: Tensor
+    """[n], nats per image."""
+    weighted: Tensor
+    """The same, 0 for those that only fill a family up."""
+
+
+def losses(families: Sequence[Family], terms: Terms) -> Losses:
+    """The losses of all members, from the ``terms`` of all rows.
+
+    A family reads its own rows only, and of the terms that may be as large as images only what it
+    declares. What families have in common is computed row by row for all of them at once: small
+    models' steps are made of the overhead of such operations.
     """
-    own = [terms.only(family.balancer.terms) for family in families]
-    if len(terms.kl) == 1:
-        return own
-    # What all declare is selected once for all: small models' steps are made of such operations.
-    counts = [len(family.index) for family in families]
-    order = torch.cat([family.index for family in families])
-    common = {n: getattr(terms, n).index_select(0, order).split(counts) for n in ALWAYS}
-    return [
-        Terms(
-            **{
-                n: common[n][i] if n in common else term.index_select(0, family.index)
-                for n, term in part.given().items()
-            }
-        )
-        for i, (family, part) in enumerate(zip(families, own, strict=True))
-    ]
+    ordered = sorted(families, key=lambda family: not family.usual)
+    rows = torch.cat([family.index for family in ordered])
+    counts = [len(family.index) for family in ordered]
+    # Selected even if all rows are one family's: otherwise gradients would have another layout in
+    # memory, on which the rounding of convolutions depends.
+    all_of_them = len(terms.kl) == 1
+    always = {n: getattr(terms, n) for n in ALWAYS}
+    if not all_of_them:
+        always = {n: term.index_select(0, rows) for n, term in always.items()}
+    own, begin = [], 0
+    for family, count in zip(ordered, counts, strict=True):
+        # Not split, whose gradient is filled up with zeros for each family.
+        part = {n: term.narrow(0, begin, count) for n, term in always.items()}
+        for name in family.declared:
+            term = getattr(terms, name)
+            part[name] = term if all_of_them else term.index_select(0, family.index)
+        own.append(Terms(**part))
+        begin += count
+    usual = sum(family.usual for family in ordered)
+    if usual > 1:
+        shared = {n: term.narrow(0, 0, sum(counts[:usual])) for n, term in always.items()}
+        found = [_jointly(ordered[:usual], own[:usual], **shared)]
+    else:
+        usual, found = 0, []
+    found += [family.loss(part) for family, part in zip(ordered[usual:], own[usual:], strict=True)]
+    values = torch.cat(found) if len(found) > 1 else found[0]
+    weights = [family.weights for family in ordered if family.weights is not None]
+    return Losses(rows, values, values * torch.cat(weights) if weights else values)
+
+
+def _jointly(
+    families: Sequence[Family], own: Sequence[Terms], squared_error: Tensor, kl: Tensor
+) -> Tensor:
+    """Losses of families that have the usual one, each row's by the operations it has alone."""
+    parts = [family.parts(terms) for family, terms in zip(families, own, strict=True)]
+    rate = kl.sum(dim=(1, 2))
+    if any(penalty is not None for _, penalty in parts):
+        rates = torch.split(rate, [len(family.index) for family in families])
+        given = zip(parts, rates, strict=True)
+        rate = torch.cat([each if penalty is None else penalty for (_, penalty), each in given])
+    log_sigma2 = torch.cat([balance.log_sigma2 for balance, _ in parts])
+    k, images = torch.cat([balance.k for balance, _ in parts]), kl.shape[1]
+    dims = families[0].balancer.shape.dims
+    error = gaussian(squared_error.sum(dim=1), log_sigma2, dims, images)
+    return torch.addcmul(error, k, rate, value=1 / images)
 
 
 def drawn(families: Iterable[Family], draws: Tensor) -> Tensor:

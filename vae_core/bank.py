@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from vae_core.balancer_groups import Family, drawn, shares
+from vae_core.balancer_groups import Family, drawn, losses
 from vae_core.balancers import BALANCERS, Terms
 from vae_core.batches import Inputs, Place, Tape, TrainingImages, to_unit
 from vae_core.cuda_graphs import Recorder
@@ -303,22 +303,19 @@ class Bank:
         with self._multiplying:
             terms = self._forward(x.view(*picked.shape, *self.shape.chw), noise, *u)
         terms = replace(terms, u=u[0]) if u else terms
-        losses = [
-            family.loss(own) for family, own in zip(families, shares(families, terms), strict=True)
-        ]
+        found = losses(families, terms)
         leaves = {**self._leaves, **{n: v for f in families for n, v in f.leaves().items()}}
         # The gradient of the sum in each member's loss is 1, so members stay independent. Passing
         # grad_outputs instead makes torch load SymPy, half a second of an engine's start.
-        weighted = [family.weighted(loss) for family, loss in zip(families, losses, strict=True)]
-        found = torch.autograd.grad(torch.cat(weighted).sum(), list(leaves.values()))
-        gradients = dict(zip(leaves, found, strict=True))
+        gradient = torch.autograd.grad(found.weighted.sum(), list(leaves.values()))
+        gradients = dict(zip(leaves, gradient, strict=True))
         self._adam.step({name: self._by_row(gradients[name]) for name in self._leaves})
         terms = terms.map(Tensor.detach)
         loss = noise.new_zeros(self.width)
         with torch.no_grad():
-            for family, value in zip(families, losses, strict=True):
+            for family in families:
                 family.advance(gradients)
-                loss.index_copy_(0, family.index, value.detach())
+            loss.index_copy_(0, found.rows, found.values)
         return loss, terms
 
     def _forward(self, x: Tensor, noise: Tensor, *u: Tensor) -> Terms:

@@ -209,9 +209,7 @@ class Balancer(ABC):
     def reconstruction(self, terms: Terms, at: Balance) -> Tensor:
         """-ln p(x|z) of each member, [K], nats per image; ``at`` is what :meth:`balance` gave."""
         error, images = terms.squared_error.sum(dim=1), terms.squared_error.shape[1]
-        normaliser = 0.5 * self.shape.dims * (at.log_sigma2 + LN_2PI)
-        # Fused products: on small models the step is made of the overhead of such operations.
-        return torch.addcmul(normaliser, error, torch.exp(-at.log_sigma2), value=0.5 / images)
+        return gaussian(error, at.log_sigma2, self.shape.dims, images)
 
     def penalty(self, terms: Terms, state: State, hyper: Scalars) -> Tensor:
         """What k weighs, [K], nats summed over the batch: R, or what a rule penalises instead."""
@@ -223,9 +221,27 @@ class Balancer(ABC):
         penalty, images = self.penalty(terms, state, hyper), terms.kl.shape[1]
         return torch.addcmul(self.reconstruction(terms, at), at.k, penalty, value=1 / images)
 
+    @property
+    def usual(self) -> bool:
+        """Whether its loss is that of this class, given its balance and its penalty."""
+        kind = type(self)
+        return kind.loss is Balancer.loss and kind.reconstruction is Balancer.reconstruction
+
+    @property
+    def penalises_rate(self) -> bool:
+        """Whether k weighs R."""
+        return type(self).penalty is Balancer.penalty
+
     def next_state(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> State:
         """State after the step; called without gradients."""
         return state
+
+
+def gaussian(error: Tensor, log_sigma2: Tensor, dims: int, images: int) -> Tensor:
+    """-ln N(x; xhat, sigma^2), nats per image, [K]; ``error`` is S summed over the images, [K]."""
+    normaliser = 0.5 * dims * (log_sigma2 + LN_2PI)
+    # Fused products: on small models the step is made of the overhead of such operations.
+    return torch.addcmul(normaliser, error, torch.exp(-log_sigma2), value=0.5 / images)
 
 
 def positive(

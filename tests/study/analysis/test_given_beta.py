@@ -34,7 +34,10 @@ def study(make_stream: Any, arms: Mapping[str, Any]) -> Callable[..., Any]:
         spec = StudySpec.from_dict(
             {
                 **{"name": "toy", "data": "digits", "model": {"name": "mlp", "latent": 8}},
-                **{"training": {"epochs": 1, "lr": 1e-3}, "arms": {"hand": {"balancer": hand["balancer"]}}},
+                **{
+                    "training": {"epochs": 1, "lr": 1e-3},
+                    "arms": {"hand": {"balancer": hand["balancer"]}},
+                },
             }
         )
         for i, entry in enumerate(stream.entries):

@@ -91,7 +91,7 @@ def run(home: StudyHome, width: int, precision: Precision = "float32") -> list[E
     asked = list(trials(spec))
     events += [("trial", trial) for trial in asked]
     for trial in asked:
-        engine.admit({**trial, "after": 0, "until": None})
+        engine.admit({**trial, "after": 0, "until": None, "course": {}})
     for trial in asked:
         name, reports = trial["trial"], list[dict[str, Any]]()
         while not reports or "end" not in reports[-1]:
