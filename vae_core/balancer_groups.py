@@ -1,8 +1,9 @@
 """The members of a bank that share a balancer: their hyperparameters, state and learned scalars.
 
-A bank computes one loss per family over just that family's rows, so a family's NaN has no path
-into another's gradients. Where steps are recorded and replayed while members come and go, a
-family's tensors keep one size: unused places repeat its first row with weight 0.
+What a family does, it does over just its own rows, and what families have in common is computed
+row by row, so a member's NaN has no path into another family's gradients. Where steps are recorded
+and replayed while members come and go, a family's tensors keep one size: unused places repeat its
+first row with weight 0.
 """
 
 from __future__ import annotations
