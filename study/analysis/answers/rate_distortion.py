@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from study.analysis.answers.arms import ArmResult
 from study.analysis.records.tables import dims
+from study.spec.distributions import CHANGEABLE
 
 CONSTANT = "fixed_beta"
 """The balancer whose beta is a constant."""
@@ -67,9 +68,9 @@ class Plane:
 def plane(trials: pa.Table, spec: Mapping[str, Any], arms: Sequence[ArmResult]) -> Plane:
     """Where ``arms`` land, by means over their confirm runs on test.
 
-    The sweep are the complete trials of the arms that search or fix a constant beta and nothing
-    else: what a schedule ends at is no point of it. Its frontier is the best of them by chance as
-    well: with many trials an arm lands above it by the variance of seeds alone.
+    The sweep are the complete trials of the arms that search or fix a constant beta, and at most a
+    learning rate beside it: what a schedule ends at is no point of it. Its frontier is the best of
+    them by chance as well: with many trials an arm lands above it by the variance of seeds alone.
     """
     sweep = _sweep(trials, spec)
     frontier = lower_hull(sweep)
@@ -105,7 +106,7 @@ def _sweep(trials: pa.Table, spec: Mapping[str, Any]) -> list[Point]:
         name
         for name, arm in spec["arms"].items()
         if arm["balancer"]["name"] == CONSTANT
-        and set((arm.get("search") or {}).get("space", {})) <= {"beta"}
+        and set((arm.get("search") or {}).get("space", {})) <= {"beta", CHANGEABLE}
     ]
     columns = ["arm", "state", "course", "settings", "test_R", "test_S"]
     found = []

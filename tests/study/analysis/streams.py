@@ -117,7 +117,7 @@ class Stream:
     def ask(
         self, arm: str, phase: str, number: int, seed: int, params: Mapping[str, Any],
         replicate: int = 0, chosen_from: int | None = None, retry_of: str | None = None,
-        drawn_by: str = "", stage: str = "",
+        drawn_by: str = "", stage: str = "", course: Mapping[str, Any] | None = None,
     ) -> str:  # fmt: skip
         origin = "fixed" if chosen_from is None else f"from{chosen_from}"
         suffix = "" if phase == "search" else f".{origin}"
@@ -128,6 +128,7 @@ class Stream:
             trial, arm, phase, replicate, number, seed, params=dict(params),
             settings={"model": {"z": 1}, "balancer": dict(params)},
             chosen_from=chosen_from, retry_of=retry_of, drawn_by=drawn_by, stage=stage,
+            course=course or {},
         ))  # fmt: skip
         return trial
 

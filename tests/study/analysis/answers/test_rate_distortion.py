@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull
 
 from study.analysis import build_report, build_tables
 from study.analysis.answers.rate_distortion import lower_hull
+from study.journal.course import Course
 
 Make = Callable[..., Any]
 D = 64
@@ -57,12 +58,14 @@ def test_scipy_agrees_on_many_points() -> None:
     assert {p[:2] for p in lower_hull([(*p, 1.0) for p in map(tuple, points)])} <= corners
 
 
-def land(stream: Any, arm: str, phase: str, number: int, beta: float | None, point: Any) -> None:
+def land(
+    stream: Any, arm: str, phase: str, number: int, beta: float | None, point: Any, **asked: Any
+) -> None:
     """A complete trial at (R, S) = ``point``."""
     rate, squared = point
     chosen = 0 if phase == "confirm" and arm == "tpe" else None
     params = {} if beta is None else {"beta": beta}
-    trial = stream.ask(arm, phase, number, 101 + number, params, 0, chosen)
+    trial = stream.ask(arm, phase, number, 101 + number, params, 0, chosen, **asked)
     stream.begin(trial)
     stream.report(trial, 1, 5.0)
     stream.end(trial, "complete", 5.0, 5.0)
@@ -101,6 +104,21 @@ def test_a_sweep_of_other_things_than_beta_is_no_frontier(make_stream: Make, arm
     assert report.plane.frontier == []
     assert "no two fixed betas" in report.plane.why
     assert report.plane.landings[0].why == "there is no frontier"
+
+
+def test_a_learning_rate_may_be_searched_beside_beta_but_whole_trainings_count(
+    make_stream: Make, arms: Any
+) -> None:
+    hand = arms["hand"]
+    both = {**hand, "search": {**hand["search"], "space": {"beta": {}, "training.lr": {}}}}
+    stream = make_stream({"tpe": both, "sigma": arms["automatic"]})
+    land(stream, "tpe", "search", 0, 1.0, (2.0, 3.0))
+    land(stream, "tpe", "search", 1, 2.0, (1.0, 4.0))
+    stage = Course(generations=2, epochs=0.5).to_data()
+    land(stream, "tpe", "search", 2, 0.5, (1.0, 1.0), course=stage)
+    land(stream, "sigma", "confirm", 0, None, (1.5, 3.5))
+    report = build_report(build_tables(stream.entries))
+    assert [point[2] for point in report.plane.frontier] == [2.0, 1.0]
 
 
 def test_the_sweep_is_of_arms_with_a_constant_beta(make_stream: Make, arms: Any) -> None:
