@@ -10,8 +10,10 @@ import harness
 import pytest
 from harness import BETA, SPEC, Launch, events, judge, table
 
+from study.journal import StudyHome
 from study.journal.course import Course
 from study.journal.events import TrialAsked
+from study.verifying.retrain import verify
 
 POPULATION, GENERATIONS = 4, 3
 RATE = {"low": 1e-3, "high": 1e-2, "log": True}
@@ -60,6 +62,9 @@ def test_whatever_is_killed_the_same_course_is_found_and_trained(tmp_path: Path)
         left = [name for name in members if any(checkpoints_of(home, name))]
         assert not left, "checkpoints of members go once the search is over"
         assert not harness.left_over(home)
+        child = next(name for name in reversed(members) if asked[name].course.get("parent"))
+        again = verify(StudyHome(home, harness.NAME), child)  # it has no parent there to go on from
+        assert again.agrees, str(again)
     finally:
         harness.end_all(home)
         harness.end_all(reference)
