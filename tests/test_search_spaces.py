@@ -103,7 +103,7 @@ class TestContenders:
         roles = arm_roles(spec)
         hand = {name: arm for name, arm in spec.arms.items() if roles[name]["hand_tuned"]}
         assert all(arm.search for arm in hand.values())
-        trials = 24 if name == "all_balancers" else 12
+        trials = 24 if name == "all_balancers" else 8
         assert {arm.search.trainings for arm in hand.values()} == {trials}
         assert [n for n, arm in hand.items() if arm.search.replicates >= 6] == ["tpe-beta"]
         assert confirm_runs(settled(spec, roles), compared=True) >= 12
