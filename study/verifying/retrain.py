@@ -148,12 +148,13 @@ class _Verifier:
         self._trial, self._asked = recorded.trial, recorded.trial.asked
         self._reports: dict[int, Values] = {}
         self._keys: list[Mapping[str, Any]] = []
+        line = _line(history, self._trial.name)
         for entry in entries:
             match entry.event:
                 case Reported(trial=self._trial.name) as report:
                     values = {"images": report.images, **report.metrics}
                     self._reports.setdefault(report.step, values)
-                case TrialPlaced(trial=self._trial.name, key=key) if key not in self._keys:
+                case TrialPlaced(trial=name, key=key) if name in line and key not in self._keys:
                     self._keys.append(key)
         self.width = int(self._trial.key["width"])
         self.left_out: list[str] = []
@@ -310,6 +311,14 @@ class _Verifier:
 
     def _failed(self, what: str, remedy: str) -> VerificationFailedError:
         return VerificationFailedError(what, where=self._trial.name, remedy=remedy)
+
+
+def _line(history: History, trial: str) -> list[str]:
+    """A trial and those that it goes on from: under whose keys its weights came about."""
+    line = [trial]
+    while parent := history.trials[line[-1]].trial.asked.course.get("parent"):
+        line.append(parent)
+    return line
 
 
 def _request(trial: str, seed: int, settings: Mapping[str, Any], phase: str, after: int) -> Request:
