@@ -14,6 +14,8 @@ from typing import Any
 import harness
 from harness import SPEC, Launch
 
+from study.journal.events import EngineChanged
+
 
 def smoke_spec() -> dict[str, Any]:
     """The study of the whole-study tests, with fewer and shorter trials."""
@@ -55,6 +57,7 @@ def _kill_in_every_way(home: Path) -> tuple[str, str]:
     run = Launch(home, "--set", "engines.count=2", spec=spec)
     run.reports(2)
     _kill(home, "engine")
+    run.until(lambda: _lost(home), "the engine's death to be journalled")
     run.reports(6)
     _kill(home, "relay")
     run.reports(12)
@@ -68,6 +71,11 @@ def _kill_in_every_way(home: Path) -> tuple[str, str]:
     assert run.end() == 130, run.text()
     interrupted = run.text()
     return interrupted, harness.finish(home, verb="resume", spec=spec).text()
+
+
+def _lost(home: Path) -> bool:
+    """Whether an engine is known to be gone: the driver, killed before, would never tell."""
+    return any(event.state == "lost" for event in harness.events(home, EngineChanged))
 
 
 def _kill(home: Path, kind: str) -> None:
