@@ -125,7 +125,11 @@ def test_a_phone_s_tables_keep_their_first_column(visit: Callable[..., Page]) ->
     table.scroll_into_view_if_needed()
     before = head.bounding_box()
     assert table.evaluate("e => { e.scrollLeft = 150; return e.scrollLeft; }") > 100
-    assert head.bounding_box() == before
+    after = head.bounding_box()
+    assert before is not None
+    assert after is not None
+    # Only sideways: the page may still settle by a fraction of a pixel below its images.
+    assert (after["x"], after["width"]) == (before["x"], before["width"])
 
 
 def test_a_column_is_sorted_by_click_and_by_key(visit: Callable[..., Page]) -> None:
