@@ -39,9 +39,9 @@ def test_it_resumes_to_the_table_of_the_version_that_wrote_it(tmp_path: Path) ->
     (study,) = of_kind(entries, StudyDescribed)
     assert study.roles["weighted"] == {"hand_tuned": True, "why": "searches k"}
     found, wanted = harness.table(home, NAME), compared(FORMAT_1 / "trials.parquet")
-    for row in found:  # in later formats: what drew a trial, its stage, constants of its balancer
+    for row in found:  # in later formats: who drew a trial, its stage, course, balancer's constants
         assert row.pop("drawn_by") in {None, "random", "tpe"}
-        assert row.pop("stage") is None
+        assert row.pop("stage") is row.pop("course") is None
     measured = [[row.pop(f"test_{name}") for name in NAMES] for row in found]  # in later versions
     for row in wanted:
         for split in ("validation", "test"):
