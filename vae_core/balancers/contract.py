@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -72,11 +72,6 @@ class Terms:
     def map(self, change: Callable[[Tensor], Tensor]) -> Terms:
         """The terms with ``change`` applied to each tensor."""
         return Terms(**{name: change(term) for name, term in self.given().items()})
-
-    def only(self, names: Collection[str]) -> Terms:
-        """The terms with these names, and what is always measured."""
-        kept = {n: term for n, term in self.given().items() if n in names or n in ALWAYS}
-        return Terms(**kept)
 
     def rows(self, members: Tensor) -> Terms:
         """The terms of some members, by index."""
