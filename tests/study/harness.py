@@ -172,6 +172,22 @@ def journal_files(study: Path) -> list[Path]:
     return sorted((study / "journal").glob("*.log"))
 
 
+def finish_killed(
+    home: Path, after: Sequence[int], *arguments: str, spec: Mapping[str, Any]
+) -> None:
+    """Launch a study, kill its driver after so many reports, and resume it each time; then finish.
+
+    ``arguments`` are the first launch's alone.
+    """
+    run = Launch(home, *arguments, spec=spec)
+    for more in after:
+        run.reports(more)
+        run.process.kill()
+        assert run.end() == -signal.SIGKILL, run.text()
+        run = Launch(home, verb="resume", spec=spec)
+    assert run.end() == 0, run.text()
+
+
 def reports(study: Path) -> int:
     """How many reports the journal holds, roughly and cheaply."""
     return sum(path.read_bytes().count(b',"report",{') for path in journal_files(study))

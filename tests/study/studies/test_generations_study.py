@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import harness
 import pytest
-from harness import BETA, SPEC, Launch, events, judge, table
+from harness import BETA, SPEC, events, judge, table
 
 from study.journal import StudyHome
 from study.journal.course import Course
@@ -42,13 +41,8 @@ def test_whatever_is_killed_the_same_course_is_found_and_trained(tmp_path: Path)
     home, reference = tmp_path / "studies", tmp_path / "reference"
     try:
         harness.finish(reference, spec=spec())
-        run = Launch(home, "--set", "engines.count=2", spec=spec())
-        for more in (5, 8):  # in the first generation, and in the second
-            run.reports(more)
-            run.process.kill()
-            assert run.end() == -signal.SIGKILL, run.text()
-            run = Launch(home, verb="resume", spec=spec())
-        assert run.end() == 0, run.text()
+        # In the first generation, and in the second.
+        harness.finish_killed(home, (5, 8), "--set", "engines.count=2", spec=spec())
         assert not (found := judge(home, reference)), found
         asked = {event.trial: event for event in events(home, TrialAsked)}
         courses = {name: Course.of(event.course) for name, event in asked.items()}

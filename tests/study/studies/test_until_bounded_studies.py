@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import harness
 import pytest
-from harness import BETA, Launch, events, judge, table
+from harness import BETA, events, judge, table
 
 from study import load
 from study.analysis.records.tables import study_facts
@@ -32,13 +31,8 @@ def test_whatever_is_killed_it_has_the_same_trials_and_looks(tmp_path: Path) -> 
     home, reference = tmp_path / "studies", tmp_path / "reference"
     try:
         harness.finish(reference, spec=spec())
-        run = Launch(home, spec=spec())
-        for more in (5, 11):  # of 33 at least: 3 trials, 2 choosing runs an arm, 2 comparing
-            run.reports(more)
-            run.process.kill()
-            assert run.end() == -signal.SIGKILL, run.text()
-            run = Launch(home, verb="resume", spec=spec())
-        assert run.end() == 0, run.text()
+        # Of 33 reports at least: 3 trials, 2 choosing runs an arm, 2 comparing.
+        harness.finish_killed(home, (5, 11), spec=spec())
         assert not (found := judge(home, reference)), found
         looks = events(home, SearchLooked)
         assert looks == events(reference, SearchLooked)
