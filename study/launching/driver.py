@@ -34,6 +34,7 @@ from study.launching.checks import (
     nothing_left,
     settle,
 )
+from study.launching.mlflow_process import MlflowProcess
 from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress, begins
@@ -45,7 +46,7 @@ from study.launching.warm_start import earlier_trials
 from study.package import code_version
 from study.spec import StudySpec, arm_roles, converted, last_description, unfinished
 from study.spec.begun import begun_as
-from study.tracking import MlflowWriter, tracking_uri
+from study.tracking import tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
 from vae_core.errors import UserError
@@ -99,9 +100,13 @@ def run(spec: StudySpec, options: Options) -> ShownReport:
         UserError: what the person can correct; nothing half-made is left.
         StudyInterruptedError: a signal or a command ended the run early.
     """
+    with MlflowProcess() as mlflow:  # at once: a core is idle until engines start
+        return _run(spec, options, mlflow)
+
+
+def _run(spec: StudySpec, options: Options, mlflow: MlflowProcess) -> ShownReport:
     home = options.home
     begins(f"{spec.name}: checking its settings")
-    uri = tracking_uri(home.studies)
     spec = settle(spec, home)
     told, piloted = earlier_trials(spec, home), pilots(spec, home)
     for event in (*told, *piloted):
@@ -112,8 +117,8 @@ def run(spec: StudySpec, options: Options) -> ShownReport:
         signals = stack.enter_context(Signals())
         journal = stack.enter_context(_opened(home, take_over=options.take_over))
         if nothing_left(spec, journal.entries, home):
-            with _tracking(uri, home, journal) as writer:
-                return _conclude(spec, journal, home, writer)
+            with _tracking(mlflow, home, journal):
+                return _conclude(spec, journal, home, mlflow)
         started = stack.enter_context(ExitStack())
         begins(f"{spec.name}: starting Ray, and reading {spec.data.name}")
         with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
@@ -132,11 +137,11 @@ def run(spec: StudySpec, options: Options) -> ShownReport:
         weights = shared_weights(spec.evaluation, home.data)
         prepared = Prepared(spec, data, weights, one_row=models.one_row is not None)
         _begin(spec, data, journal, home)
-        with _tracking(uri, home, journal) as writer:
+        with _tracking(mlflow, home, journal):
             _conduct(prepared, [*told, *piloted], journal, home, signals)
             with ThreadPoolExecutor(1) as aside:
                 ending = aside.submit(started.close)
-                report = _conclude(spec, journal, home, writer)
+                report = _conclude(spec, journal, home, mlflow)
                 ending.result()
             return report
 
@@ -168,24 +173,14 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
 
 
 @contextmanager
-def _tracking(uri: str, home: StudyHome, journal: Journal) -> Iterator[MlflowWriter]:
-    """The MLflow writer, sent all of the journal."""
-
-    def pack(trial: str, folder: Path) -> None:
-        # Loads torch: in the writer's thread, at the end.
-        from study.exporting.model import pack
-
-        pack(home, trial, folder)
-
-    writer = MlflowWriter(uri, home.path, journal.held, pack)
+def _tracking(mlflow: MlflowProcess, home: StudyHome, journal: Journal) -> Iterator[None]:
+    """A block whose events, and all before, are written to MLflow."""
+    mlflow.follow(tracking_uri(home.studies), home, journal.epoch)
     try:
-        for entry in journal.entries:
-            writer.send(entry)
-        journal.observe(writer.send)
-        yield writer
+        yield
     finally:
-        writer.close(MLFLOW_PATIENCE / 4 if journal.held() else 0.0)
-        if made := writer.made_anew:
+        state = mlflow.close(MLFLOW_PATIENCE / 4 if journal.held() else 0.0)
+        if made := state.made_anew:
             runs = "1 run that was" if made == 1 else f"{made} runs that were"
             print(f"made anew: {runs} deleted in MLflow", file=sys.stderr)
 
@@ -290,18 +285,18 @@ def _retiring(spec: StudySpec, journal: Journal, home: StudyHome) -> Retiring:
 
 
 def _conclude(
-    spec: StudySpec, journal: Journal, home: StudyHome, writer: MlflowWriter
+    spec: StudySpec, journal: Journal, home: StudyHome, mlflow: MlflowProcess
 ) -> ShownReport:
     """Report, in the study's home and in MLflow."""
     from study.managing.report import write_report  # loads statistics, which takes long
 
     begins(f"{spec.name}: writing the report")
     report = write_report(journal.entries, home)
-    _log_report(report, home, writer)
+    _log_report(report, home, mlflow)
     return report
 
 
-def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
+def _log_report(report: Report, home: StudyHome, mlflow: MlflowProcess) -> None:
     from study.analysis import TABLE_FILES
     from study.analysis.answers.by_arm import arm_answers, study_answer
 
@@ -312,14 +307,14 @@ def _log_report(report: Report, home: StudyHome, writer: MlflowWriter) -> None:
         **{file: home.path / file for file in TABLE_FILES.values()},
         "spec.yaml": home.spec,
     }
-    writer.finish_study(files, study_answer(report), arm_answers(report))
-    backlog = writer.unsent
+    mlflow.finish_study(files, study_answer(report), arm_answers(report))
+    backlog = mlflow.state().unsent
     if backlog > MLFLOW_BACKLOG:
         print(f"the study is done; {backlog:,} events are still sent to MLflow", file=sys.stderr)
-    unsent = writer.close(MLFLOW_PATIENCE, drain=True)
+    unsent, problem, _ = mlflow.close(MLFLOW_PATIENCE, drain=True)
     if unsent:
         print(
-            f"MLflow did not take {unsent} events ({writer.problem}); "
+            f"MLflow did not take {unsent} events ({problem}); "
             "they are in the journal and are sent when the study is launched again",
             file=sys.stderr,
         )

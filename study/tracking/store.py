@@ -82,15 +82,8 @@ def check(uri: str) -> None:
         )
 
 
-def prepare(uri: str) -> None:
-    """Configure MLflow in this process, and make or migrate the embedded database if needed.
-
-    Takes seconds. Two processes that make one database would race in MLflow's schema migrations,
-    so a lock file admits one at a time.
-
-    Raises:
-        TrackingError: MLflow cannot migrate the database.
-    """
+def load_mlflow() -> None:
+    """Configure MLflow in this process, and import it: that takes seconds."""
     # A retry inside MLflow would repeat a create_run whose response was lost: the writer retries,
     # and looks for the run first. Telemetry and printed addresses are switched off.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -99,10 +92,23 @@ def prepare(uri: str) -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401
 
+
+def prepare(uri: str) -> None:
+    """Load MLflow, and make or migrate the embedded database if needed.
+
+    Takes seconds. Two processes that make one database would race in MLflow's schema migrations,
+    so a lock file admits one at a time.
+
+    Raises:
+        TrackingError: MLflow cannot migrate the database.
+    """
+    load_mlflow()
     if not uri.startswith(SQLITE):
         return
+    from mlflow import MlflowClient
+
     path = sqlite_path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:

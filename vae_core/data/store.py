@@ -116,9 +116,10 @@ def read(path: Path, *, verify: bool = True) -> Stored:
     """
     try:
         batch, header = _open(path)
+        # Their buffers as they are: pyarrow's own conversions to and from NumPy load pandas.
         pixels = np.frombuffer(batch.column(0).buffers()[1], np.uint8)
         pixels = pixels[: header.count * ImageShape(*header.shape).dims].reshape(header.count, -1)
-        labels = batch.column(1).to_numpy(zero_copy_only=True)
+        labels = np.frombuffer(batch.column(1).buffers()[1], np.int64)[: header.count]
     except FileNotFoundError:
         raise DataError(
             "the prepared images are missing",
@@ -169,11 +170,12 @@ def _schema(header: Header) -> Any:
 
 
 def _write_arrow(path: Path, header: Header, pixels: Any, labels: Labels) -> None:
-    schema = _schema(header)
-    images = pa.FixedSizeBinaryArray.from_buffers(
-        schema.field("image").type, header.count, [None, pixels]
-    )
-    batch = pa.record_batch([images, pa.array(labels)], schema=schema)
+    schema, buffers = _schema(header), (pixels, pa.py_buffer(labels))
+    columns = [
+        pa.Array.from_buffers(field.type, header.count, [None, buffer])
+        for field, buffer in zip(schema, buffers, strict=True)
+    ]
+    batch = pa.record_batch(columns, schema=schema)
     with atomic_write(path) as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_batch(batch)
 

@@ -1,18 +1,13 @@
 """Processes that work beside this one, each fed over its standard input.
 
 Pillow holds Python's lock for most of the time that a small image takes, so threads do not share
-the work. A worker is a new interpreter: it has nothing of this process, neither its open files and
-their locks nor a main script that it would run again, and it ends when its input does, however
-this process ends.
+the work. A worker is a new interpreter (:mod:`vae_core.interpreters`).
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +15,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from vae_core import interpreters
 from vae_core.errors import DataError
 
 T = TypeVar("T")
@@ -73,13 +69,7 @@ class _Worker:
     """One process."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        self._process = interpreters.start(__name__)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
@@ -133,7 +123,4 @@ def serve(given: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal's group: its parent decides
-    with os.fdopen(os.dup(1), "wb") as channel:
-        os.dup2(2, 1)  # what a library prints is no answer
-        serve(sys.stdin.buffer, channel)
+    interpreters.serve(serve)

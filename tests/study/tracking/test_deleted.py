@@ -21,6 +21,7 @@ from study.journal import Journal as JournalOnDisk
 from study.journal import StudyHome
 from study.journal.events import Entry, Stopped, StudyInterrupted
 from study.launching.driver import _tracking
+from study.launching.mlflow_process import MlflowProcess
 from study.tracking import MlflowWriter, writer
 from study.tracking.store import tracking_uri
 
@@ -297,6 +298,7 @@ def test_what_is_deleted_as_the_study_ends_is_made_anew_before_the_launch_does(
     assert live.writer.made_anew == 2
 
 
+@pytest.mark.studies
 def test_a_launch_ends_with_their_number(
     journal: Journal, store: Store, studies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,7 +311,8 @@ def test_a_launch_ends_with_their_number(
         for keys in ([], ["study", "arm/tpe"], [FIRST], []):
             if keys:
                 delete(store, keys, for_good=False)
-            with _tracking(store.uri, StudyHome(studies, journal.home.name), on_disk):
+            home = StudyHome(studies, journal.home.name)
+            with MlflowProcess() as mlflow, _tracking(mlflow, home, on_disk):
                 pass
             lines = capsys.readouterr().err.splitlines()
             said.append([line for line in lines if line.startswith("made anew")])

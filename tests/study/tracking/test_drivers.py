@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from study.journal import read_entries
@@ -26,21 +28,15 @@ pytestmark = pytest.mark.studies
 _DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path
-from study.journal import Journal, LeaseLostError
+from study.journal import Journal, LeaseLostError, StudyHome
 from study.journal.events import FORMAT, read_event
-from study.tracking import MlflowWriter
+from study.launching.mlflow_process import MlflowProcess
 
 home, uri = Path(sys.argv[1]), sys.argv[2]
 journal = Journal(home, take_over=True)
-def pack(trial, folder):
-    folder.mkdir()
-    (folder / "MLmodel").write_text(trial)
-
-writer = MlflowWriter(uri, home, journal.held, pack)
-for entry in journal.entries:
-    writer.send(entry)
-journal.observe(writer.send)
-print("began", flush=True)
+mlflow = MlflowProcess()
+mlflow.follow(uri, StudyHome(home.parent, home.name), journal.epoch)
+print(mlflow.pid, flush=True)
 for line in sys.stdin:
     word, group = json.loads(line)
     try:
@@ -48,16 +44,18 @@ for line in sys.stdin:
             journal.append(read_event(kind, data, FORMAT))
         journal.commit()
     except LeaseLostError:
-        print(f"lost, {writer.close(30)} unsent", flush=True)
+        print(f"lost, {mlflow.close(30).problem}", flush=True)
         break
-    if word == "freeze":
-        os.kill(os.getpid(), signal.SIGSTOP)  # well before the writer has gathered the events
-    while word == "settle" and writer.unsent:
+    if word == "freeze":  # well before the writer has gathered the events
+        for pid in (mlflow.pid, os.getpid()):
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(mlflow.pid, signal.SIGCONT)
+    while word == "settle" and mlflow.state().unsent:
         time.sleep(0.02)
-    while word == "away" and not writer.problem:
+    while word == "away" and not mlflow.state().problem:
         time.sleep(0.02)
     if word == "end":
-        print(f"ended, {writer.close(60)} unsent", flush=True)
+        print(f"ended, {mlflow.close(60).unsent} unsent", flush=True)
         journal.close()
         break
     print(word, flush=True)
@@ -75,7 +73,8 @@ class Driver:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        assert self.hear() == "began"
+        self.writes = int(self.hear())
+        """The process that writes to MLflow."""
 
     def tell(self, word: str, entries: Sequence[Entry] = ()) -> None:
         """Have it journal ``entries``, as one group, and then do what ``word`` says."""
@@ -148,7 +147,8 @@ def test_a_frozen_driver_changes_nothing_once_another_has_taken_over(
     before = snapshot(store)
     frozen.process.send_signal(signal.SIGCONT)
     assert frozen.hear() == "freeze"
-    assert frozen.ask("settle", journal.entries[told:never]) == "lost, 2 unsent"
+    lost = frozen.ask("settle", journal.entries[told:never])
+    assert lost == "lost, the study was taken over by another driver"
     assert snapshot(store) == before
 
     events = [entry.event for entry in read_entries(journal.home)]
@@ -231,3 +231,45 @@ def test_drivers_killed_while_the_server_comes_and_goes(
         assert store.history(run, "train/S") == expected
         for steps in store.steps(run).values():
             assert len(steps) == len(set(steps))
+
+
+def test_where_the_process_that_writes_is_killed_another_goes_on(
+    journal: Journal, store: Store, drive: Callable[[str], Driver]
+) -> None:
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1)
+    begun = len(journal.entries)
+    journal.report(trial, 2)
+    told = len(journal.entries)
+    journal.end(trial, 2)
+    journal.finish()
+
+    driver = drive(store.uri)
+    assert driver.ask("settle", journal.entries[:begun]) == "settle"
+    os.kill(driver.writes, signal.SIGKILL)  # where it is frozen, the driver does the same
+    assert driver.ask("settle", journal.entries[begun:told]) == "settle"
+    assert driver.ask("end", journal.entries[told:]) == "ended, 0 unsent"
+    run = store.runs()[f"trial/{trial}"]
+    assert (run.info.status, store.steps(run)["train/S"]) == ("FINISHED", [1, 2])
+
+
+def test_the_process_that_writes_ends_with_a_killed_driver(
+    journal: Journal, store: Store, drive: Callable[[str], Driver]
+) -> None:
+    journal.begin()
+    driver = drive(store.uri)
+    assert driver.ask("settle", journal.entries) == "settle"
+    driver.kill()
+    deadline = time.monotonic() + 30
+    while _runs(driver.writes):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

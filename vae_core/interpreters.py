@@ -1,0 +1,40 @@
+"""New interpreters beside this one, which have nothing of it but its search path.
+
+They have neither its open files and their locks, nor a main script that they would run again; fed
+over their standard input, they end with it, however this process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import BinaryIO
+
+
+def start(module: str, *, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    """Run ``module``, whose main calls :func:`serve`, with pipes as its input and output.
+
+    Args:
+        module: its name.
+        stderr: as of :class:`subprocess.Popen`.
+    """
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def serve(work: Callable[[BinaryIO, BinaryIO], None]) -> None:
+    """Call ``work`` with this process's input, and what takes its answers."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # of all in a group: its parent decides
+        signal.signal(number, signal.SIG_IGN)
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)  # what a library prints is no answer
+        work(sys.stdin.buffer, answers)
