@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,7 +224,6 @@ def _conduct(
 def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> None:
     """Run trials to the last, or to a cap; any other early end is journalled."""
     from study.scheduling.engines import running_engines
-    from study.scheduling.tune.run import tune_trials
 
     def note(event: Event) -> None:
         try:
@@ -246,7 +246,10 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
                 conductor,
                 note,
                 one_row=prepared.one_row,
+                meanwhile=partial(import_module, "study.scheduling.tune.run"),
             ) as fleet:
+                from study.scheduling.tune.run import tune_trials
+
                 progress.begin()
                 with Supervisor(conductor, fleet, home.path) as supervisor:
                     supervisor.run(lambda: tune_trials(conductor, fleet))

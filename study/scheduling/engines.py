@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ def running_engines(
     note: Note,
     *,
     one_row: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Iterator[Fleet]:
     """Start engines for ``conductor``, which may use their slots, whatever nodes join or leave.
 
@@ -39,6 +40,7 @@ def running_engines(
         conductor: the study.
         note: records events of the engines; also called from another thread.
         one_row: whether an engine can train one trial at a time only.
+        meanwhile: what can be done while their processes start, which takes seconds.
 
     Raises:
         ResourceError: the cluster lacks what the spec requires.
@@ -51,6 +53,7 @@ def running_engines(
     count = None if spec.engines.count == "auto" else plan.count
     fleet = Fleet(config, count, widths[-1])
     try:
+        meanwhile()
         width = frozen_width(spec, plan, fleet, data, journal, widths)
 
         def resized(engines: int) -> None:

@@ -77,7 +77,16 @@ def test_the_conductor_gets_the_engines_slots_and_follows_their_number(
     conductor = conductor_of(spec, tmp_path)
     assert conductor.has_work
     assert conductor.next() is None, "without engines there are no slots"
-    with running_engines(spec, digits, None, tmp_path, conductor, conductor.note):
+    before = []
+    with running_engines(
+        spec,
+        digits,
+        None,
+        tmp_path,
+        conductor,
+        conductor.note,
+        meanwhile=lambda: before.extend(fleet.made.calls),
+    ):
         assert conductor.slots == 2 * width
         assert conductor.next() is not None
         fleet.made.resized(5)
@@ -85,6 +94,7 @@ def test_the_conductor_gets_the_engines_slots_and_follows_their_number(
         assert "stop" not in fleet.made.calls
     timed = [("time", (1, 2))] if slots == "auto" else []
     made = ("make", "sized-engine-1", None, 3 if slots == 3 else 2)
+    assert before == [made], "engines start meanwhile"
     assert fleet.made.calls == [made, *timed, ("open", width, set()), "stop"]
 
 
