@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.launching.first_study import FirstStudy
+    from study.launching.mlflow_process import MlflowProcess
     from study.managing.cleanup import Cleanup
     from study.managing.status import Listed, Status
     from study.replaying.result import Replay
@@ -74,8 +75,11 @@ def launch(
         UserError: what is wrong, where, and how to correct it.
         study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
-    _warn(spec := load_spec(file, overrides))
-    return _run(spec, home, data_root, address, take_over)
+    from study.launching.mlflow_process import MlflowProcess
+
+    with MlflowProcess() as mlflow:
+        _warn(spec := load_spec(file, overrides))
+        return _run(spec, mlflow, home, data_root, address, take_over)
 
 
 def resume(
@@ -91,8 +95,11 @@ def resume(
 
     Arguments as for :func:`launch`.
     """
-    spec = resume_spec(name, overrides, home=home)
-    return _run(spec, home, data_root, address, take_over)
+    from study.launching.mlflow_process import MlflowProcess
+
+    with MlflowProcess() as mlflow:
+        spec = resume_spec(name, overrides, home=home)
+        return _run(spec, mlflow, home, data_root, address, take_over)
 
 
 def fork(
@@ -111,8 +118,11 @@ def fork(
     Raises:
         HomeError: there is a study ``new`` already.
     """
-    _warn(spec := fork_spec(name, new, overrides, home=home))
-    return _run(spec, home, data_root, address)
+    from study.launching.mlflow_process import MlflowProcess
+
+    with MlflowProcess() as mlflow:
+        _warn(spec := fork_spec(name, new, overrides, home=home))
+        return _run(spec, mlflow, home, data_root, address)
 
 
 def fork_spec(
@@ -427,6 +437,7 @@ def _refuse_links(*paths: Path) -> None:
 
 def _run(
     spec: StudySpec,
+    mlflow: MlflowProcess,
     home: PathLike | None,
     data_root: PathLike | None,
     address: str | None,
@@ -435,7 +446,7 @@ def _run(
     from study.launching.driver import Options, run
 
     where = StudyHome(studies_home(home), spec.name)
-    return run(spec, Options(where, _path(data_root), address, take_over))
+    return run(spec, Options(where, _path(data_root), address, take_over), mlflow)
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -27,14 +27,14 @@ def start(module: str, *, stderr: int | None = None) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
+        process_group=0,  # a terminal's Ctrl-C is its parent's to handle
         env={**os.environ, "PYTHONPATH": path},
     )
 
 
 def serve(work: Callable[[BinaryIO, BinaryIO], None]) -> None:
     """Call ``work`` with this process's input, and what takes its answers."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # of all in a group: its parent decides
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler's, to all of a job: likewise
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what a library prints is no answer
         work(sys.stdin.buffer, answers)

@@ -94,18 +94,15 @@ class Prepared:
     """Whether an engine can train one trial at a time only."""
 
 
-def run(spec: StudySpec, options: Options) -> ShownReport:
+def run(spec: StudySpec, options: Options, mlflow: MlflowProcess) -> ShownReport:
     """Run ``spec`` to its end, from the state its journal holds, and report.
+
+    Made before the spec is read, ``mlflow`` loads what it needs on a core that is idle until then.
 
     Raises:
         UserError: what the person can correct; nothing half-made is left.
         StudyInterruptedError: a signal or a command ended the run early.
     """
-    with MlflowProcess() as mlflow:  # at once: a core is idle until engines start
-        return _run(spec, options, mlflow)
-
-
-def _run(spec: StudySpec, options: Options, mlflow: MlflowProcess) -> ShownReport:
     home = options.home
     begins(f"{spec.name}: checking its settings")
     spec = settle(spec, home)

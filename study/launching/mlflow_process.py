@@ -182,6 +182,8 @@ class MlflowProcess:
 
     def _end(self) -> None:
         self._ending.set()
+        if not self._told:
+            self._process.kill()  # what it may be loading is not needed
         with suppress(BrokenPipeError):
             self._to.close()
         try:
@@ -251,6 +253,7 @@ class _Following:
 
 def serve(given: BinaryIO, answers: BinaryIO) -> None:
     """What the process does: be told what to follow, then do as asked; end with its input."""
+    os.nice(5)  # nothing waits for it before a study's end
     load_mlflow()
     from study.exporting.model import pack  # torch, too, while nothing waits for it
 
