@@ -32,6 +32,7 @@ from benchmarks.stand_in import Sleeper, study_of, trials_a_second
 from study.journal import Entry, StudyHome, read_entries
 from study.journal.events import TrialEnded, TrialPlaced
 from study.launching.driver import Options, run
+from study.launching.mlflow_process import MlflowProcess
 from study.spec import StudySpec
 from study.tracking.store import DATABASE
 
@@ -47,7 +48,9 @@ def drive(spec: dict[str, Any], studies: Path, address: str) -> None:
     from study.scheduling import held
 
     with patch.object(held, "EngineActor", Sleeper):
-        run(StudySpec.from_dict(spec), Options(StudyHome(studies, NAME), address=address))
+        with MlflowProcess() as mlflow:
+            options = Options(StudyHome(studies, NAME), address=address)
+            run(StudySpec.from_dict(spec), options, mlflow)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from study.journal import HomeError, StudyHome, read_entries, studies_home
+from study.launching.mlflow_process import MlflowProcess
 from study.managing.specs import changed_spec, frozen_spec
 from study.spec import StudySpec, arm_roles, load_spec, warnings
 from vae_core.errors import StudyWarning, UserError  # noqa: F401 (for those who catch it)
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from study.exporting.model import Exported
     from study.launching.dry_run import Estimate
     from study.launching.first_study import FirstStudy
-    from study.launching.mlflow_process import MlflowProcess
     from study.managing.cleanup import Cleanup
     from study.managing.status import Listed, Status
     from study.replaying.result import Replay
@@ -75,8 +75,6 @@ def launch(
         UserError: what is wrong, where, and how to correct it.
         study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
-    from study.launching.mlflow_process import MlflowProcess
-
     with MlflowProcess() as mlflow:
         _warn(spec := load_spec(file, overrides))
         return _run(spec, mlflow, home, data_root, address, take_over)
@@ -95,8 +93,6 @@ def resume(
 
     Arguments as for :func:`launch`.
     """
-    from study.launching.mlflow_process import MlflowProcess
-
     with MlflowProcess() as mlflow:
         spec = resume_spec(name, overrides, home=home)
         return _run(spec, mlflow, home, data_root, address, take_over)
@@ -118,8 +114,6 @@ def fork(
     Raises:
         HomeError: there is a study ``new`` already.
     """
-    from study.launching.mlflow_process import MlflowProcess
-
     with MlflowProcess() as mlflow:
         _warn(spec := fork_spec(name, new, overrides, home=home))
         return _run(spec, mlflow, home, data_root, address)

@@ -197,8 +197,9 @@ class MlflowProcess:
 
 def _print(lines: BinaryIO) -> None:
     """Print what the process prints, where this one's errors go: a page of a notebook, perhaps."""
-    for line in io.TextIOWrapper(lines, errors="replace"):
-        print(line, end="", file=sys.stderr, flush=True)
+    with io.TextIOWrapper(lines, errors="replace") as text:
+        for line in text:
+            print(line, end="", file=sys.stderr, flush=True)
 
 
 class _Following:
