@@ -47,10 +47,9 @@ def drive(spec: dict[str, Any], studies: Path, address: str) -> None:
     """Launch a study as `study launch` does, with engines that sleep."""
     from study.scheduling import held
 
-    with patch.object(held, "EngineActor", Sleeper):
-        with MlflowProcess() as mlflow:
-            options = Options(StudyHome(studies, NAME), address=address)
-            run(StudySpec.from_dict(spec), options, mlflow)
+    with patch.object(held, "EngineActor", Sleeper), MlflowProcess() as mlflow:
+        options = Options(StudyHome(studies, NAME), address=address)
+        run(StudySpec.from_dict(spec), options, mlflow)
 
 
 @contextmanager

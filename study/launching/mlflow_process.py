@@ -254,7 +254,6 @@ class _Following:
 
 def serve(given: BinaryIO, answers: BinaryIO) -> None:
     """What the process does: be told what to follow, then do as asked; end with its input."""
-    os.nice(5)  # nothing waits for it before a study's end
     load_mlflow()
     from study.exporting.model import pack  # torch, too, while nothing waits for it
 
