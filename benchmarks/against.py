@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -166,7 +167,7 @@ def title(process: psutil.Process) -> str:
 
 def first_step(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
     """Until the first report of a trial that reports at once; Ray is running already."""
-    with cluster() as address:
+    with cluster(tree) as address:
         command = [*study(folder, short(options)), "--address", address]
         return {"first step": until_report(tree, folder, command)}
 
@@ -209,9 +210,10 @@ def reports(folder: Path) -> int:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """The address of a Ray with a core for each of this machine's."""
-    found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
+def cluster(tree: Tree) -> Iterator[str]:
+    """The address of a Ray with a core for each of this machine's; its workers import ``tree``."""
+    with patch.dict(os.environ, {"PYTHONPATH": str(tree.path)}):
+        found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
     try:
         yield found.address
     finally:

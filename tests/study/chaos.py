@@ -30,10 +30,11 @@ from harness import HarnessError, Launch, Process
 from study import load
 
 VICTIMS = {
-    "engine": 30,
+    "engine": 25,
     "driver": 12,
     "machine": 8,
-    "relay": 30,
+    "relay": 25,
+    "mlflow": 10,
     "raylet": 5,
     "gcs": 4,
     "interrupt": 6,

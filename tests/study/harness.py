@@ -336,6 +336,7 @@ def _histories(reports: list[Reported]) -> dict[tuple[str, str], list[tuple[int,
 TITLES = {
     "engine": "EngineActor",
     "relay": "ray::Relay",
+    "mlflow": "study.launching.mlflow_process",
     "raylet": "/raylet/raylet",
     "gcs": "/gcs/gcs_server",
 }
