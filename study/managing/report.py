@@ -60,7 +60,13 @@ def write_report(
     """
     from study.analysis.rendering.figures import drawing
 
-    drawing.prepare()
+    with drawing.prepared():
+        return _written(entries, home, target, price)
+
+
+def _written(
+    entries: Iterable[Entry], home: StudyHome, target: float | None, price: Price | None
+) -> ShownReport:
     tables = build_tables(entries)
     facts = study_facts(tables["trials"])
     spec = StudySpec.from_dict(facts["spec"])  # as this version reads it

@@ -28,10 +28,22 @@ _LONGEST = 300
 """Characters of an error at most: Vega's hold whole stack traces."""
 
 
-def prepare() -> None:
-    """Start making what every page needs, while its study is still being read."""
+_waiting: list[subprocess.Popen[str]] = []
+"""Processes that will draw, and have nothing to draw yet."""
+
+
+@contextmanager
+def prepared() -> Iterator[None]:
+    """A block that ends with a report: what every report needs is begun while it is made."""
     if _kept() is None:
         _bundling()
+    _waiting.extend(_start("pictures") for _ in range(_PAINTERS))
+    try:
+        yield
+    finally:
+        while _waiting:  # nothing was drawn
+            with _waiting.pop() as unused:
+                unused.kill()
 
 
 @cache
@@ -133,7 +145,7 @@ class _Painter:
 
     def __init__(self, jobs: Sequence[_Job], folder: Path) -> None:
         self._files = {job.name: folder / f"{job.name}.png" for job in jobs}
-        self._process = _start("pictures")
+        self._process = _waiting.pop() if _waiting else _start("pictures")
         stdin = self._process.stdin
         assert stdin is not None
         with suppress(BrokenPipeError):  # the process died: finish() says why

@@ -26,6 +26,7 @@ def main() -> None:
     if sys.argv[1] == "bundle":
         sys.stdout.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
         return
+    vl_convert.vegalite_to_svg({"data": {"values": []}, "mark": "point"})  # it loads, meanwhile
     for file, spec, inline, prefix in json.load(sys.stdin):
         print(json.dumps([file, *draw(file, spec, inline, prefix)]), flush=True)
 

@@ -294,6 +294,17 @@ def test_a_painter_that_dies_draws_nothing_and_stops_nothing(
     assert all("the drawing process ended with status" in why for why in done.missing.values())
 
 
+def test_what_will_draw_ends_with_its_block(whole: Any, tmp_path: Path) -> None:
+    found = drawn(whole, tmp_path)
+    with drawing.prepared():
+        waiting = list(drawing._waiting)
+        with drawing.writing([found["search"]], tmp_path) as done:
+            pass
+    assert list(done.svg) == ["search"]
+    assert len(waiting) > 1, "one draws, another has nothing to draw"
+    assert all(process.poll() is not None for process in waiting)
+
+
 def test_a_figure_that_raises_says_so_and_the_others_stand(
     whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,10 @@ import pytest
 from study.analysis.rendering.figures import drawing
 
 MAKER = """
+import sys
 from pathlib import Path
+if sys.argv[1] != "bundle":
+    sys.exit()  # it would draw
 count = Path(__file__).with_name("count")
 count.write_text(count.read_text() + "I" if count.exists() else "I")
 print("script", count.read_text(), end="")
@@ -30,8 +33,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> str:
     """The script, as a process has it that has not asked yet."""
     for name in ("vega", "_bundling"):
         monkeypatch.setattr(drawing, name, cache(getattr(drawing, name).__wrapped__))
-    drawing.prepare()
-    return drawing.vega()
+    with drawing.prepared():
+        return drawing.vega()
 
 
 def test_it_is_kept_for_all_studies(monkeypatch: pytest.MonkeyPatch) -> None:
