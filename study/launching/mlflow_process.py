@@ -13,6 +13,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,8 +33,8 @@ POLL = 0.5
 """Seconds between looks at the journal."""
 TRIES = 5
 """Processes in a row that may die on one request before it is given up."""
-PAUSE = 1.0
-"""Seconds before one that died is replaced."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before one that died is replaced: doubled where its successor dies as young as this."""
 LEAVE = 5.0
 """Seconds that the last has to end."""
 SIGN, SILENCE = 5.0, 60.0
@@ -63,6 +64,7 @@ class MlflowProcess:
         self._told: list[tuple[Any, ...]] = []  # what a successor must be told too
         self._state: State | None = None  # the last, once it is closed
         self._ending = threading.Event()
+        self._pause = FIRST_PAUSE / 2  # before the next
         self._start()
         threading.Thread(target=self._watch, name="mlflow-process", daemon=True).start()
 
@@ -121,8 +123,7 @@ class MlflowProcess:
                     self._send(message)
                     return self._answer()
                 except (BrokenPipeError, EOFError):
-                    self._replace()
-            code = self._process.wait()
+                    code = self._replace()
         _, _, home, _ = self._told[0]
         held = len(Follower(home.path).entries)
         return State(held, f"the process that writes to it ends (exit code {code})")
@@ -149,18 +150,28 @@ class MlflowProcess:
         finally:
             limit.cancel()
 
-    def _replace(self) -> None:
-        """Start another after a pause, and tell it what the one before was told."""
+    def _replace(self) -> int:
+        """Start another after a pause, and tell it what the one before was told.
+
+        Returns:
+            The exit code of the one before.
+        """
         self._process.kill()
-        self._process.wait()
-        if self._ending.wait(PAUSE):
-            return
-        self._start()
-        with suppress(BrokenPipeError):  # it is found dead by whoever asks next
-            for message in self._told:
-                self._send(message)
+        code = self._process.wait()
+        with suppress(BrokenPipeError):
+            self._to.close()
+        self._from.close()
+        young = time.monotonic() < self._started + LONGEST_PAUSE
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if young else FIRST_PAUSE
+        if not self._ending.wait(self._pause):
+            self._start()
+            with suppress(BrokenPipeError):  # it is found dead by whoever asks next
+                for message in self._told:
+                    self._send(message)
+        return code
 
     def _start(self) -> None:
+        self._started = time.monotonic()
         self._process = interpreters.start(__name__, stderr=PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -254,8 +265,9 @@ class _Following:
 
 def serve(given: BinaryIO, answers: BinaryIO) -> None:
     """What the process does: be told what to follow, then do as asked; end with its input."""
-    load_mlflow()
-    from study.exporting.model import pack  # torch, too, while nothing waits for it
+    with _signs_of_life(answers):  # from a slow disk it may load for minutes
+        load_mlflow()
+        from study.exporting.model import pack  # torch, too, while nothing waits for it
 
     following: _Following | None = None
     while True:

@@ -37,13 +37,14 @@ def tracking_uri(studies_home: Path) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return sqlite_uri(studies_home.resolve() / DATABASE)
-    if urlsplit(uri).hostname in _LOOPBACK:
-        _reach_loopback()
+    _except_loopback(uri)
     return uri
 
 
-def _reach_loopback() -> None:
+def _except_loopback(uri: str) -> None:
     """Except loopback addresses from proxying: to a proxy they would be its own machine's."""
+    if urlsplit(uri).hostname not in _LOOPBACK:
+        return
     excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host for host in excepted.split(",") if host]
     value = ",".join([*hosts, *(host for host in _LOOPBACK if host not in hosts)])
@@ -105,6 +106,7 @@ def prepare(uri: str) -> None:
         TrackingError: MLflow cannot migrate the database.
     """
     load_mlflow()
+    _except_loopback(uri)
     if not uri.startswith(SQLITE):
         return
     from mlflow import MlflowClient
