@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 SOCKET_PATH = 107
 """Bytes that the path of a socket in the file system may have, on Linux."""
-ENGINE_MEMORY, LAUNCH_MEMORY = 400 * 2**20, 1200 * 2**20
-"""Bytes that an engine takes besides its banks; and the driver with a local Ray. Measured."""
+ENGINE_MEMORY, LAUNCH_MEMORY = 400 * 2**20, 1500 * 2**20
+"""Bytes that an engine takes besides its banks; and a local Ray, the driver, and the process that
+writes to MLflow. Measured."""
 _LONGEST_SOCKET = "ray/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store"
 """Of the sockets that Ray makes below the folder for temporary files, as it names them."""
 

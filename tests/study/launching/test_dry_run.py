@@ -91,10 +91,10 @@ def test_the_text_says_all_of_it(planned):
 
 def test_memory_that_a_container_withholds_is_said(planned):
     found = planned()
-    assert " may be used here" not in str(replace(found, usable_bytes=2600 * 2**20))
-    text = str(replace(found, usable_bytes=2100 * 2**20))
+    assert " may be used here" not in str(replace(found, usable_bytes=2900 * 2**20))
+    text = str(replace(found, usable_bytes=2400 * 2**20))
     assert (
-        "\nwarning: 3 engine(s), Ray and the driver need about 2,400 MiB, and 2,100 may be" in text
+        "\nwarning: 3 engine(s), Ray and the driver need about 2,700 MiB, and 2,400 may be" in text
     )
     assert text.partition("may be used here: ")[2].startswith("set engines.count to 2\n")
     text = str(replace(found, usable_bytes=2**30))
