@@ -193,17 +193,18 @@ class MlflowProcess:
 
     def _end(self) -> None:
         self._ending.set()
-        if not self._told:
-            self._process.kill()  # what it may be loading is not needed
-        with suppress(BrokenPipeError):
-            self._to.close()
-        try:
-            self._process.wait(LEAVE)
-        except TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._printing.join(LEAVE)
-        self._from.close()
+        with self._lock:  # else one might be started that nobody ends
+            if not self._told:
+                self._process.kill()  # what it may be loading is not needed
+            with suppress(BrokenPipeError):
+                self._to.close()
+            try:
+                self._process.wait(LEAVE)
+            except TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._printing.join(LEAVE)
+            self._from.close()
 
 
 def _print(lines: BinaryIO) -> None:

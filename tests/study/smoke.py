@@ -52,12 +52,12 @@ def run(folder: Path) -> Iterator[Smoke]:
 
 
 def _kill_in_every_way(home: Path) -> tuple[str, str]:
-    """Kill the engines, the relay and the driver, tear the journal, press Ctrl-C; then finish."""
+    """Kill the engine, the relay and the driver, tear the journal, press Ctrl-C; then finish."""
     spec = smoke_spec()
-    run = Launch(home, "--set", "engines.count=2", spec=spec)
+    run = Launch(home, spec=spec)
     run.reports(2)
-    _kill(home, "engine")
-    run.until(lambda: _lost(home), "an engine's death to be journalled")
+    _kill(home, "engine")  # the only one: until there is another, the study gets no further
+    run.until(lambda: _lost(home), "the engine's death to be journalled")
     run.reports(6)
     _kill(home, "relay")
     run.reports(12)
@@ -65,7 +65,7 @@ def _kill_in_every_way(home: Path) -> tuple[str, str]:
     assert run.end() == -signal.SIGKILL, run.text()
     harness.tear(harness.journal_files(run.study)[-1], random.Random(0))
 
-    run = Launch(home, verb="resume", spec=spec)
+    run = Launch(home, "--set", "engines.count=2", verb="resume", spec=spec)
     run.reports(3)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the foreground process group
     assert run.end() == 130, run.text()
@@ -74,15 +74,10 @@ def _kill_in_every_way(home: Path) -> tuple[str, str]:
 
 
 def _lost(home: Path) -> bool:
-    """Whether an engine that trained is known to be gone.
-
-    The driver, killed before, would never tell; nor does it tell of one that had yet to start.
-    """
+    """Whether an engine is known to be gone: the driver, killed before, would never tell."""
     return any(event.state == "lost" for event in harness.events(home, EngineChanged))
 
 
 def _kill(home: Path, kind: str) -> None:
-    """Kill all of a kind: while its engines are gone, no study gets further."""
-    victims = harness.processes(home, harness.TITLES[kind])
-    assert victims, f"no {kind} to kill"
-    assert all(victim.kill() for victim in victims)
+    (victim,) = harness.processes(home, harness.TITLES[kind])
+    assert victim.kill()

@@ -111,6 +111,15 @@ def drive(journal: Journal) -> Iterator[Callable[[str], Driver]]:
         driver.kill()
 
 
+def first_report(journal: Journal) -> str:
+    """A study whose one trial has reported once; the trial."""
+    journal.begin()
+    trial = journal.ask(0)
+    journal.start(trial)
+    journal.report(trial, 1)
+    return trial
+
+
 def snapshot(store: Store) -> dict[str, Any]:
     return {
         key: (run.to_dictionary(), {name: store.history(run, name) for name in run.data.metrics})
@@ -121,11 +130,7 @@ def snapshot(store: Store) -> dict[str, Any]:
 def test_a_frozen_driver_changes_nothing_once_another_has_taken_over(
     journal: Journal, store: Store, drive: Callable[[str], Driver]
 ) -> None:
-    journal.begin()
-    trial = journal.ask(0)
-    journal.start(trial)
-    journal.report(trial, 1)
-    begun = len(journal.entries)
+    trial, begun = first_report(journal), len(journal.entries)
     journal.report(trial, 2)
     journal.report(trial, 3)
     told = len(journal.entries)
@@ -236,11 +241,7 @@ def test_drivers_killed_while_the_server_comes_and_goes(
 def test_where_the_process_that_writes_is_killed_another_goes_on(
     journal: Journal, store: Store, drive: Callable[[str], Driver]
 ) -> None:
-    journal.begin()
-    trial = journal.ask(0)
-    journal.start(trial)
-    journal.report(trial, 1)
-    begun = len(journal.entries)
+    trial, begun = first_report(journal), len(journal.entries)
     journal.report(trial, 2)
     told = len(journal.entries)
     journal.end(trial, 2)

@@ -37,4 +37,11 @@ def _file() -> Path:
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise DataError("dataset 'digits' needs scikit-learn", remedy="pip install scikit-learn")
-    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not table.is_file():
+        raise DataError(
+            "scikit-learn brings no table of the digits here",
+            where=str(table),
+            remedy="install the version of scikit-learn that requirements.txt names",
+        )
+    return table
