@@ -559,7 +559,8 @@ def read_event(kind: str, data: Data, format: int) -> Event:
     Raises:
         EventError: this format has no such event.
     """
-    data = upgraded(kind, data, format)
+    if format != FORMAT:
+        data = upgraded(kind, data, format)
     found = KINDS.get(kind)
     if found is None:
         raise EventError(f"has no event '{kind}'")

@@ -9,17 +9,21 @@ had taken over lies beyond the accepted bytes, and does not count.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from study.journal.events import FORMAT, Entry, EventError, read_event
-from study.journal.lines import CONTROL, JournalError, Line, decode
+from study.journal.lines import CONTROL, JournalError, Line, decode, decode_all
 
 FOLDER = "journal"
 """The journal's folder in a study's home."""
+_BLOCK = 2**16
+"""Bytes that are read at once: what they become stays in the processor's cache."""
 _NAME = re.compile(r"(\d{6,})\.log")
 _RESTORE = "the journal was changed from outside, or its disk is failing: restore it from a copy"
 
@@ -105,10 +109,9 @@ class Reader:
             group: list[Entry] = []
             offset, number, damaged = self.end, self.lines, 0
             # No further than it was long: a line written meanwhile would be read in two halves.
-            while offset < limit and (raw := file.readline(limit - offset)):
+            for raw, line in _lines(file, limit - offset):
                 offset += len(raw)
                 number += 1
-                line = decode(raw)
                 if line is None:
                     damaged = damaged or number
                     continue
@@ -265,6 +268,19 @@ def last_line(path: Path, reach: int = 4096) -> Line | None:
         file.seek(max(0, file.seek(0, os.SEEK_END) - reach))
         lines = file.read().splitlines(keepends=True)
     return decode(lines[-1]) if lines else None
+
+
+def _lines(file: BinaryIO, size: int) -> Iterator[tuple[bytes, Line | None]]:
+    """The lines of the next ``size`` bytes of ``file``, as they are and decoded."""
+    rest = b""
+    while size > 0 and (block := file.read(min(size, _BLOCK))):
+        size -= len(block)
+        raws = io.BytesIO(rest + block).readlines()
+        rest = raws.pop() if size and not raws[-1].endswith(b"\n") else b""
+        if raws:
+            yield from zip(raws, decode_all(raws), strict=True)
+    if rest:
+        yield rest, decode(rest)
 
 
 def corrupt(path: Path, number: int, fault: str) -> JournalError:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from study.journal.clock import Clock
@@ -13,7 +12,7 @@ from study.journal.events import FORMAT, Entry, Event, read_event
 from study.journal.files import Scan, check_formats, scan
 from study.journal.home import command_line
 from study.journal.lease import BEAT, LAPSE, Lease
-from study.journal.lines import JournalError, Line, control, parse
+from study.journal.lines import JournalError, control, dump, encoded, parse
 from vae_core.errors import UserError
 
 Observer = Callable[[Entry], None]
@@ -51,7 +50,7 @@ class Journal:
         check_formats(home)  # before the lease: a study that cannot be read is left as it is
         self._lease = Lease(home, take_over=take_over, beat=beat, lapse=lapse)
         self.home, self.epoch = home, self._lease.epoch
-        self._group: list[Entry] = []
+        self._group: list[tuple[Entry, bytes]] = []  # each with its event's data as written
         self._observers: list[Observer] = []
         self._lock = threading.RLock()
         self._refusal: UserError | None = None
@@ -76,10 +75,11 @@ class Journal:
         Returns:
             The event as it will be read back (lists for tuples, text for keys), with its place.
         """
-        event = read_event(event.kind, parse(json.dumps(event.to_data())), FORMAT)
+        data = dump(event.to_data())
+        event = read_event(event.kind, parse(data), FORMAT)
         with self._lock:
             entry = Entry(len(self.entries) + len(self._group), self.clock.now(), event)
-            self._group.append(entry)
+            self._group.append((entry, data))
             return entry
 
     def commit(self) -> None:
@@ -95,10 +95,10 @@ class Journal:
             group, self._group = self._group, []
             if not group:
                 return
-            lines = [self._line(entry, last=entry is group[-1]).encode() for entry in group]
-            self._write(b"".join(lines))
-            self.entries += group
-            for entry in group:
+            self._write(b"".join(self._lines(group)))
+            entries = [entry for entry, _ in group]
+            self.entries += entries
+            for entry in entries:
                 for observer in self._observers:
                     observer(entry)
 
@@ -125,9 +125,11 @@ class Journal:
                 self._refuse(JournalError("is closed", where=str(self._lease.path)))
                 self._lease.release()
 
-    def _line(self, entry: Entry, *, last: bool) -> Line:
-        event = entry.event
-        return Line(self.epoch, entry.sequence, entry.time, event.kind, event.to_data(), last)
+    def _lines(self, group: list[tuple[Entry, bytes]]) -> Iterator[bytes]:
+        end = group[-1][0]
+        for entry, data in group:
+            sequence, time, event = entry
+            yield encoded(self.epoch, sequence, time, event.kind, data, last=entry is end)
 
     def _accept(self, found: Scan) -> None:
         base = {"base": 0, "bytes": 0, "events": 0}

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -18,6 +20,10 @@ from vae_core.errors import UserError
 
 CONTROL = -1
 Control = Literal["lease", "accept", "released"]
+
+
+_PLAIN = [{int}, {int}, {float}, {str}, {dict}, {int}]
+"""Types of a line's fields."""
 
 
 class JournalError(UserError):
@@ -37,23 +43,33 @@ class Line(NamedTuple):
     """Seconds since the Unix epoch; of an event, by the clock of its launch."""
     kind: str
     data: dict[str, Any]
-    last: bool
-    """Whether it ends its group."""
+    last: int
+    """1 where it ends its group, else 0."""
 
     def encode(self) -> bytes:
         """The line as it is in the file."""
-        fields = [*self[:5], int(self.last)]
-        body = json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
-        return b"%08x %b\n" % (zlib.crc32(body), body)
+        return encoded(*self[:4], dump(self.data), last=self.last)
 
     def is_control(self, kind: Control) -> bool:
         """Whether it is a line of ``kind`` about the file itself."""
         return self.sequence == CONTROL and self.kind == kind
 
 
+def encoded(epoch: int, sequence: int, time: float, kind: str, data: bytes, *, last: int) -> bytes:
+    """A :class:`Line` as it is in the file; ``data`` is in JSON already."""
+    head = dump([epoch, sequence, time, kind])[:-1]
+    body = b"%b,%b,%d]" % (head, data, last)
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
 def control(epoch: int, time: float, kind: Control, data: dict[str, Any]) -> bytes:
     """A line about the file itself, encoded."""
-    return Line(epoch, CONTROL, time, kind, data, True).encode()
+    return Line(epoch, CONTROL, time, kind, data, 1).encode()
+
+
+def dump(value: Any) -> bytes:
+    """``value`` in JSON, as lines hold it: NaN and infinities as Python writes them."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def parse(body: bytes | str) -> Any:
@@ -87,4 +103,17 @@ def decode(raw: bytes) -> Line | None:
         and isinstance(data, dict)
     ):
         return None
-    return Line(epoch, sequence, time, kind, data, bool(last))
+    return Line(epoch, sequence, time, kind, data, last)
+
+
+def decode_all(raws: Sequence[bytes]) -> list[Line | None]:
+    """:func:`decode` of each of ``raws``, in half the time where all are whole and plain JSON."""
+    bodies = [raw[9:-1] for raw in raws]
+    sums = [b"%08x " % zlib.crc32(body) for body in bodies]
+    if [raw[:9] for raw in raws] == sums and raws[-1].endswith(b"\n"):
+        with suppress(ValueError, TypeError):
+            lines = orjson.loads(b"[%b]" % b",".join(bodies))
+            columns = [{*map(type, column)} for column in zip(*lines, strict=True)]
+            if len(lines) == len(raws) and columns == _PLAIN:
+                return [*map(Line._make, lines)]
+    return [decode(raw) for raw in raws]

@@ -110,12 +110,12 @@ def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> st
     from study.analysis.rendering.figures.catalogue import figures  # and Altair with it
     from study.analysis.rendering.page.html import FIRST, as_html
 
-    write_records(tables, home.path)
+    write_records(tables, home.path)  # first: on a full disk nothing else has changed
     home.figures.mkdir(parents=True, exist_ok=True)
-    _write(home.report / "report.txt", as_text(report))
-    _write(home.first_screen, json.dumps(plain(report.first_screen), indent=2))
     charts = figures(report, tables, home.path)
     with drawing.writing(charts, home.figures) as drawn:
+        _write(home.report / "report.txt", as_text(report))
+        _write(home.first_screen, json.dumps(plain(report.first_screen), indent=2))
         links = run_links(home)
     page = as_html(report, charts, tables["trials"], home.path, links, drawn)
     _write(home.page, page)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
 from math import fsum, nan
 from typing import Any
+
+import numpy as np
 
 from study.analysis.records.engine_time import EngineClock, EngineTime
 from study.journal.events import (
@@ -70,8 +71,15 @@ class TrialHistory:
         self.seconds[purpose] = self.seconds.get(purpose, 0.0) + seconds
 
 
+class _Alike:
+    """Metrics of reports that have the same ones."""
+
+    def __init__(self) -> None:
+        self.rows, self.values = array("q"), array("d")  # of each row, a value for each name
+
+
 class Reports:
-    """The reports of all trials as columns, in journal order. Absent metrics are NaN."""
+    """The reports of all trials as columns, in journal order."""
 
     def __init__(self) -> None:
         self.trials: list[TrialHistory] = []
@@ -79,34 +87,46 @@ class Reports:
         self.step, self.images = array("q"), array("q")
         self.time, self.training = array("d"), array("d")
         self.evaluation, self.second_stage = array("d"), array("d")
-        self.metrics: dict[str, array[float]] = {}
+        self._metrics: dict[tuple[str, ...], _Alike] = {}
 
     def __len__(self) -> int:
         return len(self.trials)
 
     def append(self, history: TrialHistory, time: float, report: Reported) -> None:
         """Add a report of ``history``'s trial, which has applied it."""
-        row = len(self.trials)
+        row, seconds, metrics = len(self.trials), report.seconds, report.metrics
         self.trials.append(history)
         self.engines.append(report.engine)
         self.step.append(report.step)
         self.images.append(history.trial.images)
         self.time.append(time)
-        self.training.append(report.seconds.get("training", 0.0))
-        self.evaluation.append(report.seconds.get("evaluation", 0.0))
-        self.second_stage.append(report.seconds.get("second_stage", 0.0))
-        for name, value in report.metrics.items():
-            column = self.metrics.get(name)
-            if column is None:
-                column = self.metrics[name] = array("d")
-            if len(column) < row:
-                column.extend(repeat(nan, row - len(column)))
-            column.append(nan if value is None else value)
+        self.training.append(seconds.get("training", 0.0))
+        self.evaluation.append(seconds.get("evaluation", 0.0))
+        self.second_stage.append(seconds.get("second_stage", 0.0))
+        names = tuple(metrics)
+        alike = self._metrics.get(names)
+        if alike is None:
+            alike = self._metrics[names] = _Alike()
+        alike.rows.append(row)
+        values: Collection[Any] = metrics.values()
+        try:
+            alike.values += array("d", values)
+        except TypeError:  # some are None
+            alike.values.extend(nan if value is None else value for value in values)
 
-    def close(self) -> None:
-        """Give every metric its full length."""
-        for column in self.metrics.values():
-            column.extend(repeat(nan, len(self) - len(column)))
+    @property
+    def metrics(self) -> set[str]:
+        """Names of the metrics that any of them has."""
+        return {name for names in self._metrics for name in names}
+
+    def metric(self, name: str) -> np.ndarray:
+        """A metric of every report, [len(self)]; NaN where it is absent or not a number."""
+        column = np.full(len(self), nan)
+        for names, alike in self._metrics.items():
+            if name in names:
+                values = np.frombuffer(alike.values).reshape(-1, len(names))
+                column[np.frombuffer(alike.rows, np.int64)] = values[:, names.index(name)]
+        return column
 
 
 class History:
@@ -157,7 +177,6 @@ class History:
         self.numerics_keys: list[Mapping[str, Any]] = []
         for entry in entries:
             self._apply(entry)
-        self.reports.close()
         folded = (history.trial for history in self.trials.values())
         self._standing = {trial.name for trial in standing(folded, self.choices)}
         self.engine_times = [self._settle(clock) for clock in self.engines.values()]
@@ -285,7 +304,10 @@ class History:
         return settlement.time
 
     def _clock(self, engine: str) -> EngineClock:
-        return self.engines.setdefault(engine, EngineClock(engine))
+        clock = self.engines.get(engine)
+        if clock is None:
+            clock = self.engines[engine] = EngineClock(engine)
+        return clock
 
     def _charge(
         self, history: TrialHistory, engine: str, seconds: Mapping[str, float], purpose: str = ""

@@ -246,8 +246,8 @@ def _records(name: str, reports: Reports, trials: Sequence[TrialHistory]) -> pa.
         }.items()
     }
     columns["engine"] = pa.array(reports.engines, pa.string()).take(pa.array(order))
-    for metric, values in reports.metrics.items():
-        columns[_column(metric)] = _numbers(np.asarray(values)[order])
+    for metric in reports.metrics:
+        columns[_column(metric)] = _numbers(reports.metric(metric)[order])
     return _table(_REPORT_FIELDS, _metric_names(REPORT_METRICS, reports.metrics), columns)
 
 
@@ -281,18 +281,17 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "billed_seconds": [fsum(t.seconds.get(p, 0.0) for p in PURPOSES) for t in trials],
         "standard_seconds": [_standard(t, history.rates) for t in trials],
     }
-    reported = history.reports.metrics
+    reports, last = history.reports, np.array([t.last for t in trials], np.int64)
+    reported = reports.metrics
     names = _metric_names(TRIAL_METRICS, [*reported, *(m for t in trials for m in t.metrics)])
     for metric in names:
-        values = reported.get(metric)
-        columns[_column(metric)] = _numbers(
-            [
-                t.metrics[metric]
-                if metric in t.metrics
-                else (values[t.last] if values is not None and t.last >= 0 else None)
-                for t in trials
-            ]
-        )
+        values = np.full(len(trials), np.nan)
+        if metric in reported:
+            values = np.where(last < 0, np.nan, reports.metric(metric)[last])
+        for row, t in enumerate(trials):
+            if metric in t.metrics:
+                values[row] = t.metrics[metric]  # None becomes NaN
+        columns[_column(metric)] = _numbers(values)
     return _table(_TRIAL_FIELDS, names, columns)
 
 

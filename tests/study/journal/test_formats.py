@@ -83,7 +83,7 @@ def test_a_line_that_is_no_event_of_its_format_is_refused_with_file_and_line(
     journal.append(StudyFinished())
     journal.commit()
     with journal_file(tmp_path, 1).open("ab") as file:
-        file.write(Line(1, 1, 0.0, "death", {"trial": "t"}, True).encode())
+        file.write(Line(1, 1, 0.0, "death", {"trial": "t"}, 1).encode())
     with pytest.raises(JournalError, match=rf"line 4 is no event of format {FORMAT}: 'death'"):
         list(read_entries(tmp_path))
 

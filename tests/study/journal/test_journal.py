@@ -25,7 +25,7 @@ from study.journal import (
 )
 from study.journal.events import LaunchBegan, OptunaOperation
 from study.journal.files import Follower, scan
-from study.journal.lines import Line, decode
+from study.journal.lines import Line, decode, decode_all
 
 
 def kinds(home: Path) -> list[str]:
@@ -42,7 +42,7 @@ def commit(journal: Journal, *kinds: str) -> None:
 def test_a_line_comes_back_as_it_was(
     epoch: int, sequence: int, kind: str, data: dict[str, float]
 ) -> None:
-    line = Line(epoch, sequence, 12.5, kind, data, True)
+    line = Line(epoch, sequence, 12.5, kind, data, 1)
     found = decode(line.encode())
     assert found is not None
     assert repr(found) == repr(line)
@@ -55,6 +55,20 @@ def test_a_line_comes_back_as_it_was(
 def test_a_line_that_is_none_of_ours_is_no_line(body: str) -> None:
     raw = body.encode()
     assert decode(b"%08x %b\n" % (zlib.crc32(raw), raw)) is None
+
+
+@given(
+    st.lists(st.dictionaries(st.text(), st.floats() | st.none() | st.text()), min_size=1),
+    st.data(),
+)
+def test_many_lines_are_read_as_each_of_them_is(
+    data: list[dict[str, float | str | None]], draw: st.DataObject
+) -> None:
+    raws = [Line(1, n, n + 0.5, "x", found, n % 2).encode() for n, found in enumerate(data)]
+    assert repr(decode_all(raws)) == repr([decode(raw) for raw in raws])
+    torn = draw.draw(st.integers(0, len(raws) - 1))
+    raws[torn] = raws[torn][: draw.draw(st.integers(0, len(raws[torn]) - 1))]
+    assert repr(decode_all(raws)) == repr([decode(raw) for raw in raws])
 
 
 class TestGroups:

@@ -11,9 +11,14 @@ import json
 import re
 import sys
 from collections import Counter
+from itertools import groupby
 from typing import Any
+from xml.etree import ElementTree
 
 import vl_convert
+
+_CLIP, _GROUP = (f"{{http://www.w3.org/2000/svg}}{tag}" for tag in ("clipPath", "g"))
+_NOWHERE = "translate(0,0)"
 
 PLACED = re.compile(
     r'<(?P<tag>path|line) transform="translate\((?P<x>[^,]+),(?P<y>[^)]+)\)"(?P<rest>[^>]*)/>'
@@ -34,12 +39,45 @@ def main() -> None:
 def draw(file: str, spec: dict[str, Any], inline: dict[str, Any], prefix: str) -> tuple[str, str]:
     """Draw ``spec`` into ``file``, and ``inline`` as SVG; why it could not be drawn, or ""."""
     try:
-        content = vl_convert.vegalite_to_png(spec, scale=1.5)
+        content = vl_convert.svg_to_png(clipped_once(vl_convert.vegalite_to_svg(spec)), scale=1.5)
         with open(file, "wb") as picture:
             picture.write(content)
         return slim(vl_convert.vegalite_to_svg(inline), prefix), ""
     except Exception as error:
         return "", f"{type(error).__name__}: {error}"
+
+
+def clipped_once(svg: str) -> str:
+    """``svg`` with neighbours that are clipped alike in one group that is, at every level.
+
+    Each clipped group costs the rasteriser a layer of the whole picture: most of its time.
+    """
+    tree = ElementTree.fromstring(svg)
+    shapes = {f"url(#{clip.get('id')})": ElementTree.tostring(clip[0]) for clip in tree.iter(_CLIP)}
+
+    def shape(element: ElementTree.Element) -> bytes | None:
+        return shapes.get(element.get("clip-path", ""))
+
+    for parent in reversed([*tree.iter(_GROUP)]):  # children before their parents
+        drawn = [
+            child for child in parent if child.get("class") not in ("background", "foreground")
+        ]
+        for clip, alike in groupby(drawn, shape):
+            members = [*alike]
+            if clip is None:
+                continue
+            url = members[0].attrib["clip-path"]
+            for member in members:
+                del member.attrib["clip-path"]
+            if len(members) == len(drawn) and parent.get("transform", _NOWHERE) == _NOWHERE:
+                parent.set("clip-path", url)
+                continue
+            group = ElementTree.Element(_GROUP, {"clip-path": url})
+            parent.insert([*parent].index(members[0]), group)
+            for member in members:
+                parent.remove(member)
+                group.append(member)
+    return ElementTree.tostring(tree, encoding="unicode")
 
 
 def slim(svg: str, prefix: str) -> str:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import vl_convert
+from PIL import Image
+
+from study.analysis import build_report, build_tables
+from study.analysis.rendering.figures.catalogue import figures
+from study.analysis.rendering.figures.chart import Figure
+from study.analysis.rendering.figures.painter import clipped_once
+
+
+@pytest.fixture
+def drawn(whole: Any, tmp_path: Path) -> dict[str, Figure]:
+    tables = build_tables(whole.entries)
+    made = figures(build_report(tables), tables, tmp_path)
+    return {figure.name: figure for figure in made if figure.chart is not None}
+
+
+def pixels(svg: str) -> np.ndarray:
+    with Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=1.5))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_picture_clipped_once_is_the_picture(drawn: dict[str, Figure]) -> None:
+    for name, figure in drawn.items():
+        svg = vl_convert.vegalite_to_svg(figure.picture())
+        once = clipped_once(svg)
+        assert once.count("clip-path=") <= svg.count("clip-path="), name
+        # Translucent colours are rounded once a layer.
+        assert abs(pixels(once) - pixels(svg)).max() <= 16, name
+
+
+def test_the_curves_of_all_arms_are_clipped_together(drawn: dict[str, Figure]) -> None:
+    svg = vl_convert.vegalite_to_svg(drawn["learning"].picture())
+    assert svg.count("clip-path=") > 2
+    assert clipped_once(svg).count("clip-path=") == 1
+
+
+def test_what_is_clipped_otherwise_or_not_at_all_stays_as_it_is() -> None:
+    mark = '<rect x="{}" width="9" height="9" clip-path="url(#{})"/>'
+    bare = '<rect x="3" width="1" height="1"/>'
+    marks = mark.format(1, "a") + mark.format(2, "b") + bare + mark.format(4, "c")
+    clips = "".join(
+        f'<clipPath id="{name}"><rect width="{width}" height="5"/></clipPath>'
+        for name, width in (("a", 4), ("b", 4), ("c", 6))
+    )
+    head = '<svg xmlns="http://www.w3.org/2000/svg" width="12" height="9">'
+    moved = f'<g transform="translate(0,2)">{marks}</g><g>{mark.format(7, "c")}</g>'
+    svg = f"{head}<defs>{clips}</defs><g>{moved}</g></svg>"
+    once = clipped_once(svg)
+    assert once.count("clip-path=") == 3
+    assert (pixels(once) == pixels(svg)).all()
