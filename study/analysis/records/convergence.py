@@ -22,19 +22,19 @@ def images_to_final(records: pa.Table, objective: str) -> dict[str, int]:
     Returns:
         Images by trial.
     """
-    names = np.asarray(records["trial"].to_pylist(), dtype=object)
-    images = records["images"].to_numpy()
     column = f"validation_{objective}"
-    if column not in records.column_names or not len(names):
+    if column not in records.column_names or not len(records):
         return {}
-    values = records[column].to_numpy()
-    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    trials = records["trial"].combine_chunks().dictionary_encode()
+    of_row, names = trials.indices.to_numpy(), trials.dictionary
+    images, values = records["images"].to_numpy(), records[column].to_numpy()
+    starts = np.flatnonzero(np.append(True, of_row[1:] != of_row[:-1]))
     found = {}
-    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(of_row)], strict=True):
         curve = values[start:end]
         with np.errstate(invalid="ignore"):  # of an infinite end
             away = ~(np.abs(curve - curve[-1]) <= NEAR * abs(curve[-1]))
         if not away[-1]:  # a value that is not there is away from itself
             arrived = np.flatnonzero(away)[-1] + 1 if away.any() else 0
-            found[str(names[start])] = int(images[start + arrived])
+            found[names[of_row[start]].as_py()] = int(images[start + arrived])
     return found

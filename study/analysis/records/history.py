@@ -5,7 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from math import fsum, nan
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -56,8 +58,8 @@ class TrialHistory:
     ended: float | None = None
     redone_images: int = 0
     """Trained on again after a crash; ``trial.images`` counts every image once."""
-    steps: dict[int, int] = field(default_factory=dict)
-    """Step -> images trained on by then."""
+    images_by: array[int] = field(default_factory=lambda: array("q"))
+    """By step, images trained on by then; -1 of a step, like 0, that it did not report."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Device seconds by purpose."""
     metrics: Numbers = field(default_factory=dict)
@@ -65,6 +67,17 @@ class TrialHistory:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     last: int = -1
     """Row of its last report among the study's reports, -1 before the first."""
+
+    def images_at(self, step: int) -> int | None:
+        """Images trained on by ``step``; None if it did not report it."""
+        images = self.images_by[step] if step < len(self.images_by) else -1
+        return None if images < 0 else images
+
+    def reported(self, step: int, images: int) -> None:
+        """Note that it reported ``step``, with ``images`` trained on by then."""
+        missing = step + 1 - len(self.images_by)
+        self.images_by.extend(repeat(-1, missing))
+        self.images_by[step] = images
 
     def spend(self, purpose: str, seconds: float) -> None:
         """Charge device ``seconds`` for ``purpose``."""
@@ -96,7 +109,7 @@ class Reports:
         """Add a report of ``history``'s trial, which has applied it."""
         row, seconds, metrics = len(self.trials), report.seconds, report.metrics
         self.trials.append(history)
-        self.engines.append(report.engine)
+        self.engines.append(intern(report.engine))  # each line has its own copy of the name
         self.step.append(report.step)
         self.images.append(history.trial.images)
         self.time.append(time)
@@ -119,13 +132,13 @@ class Reports:
         """Names of the metrics that any of them has."""
         return {name for names in self._metrics for name in names}
 
-    def metric(self, name: str) -> np.ndarray:
-        """A metric of every report, [len(self)]; NaN where it is absent or not a number."""
+    def metric(self, name: str, places: np.ndarray) -> np.ndarray:
+        """A metric of every report, [len(self)], each in its place; NaN where there is none."""
         column = np.full(len(self), nan)
         for names, alike in self._metrics.items():
             if name in names:
                 values = np.frombuffer(alike.values).reshape(-1, len(names))
-                column[np.frombuffer(alike.rows, np.int64)] = values[:, names.index(name)]
+                column[places[np.frombuffer(alike.rows, np.int64)]] = values[:, names.index(name)]
         return column
 
 
@@ -243,14 +256,15 @@ class History:
 
     def _on_report(self, time: float, event: Reported) -> None:
         history = self.trials[event.trial]
-        if event.step not in history.steps:
+        if history.images_at(event.step) is None:
             history.trial.apply(event)
-            history.steps[event.step] = history.trial.images
+            history.reported(event.step, history.trial.images)
             history.last, history.reported_by = len(self.reports), event.engine
             self.reports.append(history, time, event)
             self._charge(history, event.engine, event.seconds)
         elif event.redone:
-            history.redone_images += max(0, event.images - history.steps.get(event.step - 1, 0))
+            before = history.images_at(event.step - 1) or 0
+            history.redone_images += max(0, event.images - before)
             self._charge(history, event.engine, event.seconds, purpose="redone")
 
     def _on_end(self, time: float, event: TrialEnded) -> None:

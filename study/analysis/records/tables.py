@@ -94,8 +94,11 @@ def write_records(tables: Mapping[str, pa.Table], home: Path) -> None:
         OSError: one cannot be written.
     """
     for name, file in TABLE_FILES.items():
+        table = tables[name]
+        # Numbers hardly repeat: a dictionary of them takes most of the time, and of the memory.
+        texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
         with atomic_write(home / file) as out:
-            pq.write_table(tables[name], out, compression="zstd")
+            pq.write_table(table, out, compression="zstd", use_dictionary=texts)
 
 
 def load(home: Path) -> dict[str, pa.Table]:
@@ -246,8 +249,9 @@ def _records(name: str, reports: Reports, trials: Sequence[TrialHistory]) -> pa.
         }.items()
     }
     columns["engine"] = pa.array(reports.engines, pa.string()).take(pa.array(order))
+    places = np.argsort(order)
     for metric in reports.metrics:
-        columns[_column(metric)] = _numbers(reports.metric(metric)[order])
+        columns[_column(metric)] = _numbers(reports.metric(metric, places))
     return _table(_REPORT_FIELDS, _metric_names(REPORT_METRICS, reports.metrics), columns)
 
 
@@ -267,7 +271,7 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "reason": [t.reason for t in trials],
         "chosen": [history.chosen(t.name) for t in of],
         "objective": [v if v is not None and isfinite(v) else None for v in objective],
-        "steps": [max(t.steps, default=0) for t in trials],
+        "steps": [max(0, len(t.images_by) - 1) for t in trials],
         "started": [t.started for t in trials],
         "ended": [t.ended for t in trials],
         "engine": [t.engine for t in of],
@@ -282,12 +286,13 @@ def _trials(name: str, history: History, trials: Sequence[TrialHistory]) -> pa.T
         "standard_seconds": [_standard(t, history.rates) for t in trials],
     }
     reports, last = history.reports, np.array([t.last for t in trials], np.int64)
+    places = np.arange(len(reports))
     reported = reports.metrics
     names = _metric_names(TRIAL_METRICS, [*reported, *(m for t in trials for m in t.metrics)])
     for metric in names:
         values = np.full(len(trials), np.nan)
         if metric in reported:
-            values = np.where(last < 0, np.nan, reports.metric(metric)[last])
+            values = np.where(last < 0, np.nan, reports.metric(metric, places)[last])
         for row, t in enumerate(trials):
             if metric in t.metrics:
                 values[row] = t.metrics[metric]  # None becomes NaN

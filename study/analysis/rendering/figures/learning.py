@@ -7,6 +7,7 @@ from math import fsum, isfinite
 
 import altair as alt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from study.analysis.rendering.figures.chart import Figure, Heading, Row
 from study.analysis.rendering.figures.marks import (
@@ -75,11 +76,13 @@ def _rows(tables: Mapping[str, pa.Table], column: str) -> list[Row]:
     }
     if column not in tables["records"].column_names:
         return []
+    records = tables["records"].select(["trial", "images", column])
+    reports = records.filter(pc.is_in(records["trial"], pa.array(arm_of, pa.string()))).to_pylist()
     seen: dict[str, dict[int, list[float]]] = {}
-    for row in tables["records"].select(["trial", "images", column]).to_pylist():
-        arm, value = arm_of.get(row["trial"]), row[column]
-        if arm is not None and value is not None and isfinite(value):
-            seen.setdefault(arm, {}).setdefault(row["images"], []).append(value)
+    for row in reports:
+        value = row[column]
+        if value is not None and isfinite(value):
+            seen.setdefault(arm_of[row["trial"]], {}).setdefault(row["images"], []).append(value)
     rows: list[Row] = []
     for arm, reports in seen.items():
         points = sorted(reports.items())
