@@ -5,7 +5,8 @@
 The revision is unpacked beside and run with the packages of this environment. Both sides do the
 same, in turn, each in a folder of its own that is thrown away, and take turns at going first. A
 figure is wall-clock seconds of a process, unless its row says otherwise; ratios are of today's to
-the other's, pair by pair.
+the other's, pair by pair. Beside them, in the same turn, is what the libraries take by themselves
+(:mod:`benchmarks.floor`), where a program over them is known that does nothing of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from PIL import Image
 from ray.cluster_utils import Cluster
 
 from benchmarks.baselines.works import DATA_ROOT, WORKS, Work
+from benchmarks.floor import FIRST_STEP
 from benchmarks.paired import table_head, table_line
 
 HERE = Path(__file__).parents[1]
@@ -54,6 +56,7 @@ AT_MOST = {
     "MiB of an engine": 0.7,
 }
 """By row, what share of the other's the figure may be."""
+LIBRARIES = "libraries alone"
 INTERVAL = 0.2
 """Seconds between two measurements of memory."""
 JPEGS, SIDE = 20_000, 64
@@ -128,14 +131,19 @@ def quickstart(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures
 
 def memory(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
     """Proportional set sizes at their peak during the digits' study."""
-    process = tree.start(folder, *study(folder, work_of("digits", options).study()))
+    return peaks(tree, folder, study(folder, work_of("digits", options).study()))
+
+
+def peaks(tree: Tree, folder: Path, command: list[str]) -> Figures:
+    """Those of ``command``, and of Ray's actors."""
+    process = tree.start(folder, *command)
     peaks: Figures = {"MiB of the driver": 0.0, "MiB of an engine": 0.0}
     while process.poll() is None:
         for found in [psutil.Process(process.pid), *descendants(process.pid)]:
             with_pss = resident(found)
             if found.pid == process.pid:
                 peaks["MiB of the driver"] = max(peaks["MiB of the driver"], with_pss)
-            elif title(found).startswith("ray::EngineActor"):
+            elif title(found).startswith("ray::Engine"):
                 peaks["MiB of an engine"] = max(peaks["MiB of an engine"], with_pss)
         time.sleep(INTERVAL)
     if process.returncode:
@@ -192,9 +200,15 @@ def short(options: argparse.Namespace) -> dict[str, Any]:
 
 def until_report(tree: Tree, folder: Path, command: list[str]) -> float:
     """Seconds from the start of ``command`` until the journal holds one report more."""
-    before, start = reports(folder), time.perf_counter()
+    before = reports(folder)
+    return until(lambda: reports(folder) > before, tree, folder, command)
+
+
+def until(reached: Callable[[], bool], tree: Tree, folder: Path, command: list[str]) -> float:
+    """Seconds from the start of ``command``, which is then waited for."""
+    start = time.perf_counter()
     process = tree.start(folder, *command)
-    while reports(folder) == before:
+    while not reached():
         if process.poll():
             raise SystemExit(f"{tree.name} failed:\n{(folder / 'log').read_text()[-4000:]}")
         time.sleep(0.02)
@@ -247,14 +261,19 @@ def printed(folder: Path, row: str) -> float:
 
 def prepare(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
     """A folder of JPEG files made a dataset."""
-    source = options.scratch / "jpegs"
-    if not source.exists():
-        draw(source, 500 if options.toy else JPEGS)
     code = (
         "import sys; from pathlib import Path; from vae_core.data import prepare\n"
         "prepare({'name': 'folder', 'path': sys.argv[1]}, Path('store'))"
     )
-    return {"prepare": tree.run(folder, "-c", code, str(source))}
+    return {"prepare": tree.run(folder, "-c", code, str(jpegs(options)))}
+
+
+def jpegs(options: argparse.Namespace) -> Path:
+    """The folder of those files."""
+    source: Path = options.scratch / "jpegs"
+    if not source.exists():
+        draw(source, 500 if options.toy else JPEGS)
+    return source
 
 
 def draw(folder: Path, count: int) -> None:
@@ -281,6 +300,58 @@ CASES: Mapping[str, Case] = {
 }
 
 
+def libraries(name: str, runs: int) -> Case:
+    """A whole study's libraries, and as many runs in MLflow."""
+
+    def case(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
+        return {name: tree.run(folder, *alone("study", str(folder), "--runs", str(runs)))}
+
+    return case
+
+
+def alone(*command: str) -> list[str]:
+    """A command of :mod:`benchmarks.floor`."""
+    return ["-m", "benchmarks.floor", *command]
+
+
+def first_step_alone(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
+    """Until engines of torch alone, on a Ray that is running, have made a step."""
+    with cluster(tree) as address:
+        return {"first step": until_stepped(tree, folder, alone("engines", "--address", address))}
+
+
+def resume_alone(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
+    """The same, where Ray has to be started."""
+    return {"resume": until_stepped(tree, folder, alone("engines"))}
+
+
+def until_stepped(tree: Tree, folder: Path, command: list[str]) -> float:
+    """Seconds until :mod:`benchmarks.floor` has made its first step."""
+    log = folder / "log"
+    return until(lambda: log.exists() and FIRST_STEP in log.read_text(), tree, folder, command)
+
+
+def memory_alone(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
+    """As :func:`memory`, of the libraries."""
+    return peaks(tree, folder, alone("study", str(folder), "--runs", "40"))
+
+
+def decoded_alone(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
+    """The files of :func:`prepare`, decoded by two processes and dropped."""
+    return {"prepare": tree.run(folder, *alone("decode", str(jpegs(options))))}
+
+
+FLOORS: Mapping[str, Case] = {
+    "digits": libraries("digits", 40),
+    "quickstart": libraries("quickstart", 67),
+    "memory": memory_alone,
+    "first_step": first_step_alone,
+    "resume": resume_alone,
+    "prepare": decoded_alone,
+}
+"""By case, the same of the libraries alone."""
+
+
 def unpacked(revision: str, folder: Path) -> Tree:
     """The files of a revision of this repository, in ``folder``."""
     command = ["git", "-C", str(HERE), "archive", "--format=tar", revision]
@@ -292,26 +363,33 @@ def unpacked(revision: str, folder: Path) -> Tree:
     return Tree(revision, folder)
 
 
-def compare(case: Case, sides: tuple[Tree, Tree], options: argparse.Namespace) -> list[str]:
+def compare(
+    case: Case, sides: tuple[Tree, Tree], options: argparse.Namespace, floor: Case | None = None
+) -> list[str]:
     """Lines of the table: one a figure."""
-    found: dict[str, list[Figures]] = {tree.name: [] for tree in sides}
+    cases = [(tree, case, tree.name) for tree in sides]
+    if floor is not None:
+        cases.append((sides[1], floor, LIBRARIES))
+    found: dict[str, list[Figures]] = {called: [] for _, _, called in cases}
     for pair in range(1 if options.toy else options.pairs):
-        for tree in sides[:: -1 if pair % 2 else 1]:
+        for tree, run, called in cases[:: -1 if pair % 2 else 1]:
             with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
-                found[tree.name].append(case(tree, Path(folder), options))
-            print(f"{tree.name}: {found[tree.name][-1]}", file=sys.stderr, flush=True)
+                found[called].append(run(tree, Path(folder), options))
+            print(f"{called}: {found[called][-1]}", file=sys.stderr, flush=True)
     theirs, ours = (found[tree.name] for tree in sides)
     lines = []
-    for name in ours[0]:
-        ratios = sorted(o[name] / t[name] for o, t in zip(ours, theirs, strict=True))
+    for row in ours[0]:
+        ratios = sorted(o[row] / t[row] for o, t in zip(ours, theirs, strict=True))
+        bare = [figures[row] for figures in found.get(LIBRARIES, [])]
         lines.append(
             table_line(
-                name,
-                f"{median(t[name] for t in theirs):.2f}",
-                f"{median(o[name] for o in ours):.2f}",
+                row,
+                f"{median(t[row] for t in theirs):.2f}",
+                f"{median(o[row] for o in ours):.2f}",
                 f"{median(ratios):.2f}",
                 f"{ratios[0]:.2f}-{ratios[-1]:.2f}",
-                verdict(name, median(ratios)),
+                verdict(row, median(ratios)),
+                f"{median(bare):.2f}" if bare else "",
             )
         )
     return lines
@@ -339,9 +417,9 @@ def main() -> None:
         options.scratch = Path(scratch)
         before = unpacked(options.revision, options.scratch / "before")
         sides = (before, Tree("this version", HERE))
-        print(table_head(["what", options.revision, "now", "ratio", "range", "target"]))
+        print(table_head(["what", options.revision, "now", "ratio", "range", "target", LIBRARIES]))
         for name in options.only:
-            print("\n".join(compare(CASES[name], sides, options)), flush=True)
+            print("\n".join(compare(CASES[name], sides, options, FLOORS.get(name))), flush=True)
 
 
 if __name__ == "__main__":

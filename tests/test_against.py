@@ -29,9 +29,17 @@ def test_each_side_runs_its_own_files(tmp_path: Path, options: argparse.Namespac
         assert f"here {tree.path / 'study' / '__init__.py'}" in (folder / "log").read_text()
         return {"digits": 1.0 if tree is before else 0.5}
 
-    (line,) = compare(case, (before, Tree("now", HERE)), options)
+    def alone(tree: Tree, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+        order.append("alone")
+        return {"digits": 0.25}
+
+    sides = before, Tree("now", HERE)
+    (line,) = compare(case, sides, options)
     assert order == ["HEAD", "now", "now", "HEAD"]
-    assert line == "| digits | 1.00 | 0.50 | 0.50 | 0.50-0.50 | <= 0.55 met |"
+    assert line == "| digits | 1.00 | 0.50 | 0.50 | 0.50-0.50 | <= 0.55 met |  |"
+    (line,) = compare(case, sides, options, alone)
+    assert order[4:] == ["HEAD", "now", "alone", "alone", "now", "HEAD"]
+    assert line == "| digits | 1.00 | 0.50 | 0.50 | 0.50-0.50 | <= 0.55 met | 0.25 |"
     assert not [path for path in tmp_path.iterdir() if path.name != "before"]
 
 
