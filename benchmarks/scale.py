@@ -31,8 +31,8 @@ from benchmarks.paired import table_head, table_line
 from benchmarks.stand_in import Sleeper, study_of, trials_a_second
 from study.journal import Entry, StudyHome, read_entries
 from study.journal.events import TrialEnded, TrialPlaced
+from study.launching.beginning import beginning
 from study.launching.driver import Options, run
-from study.launching.mlflow_process import MlflowProcess
 from study.spec import StudySpec
 from study.tracking.store import DATABASE
 
@@ -47,9 +47,9 @@ def drive(spec: dict[str, Any], studies: Path, address: str) -> None:
     """Launch a study as `study launch` does, with engines that sleep."""
     from study.scheduling import held
 
-    with patch.object(held, "EngineActor", Sleeper), MlflowProcess() as mlflow:
+    with patch.object(held, "EngineActor", Sleeper), beginning(address) as aside:
         options = Options(StudyHome(studies, NAME), address=address)
-        run(StudySpec.from_dict(spec), options, mlflow)
+        run(StudySpec.from_dict(spec), options, *aside)
 
 
 @contextmanager

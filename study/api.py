@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from study.journal import HomeError, StudyHome, read_entries, studies_home
-from study.launching.mlflow_process import MlflowProcess
 from study.managing.specs import changed_spec, frozen_spec
 from study.spec import StudySpec, arm_roles, load_spec, warnings
 from vae_core.errors import StudyWarning, UserError  # noqa: F401 (for those who catch it)
@@ -75,9 +75,7 @@ def launch(
         UserError: what is wrong, where, and how to correct it.
         study.launching.driver.StudyInterruptedError: Ctrl-C or SIGTERM; launch again to resume.
     """
-    with MlflowProcess() as mlflow:
-        _warn(spec := load_spec(file, overrides))
-        return _run(spec, mlflow, home, data_root, address, take_over)
+    return _run(partial(load_spec, file, overrides), home, data_root, address, take_over, new=True)
 
 
 def resume(
@@ -93,9 +91,8 @@ def resume(
 
     Arguments as for :func:`launch`.
     """
-    with MlflowProcess() as mlflow:
-        spec = resume_spec(name, overrides, home=home)
-        return _run(spec, mlflow, home, data_root, address, take_over)
+    load = partial(resume_spec, name, overrides, home=home)
+    return _run(load, home, data_root, address, take_over, new=False)
 
 
 def fork(
@@ -114,9 +111,8 @@ def fork(
     Raises:
         HomeError: there is a study ``new`` already.
     """
-    with MlflowProcess() as mlflow:
-        _warn(spec := fork_spec(name, new, overrides, home=home))
-        return _run(spec, mlflow, home, data_root, address)
+    load = partial(fork_spec, name, new, overrides, home=home)
+    return _run(load, home, data_root, address, new=True)
 
 
 def fork_spec(
@@ -151,7 +147,7 @@ def dry_run(
     from study.launching.dry_run import estimate
 
     spec = study if isinstance(study, StudySpec) else load_spec(study, overrides)
-    _warn(spec)
+    _warn(spec, arm_roles(spec), stacklevel=3)
     where = studies_home(home)
     return estimate(spec, where, _path(data_root), address=address, take_over=take_over)
 
@@ -265,8 +261,7 @@ def report(
 
     money = None if price is None else Price.read(price)
     found = find(name, home)
-    written = [*found.report.rglob("*"), *found.path.glob(".*.partial")]
-    _refuse_links(found.report, *written)
+    _refuse_links(found.report, *found.report.rglob("*"), *found.path.glob(".*.partial"))
     return write_report(read_entries(found.path), found, target=target, price=money)
 
 
@@ -413,9 +408,9 @@ def begun(home: StudyHome) -> bool:
     return True
 
 
-def _warn(spec: StudySpec) -> None:
-    for sentence in warnings(spec, arm_roles(spec)):
-        warn(sentence, StudyWarning, stacklevel=3)
+def _warn(spec: StudySpec, roles: Mapping[str, Any], stacklevel: int) -> None:
+    for sentence in warnings(spec, roles):
+        warn(sentence, StudyWarning, stacklevel=stacklevel)
 
 
 def _refuse_links(*paths: Path) -> None:
@@ -430,17 +425,25 @@ def _refuse_links(*paths: Path) -> None:
 
 
 def _run(
-    spec: StudySpec,
-    mlflow: MlflowProcess,
+    load: Callable[[], StudySpec],
     home: PathLike | None,
     data_root: PathLike | None,
     address: str | None,
     take_over: bool = False,
+    *,
+    new: bool,
 ) -> ShownReport:
-    from study.launching.driver import Options, run
+    """Run the spec that ``load`` gives; a ``new`` one's warnings are given."""
+    from study.launching.beginning import beginning
 
-    where = StudyHome(studies_home(home), spec.name)
-    return run(spec, Options(where, _path(data_root), address, take_over), mlflow)
+    with beginning(address) as aside:
+        from study.launching.driver import Options, run  # loaded as the core is, elsewhere
+
+        spec = aside.core(load)
+        if new:
+            _warn(spec, aside.core(arm_roles, spec), stacklevel=4)
+        there = StudyHome(studies_home(home), spec.name)
+        return run(spec, Options(there, _path(data_root), address, take_over), *aside)
 
 
 def _path(path: PathLike | None) -> Path | None:

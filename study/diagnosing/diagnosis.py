@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from study.analysis.rendering.tables.table import TextTable, lines_of
 from study.diagnosing import places
 from study.diagnosing.checks import Row, State, all_checks, launch_checks, ok
 from study.diagnosing.storage import trial_folder
-from study.engine.parts import parts_of
+from study.engine.parts import Part, parts_of
 from study.spec import StudySpec
 from study.tracking import TrackingError, probe_store, tracking_uri
 from vae_core.errors import UserError
@@ -72,13 +72,16 @@ def diagnose(spec: StudySpec | None, home: Path, *, cluster: bool) -> Diagnosis:
     return Diagnosis((*rows, _mlflow(spec, home), _authentication(cluster=cluster)))
 
 
-def check_cluster(spec: StudySpec) -> Iterator[str]:
+def check_cluster(parts: Iterable[Part]) -> Iterator[str]:
     """The checks that cost seconds, of the cluster connected to: a line for each problem.
+
+    Args:
+        parts: what an engine imports.
 
     Raises:
         ClusterError: the study would be wrong or impossible there.
     """
-    found = [places.driver(gpus=False), *places.nodes(parts_of(spec), gpus=False)]
+    found = [places.driver(gpus=False), *places.nodes(parts, gpus=False)]
     problems = [row for row in launch_checks(found) if row.state == State.PROBLEM]
     for row in problems:
         if row.refuses:

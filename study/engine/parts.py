@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +54,9 @@ def parts_of(spec: StudySpec | None) -> tuple[Part, ...]:
     return (ENGINE, *own)
 
 
-def digests(parts: Iterable[Part]) -> dict[Part, str]:
-    """Of parts that can be imported, each one's digest."""
-    return {part: part.digest() for part in parts}
+def code_of(spec: StudySpec) -> dict[Part, str]:
+    """What an engine imports, each with the digest of its code. Imports the core, and them."""
+    return {part: part.digest() for part in parts_of(spec)}
 
 
 def check_parts(wanted: Mapping[Part, str]) -> None:

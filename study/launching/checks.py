@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from study.journal import Entry, StudyHome, has_events
 from study.journal.commands import pending
 from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished
 from study.journal.home import command_line
 from study.journal.lease import check_vacant
-from study.launching.ray_cluster import check_address
-from study.spec import Begun, SpecError, StudySpec, arm_roles, check_images, difference
+from study.spec import Begun, SpecError, StudySpec, arm_roles, difference
 from study.spec.begun import begun_as
 from study.spec.design import as_begun, bounded_arms, check_bounded, check_design, settled
 from study.spec.errors import Source
-from study.spec.images import Models
 from study.tracking import check, check_name, probe_store, tracking_uri
 from vae_core.data import PreparedData
 
 
-def settle(spec: StudySpec, home: StudyHome) -> StudySpec:
+def settle(
+    spec: StudySpec, home: StudyHome, roles: Mapping[str, Mapping[str, Any]] | None = None
+) -> StudySpec:
     """``spec`` with what it leaves open spelled out: as the study began, else by its arms' kinds.
+
+    Args:
+        spec: what is to run.
+        home: where.
+        roles: of its arms, where they are known; else the core is imported.
 
     Raises:
         SpecError: it does more than extend the spec the study began with, or has nothing to
             decide.
     """
-    roles, past = arm_roles(spec), Begun.of(home)
+    past = Begun.of(home)
+    roles = arm_roles(spec) if roles is None else roles
     if past is None:
         check_design(spec, roles, Source())
         return settled(spec, roles)
@@ -75,14 +82,14 @@ def begun_arms(home: StudyHome) -> set[str]:
     return set(past.spec.arms) if past else set()
 
 
-def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, writing: bool) -> None:
-    """Check what a launch is to reach: MLflow's store, and a Ray cluster at ``address``.
+def check_tracking(spec: StudySpec, home: StudyHome, *, writing: bool) -> None:
+    """Check MLflow's store, which a launch is to reach.
 
     ``writing`` is whether something may be written to the store, and taken away again: only that
     shows that it takes what a study writes.
 
     Raises:
-        UserError: one of them cannot be used.
+        UserError: it cannot be used.
     """
     uri, begun = tracking_uri(home.studies), has_events(home.path)
     if writing:
@@ -91,8 +98,6 @@ def check_services(spec: StudySpec, home: StudyHome, address: str | None, *, wri
         check(uri)
     if not begun:
         check_name(uri, home.studies, spec.name)
-    if address is not None:
-        check_address(address)
 
 
 def check_home(home: StudyHome, *, take_over: bool) -> None:
@@ -112,16 +117,12 @@ def check_home(home: StudyHome, *, take_over: bool) -> None:
 
 def check_data(
     spec: StudySpec, data: PreparedData, entries: Iterable[Entry], home: StudyHome
-) -> Models:
-    """Check that the images fit the spec, and are those the study was begun with.
-
-    Returns:
-        What was found of a user's own models.
+) -> None:
+    """Check that the images are those the study was begun with.
 
     Raises:
-        SpecError: they do not, or are not.
+        SpecError: they are not.
     """
-    models = check_images(spec, data)
     described = [e.event.data for e in entries if isinstance(e.event, StudyDescribed)]
     if described and described[-1].get("sha256", data.sha256) != data.sha256:
         raise SpecError(
@@ -129,7 +130,6 @@ def check_data(
             where=str(home.path),
             remedy="restore them, or begin a study of another name",
         )
-    return models
 
 
 def nothing_left(spec: StudySpec, entries: Iterable[Entry], home: StudyHome) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.diagnosing.diagnosis import check_cluster
+from study.engine.parts import Part, code_of
 from study.engine.weights import shared_weights
 from study.formatting import duration
 from study.journal import Event, Journal, StudyHome, heartbeats
@@ -31,21 +32,29 @@ from study.journal.events import (
 from study.launching.checks import (
     begun_arms,
     check_data,
-    check_services,
+    check_tracking,
     nothing_left,
     settle,
 )
+from study.launching.core_process import CoreProcess
 from study.launching.mlflow_process import MlflowProcess
 from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.progress import Progress, begins
-from study.launching.ray_cluster import ray_up
+from study.launching.ray_cluster import AddressCheck, ray_up
 from study.launching.retiring import Retiring
 from study.launching.signals import Signals
 from study.launching.supervisor import Supervisor
 from study.launching.warm_start import earlier_trials
 from study.package import code_version
-from study.spec import StudySpec, arm_roles, converted, last_description, unfinished
+from study.spec import (
+    StudySpec,
+    arm_roles,
+    check_images,
+    converted,
+    last_description,
+    unfinished,
+)
 from study.spec.begun import begun_as
 from study.tracking import tracking_uri
 from vae_core.atomic import atomic_write
@@ -90,14 +99,17 @@ class Prepared:
     data: PreparedData
     weights: Path | None
     """The file of the network that distances are measured with."""
+    parts: Mapping[Part, str]
+    """What they import, with the digests of its code."""
     one_row: bool
     """Whether an engine can train one trial at a time only."""
 
 
-def run(spec: StudySpec, options: Options, mlflow: MlflowProcess) -> ShownReport:
+def run(spec: StudySpec, options: Options, core: CoreProcess, reached: AddressCheck) -> ShownReport:
     """Run ``spec`` to its end, from the state its journal holds, and report.
 
-    Made before the spec is read, ``mlflow`` loads what it needs on a core that is idle until then.
+    Models and balancers are looked up and tried in ``core``, which is ended before engines start.
+    Nothing begins before the cluster is ``reached``.
 
     Raises:
         UserError: what the person can correct; nothing half-made is left.
@@ -105,19 +117,21 @@ def run(spec: StudySpec, options: Options, mlflow: MlflowProcess) -> ShownReport
     """
     home = options.home
     begins(f"{spec.name}: checking its settings")
-    spec = settle(spec, home)
+    spec = settle(spec, home, core(arm_roles, spec))
     told, piloted = earlier_trials(spec, home), pilots(spec, home)
     for event in (*told, *piloted):
         print(event, file=sys.stderr)
     _rehearse(spec, home, told)
-    check_services(spec, home, options.address, writing=True)
+    check_tracking(spec, home, writing=True)
+    reached.result()
     with ExitStack() as stack:
+        mlflow = stack.enter_context(MlflowProcess())  # loads what it needs while Ray starts
         signals = stack.enter_context(Signals())
         journal = stack.enter_context(_opened(home, take_over=options.take_over))
         if nothing_left(spec, journal.entries, home):
             with _tracking(mlflow, home, journal):
                 return _conclude(spec, journal, home, mlflow)
-        started = stack.enter_context(ExitStack())
+        started, parts = stack.enter_context(ExitStack()), core(code_of, spec)
         begins(f"{spec.name}: starting Ray, and reading {spec.data.name}")
         with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
             preparing = aside.submit(prepare_images, spec, home.data, options.data_root)
@@ -125,16 +139,18 @@ def run(spec: StudySpec, options: Options, mlflow: MlflowProcess) -> ShownReport
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
             if options.address is not None:
-                for problem in check_cluster(spec):
+                for problem in check_cluster(parts):
                     print(f"warning: {problem}", file=sys.stderr)
         data = as_begun(preparing.result(), journal.entries)
         begins(f"{spec.name}: trying its models on the images")
-        models = check_data(spec, data, journal.entries, home)
+        models = core(check_images, spec, data)
+        check_data(spec, data, journal.entries, home)
         said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
-        print(*said, *unfinished(spec, data), sep="\n", file=sys.stderr)
-        weights = shared_weights(spec.evaluation, home.data)
-        prepared = Prepared(spec, data, weights, one_row=models.one_row is not None)
-        _begin(spec, data, journal, home)
+        print(*said, *core(unfinished, spec, data), sep="\n", file=sys.stderr)
+        weights = core(shared_weights, spec.evaluation, home.data)
+        prepared = Prepared(spec, data, weights, parts, one_row=models.one_row is not None)
+        _begin(spec, data, core(arm_roles, spec), journal, home)
+        core.close()
         with _tracking(mlflow, home, journal):
             _conduct(prepared, [*told, *piloted], journal, home, signals)
             with ThreadPoolExecutor(1) as aside:
@@ -242,6 +258,7 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
                 home.path,
                 conductor,
                 note,
+                parts=prepared.parts,
                 one_row=prepared.one_row,
                 meanwhile=partial(import_module, "study.scheduling.tune.run"),
             ) as fleet:
@@ -334,7 +351,13 @@ def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> N
                 print(line, file=sys.stderr)
 
 
-def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHome) -> None:
+def _begin(
+    spec: StudySpec,
+    data: PreparedData,
+    roles: Mapping[str, Mapping[str, Any]],
+    journal: Journal,
+    home: StudyHome,
+) -> None:
     """Freeze the spec and record that this launch begins."""
     known = last_description(journal.entries)
     with atomic_write(home.spec) as file:
@@ -345,7 +368,7 @@ def _begin(spec: StudySpec, data: PreparedData, journal: Journal, home: StudyHom
         spec_hash=spec.hash,
         code_version=code_version(),
         data=data.to_dict(),
-        roles={**arm_roles(spec), **_known_roles(spec, known)},
+        roles={**roles, **_known_roles(spec, known)},
         design=spec.design,
     )
     if known is None or known.roles != described.roles or not begun_as(known, spec):

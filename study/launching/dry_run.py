@@ -24,17 +24,25 @@ from study.launching.checks import (
     begun_arms,
     check_data,
     check_home,
-    check_services,
+    check_tracking,
     settle,
 )
 from study.launching.pilots import pilots
 from study.launching.plan import images_of_run, own_pilot
 from study.launching.preparing import as_begun, prepare_images
+from study.launching.ray_cluster import check_address
 from study.launching.remaining import ArmPlan, Past, remaining
 from study.launching.warm_start import earlier_trials
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
-from study.spec import SpecError, StudySpec, converted, training_steps, unfinished
+from study.spec import (
+    SpecError,
+    StudySpec,
+    check_images,
+    converted,
+    training_steps,
+    unfinished,
+)
 from study.spec.images import Models
 from vae_core.data import Dataset, PreparedData
 from vae_core.errors import UserError
@@ -181,11 +189,13 @@ def estimate(
     told = earlier_trials(spec, there)
     rehearsals = rehearse(spec, told, begun=begun_arms(there))
     refused = [
-        *_refused(lambda: check_services(spec, there, address, writing=False)),
+        *_refused(lambda: check_tracking(spec, there, writing=False)),
+        *_refused(lambda: check_address(address)),
         *_refused(lambda: check_home(there, take_over=take_over)),
     ]
     data = as_begun(prepare_images(spec, there.data, data_root), entries)
-    models = check_data(spec, data, entries, there)
+    models = check_images(spec, data)
+    check_data(spec, data, entries, there)
     shared_weights(spec.evaluation, there.data)
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count

@@ -11,8 +11,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from joblib import cpu_count
 
@@ -55,51 +57,96 @@ class RayStartError(UserError):
     exit_code = 1
 
 
-def check_address(address: str) -> None:
-    """See that a Ray cluster answers at ``address``, within :data:`PATIENCE`.
+class AddressCheck:
+    """Sees that a Ray cluster answers at ``address``, while its maker does something else.
 
     Ray itself waits minutes for one that is not there, and may end the process that asks. So the
-    port is tried first, and then a process of its own connects.
+    port is tried first, and then a process of its own connects. Used as a context, it leaves none.
+
+    Args:
+        address: None: there is nothing to see.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._over = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+        self._found = None if address is None else self._thread.submit(self._check, address)
+
+    def __enter__(self) -> AddressCheck:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._process is not None:
+            self._process.kill()
+        self._thread.shutdown()
+
+    def result(self) -> None:
+        """Wait until it has answered, :data:`PATIENCE` at most.
+
+        Raises:
+            AddressError: none does.
+        """
+        if self._found is not None:
+            self._found.result()
+
+    def _check(self, address: str) -> None:
+        address = _own(address)
+        host, colon, port = address.rpartition(":")
+        if colon and port.isdigit() and "/" not in host:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+            except (OSError, OverflowError) as error:
+                raise _no_cluster(address, error) from error
+        code, said, printed = self._asked(_TRY, address, address)
+        if code:
+            raise _no_cluster(address, said.strip(), printed)
+        mode, _, served_at = said.strip().rpartition(" ")
+        if mode == "token" and not self._asked(_IS_OPEN, served_at, address, mode="disabled")[0]:
+            raise AddressError(
+                f"the cluster at '{address}' runs without authentication, and this process has it "
+                "on: no engine of it would start",
+                where=_MODE,
+                remedy=f"set {_MODE}=disabled here, or start every node of the cluster with "
+                f"{_MODE}=token and one token",
+            )
+
+    def _asked(
+        self, code: str, argument: str, address: str, *, mode: str | None = None
+    ) -> tuple[int, str, str]:
+        """How a process of its own ends that runs ``code``, and what it prints."""
+        with subprocess.Popen(
+            [sys.executable, "-c", code, argument],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | ({} if mode is None else {_MODE: mode}),
+        ) as process:
+            self._process = process
+            if self._over.is_set():
+                process.kill()
+            try:
+                said, printed = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                raise _no_cluster(address, f"nothing within {PATIENCE:g} s") from error
+        return process.returncode, said, printed
+
+
+def check_address(address: str | None) -> None:
+    """The same, waited for.
 
     Raises:
         AddressError: none does.
     """
-    address = _own(address)
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdigit() and "/" not in host:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
-        except (OSError, OverflowError) as error:
-            raise _no_cluster(address, error) from error
-    tried = _asked(_TRY, address, address)
-    if tried.returncode:
-        raise _no_cluster(address, tried.stdout.strip(), tried.stderr)
-    mode, _, served_at = tried.stdout.strip().rpartition(" ")
-    if mode == "token" and not _asked(_IS_OPEN, served_at, address, mode="disabled").returncode:
-        raise AddressError(
-            f"the cluster at '{address}' runs without authentication, and this process has it on: "
-            "no engine of it would start",
-            where=_MODE,
-            remedy=f"set {_MODE}=disabled here, or start every node of the cluster with "
-            f"{_MODE}=token and one token",
-        )
-
-
-def _asked(
-    code: str, argument: str, address: str, *, mode: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    """What a process of its own says that runs ``code``, in an authentication ``mode``."""
-    try:
-        return subprocess.run(
-            [sys.executable, "-c", code, argument],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-            env=os.environ | ({} if mode is None else {_MODE: mode}),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _no_cluster(address, f"nothing within {PATIENCE:g} s") from error
+    with AddressCheck(address) as check:
+        check.result()
 
 
 def _own(address: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from study.engine.parts import Part
 from study.journal import Journal
 from study.journal.events import SlotsChosen
 from study.journal.marks import leave_mark
@@ -25,6 +26,7 @@ def running_engines(
     conductor: Conductor,
     note: Note,
     *,
+    parts: Mapping[Part, str],
     one_row: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Iterator[Fleet]:
@@ -39,6 +41,7 @@ def running_engines(
         home: the study's folder.
         conductor: the study.
         note: records events of the engines; also called from another thread.
+        parts: what an engine imports, with the digests of its code.
         one_row: whether an engine can train one trial at a time only.
         meanwhile: what can be done while their processes start, which takes seconds.
 
@@ -49,7 +52,7 @@ def running_engines(
     journal = conductor.journal
     plan = engine_plan(spec.engines)
     widths = widths_to_try(spec, plan.device, plan.count, journal.entries, one_row=one_row)
-    config = plan.config(spec, home, journal.epoch, weights, leave_mark(home))
+    config = plan.config(spec, home, journal.epoch, weights, parts, leave_mark(home))
     count = None if spec.engines.count == "auto" else plan.count
     fleet = Fleet(config, count, widths[-1])
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 
 from study.engine.config import CLEARLY, EngineConfig
-from study.engine.parts import digests, parts_of
+from study.engine.parts import Part
 from study.journal import Entry
 from study.journal.events import SlotsChosen
 from study.spec import EnginesSpec, StudySpec
@@ -41,7 +41,13 @@ class EnginePlan:
     """How many there are at its start."""
 
     def config(
-        self, spec: StudySpec, home: Path, epoch: int, weights: Path | None, mark: str
+        self,
+        spec: StudySpec,
+        home: Path,
+        epoch: int,
+        weights: Path | None,
+        parts: Mapping[Part, str],
+        mark: str,
     ) -> EngineConfig:
         """The template of the engines' configurations."""
         return EngineConfig(
@@ -54,7 +60,7 @@ class EnginePlan:
             keep=spec.checkpoints.keep,
             weights=None if weights is None else str(weights),
             precision=spec.engines.precision,
-            parts=digests(parts_of(spec)),
+            parts=parts,
             mark=mark,
         )
 

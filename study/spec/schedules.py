@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ CLOSE = 0.03
 """A share this near 1 has arrived: the last step may be one short of the end, or one epoch."""
 
 
-def unfinished(spec: StudySpec, data: PreparedData) -> Iterator[str]:
+def unfinished(spec: StudySpec, data: PreparedData) -> list[str]:
     """A warning for each arm with trials in which its balancer's schedule does not arrive.
 
     Of a range the ends are looked at. Imports the core, and what the spec names by import path.
@@ -29,6 +28,7 @@ def unfinished(spec: StudySpec, data: PreparedData) -> Iterator[str]:
     from vae_core.geometry import ImageShape
 
     shape, images = ImageShape(*data.shape), check_splits(spec, data)
+    warnings = []
     for name, arm in spec.arms.items():
         family = BALANCERS.get(arm.balancer.name)
         space = arm.search.space if arm.search else {}
@@ -43,8 +43,9 @@ def unfinished(spec: StudySpec, data: PreparedData) -> Iterator[str]:
             found.append((balancer.reached(balancer.complete(given, steps), steps), epochs))
         share, epochs = max(found, key=lambda pair: abs(pair[0] - 1))
         if abs(share - 1) > CLOSE:
-            yield (
+            warnings.append(
                 f"warning: arm '{name}': the schedule of {family.name} does not arrive in "
                 f"{epochs:g} epochs: in the last step it is at {share:.3g} times what it ends at. "
                 "Give it fewer epochs, or the training more"
             )
+    return warnings

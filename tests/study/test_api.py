@@ -96,7 +96,7 @@ def test_the_studies_of_a_home_and_their_state(told, tmp_path):
 
 
 def test_what_is_unfair_is_a_warning(told_spec, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.launching.driver.run", lambda spec, options, mlflow: "a report")
+    monkeypatch.setattr("study.launching.driver.run", lambda *given: "a report")
     (tmp_path / "told.yaml").write_text(yaml.safe_dump(told_spec.to_dict()))
     with pytest.warns(study.StudyWarning) as found:
         study.launch(tmp_path / "told.yaml", home=tmp_path)
@@ -117,7 +117,7 @@ class TestRunning:
         """What the driver was asked to run: a spec and its options, one after another."""
         asked: list[Any] = []
 
-        def run(spec, options, mlflow):
+        def run(spec, options, core, reached):
             asked.extend((spec, options))
             return "a report"
 

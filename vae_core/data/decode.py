@@ -15,9 +15,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from vae_core.data.source import Chunk, Pixels
-from vae_core.data.workers import Workers
 from vae_core.errors import DataError
 from vae_core.geometry import ImageShape
+from vae_core.workers import Workers
 
 T = TypeVar("T")
 CHUNK = 512  # images stacked at once; as many are decoded meanwhile
@@ -192,7 +192,7 @@ def _read_all(
         for block in blocks:
             yield block, work([item for item, _ in block])
         return
-    with Workers(work) as workers:
+    with Workers(work, "reads images") as workers:
         coming: deque[tuple[_Block[T], list[Future[list[Decoded]]]]] = deque()
         for block in blocks:
             parts = [block[i : i + _TASK] for i in range(0, len(block), _TASK)]

@@ -85,7 +85,7 @@ class TestOutcome:
         conductor.note(StudyFinished())
         journal.close()
         report = api.report(told_spec.name)
-        monkeypatch.setattr("study.launching.driver.run", lambda spec, options, mlflow: report)
+        monkeypatch.setattr("study.launching.driver.run", lambda *given: report)
         result = study("resume", told_spec.name)
         assert result.exit_code == 1
         assert said(result)[-1] == (
@@ -112,7 +112,7 @@ class TestFork:
 
     @pytest.mark.parametrize("far", [True, False])
     def test_interrupted_goes_on_by_what_is_there(self, told, place, monkeypatch, far):
-        def interrupted(spec, options, mlflow):
+        def interrupted(spec, options, core, reached):
             if far:
                 shutil.copytree(told.path, options.home.path)
             raise StudyInterruptedError

@@ -9,7 +9,7 @@ import pytest
 
 from study.engine.actor import EngineActor
 from study.engine.config import EngineConfig
-from study.engine.parts import ENGINE, Part, check_parts, digests, parts_of
+from study.engine.parts import ENGINE, Part, check_parts, parts_of
 from study.package import code_digest
 from study.spec import StudySpec
 
@@ -70,7 +70,7 @@ def test_a_part_has_another_digest_where_its_code_is_another(
 def test_no_engine_starts_with_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = own(tmp_path, "parts_engine")
     monkeypatch.syspath_prepend(tmp_path)
-    wanted = digests([ENGINE, part])
+    wanted = {each: each.digest() for each in (ENGINE, part)}
     check_parts(wanted)
     parts = wanted | {part: "00000000"}
     config = EngineConfig("e", "home", "cpu", {}, "val", 1, "last", None, parts=parts)

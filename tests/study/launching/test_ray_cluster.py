@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
 import ray
 
 from study.launching import ray_cluster as cluster
-from study.launching.ray_cluster import AddressError, RayStartError, check_address, ray_up
+from study.launching.ray_cluster import (
+    AddressCheck,
+    AddressError,
+    RayStartError,
+    check_address,
+    ray_up,
+)
 from study.spec import load_spec
 
 
@@ -70,3 +77,17 @@ def test_no_folder_is_short_enough_for_rays_sockets(tmp_path, monkeypatch):
     assert e.value.remedy == "set RAY_TMPDIR to a folder with a short path that you may write"
     assert not ray.is_initialized()
     assert not long.exists()
+
+
+def test_a_check_that_nobody_waits_for_leaves_no_process():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with AddressCheck(f"127.0.0.1:{server.getsockname()[1]}") as check:
+            while check._process is None:
+                time.sleep(0.05)
+            asking = check._process
+        assert asking.returncode is not None
+
+
+def test_no_address_is_nothing_to_check():
+    with AddressCheck(None) as check:
+        check.result()

@@ -85,6 +85,7 @@ def test_the_conductor_gets_the_engines_slots_and_follows_their_number(
         tmp_path,
         conductor,
         conductor.note,
+        parts={},
         meanwhile=lambda: before.extend(fleet.made.calls),
     ):
         assert conductor.slots == 2 * width
@@ -106,7 +107,7 @@ def test_engines_are_stopped_when_one_cannot_begin(
     conductor = conductor_of(spec, tmp_path)
     with (
         pytest.raises(RuntimeError, match="no engine begins"),
-        running_engines(spec, digits, None, tmp_path, conductor, conductor.note),
+        running_engines(spec, digits, None, tmp_path, conductor, conductor.note, parts={}),
     ):
         pass
     assert fleet.made.calls[-1] == "stop"

@@ -19,8 +19,8 @@ from vae_core.data import decode
 from vae_core.data.decode import Decoded, decoded
 from vae_core.data.sources.files import Conversion
 from vae_core.data.sources.folder import _image
-from vae_core.data.workers import Workers
-from vae_core.errors import DataError
+from vae_core.errors import DataError, UserError
+from vae_core.workers import Workers
 
 
 def picture(number: int) -> Decoded:
@@ -65,7 +65,7 @@ def test_images_come_in_order_with_their_labels_and_notes() -> None:
     ids=["damaged", "killed", "shape"],
 )
 def test_what_goes_wrong_there_is_said_here(number: int, said: str) -> None:
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(UserError) as raised:
         read([*range(40), number, *range(40)])
     assert str(raised.value).startswith(said)
 
@@ -80,8 +80,8 @@ def test_a_reader_that_stops_early_leaves_no_process() -> None:
 def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"
-        "from vae_core.data.workers import Workers\n"
-        "workers = Workers(abs)\n"
+        "from vae_core.workers import Workers\n"
+        "workers = Workers(abs, 'counts')\n"
         "assert workers.submit(-1).result() == 1\n"
         "print('up', flush=True)\n"
         "time.sleep(60)\n"
@@ -115,10 +115,10 @@ def children(pid: int) -> list[int]:
     """Processes of this module's workers below ``pid``."""
     found = Path(f"/proc/{pid}/task").glob("*/children")
     every = [int(child) for path in found for child in path.read_text().split()]
-    return [c for c in every if "vae_core.data.workers" in Path(f"/proc/{c}/cmdline").read_text()]
+    return [c for c in every if "vae_core.workers" in Path(f"/proc/{c}/cmdline").read_text()]
 
 
 def test_each_core_has_one() -> None:
-    with Workers(abs) as workers:
+    with Workers(abs, "counts") as workers:
         assert len(workers._workers) == min(16, len(os.sched_getaffinity(0)))
         assert [workers.submit(-n).result() for n in range(5)] == [0, 1, 2, 3, 4]

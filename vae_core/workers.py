@@ -1,7 +1,6 @@
 """Processes that work beside this one, each fed over its standard input.
 
-Pillow holds Python's lock for most of the time that a small image takes, so threads do not share
-the work. A worker is a new interpreter (:mod:`vae_core.interpreters`).
+A worker is a new interpreter (:mod:`vae_core.interpreters`).
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from vae_core import interpreters
-from vae_core.errors import DataError
+from vae_core.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,14 +26,18 @@ MOST = 16
 class Workers(Generic[T, R]):
     """As many workers as this process may use cores; each call of ``work`` goes to one of them.
 
+    For what holds Python's lock, as Pillow does for most of the time that a small image takes:
+    threads would not share it.
+
     Args:
-        work: importable by its name, with what it holds; so are its arguments and results.
+        work: as of :class:`Worker`.
+        does: likewise.
     """
 
-    def __init__(self, work: Callable[[T], R]) -> None:
+    def __init__(self, work: Callable[[T], R], does: str) -> None:
         count = min(MOST, len(os.sched_getaffinity(0)))
-        self._workers = [_Worker(work) for _ in range(count)]
-        self._idle = SimpleQueue[_Worker]()
+        self._workers = [Worker(work, does) for _ in range(count)]
+        self._idle = SimpleQueue[Worker[T, R]]()
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(count)
@@ -65,17 +68,32 @@ class Workers(Generic[T, R]):
             self._idle.put(worker)
 
 
-class _Worker:
-    """One process."""
+class WorkerEndedError(UserError):
+    """A worker that has died."""
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
+    exit_code = 1
+
+
+class Worker(Generic[T, R]):
+    """One process; called with an argument, it returns or raises what ``work`` does.
+
+    Args:
+        work: importable by its name, with what it holds; so are its arguments and results.
+        does: what, in words, for the error raised where it dies.
+
+    Raises:
+        WorkerEndedError: of a call, where it has died.
+    """
+
+    def __init__(self, work: Callable[[T], R], does: str) -> None:
+        self._does = does
         self._process = interpreters.start(__name__)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
         self._send(work)
 
-    def __call__(self, argument: Any) -> Any:
+    def __call__(self, argument: T) -> R:
         self._send(argument)
         try:
             raised, answer = pickle.load(self._from)
@@ -83,10 +101,15 @@ class _Worker:
             raise self._ended() from None
         if raised:
             raise answer
-        return answer
+        result: R = answer
+        return result
+
+    def kill(self) -> None:
+        """End it, whatever it is doing; :meth:`close` is still to be called."""
+        self._process.kill()
 
     def close(self) -> None:
-        """End it."""
+        """End it once it has done what it is doing."""
         self._from.close()
         with suppress(BrokenPipeError):
             self._to.close()
@@ -99,9 +122,9 @@ class _Worker:
         except BrokenPipeError:
             raise self._ended() from None
 
-    def _ended(self) -> DataError:
-        return DataError(
-            f"a process that reads images has ended (exit code {self._process.wait()})",
+    def _ended(self) -> WorkerEndedError:
+        return WorkerEndedError(
+            f"a process that {self._does} has ended (exit code {self._process.wait()})",
             remedy="what it printed says why; -9 is often the system, where memory ran out",
         )
 
