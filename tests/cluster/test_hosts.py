@@ -91,7 +91,9 @@ def test_a_host_has_private_folders_and_shares_all_others(hosts: Hosts, tmp_path
 def test_a_removed_host_ends_what_runs_there_and_another_may_have_its_name(hosts: Hosts) -> None:
     host, other = hosts.add("one"), hosts.add("other")
     host.run("bash", "-c", "setsid sleep 1000 >/dev/null 2>&1 & disown")
-    (orphan,) = host.processes("sleep")
+    while not (there := host.processes("sleep")):  # amid an exec it has no title
+        time.sleep(0.01)
+    (orphan,) = there
     hosts.remove("one")
     assert not orphan.kill(0)
     again = hosts.add("one")
