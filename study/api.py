@@ -437,7 +437,7 @@ def _run(
     from study.launching.beginning import beginning
 
     with beginning(address) as aside:
-        from study.launching.driver import Options, run  # loaded as the core is, elsewhere
+        from study.launching.driver import Options, run
 
         spec = aside.core(load)
         if new:

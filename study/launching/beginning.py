@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from study.launching.core_process import CoreProcess
+from study.launching.mlflow_process import MlflowProcess
 from study.launching.ray_cluster import AddressCheck
 
 
@@ -17,10 +18,18 @@ class Aside(NamedTuple):
     """Looks up and tries models and balancers."""
     reached: AddressCheck
     """Sees that the cluster answers, if one is named."""
+    mlflow: MlflowProcess
+    """Loads MLflow."""
 
 
 @contextmanager
 def beginning(address: str | None) -> Iterator[Aside]:
-    """A block in which these go on; to load the driver in, for one."""
+    """A block in which these go on; the driver is loaded as it begins.
+
+    MLflow, which nothing waits for, comes last: on two cores it would delay the others.
+    """
     with CoreProcess() as core, AddressCheck(address) as reached:
-        yield Aside(core, reached)
+        import study.launching.driver  # noqa: F401
+
+        with MlflowProcess() as mlflow:
+            yield Aside(core, reached, mlflow)

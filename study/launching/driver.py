@@ -105,7 +105,13 @@ class Prepared:
     """Whether an engine can train one trial at a time only."""
 
 
-def run(spec: StudySpec, options: Options, core: CoreProcess, reached: AddressCheck) -> ShownReport:
+def run(
+    spec: StudySpec,
+    options: Options,
+    core: CoreProcess,
+    reached: AddressCheck,
+    mlflow: MlflowProcess,
+) -> ShownReport:
     """Run ``spec`` to its end, from the state its journal holds, and report.
 
     Models and balancers are looked up and tried in ``core``, which is ended before engines start.
@@ -125,7 +131,6 @@ def run(spec: StudySpec, options: Options, core: CoreProcess, reached: AddressCh
     check_tracking(spec, home, writing=True)
     reached.result()
     with ExitStack() as stack:
-        mlflow = stack.enter_context(MlflowProcess())  # loads what it needs while Ray starts
         signals = stack.enter_context(Signals())
         journal = stack.enter_context(_opened(home, take_over=options.take_over))
         if nothing_left(spec, journal.entries, home):

@@ -117,7 +117,7 @@ class TestRunning:
         """What the driver was asked to run: a spec and its options, one after another."""
         asked: list[Any] = []
 
-        def run(spec, options, core, reached):
+        def run(spec, options, *aside):
             asked.extend((spec, options))
             return "a report"
 

@@ -112,7 +112,7 @@ class TestFork:
 
     @pytest.mark.parametrize("far", [True, False])
     def test_interrupted_goes_on_by_what_is_there(self, told, place, monkeypatch, far):
-        def interrupted(spec, options, core, reached):
+        def interrupted(spec, options, *aside):
             if far:
                 shutil.copytree(told.path, options.home.path)
             raise StudyInterruptedError
