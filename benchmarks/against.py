@@ -135,20 +135,20 @@ def memory(tree: Tree, folder: Path, options: argparse.Namespace) -> Figures:
 
 
 def peaks(tree: Tree, folder: Path, command: list[str]) -> Figures:
-    """Those of ``command``, and of Ray's actors."""
+    """Those of ``command``'s process, and of the engines that Ray starts for it."""
     process = tree.start(folder, *command)
-    peaks: Figures = {"MiB of the driver": 0.0, "MiB of an engine": 0.0}
+    highest: Figures = {"MiB of the driver": 0.0, "MiB of an engine": 0.0}
     while process.poll() is None:
         for found in [psutil.Process(process.pid), *descendants(process.pid)]:
             with_pss = resident(found)
             if found.pid == process.pid:
-                peaks["MiB of the driver"] = max(peaks["MiB of the driver"], with_pss)
+                highest["MiB of the driver"] = max(highest["MiB of the driver"], with_pss)
             elif title(found).startswith("ray::Engine"):
-                peaks["MiB of an engine"] = max(peaks["MiB of an engine"], with_pss)
+                highest["MiB of an engine"] = max(highest["MiB of an engine"], with_pss)
         time.sleep(INTERVAL)
     if process.returncode:
         raise SystemExit(f"{tree.name} failed:\n{(folder / 'log').read_text()[-4000:]}")
-    return peaks
+    return highest
 
 
 def descendants(pid: int) -> list[psutil.Process]:

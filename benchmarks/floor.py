@@ -40,7 +40,6 @@ def engines(address: str | None) -> None:
     import ray
     from ray import tune  # noqa: F401
 
-    # "local" as the product starts it.
     ray.init(
         address=address or "local",
         logging_level="ERROR",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 from study.launching.core_process import CoreProcess
@@ -28,7 +28,7 @@ def beginning(address: str | None) -> Iterator[Aside]:
 
     MLflow, which nothing waits for, comes last: on two cores it would delay the others.
     """
-    with CoreProcess() as core, AddressCheck(address) as reached:
+    with closing(CoreProcess()) as core, closing(AddressCheck(address)) as reached:
         import study.launching.driver  # noqa: F401
 
         with MlflowProcess() as mlflow:

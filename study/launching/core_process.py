@@ -10,10 +10,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from vae_core.errors import UserError
@@ -35,17 +33,6 @@ class CoreProcess:
         self._thread = ThreadPoolExecutor(1)
         if self._worker is not None:  # it loads the core while it has nothing else to do
             self._thread.submit(self._worker, _load)
-
-    def __enter__(self) -> CoreProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         job = partial(function, *args, **kwargs)
@@ -75,6 +62,5 @@ def _called(job: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        with suppress(Exception):
-            error.add_note(f"raised in another process:\n{traceback.format_exc()}")
+        error.add_note(f"raised in another process:\n{traceback.format_exc()}")
         raise

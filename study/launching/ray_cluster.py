@@ -12,9 +12,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from joblib import cpu_count
 
@@ -61,7 +60,7 @@ class AddressCheck:
     """Sees that a Ray cluster answers at ``address``, while its maker does something else.
 
     Ray itself waits minutes for one that is not there, and may end the process that asks. So the
-    port is tried first, and then a process of its own connects. Used as a context, it leaves none.
+    port is tried first, and then a process of its own connects, which ends with :meth:`close`.
 
     Args:
         address: None: there is nothing to see.
@@ -73,15 +72,8 @@ class AddressCheck:
         self._thread = ThreadPoolExecutor(1)
         self._found = None if address is None else self._thread.submit(self._check, address)
 
-    def __enter__(self) -> AddressCheck:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, whether it has answered or not."""
         self._over.set()
         if self._process is not None:
             self._process.kill()
@@ -145,7 +137,7 @@ def check_address(address: str | None) -> None:
     Raises:
         AddressError: none does.
     """
-    with AddressCheck(address) as check:
+    with closing(AddressCheck(address)) as check:
         check.result()
 
 

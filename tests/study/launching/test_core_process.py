@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -39,10 +40,11 @@ def wait(file):
 """
 ALONE = """
 import os, sys
+from contextlib import closing
 import called
 from study.launching.core_process import CoreProcess
 
-with CoreProcess() as core:
+with closing(CoreProcess()) as core:
 {}
 assert "torch" not in sys.modules
 """
@@ -122,5 +124,5 @@ def test_it_ends_with_its_maker_whatever_it_does(tmp_path: Path) -> None:
 
 def test_where_torch_is_loaded_it_is_done_here() -> None:
     pytest.importorskip("torch")
-    with CoreProcess() as core:
+    with closing(CoreProcess()) as core:
         assert core(os.getpid) == os.getpid()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 import ray
@@ -81,7 +81,7 @@ def test_no_folder_is_short_enough_for_rays_sockets(tmp_path, monkeypatch):
 
 def test_a_check_that_nobody_waits_for_leaves_no_process():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        with AddressCheck(f"127.0.0.1:{server.getsockname()[1]}") as check:
+        with closing(AddressCheck(f"127.0.0.1:{server.getsockname()[1]}")) as check:
             while check._process is None:
                 time.sleep(0.05)
             asking = check._process
@@ -89,5 +89,5 @@ def test_a_check_that_nobody_waits_for_leaves_no_process():
 
 
 def test_no_address_is_nothing_to_check():
-    with AddressCheck(None) as check:
+    with closing(AddressCheck(None)) as check:
         check.result()
