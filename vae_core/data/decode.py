@@ -73,7 +73,9 @@ def decode(
     to_grey = grey if channels is None else channels == 1
     if to_grey != grey:
         converted.append("made grey" if to_grey else "made RGB")
-    picture = picture.convert("L" if to_grey else "RGB")
+    mode = "L" if to_grey else "RGB"
+    if picture.mode != mode:  # else it would be copied
+        picture = picture.convert(mode)
     if crop is not None:
         picture = picture.crop(crop(*picture.size))
     if resize is not None:

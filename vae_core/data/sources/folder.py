@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from vae_core.data.decode import Decoded, decoded
@@ -114,13 +115,14 @@ class _Tree:
 
     @classmethod
     def of(cls, folder: Path) -> _Tree:
-        files = files_under(existing_folder(folder, "folder"))
-        images = [path for path in files if path.suffix.lower() in SUFFIXES]
-        if gone := next((path for path in images if not path.exists()), None):
-            raise DataError(
-                "a link to nothing", where=str(gone), remedy="fetch what it links to, or remove it"
-            )
-        others = Counter(f.suffix or "no suffix" for f in files if f.suffix.lower() not in SUFFIXES)
+        images: list[Path] = []
+        others: Counter[str] = Counter()
+        for path in files_under(existing_folder(folder, "folder")):
+            suffix = path.suffix
+            if suffix.lower() in SUFFIXES:
+                images.append(path)
+            else:
+                others[suffix or "no suffix"] += 1
         splits = _splits(folder)
         if not splits:
             _refuse_hidden_splits(folder, images)
@@ -128,20 +130,13 @@ class _Tree:
 
     def left_out(self) -> str:
         """How many files of which kind are in no split."""
-        used = sum(_under(path, self.splits.values()) for path in self.images)
         left = Counter(self.others)
-        left["images outside them"] = len(self.images) - used if self.splits else 0
+        left["images outside them"] = len(self.images) - len(self._classes)
         return ", ".join(f"{count} ({kind})" for kind, count in sorted(left.items()) if count)
 
     def labelled(self, split: str) -> list[tuple[Path, int]]:
         """The files of ``split`` and the number of each one's class."""
-        bases = self.splits or {"": self.folder}
-        files = [
-            (name, _class(base, path), path)
-            for name, base in bases.items()
-            for path in self.images
-            if path.is_relative_to(base)
-        ]
+        files = self._classes
         # Classes of validation come last, so that it changes no number of the others'.
         classes = sorted({(name == VALIDATION, label) for name, label, _ in files})
         number = {label: i for i, label in enumerate(dict.fromkeys(label for _, label in classes))}
@@ -151,15 +146,20 @@ class _Tree:
         rows = hold_out(n, min(held_out_count(n), n))[split == "test"]
         return [(files[row][2], number[files[row][1]]) for row in rows]
 
+    @cached_property
+    def _classes(self) -> list[tuple[str, str, Path]]:
+        """Split, class and path of each image that is used: split by split, in order of name.
 
-def _under(path: Path, folders: Iterable[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)
-
-
-def _class(base: Path, path: Path) -> str:
-    """The name of the first folder below ``base`` on the way to ``path``, if there is one."""
-    parts = path.relative_to(base).parts
-    return parts[0] if len(parts) > 1 else ""
+        The class is the name of the first folder below the split's, empty where there is none.
+        """
+        found: list[tuple[str, str, Path]] = []
+        for split, base in (self.splits or {"": self.folder}).items():
+            start = f"{base}{os.sep}"
+            for path in self.images:
+                if (text := str(path)).startswith(start):
+                    first, _, further = text[len(start) :].partition(os.sep)
+                    found.append((split, first if further else "", path))
+        return found
 
 
 def _splits(folder: Path) -> dict[str, Path]:
