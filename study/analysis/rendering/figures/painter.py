@@ -28,12 +28,15 @@ PLACED = re.compile(
 
 def main() -> None:
     """Do what the first argument asks for."""
-    if sys.argv[1] == "bundle":
-        sys.stdout.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-        return
-    vl_convert.vegalite_to_svg({"data": {"values": []}, "mark": "point"})  # it loads, meanwhile
-    for file, spec, inline, prefix in json.load(sys.stdin):
-        print(json.dumps([file, *draw(file, spec, inline, prefix)]), flush=True)
+    # Buffered, whatever PYTHONUNBUFFERED says: else Python drops the rest of a text of which a full
+    # pipe took a part before a signal or a debugger came between.
+    with open(1, "w", encoding="utf-8", closefd=False) as answers:
+        if sys.argv[1] == "bundle":
+            answers.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+            return
+        vl_convert.vegalite_to_svg({"data": {"values": []}, "mark": "point"})  # it loads, meanwhile
+        for file, spec, inline, prefix in json.load(sys.stdin):
+            print(json.dumps([file, *draw(file, spec, inline, prefix)]), file=answers, flush=True)
 
 
 def draw(file: str, spec: dict[str, Any], inline: dict[str, Any], prefix: str) -> tuple[str, str]:

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
+import time
+from fcntl import F_GETPIPE_SZ, fcntl, ioctl
 from pathlib import Path
-from typing import Any
+from termios import FIONREAD
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -10,9 +17,19 @@ import vl_convert
 from PIL import Image
 
 from study.analysis import build_report, build_tables
+from study.analysis.rendering.figures import painter
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.figures.chart import Figure
 from study.analysis.rendering.figures.painter import clipped_once
+
+INTERRUPTED = """
+import runpy, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+sys.argv = [sys.argv[1], "pictures"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A painter at which signals arrive all the time."""
 
 
 @pytest.fixture
@@ -20,6 +37,11 @@ def drawn(whole: Any, tmp_path: Path) -> dict[str, Figure]:
     tables = build_tables(whole.entries)
     made = figures(build_report(tables), tables, tmp_path)
     return {figure.name: figure for figure in made if figure.chart is not None}
+
+
+def waiting(pipe: IO[bytes]) -> int:
+    """Bytes in it."""
+    return int.from_bytes(ioctl(pipe, FIONREAD, bytes(4)), sys.byteorder)
 
 
 def pixels(svg: str) -> np.ndarray:
@@ -56,3 +78,27 @@ def test_what_is_clipped_otherwise_or_not_at_all_stays_as_it_is() -> None:
     once = clipped_once(svg)
     assert once.count("clip-path=") == 3
     assert (pixels(once) == pixels(svg)).all()
+
+
+def test_answers_are_whole_though_the_pipe_is_full_and_signals_come(tmp_path: Path) -> None:
+    values = [{"x": x, "y": x % 7} for x in range(2000)]
+    encoding = {axis: {"field": axis, "type": "quantitative"} for axis in ("x", "y")}
+    spec = {"data": {"values": values}, "mark": "bar", "encoding": encoding}
+    jobs = [[str(tmp_path / f"{n}.png"), spec, spec, f"c{n}"] for n in range(2)]
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", INTERRUPTED, painter.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(jobs).encode())
+        process.stdin.close()
+        assert process.stdout is not None
+        while waiting(process.stdout) < fcntl(process.stdout, F_GETPIPE_SZ):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.1)  # amid an answer, and some signals come
+        answers = [json.loads(line) for line in process.stdout]
+    assert [answer[0] for answer in answers] == [job[0] for job in jobs]
+    assert all(svg.endswith("</svg>") and not why for _, svg, why in answers)
