@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from optuna.storages import JournalStorage
 
-    from study.analysis import SeveralReport
+    from study.analysis.answers.multi_study import SeveralReport
     from study.analysis.answers.plan import Plan
     from study.analysis.rendering.notebook import ShownReport
     from study.diagnosing.diagnosis import Diagnosis
@@ -276,8 +276,7 @@ def compare(
 
     The comparison's page is :func:`study.managing.report.joint_page`.
     """
-    from study.analysis import combine
-    from study.analysis.answers.multi_study import check_distinct
+    from study.analysis.answers.multi_study import check_distinct, combine
     from study.managing.report import write_joint_page
 
     check_distinct(names)  # before reports are written, which takes seconds each
@@ -294,8 +293,8 @@ def load(
 
     The trials' frame has a column for each searched parameter too, ``params_`` and its name.
     """
-    from study.analysis import build_tables
     from study.analysis.records.frames import frames
+    from study.analysis.records.tables import build_tables
 
     tables = build_tables(read_entries(find(name, home).path))
     return tables if arrow else frames(tables)

@@ -18,7 +18,7 @@ WATCH = 2.0
 """Seconds between two looks of `study watch`."""
 
 if TYPE_CHECKING:
-    from study.analysis import Report
+    from study.analysis.answers.report import Report
 
 
 @click.command()
@@ -99,7 +99,9 @@ def report(
     Several names: each study's answer, and the joint one.
     """
     from study import api
-    from study.analysis import render, several_summary, summary
+    from study.analysis.answers.multi_study import several_summary
+    from study.analysis.answers.report import summary
+    from study.analysis.rendering.text import render
     from study.managing.report import joint_page
 
     reports: Sequence[Report]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from study.analysis import Report, SeveralReport
+    from study.analysis.answers.multi_study import SeveralReport
+    from study.analysis.answers.report import Report
     from study.journal import StudyHome
 
 
@@ -20,7 +21,7 @@ def begins(what: str) -> None:
 
 def first_screen(report: Report, home: StudyHome) -> None:
     """Print what a launch ends with, and where everything else is."""
-    from study.analysis import draw_first_screen
+    from study.analysis.rendering.first_screen import draw_first_screen
 
     draw_first_screen(report.first_screen, _links(home), sys.stdout)
 
@@ -29,7 +30,7 @@ def joint_first_screen(
     joint: SeveralReport, reports: Sequence[Report], homes: Sequence[StudyHome]
 ) -> None:
     """Print the joint answer of several studies, and where everything else is."""
-    from study.analysis import draw_joint_first_screen
+    from study.analysis.rendering.first_screen import draw_joint_first_screen
     from study.managing.report import joint_page
 
     command = homes[0].home_command(" ".join(["report", *(home.name for home in homes)]))
@@ -54,7 +55,7 @@ def _links(home: StudyHome) -> dict[str, str]:
 
 def shown(make: Callable[[], Report]) -> Report:
     """The report that ``make`` returns; of one that could not be saved, all is printed."""
-    from study.analysis import render
+    from study.analysis.rendering.text import render
     from study.managing.report import ReportNotSavedError
 
     try:

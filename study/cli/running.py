@@ -16,7 +16,7 @@ from study.cli.group import FAILED, INTERRUPTED
 from study.cli.printing import begins, first_screen, shown
 
 if TYPE_CHECKING:
-    from study.analysis import Report
+    from study.analysis.answers.report import Report
     from study.journal import StudyHome
     from study.launching.dry_run import Estimate
 

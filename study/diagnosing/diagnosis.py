@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from study.analysis.rendering.tables.table import TextTable, lines_of
 from study.diagnosing import places
 from study.diagnosing.checks import Row, State, all_checks, launch_checks, ok
 from study.diagnosing.storage import trial_folder
@@ -16,6 +16,9 @@ from study.engine.parts import Part, parts_of
 from study.spec import StudySpec
 from study.tracking import TrackingError, probe_store, tracking_uri
 from vae_core.errors import UserError
+
+if TYPE_CHECKING:
+    from study.analysis.rendering.tables.table import TextTable
 
 EXPERIMENT = "study-doctor"
 """In MLflow, where no study file names one."""
@@ -39,10 +42,14 @@ class Diagnosis:
     @property
     def table(self) -> TextTable:
         """A row a check."""
+        from study.analysis.rendering.tables.table import TextTable  # SciPy, which a launch awaits
+
         cells = [(row.check, row.state, row.found, row.remedy) for row in self.rows]
         return TextTable("", "", ("check", "state", "found", "what to do"), cells, left=4)
 
     def __str__(self) -> str:
+        from study.analysis.rendering.tables.table import lines_of
+
         return "\n".join(line.strip() for line in lines_of(self.table))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from study.engine import checkpoints
 from study.engine.config import EngineConfig
@@ -25,7 +25,9 @@ from study.journal.heartbeats import heartbeat_file
 from study.journal.home import safe_name
 from study.journal.marks import leave_mark, sees_mark
 from vae_core.atomic import atomic_write
-from vae_core.data import PreparedData
+
+if TYPE_CHECKING:
+    from vae_core.data import PreparedData
 
 PART = 32 << 20
 """Bytes of a file that are sent at a time."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.package import code_digest, digest
-from study.spec import StudySpec
 from vae_core.registry import imported
+
+if TYPE_CHECKING:
+    from study.spec import StudySpec
 
 
 class Part(NamedTuple):

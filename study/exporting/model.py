@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from study.analysis import build_tables
 from study.analysis.answers.costs import cost_to_one_model
 from study.analysis.records.history import History, TrialHistory
+from study.analysis.records.tables import build_tables
 from study.exporting.card import model_card, usage
 from study.journal import StudyHome, read_entries
 from vae_core.atomic import atomic_write, sync_folder

@@ -62,7 +62,7 @@ from vae_core.data import PreparedData
 from vae_core.errors import UserError
 
 if TYPE_CHECKING:
-    from study.analysis import Report
+    from study.analysis.answers.report import Report
     from study.analysis.rendering.notebook import ShownReport
     from study.search import Conductor
 
@@ -319,8 +319,8 @@ def _conclude(
 
 
 def _log_report(report: Report, home: StudyHome, mlflow: MlflowProcess) -> None:
-    from study.analysis import TABLE_FILES
     from study.analysis.answers.by_arm import arm_answers, study_answer
+    from study.analysis.records.tables import TABLE_FILES
 
     files = {
         "report/report.txt": home.report / "report.txt",

@@ -33,9 +33,8 @@ def _read(arm: str, pilot: PilotSpec, home: StudyHome) -> ArmPiloted:
 
 def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
     """All that a study was charged, with what was spent before it on its arms."""
-    from study.analysis import build_tables
     from study.analysis.answers.costs import told_cost
-    from study.analysis.records.tables import study_facts
+    from study.analysis.records.tables import build_tables, study_facts
 
     source = StudyHome(home.studies, name)
     if source == home or not has_events(source.path):

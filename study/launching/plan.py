@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from study.analysis import build_tables
 from study.analysis.answers.plan import Pilot, Plan, pilot_of
 from study.analysis.records.image_scores import image_scores
+from study.analysis.records.tables import build_tables
 from study.journal import StudyHome, has_events, read_entries
 from study.launching.checks import settle
 from study.launching.preparing import prepare_images

@@ -58,8 +58,8 @@ def _told(spec: StudySpec, arm: str, home: StudyHome) -> TrialsTold:
 def _from_study(
     spec: StudySpec, arm: str, given: WarmStartSpec, home: StudyHome, where: str
 ) -> TrialsTold:
-    from study.analysis import build_tables
     from study.analysis.answers.costs import told_cost
+    from study.analysis.records.tables import build_tables
 
     source = StudyHome(home.studies, given.study)
     past = None if source == home else Begun.of(source)

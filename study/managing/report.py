@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from study.analysis import Report, SeveralReport, as_text, build_report, build_tables, write_records
+from study.analysis.answers.multi_study import SeveralReport
 from study.analysis.answers.prices import Price
+from study.analysis.answers.report import Report, build_report
 from study.analysis.answers.summary import plain
 from study.analysis.records.image_scores import image_scores
-from study.analysis.records.tables import study_facts
+from study.analysis.records.tables import build_tables, study_facts, write_records
 from study.analysis.rendering.notebook import ShownReport
+from study.analysis.rendering.text import as_text
 from study.journal import Entry, StudyHome
 from study.spec import StudySpec, warnings
 from study.tracking import run_links

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from study.analysis import build_tables
 from study.analysis.answers.arms import arm_results
+from study.analysis.records.tables import build_tables
 from study.journal import StudyHome, read_entries
 from study.replaying.recorded import Pool, Recorded, ReplayError, recorded_trials
 from study.replaying.result import (

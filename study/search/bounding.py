@@ -21,7 +21,6 @@ from study.journal.events import SearchLooked
 from study.search.phases import Search
 from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
-from study.statistics.order_statistics import trials_to_level_bounds
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,8 @@ class Bounding:
         return last if last is not None and last.trials == search.asked else None
 
     def _look(self, search: Search, level: Level) -> SearchLooked:
+        from study.statistics.order_statistics import trials_to_level_bounds  # with SciPy
+
         last = {q.trial.asked.number: q for q in self._queue.of(search)}  # of retries the last
         validation, test = np.array([self._scores(last[n]) for n in sorted(last)]).T
         scores = test[np.argsort(validation, kind="stable")]

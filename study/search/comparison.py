@@ -31,8 +31,6 @@ from study.search.queue import Queue, QueuedTrial
 from study.spec import StudySpec
 from study.spec.design import confirm_runs, first_look
 from study.statistics import FEWEST_LOOKED
-from study.statistics.choice import error_of
-from study.statistics.paired import bounds, paired
 from study.statistics.seeds import over_replicates
 
 Floats = NDArray[np.float64]
@@ -284,6 +282,9 @@ class Comparison:
 
     def _looked(self, hand: str, automatic: str, numbers: range) -> Looked | None:
         """What the runs of ``numbers`` say; None where they are too few to look at."""
+        from study.statistics.choice import error_of  # with SciPy, which a launch would wait for
+        from study.statistics.paired import bounds, paired
+
         runs = self._ended()
         tested = [self._tested(arm, runs, numbers) for arm in (hand, automatic)]
         images = [self._of_images(arm, runs, numbers) for arm in (hand, automatic)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.analysis import build_tables, write_records
+from study.analysis.records.tables import build_tables, write_records
 from study.journal import StudyHome, read_entries
 
 GUIDE = Path(__file__).parents[2] / "docs" / "own_question.md"

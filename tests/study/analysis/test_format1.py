@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.analysis import build_report, build_tables, summary
-from study.analysis.records.tables import recorded_roles
+from study.analysis.answers.report import build_report, summary
+from study.analysis.records.tables import build_tables, recorded_roles
 from study.journal import read_entries
 
 FIXTURE = Path(__file__).parents[1] / "journal" / "format1"

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from study.analysis import build_report, build_tables
+from study.analysis.answers.report import build_report
 from study.analysis.records.searches import arm_searches
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.figures.catalogue import figures
 from study.journal.events import TrialAsked
 from study.spec import StudySpec, resolve

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.made_up import begin
-from study.analysis import build_tables
 from study.analysis.answers.costs import told_cost
 from study.analysis.answers.departures import departures
-from study.analysis.records.tables import study_facts
+from study.analysis.records.tables import build_tables, study_facts
 from study.journal import StudyHome, read_entries
 from study.journal.events import ArmPiloted, Event, PairChosen
 from study.launching.pilots import pilots

@@ -17,8 +17,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.made_up import begin
-from study.analysis import build_report, build_tables
+from study.analysis.answers.report import build_report
 from study.analysis.records.searches import arm_searches
+from study.analysis.records.tables import build_tables
 from study.journal import Journal, StudyHome
 from study.journal.events import TrialsTold
 from study.launching.warm_start import earlier_trials

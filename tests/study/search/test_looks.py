@@ -13,8 +13,9 @@ from compared import AUTO, FOUR, LEVELS, Results, asked, extended, fixed, looks,
 from entries import of_kind
 from simulation import REPORTS, Simulation, hand
 
-from study.analysis import build_report, build_tables
+from study.analysis.answers.report import build_report
 from study.analysis.answers.verdict_sentences import Outcome
+from study.analysis.records.tables import build_tables
 from study.image_scores import ARTIFACT, ImageScores
 from study.journal.events import Looked, TrialEnded
 from study.search import Request

@@ -10,7 +10,8 @@ import pytest
 from entries import of_kind
 from simulation import REPORTS, Simulation, hand, outcome, spec
 
-from study.analysis import build_report, build_tables
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.journal.events import ConfigurationChosen, SearchLooked, TrialAsked
 from study.launching.remaining import remaining
 from study.search import Request

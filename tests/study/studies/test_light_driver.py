@@ -13,12 +13,21 @@ import pytest
 import yaml
 
 _LAUNCH = """
+import pathlib
 import sys
 import study
 
+def note(event, details):
+    if event == "import" and details[0] == "scipy":
+        files = pathlib.Path("studies").glob("*/journal/*.log")
+        finished.append(any('"finish"' in file.read_text() for file in files))
+
+finished = []
+sys.addaudithook(note)
 study.launch("study.yaml", home="studies")
-print([name for name in ("ray", "torch", "mlflow") if name in sys.modules])
+print([name for name in ("ray", "torch", "mlflow") if name in sys.modules], finished)
 """
+"""Says what is loaded, and whether the study was finished when SciPy was."""
 
 
 @pytest.fixture
@@ -29,7 +38,9 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(300)
-def test_a_driver_loads_neither_torch_nor_mlflow(home: Path, tmp_path: Path) -> None:
+def test_a_driver_loads_neither_torch_nor_mlflow_and_scipy_for_its_report(
+    home: Path, tmp_path: Path
+) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(harness.SPEC))
     done = subprocess.run(
         [sys.executable, "-c", _LAUNCH],
@@ -40,4 +51,4 @@ def test_a_driver_loads_neither_torch_nor_mlflow(home: Path, tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "['ray']"
+    assert done.stdout.splitlines()[-1] == "['ray'] [True]"

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from study.analysis import as_text, build_report, build_tables, summary
 from study.analysis.answers.break_even import Target, break_even, narrowed, trials_to
 from study.analysis.answers.cost_curves import cost_curve, tunability
+from study.analysis.answers.report import build_report, summary
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 from study.metrics import CALIBRATED_NEGATIVE_ELBO
 from study.statistics.intervals import mean_interval
 from study.statistics.order_statistics import (

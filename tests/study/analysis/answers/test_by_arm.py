@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from study.analysis import Report, build_report, build_tables
 from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.by_arm import arm_answers, study_answer
+from study.analysis.answers.report import Report, build_report
+from study.analysis.records.tables import build_tables
 from study.journal.events import StudyFinished
 from study.statistics.intervals import Interval
 

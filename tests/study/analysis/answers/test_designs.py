@@ -12,7 +12,10 @@ import pytest
 import scipy.stats
 from streams import AUTOMATIC, HAND, Stream
 
-from study.analysis import Report, as_text, build_report, build_tables, combine, summary
+from study.analysis.answers.multi_study import combine
+from study.analysis.answers.report import Report, build_report, summary
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 from study.image_scores import ImageScores
 from study.journal.events import Looked, PairChosen, StudyFinished
 from study.statistics.paired import bounds

@@ -9,8 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from study.analysis import Report, as_text, build_report, build_tables, combine, summary
 from study.analysis.answers import assembly
+from study.analysis.answers.multi_study import combine
+from study.analysis.answers.report import Report, build_report, summary
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 
 ANSWERS = {
     "arm_results": "The arms' results",

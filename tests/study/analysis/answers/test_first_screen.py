@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from study.analysis import build_report, build_tables
 from study.analysis.answers.break_even import Count
 from study.analysis.answers.first_screen import FirstScreen, count_interval
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.journal.events import StudyFinished
 
 Make = Callable[..., Any]

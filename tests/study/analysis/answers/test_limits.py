@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from study.analysis import build_report, build_tables
 from study.analysis.answers.arms import ArmResult, arm_results
 from study.analysis.answers.limits import limits, unconverged
+from study.analysis.answers.report import build_report
 from study.analysis.records.searches import ArmSearches, arm_searches
+from study.analysis.records.tables import build_tables
 from study.metrics import CALIBRATED_NEGATIVE_ELBO
 
 Make = Callable[..., Any]

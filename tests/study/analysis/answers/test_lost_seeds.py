@@ -10,8 +10,9 @@ import pytest
 import scipy.stats
 from streams import AUTOMATIC, HAND, Stream
 
-from study.analysis import Report, build_report, build_tables
+from study.analysis.answers.report import Report, build_report
 from study.analysis.answers.verdict_sentences import Outcome
+from study.analysis.records.tables import build_tables
 
 SEEDS = tuple(range(101, 113))
 NOISE = dict(zip(SEEDS, scipy.stats.norm.ppf([(i + 0.5) / 12 for i in range(12)]), strict=True))

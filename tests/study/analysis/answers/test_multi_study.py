@@ -15,9 +15,11 @@ import simulate_several
 from click.testing import CliRunner
 from streams import AUTOMATIC, HAND, Stream
 
-from study.analysis import Report, as_text, build_report, build_tables, combine, several_summary
-from study.analysis.answers.multi_study import SeveralReport
+from study.analysis.answers.multi_study import SeveralReport, combine, several_summary
+from study.analysis.answers.report import Report, build_report
 from study.analysis.answers.verdict_sentences import Outcome
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 from study.cli import main
 from study.journal.events import StudyFinished, TrialEnded
 from study.statistics.aggregates import (

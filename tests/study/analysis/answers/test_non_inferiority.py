@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from study.analysis import as_text, build_report, build_tables
 from study.analysis.answers.non_inferiority import NonInferiority
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 
 Make = Callable[..., Any]
 HAND = {101: 9.0, 102: 9.4, 103: 9.1, 104: 9.2, 105: 9.3, 106: 9.5, 107: 8.9, 108: 9.6}

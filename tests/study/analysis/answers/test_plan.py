@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from streams import Stream
 
-from study.analysis import build_tables
 from study.analysis.answers.plan import Pilot, Plan, pilot_of
+from study.analysis.records.tables import build_tables
 from study.image_scores import ImageScores
 from study.spec import StudySpec
 from study.statistics.paired import paired

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from study.analysis import as_text, build_report, build_tables
 from study.analysis.answers.prices import Price
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 from vae_core.errors import UserError
 
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from study.analysis import build_report, build_tables
 from study.analysis.answers.rate_distortion import lower_hull
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.journal.course import Course
 
 Make = Callable[..., Any]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from study.analysis import Report, as_text, build_report, build_tables, render, summary
+from study.analysis.answers.report import Report, build_report, summary
 from study.analysis.answers.verdict_sentences import Outcome
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text, render
 from study.journal.events import CapReached, EngineDied, Stopped, TrialEnded
 
 Make = Callable[..., Any]

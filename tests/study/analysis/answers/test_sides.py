@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from study.analysis import Report, as_text, build_report, build_tables, summary
 from study.analysis.answers.arms import arm_results
 from study.analysis.answers.costs import cost_to_one_model
 from study.analysis.answers.luck import equal_luck
+from study.analysis.answers.report import Report, build_report, summary
 from study.analysis.answers.sides import CHOSEN, EACH, NAMED, best_of_each, pair_cost
 from study.analysis.records.searches import arm_searches
+from study.analysis.records.tables import build_tables
+from study.analysis.rendering.text import as_text
 from study.journal.events import STATED, ArmPiloted, PairChosen, StudyDescribed, TrialAsked
 from study.metrics import CALIBRATED_NEGATIVE_ELBO
 

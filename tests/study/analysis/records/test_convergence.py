@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from study.analysis import build_tables
 from study.analysis.records.convergence import images_to_final
+from study.analysis.records.tables import build_tables
 
 
 def records(curves: Mapping[str, Sequence[float | None]]) -> pa.Table:

@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from study.analysis import build_tables
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.tables import study_facts
+from study.analysis.records.tables import build_tables, study_facts
 from study.journal.events import (
     EngineChanged,
     EngineDied,

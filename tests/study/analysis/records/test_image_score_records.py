@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.analysis import build_tables
 from study.analysis.records.image_scores import draw_error, image_scores
+from study.analysis.records.tables import build_tables
 from study.image_scores import ImageScores
 from study.journal.events import TrialEnded
 from vae_core.errors import DataError

@@ -10,9 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from study.analysis import build_tables, load, write_records
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.tables import Role, recorded_roles, study_facts
+from study.analysis.records.tables import (
+    Role,
+    build_tables,
+    load,
+    recorded_roles,
+    study_facts,
+    write_records,
+)
 from study.journal.events import (
     CapReached,
     ConfigurationChosen,

@@ -8,7 +8,8 @@ import pytest
 from pages import DESKTOP, MLFLOW
 from playwright.sync_api import Browser, Page
 
-from study.analysis import build_report, build_tables
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.figures import drawing
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.page.html import as_html

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from study.analysis import build_tables
 from study.analysis.records.artifacts import standing_tables
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.figures.calibration import quantiles, variances
 from study.analysis.rendering.figures.chart import Figure
 from study.analysis.rendering.figures.marks import Looks

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from study.analysis import as_text, build_report, build_tables, render
 from study.analysis.answers import assembly as answers
 from study.analysis.answers import costs
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.figures.drawing import Drawn
 from study.analysis.rendering.page.html import as_html
 from study.analysis.rendering.tables import break_even
 from study.analysis.rendering.tables.catalogue import tables
+from study.analysis.rendering.text import as_text, render
 
 
 class Terminal(io.StringIO):

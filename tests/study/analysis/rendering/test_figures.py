@@ -18,11 +18,12 @@ import vl_convert
 from PIL import Image
 
 import study.analysis.rendering.figures as files
-from study.analysis import build_report, build_tables
 from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.break_even import BreakEven, Count
 from study.analysis.answers.cost_curves import CostCurve
 from study.analysis.answers.rate_distortion import Landing, Plane
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.figures import cost_curves, drawing, learning, rate_distortion
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.figures.chart import Figure, Heading

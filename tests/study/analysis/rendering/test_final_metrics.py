@@ -10,9 +10,11 @@ import pyarrow.compute as pc
 import pytest
 import scipy.stats
 
-from study.analysis import Report, as_text, build_report, build_tables, load, summary, write_records
+from study.analysis.answers.report import Report, build_report, summary
+from study.analysis.records.tables import build_tables, load, write_records
 from study.analysis.rendering.tables.catalogue import tables
 from study.analysis.rendering.tables.table import TextTable
+from study.analysis.rendering.text import as_text
 from study.journal.events import ConfigurationChosen, EngineChanged, Reported, StudyFinished
 
 Make = Callable[..., Any]

@@ -16,7 +16,8 @@ import pytest
 from pages import Tree, data_of, unpacked
 from PIL import Image
 
-from study.analysis import build_report, build_tables
+from study.analysis.answers.report import build_report
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.page.galleries import PICTURES
 from study.analysis.rendering.page.html import as_html

@@ -12,7 +12,9 @@ from axe_playwright_python.sync_playwright import Axe
 from pages import DESKTOP, PHONE, Tree
 from playwright.sync_api import Browser
 
-from study.analysis import Report, build_report, build_tables, combine
+from study.analysis.answers.multi_study import combine
+from study.analysis.answers.report import Report, build_report
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.first_screen import LINES, joint_first_screen_lines
 from study.analysis.rendering.page.html import several_as_html
 from study.analysis.rendering.tables.catalogue import tables

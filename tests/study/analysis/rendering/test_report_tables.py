@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import study.analysis.rendering.tables as topics
-from study.analysis import Report, as_text, build_report, build_tables
+from study.analysis.answers.report import Report, build_report
+from study.analysis.records.tables import build_tables
 from study.analysis.rendering.page.terms import named
 from study.analysis.rendering.page.trials import COLUMNS
 from study.analysis.rendering.tables import catalogue
 from study.analysis.rendering.tables.catalogue import tables
-from study.analysis.rendering.text import WIDTH
+from study.analysis.rendering.text import WIDTH, as_text
 from study.journal.events import StudyDescribed
 from study.metrics import METRICS
 
