@@ -57,6 +57,8 @@ AT_MOST = {
 }
 """By row, what share of the other's the figure may be."""
 LIBRARIES = "libraries alone"
+ELSEWHERE = ("MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE")
+"""Variables that a version is not run with: its own database, and its modules compiled once."""
 INTERVAL = 0.2
 """Seconds between two measurements of memory."""
 JPEGS, SIDE = 20_000, 64
@@ -72,7 +74,7 @@ class Tree:
 
     def start(self, folder: Path, *command: str) -> subprocess.Popen[str]:
         """Run ``python command`` on them; what it prints is in ``folder``/log."""
-        environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+        environment = {k: v for k, v in os.environ.items() if k not in ELSEWHERE}
         environment["PYTHONPATH"] = str(self.path)
         with (folder / "log").open("a") as log:
             return subprocess.Popen(

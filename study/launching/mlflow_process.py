@@ -37,6 +37,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before one that died is replaced: doubled where its successor dies as young as this."""
 LEAVE = 5.0
 """Seconds that the last has to end."""
+NICENESS = 5
+"""On a full machine an engine, which a study waits for, has three times its share of a core; with
+much more it would write nothing before the trials have ended."""
 SIGN, SILENCE = 5.0, 60.0
 """Seconds between its signs of life while it works on a request; and without any, until it is
 taken for frozen, and killed."""
@@ -266,6 +269,7 @@ class _Following:
 
 def serve(given: BinaryIO, answers: BinaryIO) -> None:
     """What the process does: be told what to follow, then do as asked; end with its input."""
+    os.nice(NICENESS)
     with _signs_of_life(answers):  # from a slow disk it may load for minutes
         load_mlflow()
         from study.exporting.model import pack  # torch, too, while nothing waits for it

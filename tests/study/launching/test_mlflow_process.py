@@ -5,17 +5,20 @@ What it does in a launch, and where it is killed once, is shown in `tracking/tes
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from study.journal import Journal, StudyHome
 from study.journal.events import StudyInterrupted
 from study.launching import mlflow_process
-from study.launching.mlflow_process import MlflowProcess, State
+from study.launching.mlflow_process import NICENESS, MlflowProcess, State
 
 DIES = "import sys; print('no MLflow here', file=sys.stderr); sys.exit(3)"
 
@@ -47,3 +50,11 @@ def test_one_that_is_not_needed_ends_at_once() -> None:
     with MlflowProcess() as mlflow:
         process = mlflow._process
     assert process.returncode is not None
+
+
+def test_it_yields_to_engines() -> None:
+    with MlflowProcess() as mlflow:
+        process = psutil.Process(mlflow.pid)
+        while process.nice() == os.nice(0):  # until its modules are loaded
+            time.sleep(0.02)
+        assert process.nice() == os.nice(0) + NICENESS
