@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from study.analysis.records.artifacts import standing_tables
 from study.analysis.rendering.figures.chart import Figure, Heading
-from study.analysis.rendering.figures.marks import Looks, layers, movable, part
+from study.analysis.rendering.figures.marks import Looks, layers, movable, part, reference
 
 QUANTILES = Heading("calibration", "Calibration: observed against predicted quantiles")
 VARIANCES = Heading("variances", "Predicted variance and squared error")
@@ -42,8 +42,8 @@ def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
             alt.Tooltip("share:Q", format=".1%", title="share below it"),
         ],
     )
-    zero = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5)
-    chart = layers(movable(gaps).add_params(looks.picked), zero.encode(y=alt.datum(0)))
+    zero = reference().encode(y=alt.datum(0))
+    chart = layers(movable(gaps).add_params(looks.picked), zero)
     caption = (
         "A calibrated prediction is at 0 everywhere: the share of test pixels below their "
         "predictive quantile is its level. A line is an arm's mean over its confirm runs. "
@@ -81,10 +81,8 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
         ],
     )
     low, high = alt.datum(min(ends) / 1.5), alt.datum(max(ends) * 1.5)
-    rule = alt.Chart().mark_rule(strokeWidth=1, color="currentColor", strokeOpacity=0.5, clip=True)
-    chart = layers(
-        movable(points).add_params(looks.picked), rule.encode(x=low, y=low, x2=high, y2=high)
-    )
+    diagonal = reference().encode(x=low, y=low, x2=high, y2=high)
+    chart = layers(movable(points).add_params(looks.picked), diagonal)
     caption = (
         "A calibrated prediction is on the diagonal, an over-confident one above it. A point is a "
         "group of test pixels of one confirm run, by their predicted variance; arms with one "

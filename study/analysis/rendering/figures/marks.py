@@ -74,6 +74,15 @@ def part(name: str) -> alt.Chart:
     return alt.Chart().transform_filter(f"datum.part === '{name}'")
 
 
+def reference() -> alt.Chart:
+    """A layer with a rule at fixed places, drawn once and not once a row."""
+    one_row = alt.Chart().transform_aggregate(rows="count()")
+    rule: alt.Chart = one_row.mark_rule(
+        strokeWidth=1, color="currentColor", strokeOpacity=0.5, clip=True
+    )
+    return rule
+
+
 def layers(*charts: alt.Chart) -> alt.LayerChart:
     """``charts`` on top of each other, over a figure's rows."""
     return alt.LayerChart(layer=list(charts), data=alt.NamedData("rows"))
