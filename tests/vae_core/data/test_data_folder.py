@@ -297,6 +297,15 @@ def test_pictures_with_nothing_in_them_are_refused(images, picture, store, fill,
     prepared(images, store)
 
 
+def test_folders_that_link_to_each_other_are_walked_once(images, picture, store):
+    for name in ("train/cats/1.png", "train/dogs/2.png", "test/cats/3.png"):
+        picture(images / name)
+    (images / "train" / "cats" / "more").symlink_to(images / "train" / "dogs")
+    (images / "train" / "dogs" / "more").symlink_to(images / "train" / "cats")
+    # Of each class its own image, and the one of the class that it links to.
+    assert prepared(images, store).counts == {"train": 4, "test": 1}
+
+
 def test_links_are_followed_and_hidden_folders_are_not(images, picture, store, tmp_path):
     for split in ("train", "test"):
         picture(images / split / "a" / "1.png")

@@ -113,15 +113,18 @@ def files_under(folder: Path) -> list[Path]:
         DataError: a folder cannot be read.
     """
     found: list[str] = []
-    waiting = [str(folder)]
+    real = os.path.realpath(folder)
+    waiting = [(str(folder), real, _with_parents(real))]
     while waiting:
-        at = waiting.pop()
+        at, real, above = waiting.pop()
         for entry in _listed(at):
             path, linked = entry.path, entry.is_symlink()
             # What is no link is told by the listing: asking for each of 200,000 takes seconds.
             if os.path.isdir(path) if linked else entry.is_dir():
-                if not linked or not _leads_above(path, at):
-                    waiting.append(path)
+                below = os.path.realpath(path) if linked else os.path.join(real, entry.name)
+                # A folder on the way, or above one, would be walked again and again.
+                if below not in above:
+                    waiting.append((path, below, above | _with_parents(below)))
             elif _is_file(path) if linked else entry.is_file():
                 found.append(path)
     return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]
@@ -144,10 +147,8 @@ def _is_file(link: str) -> bool:
     return os.path.isfile(link) or not os.path.exists(link)
 
 
-def _leads_above(link: str, folder: str) -> bool:
-    """Whether a link in ``folder`` leads to it or above: it would be followed for ever."""
-    real = Path(folder).resolve()
-    return Path(link).resolve() in {real, *real.parents}
+def _with_parents(folder: str) -> frozenset[str]:
+    return frozenset(map(str, (Path(folder), *Path(folder).parents)))
 
 
 def existing_folder(folder: Path, kind: str) -> Path:
