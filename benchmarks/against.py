@@ -57,7 +57,7 @@ AT_MOST = {
 }
 """By row, what share of the other's the figure may be."""
 LIBRARIES = "libraries alone"
-ELSEWHERE = ("MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE")
+UNSET = ("MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE")
 """Variables that a version is not run with: its own database, and its modules compiled once."""
 INTERVAL = 0.2
 """Seconds between two measurements of memory."""
@@ -72,14 +72,18 @@ class Tree:
     name: str
     path: Path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of processes that import the version."""
+        kept = {name: value for name, value in os.environ.items() if name not in UNSET}
+        return {**kept, "PYTHONPATH": str(self.path)}
+
     def start(self, folder: Path, *command: str) -> subprocess.Popen[str]:
         """Run ``python command`` on them; what it prints is in ``folder``/log."""
-        environment = {k: v for k, v in os.environ.items() if k not in ELSEWHERE}
-        environment["PYTHONPATH"] = str(self.path)
         with (folder / "log").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, *command], cwd=folder, env=environment, stdout=log, stderr=log,
-                text=True,
+                [sys.executable, *command], cwd=folder, env=self.environment,
+                stdout=log, stderr=log, text=True,
             )  # fmt: skip
 
     def run(self, folder: Path, *command: str) -> float:
@@ -228,7 +232,7 @@ def reports(folder: Path) -> int:
 @contextmanager
 def cluster(tree: Tree) -> Iterator[str]:
     """The address of a Ray with a core for each of this machine's; its workers import ``tree``."""
-    with patch.dict(os.environ, {"PYTHONPATH": str(tree.path)}):
+    with patch.dict(os.environ, tree.environment, clear=True):
         found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
     try:
         yield found.address

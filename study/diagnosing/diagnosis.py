@@ -42,7 +42,8 @@ class Diagnosis:
     @property
     def table(self) -> TextTable:
         """A row a check."""
-        from study.analysis.rendering.tables.table import TextTable  # SciPy, which a launch awaits
+        # Not with the module: it brings SciPy, for which every launch would wait.
+        from study.analysis.rendering.tables.table import TextTable
 
         cells = [(row.check, row.state, row.found, row.remedy) for row in self.rows]
         return TextTable("", "", ("check", "state", "found", "what to do"), cells, left=4)

@@ -238,10 +238,11 @@ def test_train_and_test_that_are_the_same_images_are_refused(images, picture, st
     assert not list(store.glob("*.arrow"))
 
 
-def test_a_link_to_nothing_is_named(images, picture, store):
+@pytest.mark.parametrize("target", ["gone.png", "train/2.png"], ids=["gone", "itself"])
+def test_a_link_to_nothing_is_named(images, picture, store, target):
     for split in ("train", "test"):
         picture(images / split / "1.png")
-    (images / "train" / "2.png").symlink_to(images / "gone.png")
+    (images / "train" / "2.png").symlink_to(images / target)
     with pytest.raises(DataError, match="a link to nothing") as error:
         prepared(images, store)
     assert error.value.where == str(images / "train" / "2.png")

@@ -30,16 +30,20 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
     """A short digest of the files' names, sizes and times: it changes when they do.
 
     Raises:
-        DataError: one is a link to nothing.
+        DataError: one is a link to nothing, or cannot be read.
     """
-    digest, base = hashlib.sha256(), f"{folder}{os.sep}"
+    digest, base = hashlib.sha256(), os.path.join(folder, "")
     for path in map(str, files):
         try:
             status = os.stat(path)
-        except FileNotFoundError:
+        except OSError as error:
+            linked = os.path.islink(path)
+            remedy = "fetch what it links to" if linked else "make it readable"
             raise DataError(
-                "a link to nothing", where=path, remedy="fetch what it links to, or remove it"
-            ) from None
+                "a link to nothing" if linked else f"cannot be read: {error.strerror}",
+                where=path,
+                remedy=f"{remedy}, or remove it",
+            ) from error
         name = path.removeprefix(base)
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

@@ -154,7 +154,7 @@ class _Tree:
         """
         found: list[tuple[str, str, Path]] = []
         for split, base in (self.splits or {"": self.folder}).items():
-            start = f"{base}{os.sep}"
+            start = os.path.join(base, "")
             for path in self.images:
                 if (text := str(path)).startswith(start):
                     first, _, further = text[len(start) :].partition(os.sep)

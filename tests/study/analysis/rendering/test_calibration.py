@@ -110,6 +110,7 @@ def test_the_figures_show_the_mean_gap_and_each_run_s_variances(study: Study) ->
     assert points == [(0, 0.01, 0.02), (0, 0.1, 0.1), (1, 0.01, 0.02), (1, 0.1, 0.1)]
     for figure in (levels, spreads):
         assert figure.chart is not None
+        assert figure.chart.to_dict(), "valid Vega-Lite"
         svg = vl_convert.vegalite_to_svg(figure.picture())
         assert svg.count('stroke-opacity="0.5"') == 1, "one rule of reference, not one a row"
 
