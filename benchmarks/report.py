@@ -195,9 +195,9 @@ class Run:
     """Resident at the peak, in MiB."""
 
 
-def run_report(studies: Path) -> Run:
-    """Run the command once."""
-    command = [sys.executable, "-m", "study", "report", NAME, "--home", str(studies)]
+def run_report(studies: Path, name: str) -> Run:
+    """Run the command once, for the study ``name``."""
+    command = [sys.executable, "-m", "study", "report", name, "--home", str(studies)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
@@ -240,7 +240,7 @@ def main() -> None:
         writer.join()
         if writer.exitcode:
             raise SystemExit("the study could not be written")
-        runs = [run_report(studies) for _ in range(1 if options.toy else options.runs)]
+        runs = [run_report(studies, NAME) for _ in range(1 if options.toy else options.runs)]
         home = StudyHome(studies, NAME)
         journal, page = mebibytes(*home.journal.glob("*.log")), home.report / "report.html"
         tables = mebibytes(*home.path.glob("*.parquet"))

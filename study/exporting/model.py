@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from study.analysis.answers.costs import cost_to_one_model
-from study.analysis.records.history import History, TrialHistory
-from study.analysis.records.tables import build_tables
+from study.analysis.records.history import History, TrialHistory, history_entries
+from study.analysis.records.tables import tables_of
 from study.exporting.card import model_card, usage
-from study.journal import StudyHome, read_entries
+from study.journal import StudyHome
 from vae_core.atomic import atomic_write, sync_folder
 from vae_core.errors import nearest
 from vae_core.export import ExportError, Plan, load, picklable, read_tensors, write
@@ -127,11 +127,11 @@ class _Records:
 
     def __init__(self, home: StudyHome) -> None:
         self._home = home
-        self._history = History(read_entries(home.path))
+        self._history = History(history_entries(home.path))
 
     @cached_property
     def _trials(self) -> Any:
-        return build_tables(read_entries(self._home.path))["trials"]
+        return tables_of(self._home.path)["trials"]
 
     def best(self, arm: str) -> TrialHistory:
         """The standing confirm run of lowest objective on validation."""

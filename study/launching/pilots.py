@@ -17,7 +17,7 @@ def pilots(spec: StudySpec, home: StudyHome) -> list[ArmPiloted]:
         SpecError: the study that was the pilot is not there.
     """
     wanted = {name: arm.pilot for name, arm in spec.arms.items() if arm.pilot is not None}
-    entries = read_entries(home.path) if wanted and has_events(home.path) else ()
+    entries = read_entries(home.path, ArmPiloted) if wanted and has_events(home.path) else ()
     events = (entry.event for entry in entries)
     begun = {event.arm: event for event in events if isinstance(event, ArmPiloted)}
     return [begun.get(name) or _read(name, pilot, home) for name, pilot in wanted.items()]
@@ -34,7 +34,7 @@ def _read(arm: str, pilot: PilotSpec, home: StudyHome) -> ArmPiloted:
 def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
     """All that a study was charged, with what was spent before it on its arms."""
     from study.analysis.answers.costs import told_cost
-    from study.analysis.records.tables import build_tables, study_facts
+    from study.analysis.records.tables import study_facts, tables_of
 
     source = StudyHome(home.studies, name)
     if source == home or not has_events(source.path):
@@ -43,7 +43,7 @@ def _of_study(arm: str, name: str, home: StudyHome) -> ArmPiloted:
             where=f"arms.{arm}.pilot.study",
             remedy="name another study of this home, or give images and device_seconds",
         )
-    trials = build_tables(read_entries(source.path))["trials"]
+    trials = tables_of(source.path)["trials"]
     rows = trials.to_pylist()
     before = told_cost(trials, *study_facts(trials)["spec"].get("arms", {}))
     standard = [*(row["standard_seconds"] for row in rows), before.standard]

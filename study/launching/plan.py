@@ -6,8 +6,8 @@ from pathlib import Path
 
 from study.analysis.answers.plan import Pilot, Plan, pilot_of
 from study.analysis.records.image_scores import image_scores
-from study.analysis.records.tables import build_tables
-from study.journal import StudyHome, has_events, read_entries
+from study.analysis.records.tables import tables_of
+from study.journal import StudyHome, has_events
 from study.launching.checks import settle
 from study.launching.preparing import prepare_images
 from study.metrics import metric
@@ -67,7 +67,7 @@ def own_pilot(home: StudyHome, spec: StudySpec) -> Pilot | None:
     """What the records of a study say of the objective of ``spec``, as far as it has run."""
     if not has_events(home.path):
         return None
-    tables = build_tables(read_entries(home.path))
+    tables = tables_of(home.path)
     scores = image_scores(tables["trials"], home.path, spec.objective)
     return pilot_of(tables, scores, spec.objective)
 

@@ -33,7 +33,7 @@ def earlier_trials(spec: StudySpec, home: StudyHome) -> list[TrialsTold]:
         SpecError: an earlier search cannot be read, or has no trial of the arm's space.
     """
     wanted = [name for name, arm in spec.arms.items() if arm.search and arm.search.warm_start]
-    begun = told_by(read_entries(home.path)) if wanted and has_events(home.path) else {}
+    begun = told_by(read_entries(home.path, TrialsTold)) if wanted and has_events(home.path) else {}
     return [begun.get(name) or _told(spec, name, home) for name in wanted]
 
 
@@ -59,7 +59,7 @@ def _from_study(
     spec: StudySpec, arm: str, given: WarmStartSpec, home: StudyHome, where: str
 ) -> TrialsTold:
     from study.analysis.answers.costs import told_cost
-    from study.analysis.records.tables import build_tables
+    from study.analysis.records.tables import tables_of
 
     source = StudyHome(home.studies, given.study)
     past = None if source == home else Begun.of(source)
@@ -95,7 +95,7 @@ def _from_study(
             where=where,
             remedy="give beta and its space for the same loss, by balancer.convention",
         )
-    trials = build_tables(read_entries(source.path))["trials"]
+    trials = tables_of(source.path)["trials"]
     rows = [row for row in trials.to_pylist() if row["arm"] == chosen and row["phase"] == "search"]
     attempts = {(row["replicate"], row["number"]): row for row in rows}  # of retries the last
     known = [

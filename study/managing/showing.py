@@ -47,7 +47,7 @@ def trial_text(home: StudyHome, trial: str) -> str:
 
 def first_failure(home: StudyHome) -> str:
     """The first failed trial of a study, with its reason and the last line of its traceback."""
-    for entry in read_entries(home.path):
+    for entry in read_entries(home.path, TrialEnded):
         match entry.event:
             case TrialEnded(state="failed") as end:
                 error = end.traceback.strip().rpartition("\n")[2]

@@ -17,8 +17,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from study.analysis.answers.arms import arm_results
-from study.analysis.records.tables import build_tables
-from study.journal import StudyHome, read_entries
+from study.analysis.records.tables import tables_of
+from study.journal import StudyHome
 from study.replaying.recorded import Pool, Recorded, ReplayError, recorded_trials
 from study.replaying.result import (
     SHARE,
@@ -77,7 +77,7 @@ def replay(
     """
     if repeats < 2:
         raise ReplayError(f"{repeats} repeats give no interval", remedy="give 2 or more")
-    tables = build_tables(read_entries(home.path))
+    tables = tables_of(home.path)
     arm, recorded = recorded_trials(tables, spec, arm)
     trials = _length(len(recorded), trials, arm)
     search = _search(spec, arm, _read(sampler, "sampler"), _read(pruner, "pruner"), trials, batch)

@@ -54,7 +54,7 @@ class Begun(NamedTuple):
         described: StudyDescribed | None = None
         assumed: Mapping[str, Any] = {}
         seeds = set[int]()
-        for entry in read_entries(home.path):
+        for entry in read_entries(home.path, StudyDescribed, TrialAsked):
             if isinstance(entry.event, StudyDescribed):
                 described = entry.event
                 assumed = filled(assumed, described.assumed)

@@ -148,9 +148,8 @@ def _address(base: str, experiment: str, run: str = "") -> str:
 
 def _created(home: StudyHome) -> str:
     """The tag of the study in ``home``; "" before it has begun."""
-    described = (e.time for e in read_entries(home.path) if isinstance(e.event, StudyDescribed))
-    first = next(described, None)
-    return "" if first is None else created_tag(first)
+    first = next(read_entries(home.path, StudyDescribed), None)
+    return "" if first is None else created_tag(first.time)
 
 
 class _Experiment(NamedTuple):

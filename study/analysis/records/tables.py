@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.history import History, Reports, TrialHistory
+from study.analysis.records.history import History, Reports, TrialHistory, history_entries
 from study.journal.events import ArmPiloted, Entry, TrialsTold
 from study.metrics import recorded
 from vae_core.atomic import atomic_write
@@ -171,6 +171,11 @@ def recorded_roles(trials: pa.Table) -> Mapping[str, Role]:
         )
     known = ((arm, Role(**role)) for arm, role in roles.items())
     return defaultdict(lambda: Role(hand_tuned=False, why=""), known)
+
+
+def tables_of(home: Path) -> dict[str, pa.Table]:
+    """:func:`build_tables` of the journal of the study in ``home``."""
+    return build_tables(history_entries(home))
 
 
 def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:

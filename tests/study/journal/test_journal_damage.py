@@ -13,6 +13,7 @@ import pytest
 from journals import files, group_ends, late, launch, names, note, tear
 
 from study.journal import Entry, Journal, JournalError, journal_file, read_entries
+from study.journal.events import KINDS, Event, LaunchBegan, Reported, TrialAsked
 from study.journal.files import Scan, scan
 from study.journal.lines import decode
 
@@ -211,3 +212,32 @@ def test_a_damaged_journal_is_not_written_to(tmp_path: Path) -> None:
     path.write_bytes(content)
     with_all = Journal(tmp_path)  # at once: the launch that failed let go
     assert shown(with_all.entries) == shown(scan(tmp_path).entries)
+
+
+@pytest.mark.parametrize("kinds", [[LaunchBegan], [Reported, TrialAsked], [*KINDS.values()]])
+def test_only_events_of_the_kinds_that_are_wanted_are_read(
+    kept: Path, kinds: list[type[Event]]
+) -> None:
+    wanted = [entry for entry in read_entries(kept) if type(entry.event) in kinds]
+    assert wanted
+    assert shown(list(read_entries(kept, *kinds))) == shown(wanted)
+
+
+def test_lines_of_events_that_are_not_wanted_are_checked_as_all_are(copy: Path) -> None:
+    first = files(copy)[0]
+    lines = first.read_bytes().splitlines(keepends=True)
+    number = next(n for n, line in enumerate(lines) if b'"optuna"' in line)
+    first.write_bytes(b"".join(lines[:number] + lines[number + 1 :]))
+    with pytest.raises(JournalError):
+        list(read_entries(copy, LaunchBegan))
+    damaged = lines[number].replace(b"optuna", b"Optuna")
+    first.write_bytes(b"".join([*lines[:number], damaged, *lines[number + 1 :]]))
+    with pytest.raises(JournalError, match=f"line {number + 1} is damaged"):
+        list(read_entries(copy, LaunchBegan))
+    line = decode(lines[number])
+    assert line is not None
+    first.write_bytes(
+        b"".join([*lines[:number], line._replace(kind="Optuna").encode(), *lines[number + 1 :]])
+    )
+    with pytest.raises(JournalError, match=f"line {number + 1} is no event of format"):
+        list(read_entries(copy, LaunchBegan))
