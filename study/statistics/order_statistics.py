@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from study.statistics.band_ranks import Ranks, band_ranks
 from study.statistics.intervals import CONFIDENCE, Interval, proportion_bounds
 
 Floats = NDArray[np.float64]
@@ -26,9 +27,6 @@ _EXPECTED = 0.985
 
 #: How many trials the expected best's interval takes.
 _ENOUGH = 20
-
-#: Up to how many trials the tight band is computed; its levels take a simulation of seconds.
-_TIGHT = 100
 
 
 def chosen_weights(count: int, n: int) -> Floats:
@@ -106,36 +104,15 @@ def median_best_band(scores: Floats, *, looks: bool = False) -> tuple[Floats, Fl
     Returns:
         Lower and upper bounds, each (N,); infinite where there is none.
     """
-    low, high = (_looked_ranks if looks else _band_ranks)(len(scores))
+    low, high = (_looked_ranks if looks else band_ranks)(len(scores))
     best = np.concatenate([[-inf], np.sort(scores), [inf]])
     worst = np.concatenate([[-inf], np.maximum.accumulate(scores), [inf]])
     return best[low], worst[high]
 
 
 @lru_cache(maxsize=16)
-def _band_ranks(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which order statistics, from 1, bound the median of the best of n; 0 and N + 1: none."""
-    from opda.nonparametric import EmpiricalDistribution
-
-    below, _, above = EmpiricalDistribution.confidence_bands(
-        np.arange(1.0, count + 1),
-        CONFIDENCE,
-        a=0.0,
-        b=count + 1.0,
-        generator=np.random.default_rng(0),
-        method="ld_equal_tailed" if count <= _TIGHT else "ks",
-        n_jobs=1,
-    )
-    n = np.arange(1, count + 1)
-    low, high = (
-        np.asarray(d.quantile_tuning_curve(n, minimize=True), np.intp) for d in (above, below)
-    )
-    return low, high
-
-
-@lru_cache(maxsize=16)
-def _looked_ranks(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Likewise, of a number of trials that their scores have decided."""
+def _looked_ranks(count: int) -> Ranks:
+    """As :func:`band_ranks`, of a number of trials that their scores have decided."""
     chance = -np.expm1(np.log(0.5) / np.arange(1, count + 1))  # one trial is at or below it
     bounds = [proportion_bounds(k, count, _ERROR, looks=True) for k in range(count + 1)]
     lowest, highest = np.array(bounds).T  # of the chance, at k trials at or below it; both rise
