@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-from study.journal import HomeError, StudyHome, studies_home
+from study.journal import HomeError, StudyHome, read_entries, studies_home
 from study.managing.specs import changed_spec, frozen_spec
 from study.spec import StudySpec, arm_roles, load_spec, warnings
 from vae_core.errors import StudyWarning, UserError  # noqa: F401 (for those who catch it)
@@ -257,13 +257,13 @@ def report(
         price: of device time, as in "2.5/h" or "2.5 EUR/h"; costs are then in money, too.
     """
     from study.analysis.answers.prices import Price
-    from study.analysis.records.history import history_entries
+    from study.journal.events import SHOWN
     from study.managing.report import write_report
 
     money = None if price is None else Price.read(price)
     found = find(name, home)
     _refuse_links(found.report, *found.report.rglob("*"), *found.path.glob(".*.partial"))
-    return write_report(history_entries(found.path), found, target=target, price=money)
+    return write_report(read_entries(found.path, *SHOWN), found, target=target, price=money)
 
 
 def compare(

@@ -13,6 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
+_RUN = """
+import runpy, sys
+_, module, *sys.path = sys.argv
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+"""Not PYTHONPATH, which has no way to write a folder whose name holds a colon."""
+
 
 def start(module: str, *, stderr: int | None = None) -> subprocess.Popen[bytes]:
     """Run ``module``, whose main calls :func:`serve`, with pipes as its input and output.
@@ -21,14 +28,13 @@ def start(module: str, *, stderr: int | None = None) -> subprocess.Popen[bytes]:
         module: its name.
         stderr: as of :class:`subprocess.Popen`.
     """
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    path = [os.path.abspath(entry) for entry in sys.path]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module],
+        [sys.executable, "-P", "-c", _RUN, module, *path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
         process_group=0,  # a terminal's Ctrl-C is its parent's to handle
-        env={**os.environ, "PYTHONPATH": path},
     )
 
 

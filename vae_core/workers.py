@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -140,9 +141,21 @@ def serve(given: BinaryIO, answers: BinaryIO) -> None:
         try:
             answer = False, work(argument)
         except Exception as error:
-            answer = True, error
+            answer = True, _sendable(error)
         pickle.dump(answer, answers)
         answers.flush()
+
+
+def _sendable(error: Exception) -> Exception:
+    """``error``, or what it says, where it would not come back from being pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        said = RuntimeError("".join(traceback.format_exception_only(error)).strip())
+        for note in getattr(error, "__notes__", ()):
+            said.add_note(note)
+        return said
+    return error
 
 
 if __name__ == "__main__":

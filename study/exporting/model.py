@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from study.analysis.answers.costs import cost_to_one_model
-from study.analysis.records.history import History, TrialHistory, history_entries
+from study.analysis.records.history import History, TrialHistory
 from study.analysis.records.tables import tables_of
 from study.exporting.card import model_card, usage
-from study.journal import StudyHome
+from study.journal import StudyHome, read_entries
+from study.journal.events import SHOWN
 from vae_core.atomic import atomic_write, sync_folder
 from vae_core.errors import nearest
 from vae_core.export import ExportError, Plan, load, picklable, read_tensors, write
@@ -127,7 +128,7 @@ class _Records:
 
     def __init__(self, home: StudyHome) -> None:
         self._home = home
-        self._history = History(history_entries(home.path))
+        self._history = History(read_entries(home.path, *SHOWN))
 
     @cached_property
     def _trials(self) -> Any:

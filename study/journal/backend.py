@@ -52,16 +52,13 @@ class ReadOnlyBackend(BaseJournalBackend):
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._follower = Follower(home)
+        self._follower = Follower(home, OptunaOperation)
         self._logs: list[dict[str, Any]] = []
-        self._seen = 0
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Operations from number ``log_number_from`` on, those committed since included."""
         self._follower.poll()
-        fresh = self._follower.entries[self._seen :]
-        self._seen += len(fresh)
-        self._logs += _operations(fresh)
+        self._logs += _operations(self._follower.entries[len(self._logs) :])
         yield from self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -13,17 +13,16 @@ import re
 import time
 from pathlib import Path
 
-from study.journal.home import HomeError
+from study.journal.home import COMMANDS, HomeError
 from vae_core.atomic import atomic_write
 
-COMMANDS = "orders"
-"""The folder of commands in a study's home; it and the key ``order`` keep the first names."""
-
 Command = dict[str, str]
-"""``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``)."""
+"""``order``: "stop" (the study; with ``arm`` or ``trial``, that) or "retry" (with ``trial``).
+
+That key, and the name of the folder, are as they were first."""
 
 STOP: Command = {"order": "stop"}
-"""Ends the launch that runs, as a Ctrl-C does: the next one ignores it."""
+"""Ends the launch that runs, as a Ctrl-C does; the next one drops it."""
 _NAME = re.compile(r"\d{19}-\d+\.json")
 _FORMS = {
     "stop": ({"order"}, {"order", "arm"}, {"order", "trial"}),
@@ -70,6 +69,13 @@ def pending(home: Path) -> list[tuple[Path, Command]]:
         if command is not None:
             found.append((path, command))
     return found
+
+
+def drop_stops(home: Path) -> None:
+    """Remove every pending :data:`STOP`: the driver that it was meant for has ended."""
+    for path, command in pending(home):
+        if command == STOP:
+            path.unlink(missing_ok=True)
 
 
 def sent_at(path: Path) -> float:

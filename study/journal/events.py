@@ -536,6 +536,8 @@ KINDS: Mapping[str, type[Event]] = {
     )
 }
 """Every kind of event by what the lines call it."""
+SHOWN = tuple(kind for kind in KINDS.values() if kind is not OptunaOperation)
+"""Those that tables, reports and MLflow show: half of a large journal; searches need Optuna's."""
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     name: {

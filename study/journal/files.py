@@ -167,15 +167,20 @@ class Scan:
     """Of the newest file that counts; None for an empty journal."""
 
 
-def scan(home: Path, below: int | None = None) -> Scan:
+def scan(home: Path, *kinds: type[Event], below: int | None = None) -> Scan:
     """Read the whole journal of the study in ``home``, or the part of launches before ``below``.
+
+    Args:
+        home: the study's folder.
+        kinds: as for :func:`read_entries`.
+        below: an epoch.
 
     Raises:
         JournalError: damage anywhere but at the newest file's tail, with file and line.
     """
     entries: list[Entry] = []
     newest = None
-    for newest in _readers(home, below):
+    for newest in _readers(home, *kinds, below=below):
         for group in newest.groups():
             entries += group
     return Scan(entries, newest)
@@ -192,8 +197,7 @@ def read_entries(home: Path, *kinds: type[Event]) -> Iterator[Entry]:
     Raises:
         JournalError: as :func:`scan`, but only once the damage is reached.
     """
-    left_out = KINDS.keys() - {kind.kind for kind in kinds} if kinds else set[str]()
-    for reader in _readers(home, left_out=left_out):
+    for reader in _readers(home, *kinds):
         for group in reader.groups():
             yield from group
 
@@ -221,13 +225,17 @@ def has_events(home: Path) -> bool:
 class Follower:
     """Reads a journal while a driver writes it.
 
+    Args:
+        home: the study's folder.
+        kinds: as for :func:`read_entries`.
+
     Attributes:
         entries: what has been read so far.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        found = scan(home)
+    def __init__(self, home: Path, *kinds: type[Event]) -> None:
+        self._home, self._kinds = home, kinds
+        found = scan(home, *kinds)
         self.entries, self._newest = found.entries, found.newest
         self._unshown: list[Entry] = []
 
@@ -256,7 +264,7 @@ class Follower:
         return bool(chain) and chain[-1][0] != epoch
 
     def _rescan(self) -> None:
-        found = scan(self._home)
+        found = scan(self._home, *self._kinds)
         shown = len(self.entries)
         if shown and (
             len(found.entries) < shown or found.entries[shown - 1].time != self.entries[-1].time
@@ -303,10 +311,9 @@ def corrupt(path: Path, number: int, fault: str) -> JournalError:
     return JournalError(f"line {number} {fault}", where=str(path), remedy=_RESTORE)
 
 
-def _readers(
-    home: Path, below: int | None = None, left_out: Set[str] = frozenset()
-) -> Iterator[Reader]:
+def _readers(home: Path, *kinds: type[Event], below: int | None = None) -> Iterator[Reader]:
     """A reader a file that counts; each is to be read to its end before the next is asked for."""
+    left_out = KINDS.keys() - {kind.kind for kind in kinds} if kinds else set[str]()
     chain = _chain(home, [epoch for epoch in epochs(home) if below is None or epoch < below])
     accepted = [*(accept.bytes for _, accept in chain[1:]), None]  # the newest is read to its end
     count = 0

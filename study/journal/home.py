@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.journal.files import FOLDER, has_events
+from study.journal.files import FOLDER, epochs, has_events
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -16,6 +18,11 @@ NAME_RULE = "use letters, digits, - and _, at most 100, and begin with a letter 
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 TRIALS = "trials"
 """The folder of trials in a study's own."""
+COMMANDS = "orders"
+"""The folder of commands in a study's own."""
+_SPEC = "spec.yaml"
+_FIRST = (FOLDER, COMMANDS, _SPEC)
+"""What a study's folder may hold that has no event yet."""
 RESERVED = ("data", "mlartifacts")
 """Folders beside the studies in their home."""
 
@@ -95,7 +102,7 @@ class StudyHome:
     @property
     def spec(self) -> Path:
         """The spec as frozen at the first launch."""
-        return self.path / "spec.yaml"
+        return self.path / _SPEC
 
     @property
     def report(self) -> Path:
@@ -143,10 +150,17 @@ class StudyHome:
         """Create the folder.
 
         Raises:
-            HomeError: it cannot be written.
+            HomeError: it cannot be written, or holds files and is no study's.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if not epochs(self.path) and (others := self._others()):
+                raise HomeError(
+                    f"holds files ('{others[0]}') and is no study's folder",
+                    where=str(self.path),
+                    remedy="give the study another name, or another folder for studies with "
+                    "--home or STUDY_HOME",
+                )
             probe = self.path / ".probe"
             probe.touch()
             probe.unlink()
@@ -156,6 +170,23 @@ class StudyHome:
                 where=str(self.path),
                 remedy="give a folder you may write to with --home or STUDY_HOME",
             ) from error
+
+    def unmake(self) -> None:
+        """Remove what a launch has made that recorded nothing; and the folder, if that was all."""
+        for name in _FIRST:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def _others(self) -> list[str]:
+        """What is in the folder and is not a study's; hidden files aside."""
+        return sorted(
+            name for name in os.listdir(self.path) if name[0] != "." and name not in _FIRST
+        )
 
     def existing(self) -> StudyHome:
         """Return this home, if a study is in it.

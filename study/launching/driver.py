@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from study.engine.parts import Part, code_of
 from study.engine.weights import shared_weights
 from study.formatting import duration
 from study.journal import Event, Journal, StudyHome, heartbeats
+from study.journal.commands import drop_stops
 from study.journal.events import (
     ArmPiloted,
     LaunchBegan,
@@ -39,12 +39,12 @@ from study.launching.checks import (
 from study.launching.core_process import CoreProcess
 from study.launching.mlflow_process import MlflowProcess
 from study.launching.pilots import pilots
-from study.launching.preparing import as_begun, prepare_images
+from study.launching.preparing import as_begun, prepared_beside
 from study.launching.progress import Progress, begins
 from study.launching.ray_cluster import AddressCheck, ray_up
 from study.launching.retiring import Retiring
-from study.launching.signals import Signals
-from study.launching.supervisor import Supervisor
+from study.launching.signals import REPORTING, SUSPENDING, Signals
+from study.launching.supervisor import Supervisor, heed_stop
 from study.launching.warm_start import earlier_trials
 from study.package import code_version
 from study.spec import (
@@ -138,15 +138,18 @@ def run(
                 return _conclude(spec, journal, home, mlflow)
         started, parts = stack.enter_context(ExitStack()), core(code_of, spec)
         begins(f"{spec.name}: starting Ray, and reading {spec.data.name}")
-        with ThreadPoolExecutor(2) as aside:  # Ray starts while data are prepared, Optuna imported
-            preparing = aside.submit(prepare_images, spec, home.data, options.data_root)
+        # Ray starts while data are prepared, Optuna imported.
+        with (
+            ThreadPoolExecutor(1) as aside,
+            prepared_beside(spec, home.data, options.data_root) as preparing,
+        ):
             aside.submit(import_module, "study.search")
             ray_up(options.address, spec, started)
             signals.own()  # Ray takes SIGTERM as it starts
             if options.address is not None:
                 for problem in check_cluster(parts):
                     print(f"warning: {problem}", file=sys.stderr)
-        data = as_begun(preparing.result(), journal.entries)
+            data = as_begun(preparing.result(), journal.entries)
         begins(f"{spec.name}: trying its models on the images")
         models = core(check_images, spec, data)
         check_data(spec, data, journal.entries, home)
@@ -158,6 +161,7 @@ def run(
         core.close()
         with _tracking(mlflow, home, journal):
             _conduct(prepared, [*told, *piloted], journal, home, signals)
+            signals.hand_over(lambda: None, REPORTING)
             with ThreadPoolExecutor(1) as aside:
                 ending = aside.submit(started.close)
                 report = _conclude(spec, journal, home, mlflow)
@@ -170,6 +174,7 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
     """The study's journal and lease; a study that then does not begin leaves nothing."""
     home.make()
     journal = Journal(home.path, take_over=take_over)
+    drop_stops(home.path)
     if journal.cut:
         print(
             f"the journal of the launch before ends in {journal.cut:,} bytes that are no complete "
@@ -188,7 +193,7 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
         unused = not journal.entries and journal.held()
         journal.close()
         if unused:
-            shutil.rmtree(home.path)
+            home.unmake()
 
 
 @contextmanager
@@ -228,7 +233,7 @@ def _conduct(
     conductor = Conductor(spec, journal, _dims(prepared.data), slots=0)
     conductor.check_caps(journal.clock.now())
     if conductor.has_work and conductor.cap is None:
-        signals.hand_over(conductor.interrupt)
+        signals.hand_over(conductor.interrupt, SUSPENDING)
         _run_trials(prepared, conductor, home)
     if conductor.all_ended:
         conductor.note(StudyFinished())
@@ -249,6 +254,10 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
         except UserError as error:  # raised in another thread, to be raised in this one
             conductor.fail(error)
 
+    def heed() -> None:
+        if heed_stop(conductor, home.path):
+            raise StudyInterruptedError
+
     spec, journal = prepared.spec, conductor.journal
     early: StudyInterrupted | None = StudyInterrupted()
     try:
@@ -266,6 +275,7 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
                 parts=prepared.parts,
                 one_row=prepared.one_row,
                 meanwhile=partial(import_module, "study.scheduling.tune.run"),
+                heed=heed,
             ) as fleet:
                 from study.scheduling.tune.run import tune_trials
 
@@ -276,6 +286,8 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
             raise conductor.failure
         if not conductor.interrupted or conductor.cap is not None:
             early = None
+    except StudyInterruptedError:  # before any engine ran
+        pass
     except Exception as error:
         early = StudyInterrupted(f"{type(error).__name__}: {error}")
         raise

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from study.journal import JournalError, StudyHome, superseded
+from study.journal.events import SHOWN
 from study.journal.files import Follower
 from study.tracking import MlflowWriter, load_mlflow
 from vae_core import interpreters
@@ -128,10 +129,12 @@ class MlflowProcess:
                 except (BrokenPipeError, EOFError):
                     code = self._replace()
         _, _, home, _ = self._told[0]
-        held = len(Follower(home.path).entries)
+        held = len(Follower(home.path, *SHOWN).entries)
         return State(held, f"the process that writes to it ends (exit code {code})")
 
     def _send(self, message: tuple[Any, ...]) -> None:
+        if self._to.closed:  # none could be started in its place
+            raise BrokenPipeError
         with self._patience():
             pickle.dump(message, self._to)
             self._to.flush()
@@ -167,8 +170,9 @@ class MlflowProcess:
         young = time.monotonic() < self._started + LONGEST_PAUSE
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if young else FIRST_PAUSE
         if not self._ending.wait(self._pause):
-            self._start()
-            with suppress(BrokenPipeError):  # it is found dead by whoever asks next
+            # Where the system can start none, or that dies, whoever asks next finds it dead.
+            with suppress(OSError):
+                self._start()
                 for message in self._told:
                     self._send(message)
         return code
@@ -223,7 +227,7 @@ class _Following:
     def __init__(
         self, uri: str, home: StudyHome, epoch: int, pack: Callable[[StudyHome, str, Path], None]
     ) -> None:
-        self._follower = Follower(home.path)
+        self._follower = Follower(home.path, *SHOWN)
         self._sent, self._lock = 0, threading.Lock()
         self._writer = MlflowWriter(
             uri,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -23,16 +26,46 @@ LINE = 10.0
 """Seconds between lines elsewhere."""
 
 
+class _GivenUpError(Exception):
+    """Nobody waits for the images any more."""
+
+
 def prepare_images(
-    spec: StudySpec, store: Path, data_root: Path | None, console: Console | None = None
+    spec: StudySpec,
+    store: Path,
+    data_root: Path | None,
+    console: Console | None = None,
+    *,
+    over: threading.Event | None = None,
 ) -> PreparedData:
-    """Prepare the images of ``spec`` in ``store``; ``console`` is by default stderr.
+    """Prepare the images of ``spec`` in ``store``.
+
+    Args:
+        spec: the study.
+        store: where they are kept.
+        data_root: where they come from, if that is not in the spec.
+        console: of the progress; by default stderr.
+        over: set, they are given up: after the next few at most.
 
     Raises:
         UserError: the data cannot be used (:func:`vae_core.data.prepare`).
     """
-    with _Progress(console or Console(file=sys.stderr)) as progress:
+    with _Progress(console or Console(file=sys.stderr), over or threading.Event()) as progress:
         return prepare(spec.data.settings, store, data_root, progress)
+
+
+@contextmanager
+def prepared_beside(
+    spec: StudySpec, store: Path, data_root: Path | None
+) -> Iterator[Future[PreparedData]]:
+    """A block beside which images are prepared; where it fails they are given up."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            yield thread.submit(prepare_images, spec, store, data_root, over=over)
+        except BaseException:
+            over.set()
+            raise
 
 
 def as_begun(data: PreparedData, entries: Iterable[Entry]) -> PreparedData:
@@ -47,12 +80,14 @@ def as_begun(data: PreparedData, entries: Iterable[Entry]) -> PreparedData:
 class _Progress:
     """Images done, on one line of a terminal that then goes, or on a line every few seconds."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, over: threading.Event) -> None:
+        self._console, self._over = console, over
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._shown = self._start = time.monotonic()
 
     def __call__(self, split: str, done: int, count: int | None) -> None:
+        if self._over.is_set():
+            raise _GivenUpError
         now = time.monotonic()
         if done == 0:
             self._start = now

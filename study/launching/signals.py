@@ -10,6 +10,11 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 INTERRUPTED = 130
+SUSPENDING = (
+    "suspending the running trials in checkpoints "
+    "(once more to stop at once; nothing is lost then either)"
+)
+REPORTING = "the report is being written (once more to stop at once; `study report` writes it then)"
 
 
 class Signals:
@@ -19,7 +24,8 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._interrupt: Callable[[], None] | None = None
+        self._interrupt: Callable[[], object] | None = None
+        self._saying = ""
         self._seen = False
         self._former = {}
         if threading.current_thread() is threading.main_thread():  # else the caller owns them
@@ -43,9 +49,9 @@ class Signals:
         for number in self._former:
             signal.signal(number, self._handle)
 
-    def hand_over(self, interrupt: Callable[[], None]) -> None:
-        """From now on the first signal calls ``interrupt``."""
-        self._interrupt = interrupt
+    def hand_over(self, interrupt: Callable[[], object], saying: str) -> None:
+        """From now on the first signal prints what it does, and calls ``interrupt``."""
+        self._interrupt, self._saying = interrupt, saying
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._seen:
@@ -53,9 +59,5 @@ class Signals:
         self._seen = True
         if self._interrupt is None:
             raise KeyboardInterrupt
-        print(
-            "interrupted: suspending the running trials in checkpoints "
-            "(once more to stop at once; nothing is lost then either)",
-            file=sys.stderr,
-        )
+        print(f"interrupted: {self._saying}", file=sys.stderr)
         self._interrupt()

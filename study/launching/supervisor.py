@@ -23,6 +23,19 @@ GRACE, WITHOUT_RAY = 15.0, 4.0
 """Seconds Tune has to end once every trial is released; and where Ray has died: it may never."""
 
 
+def heed_stop(conductor: Conductor, home: Path) -> bool:
+    """Whether the study is to end, by a signal or by a command, before any engine runs.
+
+    All other commands wait for the supervisor.
+    """
+    for path, command in pending(home):
+        if command == STOP:
+            print(f"executing: {describe(command)}", file=sys.stderr)
+            conductor.interrupt()
+            path.unlink(missing_ok=True)
+    return conductor.interrupted
+
+
 class Supervisor:
     """Watches, in a thread of its own, for what a running study must act on.
 
@@ -34,9 +47,6 @@ class Supervisor:
 
     def __init__(self, conductor: Conductor, fleet: Fleet, home: Path) -> None:
         self._conductor, self._fleet, self._home = conductor, fleet, home
-        for path, command in pending(home):
-            if command == STOP:  # meant for a driver that has ended
-                path.unlink(missing_ok=True)
         self._stop, self._over = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")

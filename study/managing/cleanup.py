@@ -16,10 +16,9 @@ from pathlib import Path
 from study.analysis.records.history import History
 from study.formatting import size
 from study.journal import Entry, Journal, StudyHome, read_entries
-from study.journal.commands import COMMANDS
 from study.journal.events import EngineChanged
 from study.journal.heartbeats import FOLDER as ENGINES
-from study.journal.home import TRIALS
+from study.journal.home import COMMANDS, TRIALS
 
 QUIET = 600.0
 """Seconds without a change after which a partial file is removed: its writer may be running.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 
-from study.analysis.records.history import History, history_entries
+from study.analysis.records.history import History
 from study.journal import StudyHome, Trial, holder, read_entries, unknown_trial
 from study.journal.commands import STOP, Command, pending, send
-from study.journal.events import Event, Stopped, StudyFinished, StudyInterrupted
+from study.journal.events import SHOWN, Event, Stopped, StudyFinished, StudyInterrupted
 from vae_core.errors import UserError, nearest
 
 PATIENCE = 120.0
@@ -137,7 +137,7 @@ def _send(home: StudyHome, command: Command) -> str:
 
 def _find(home: StudyHome, trial: str) -> dict[str, Trial]:
     """The study's trials, which include ``trial``."""
-    trials = _trials(History(history_entries(home.path)))
+    trials = _trials(History(read_entries(home.path, *SHOWN)))
     if trial not in trials:
         raise unknown_trial(trial, trials, home.name)
     return trials

@@ -29,6 +29,7 @@ def running_engines(
     parts: Mapping[Part, str],
     one_row: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
+    heed: Callable[[], None] = lambda: None,
 ) -> Iterator[Fleet]:
     """Start engines for ``conductor``, which may use their slots, whatever nodes join or leave.
 
@@ -44,6 +45,7 @@ def running_engines(
         parts: what an engine imports, with the digests of its code.
         one_row: whether an engine can train one trial at a time only.
         meanwhile: what can be done while their processes start, which takes seconds.
+        heed: called again and again while engines are waited for; what it raises ends that.
 
     Raises:
         ResourceError: the cluster lacks what the spec requires.
@@ -54,7 +56,7 @@ def running_engines(
     widths = widths_to_try(spec, plan.device, plan.count, journal.entries, one_row=one_row)
     config = plan.config(spec, home, journal.epoch, weights, parts, leave_mark(home))
     count = None if spec.engines.count == "auto" else plan.count
-    fleet = Fleet(config, count, widths[-1])
+    fleet = Fleet(config, count, widths[-1], heed)
     try:
         meanwhile()
         width = frozen_width(spec, plan, fleet, data, journal, widths)

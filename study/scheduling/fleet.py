@@ -59,13 +59,20 @@ class Fleet:
         template: configuration of every engine; each gets a name of its own.
         count: engines to keep alive; None: one for each GPU, or core, of the nodes there are.
         widest: the most slots an engine may have.
+        heed: called while the first engines are waited for; what it raises ends the wait.
 
     Attributes:
         relay: the relay's handle.
     """
 
-    def __init__(self, template: EngineConfig, count: int | None, widest: int) -> None:
-        self._template, self._count, self._widest = template, count, widest
+    def __init__(
+        self,
+        template: EngineConfig,
+        count: int | None,
+        widest: int,
+        heed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._template, self._count, self._widest, self._heed = template, count, widest, heed
         self._nodes = Nodes(template.device)
         self._outages = Outages(self._nodes, Path(template.home), growing=count is not None)
         self._gauges = Gauges(Path(template.home).name)
@@ -107,8 +114,7 @@ class Fleet:
             EngineError: no engine starts.
         """
         while not (up := [held for held in self._engines if held.up]):
-            self.check()
-            self._poll()
+            self._wait()
         found: dict[int, float] = {}
         try:
             found = ray.get(up[0].actor.time_widths.remote(spec, data, widths, self.relay))
@@ -146,8 +152,7 @@ class Fleet:
         self._outages.progressed()
         relay = self.relay.holding.remote()
         while not ray.wait([relay], timeout=0)[0]:
-            self.check()
-            self._poll()
+            self._wait()
         try:
             ray.get(relay)
         except RayActorError as error:
@@ -256,6 +261,12 @@ class Fleet:
         account = held.account()
         if "seconds" in account:
             self._note(closing(account, "lost", "process"))
+
+    def _wait(self) -> None:
+        """Let a moment pass until the first engines run."""
+        self._heed()
+        self.check()
+        self._poll()
 
     def _prepare(self, held: Held) -> Any:
         assert self._data is not None

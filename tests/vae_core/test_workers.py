@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,20 @@ from vae_core.data.decode import Decoded, decoded
 from vae_core.data.sources.files import Conversion
 from vae_core.data.sources.folder import _image
 from vae_core.errors import DataError, UserError
-from vae_core.workers import Workers
+from vae_core.workers import Worker, Workers
+
+
+class TwoArgumentsError(Exception):
+    """Comes back from no pickle: it would be made of one argument."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def fails(what: str) -> None:
+    error = TwoArgumentsError(what, "it does")
+    error.add_note("a note")
+    raise error
 
 
 def picture(number: int) -> Decoded:
@@ -122,3 +137,23 @@ def test_each_core_has_one() -> None:
     with Workers(abs, "counts") as workers:
         assert len(workers._workers) == min(16, len(os.sched_getaffinity(0)))
         assert [workers.submit(-n).result() for n in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_an_error_that_cannot_be_sent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Worker(fails, "fails")) as worker:
+        for _ in range(2):  # it goes on
+            with pytest.raises(RuntimeError, match="TwoArgumentsError: model: it does") as raised:
+                worker("model")
+            assert raised.value.__notes__ == ["a note"]
+
+
+def test_a_module_is_found_in_a_folder_whose_name_holds_a_colon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "2026-12-01T03:30"
+    folder.mkdir()
+    (folder / "own_double.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(folder)
+    work = import_module("own_double").double
+    with closing(Worker(work, "doubles")) as worker:
+        assert worker(4) == 8

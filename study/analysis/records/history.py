@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import fsum, nan
-from pathlib import Path
 from sys import intern
 from typing import Any
 
 import numpy as np
 
 from study.analysis.records.engine_time import EngineClock, EngineTime
-from study.journal import read_entries
 from study.journal.events import (
-    KINDS,
     ArmPiloted,
     CapReached,
     ConfigurationChosen,
@@ -26,7 +23,6 @@ from study.journal.events import (
     LaunchBegan,
     Looked,
     Numbers,
-    OptunaOperation,
     PairChosen,
     Reported,
     SearchLooked,
@@ -42,14 +38,6 @@ from study.journal.events import (
     TrialSuspended,
 )
 from study.journal.trial import Trial, standing
-
-
-def history_entries(home: Path) -> Iterator[Entry]:
-    """What a :class:`History` of the study in ``home`` is made of: all but Optuna's own entries.
-
-    Those are half of a large journal.
-    """
-    return read_entries(home, *(kind for kind in KINDS.values() if kind is not OptunaOperation))
 
 
 @dataclass(slots=True, eq=False)

@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.analysis.records.engine_time import PURPOSES
-from study.analysis.records.history import History, Reports, TrialHistory, history_entries
-from study.journal.events import ArmPiloted, Entry, TrialsTold
+from study.analysis.records.history import History, Reports, TrialHistory
+from study.journal import read_entries
+from study.journal.events import SHOWN, ArmPiloted, Entry, TrialsTold
 from study.metrics import recorded
 from vae_core.atomic import atomic_write
 from vae_core.errors import UserError
@@ -175,7 +176,7 @@ def recorded_roles(trials: pa.Table) -> Mapping[str, Role]:
 
 def tables_of(home: Path) -> dict[str, pa.Table]:
     """:func:`build_tables` of the journal of the study in ``home``."""
-    return build_tables(history_entries(home))
+    return build_tables(read_entries(home, *SHOWN))
 
 
 def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from study.journal import HomeError
-from study.journal.commands import COMMANDS, describe, pending, send, sent_at
+from study.journal.commands import describe, drop_stops, pending, send, sent_at
+from study.journal.home import COMMANDS
 
 STOP = {"order": "stop"}
 STOP_ARM = {"order": "stop", "arm": "random"}
@@ -111,3 +112,10 @@ def test_commands_in_words() -> None:
         "stop arm random",
         "retry trial random.search.r0.0002",
     ]
+
+
+def test_a_new_driver_drops_only_what_would_have_ended_the_one_before(tmp_path: Path) -> None:
+    for command in ALL:
+        send(tmp_path, command)
+    drop_stops(tmp_path)
+    assert [command for _, command in pending(tmp_path)] == [STOP_ARM, RETRY, STOP_TRIAL]

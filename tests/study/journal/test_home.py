@@ -65,3 +65,28 @@ def test_an_unknown_study_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     assert known.existing() == known
     with pytest.raises(HomeError, match="did you mean 'quickstart'"):
         StudyHome(tmp_path, "quickstat").existing()
+
+
+def test_a_folder_of_other_files_becomes_no_study(tmp_path: Path) -> None:
+    """As `study init` names a study after a folder of images, and --home may be the one above."""
+    picture = tmp_path / "photos" / "a.png"
+    picture.parent.mkdir()
+    picture.touch()
+    with pytest.raises(HomeError, match=r"photos: holds files \('a.png'\) and is no study's") as e:
+        StudyHome(tmp_path, "photos").make()
+    assert "another name" in (e.value.remedy or "")
+    assert [*picture.parent.iterdir()] == [picture]
+
+
+def test_what_a_launch_made_in_vain_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    home = StudyHome(tmp_path, "s")
+    home.make()
+    Journal(home.path).close()
+    home.spec.touch()
+    (home.path / ".keep").touch()
+    home.make()  # an earlier launch may have ended here
+    home.unmake()
+    assert [path.name for path in home.path.iterdir()] == [".keep"]
+    (home.path / ".keep").unlink()
+    home.unmake()
+    assert not home.path.exists()

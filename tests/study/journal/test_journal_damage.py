@@ -14,7 +14,7 @@ from journals import files, group_ends, late, launch, names, note, tear
 
 from study.journal import Entry, Journal, JournalError, journal_file, read_entries
 from study.journal.events import KINDS, Event, LaunchBegan, Reported, TrialAsked
-from study.journal.files import Scan, scan
+from study.journal.files import Follower, Scan, scan
 from study.journal.lines import decode
 
 FLIPS = 1500
@@ -221,6 +221,15 @@ def test_only_events_of_the_kinds_that_are_wanted_are_read(
     wanted = [entry for entry in read_entries(kept) if type(entry.event) in kinds]
     assert wanted
     assert shown(list(read_entries(kept, *kinds))) == shown(wanted)
+
+
+def test_a_follower_of_some_kinds_goes_on_in_later_launches(copy: Path) -> None:
+    follower = Follower(copy, Reported)
+    for seed in (5, 6):
+        launch(copy, 2, seed).close()
+        follower.poll()
+        wanted = [e for e in read_entries(copy) if isinstance(e.event, Reported)]
+        assert shown(follower.entries) == shown(wanted)
 
 
 def test_lines_of_events_that_are_not_wanted_are_checked_as_all_are(copy: Path) -> None:

@@ -168,9 +168,9 @@ class Drivers(RuleBasedStateMachine):
         def late(home: Path, below: int | None = None) -> Scan:
             if before:
                 self._thawed(frozen)
-                self.study += numbers(scan(home, below).entries)[len(self.study) :]
-                return scan(home, below)
-            found = scan(home, below)
+                self.study += numbers(scan(home, below=below).entries)[len(self.study) :]
+                return scan(home, below=below)
+            found = scan(home, below=below)
             self._thawed(frozen)
             return found
 

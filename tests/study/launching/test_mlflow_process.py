@@ -5,6 +5,7 @@ What it does in a launch, and where it is killed once, is shown in `tracking/tes
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -44,6 +45,31 @@ def test_one_that_always_dies_is_given_up_and_why_is_said(
         lost = State(3, "the process that writes to it ends (exit code 3)")
         assert (mlflow.state(), mlflow.close(60)) == (lost, lost)
     assert "no MLflow here\n" in capfd.readouterr().err
+
+
+def test_where_the_system_can_start_no_other_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = mlflow_process.interpreters.start
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(module: str, *, stderr: int | None = None) -> subprocess.Popen[bytes]:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(real(module, stderr=stderr))
+        return started[0]
+
+    monkeypatch.setattr(mlflow_process.interpreters, "start", start)
+    monkeypatch.setattr(mlflow_process, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(mlflow_process, "LONGEST_PAUSE", 0.02)
+    home = StudyHome(tmp_path, "s")
+    with closing(Journal(home.path)) as journal, MlflowProcess() as mlflow:
+        journal.append(StudyInterrupted())
+        journal.commit()
+        started[0].kill()
+        mlflow.follow("sqlite:///nowhere", home, journal.epoch)
+        lost = State(1, "the process that writes to it ends (exit code -9)")
+        assert (mlflow.state(), mlflow.close(60)) == (lost, lost)
 
 
 def test_one_that_is_not_needed_ends_at_once() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import secrets
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from study.launching import preparing
-from study.launching.preparing import prepare_images
+from study.launching.preparing import prepare_images, prepared_beside
 from study.spec import StudySpec
 
 
@@ -63,3 +65,28 @@ def test_what_is_done_soon_is_not_shown(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "LINE", 600.0)
     assert said(spec, tmp_path / "plain", terminal=False) == ""
     assert "preparing" not in said(spec, tmp_path / "live", terminal=True)
+
+
+def test_images_that_nobody_waits_for_any_more_are_given_up(spec, tmp_path, monkeypatch):
+    """A Ctrl-C while Ray starts does not wait for hours of images."""
+    given_up = threading.Event()
+    prepare = preparing.prepare
+
+    def endless(settings, store, data_root, watch):
+        try:
+            while True:
+                prepare(settings, tmp_path / secrets.token_hex(4), data_root, watch)
+        finally:
+            given_up.set()
+
+    monkeypatch.setattr(preparing, "prepare", endless)
+    with pytest.raises(KeyboardInterrupt), prepared_beside(spec, tmp_path, None):
+        raise KeyboardInterrupt
+    assert given_up.is_set()
+    assert not [*tmp_path.glob("**/*.partial*")]
+
+
+def test_images_are_prepared_beside_a_block(spec, tmp_path):
+    with prepared_beside(spec, tmp_path / "store", None) as preparing:
+        found = preparing.result()
+    assert found.counts == {"train": 1030, "test": 3}

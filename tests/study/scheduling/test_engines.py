@@ -36,7 +36,7 @@ class FakeFleet:
     broken = False
     made: FakeFleet
 
-    def __init__(self, template: Any, count: int | None, widest: int) -> None:
+    def __init__(self, template: Any, count: int | None, widest: int, heed: Any) -> None:
         type(self).made = self
         self.calls: list[Any] = [("make", template.name, count, widest)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import harness
 import pytest
 from harness import Launch, entries, events
+from ray.cluster_utils import Cluster
 
 from study import load
 from study.journal.events import CapReached, StudyFinished, StudyInterrupted, TrialEnded
@@ -84,4 +86,25 @@ def test_commands_reach_a_running_study_and_caps_end_it_with_a_report(home: Path
     assert {state for name, state in states.items() if name.startswith("optimal")} == {"pruned"}
     assert {state for name, state in states.items() if name.startswith("learned")} == {"complete"}
     assert not harness.judge(home, home)
+    assert not harness.left_over(home)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ["command", "signal"])
+def test_a_study_that_waits_for_its_first_engine_is_stopped_at_once(home: Path, how: str) -> None:
+    """On a cluster that others fill it may wait for hours, and its slots are timed on an engine."""
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        options = ("--set", "engines.count=1", "--set", "engines.slots=auto")
+        run = Launch(home, "--address", cluster.address, *options, spec=harness.with_arms(ARMS))
+        run.until(lambda: "starting engines" in run.text(), "engines to be asked for")
+        if how == "command":
+            said(home, "stop", "small")
+        else:
+            run.process.send_signal(signal.SIGTERM)
+        assert run.end() == 130, run.text()
+    finally:
+        cluster.shutdown()
+    assert isinstance(entries(home)[-1].event, StudyInterrupted)
     assert not harness.left_over(home)

@@ -307,6 +307,14 @@ def test_folders_that_link_to_each_other_are_walked_once(images, picture, store)
     assert prepared(images, store).counts == {"train": 4, "test": 1}
 
 
+def test_names_need_not_be_utf8(images, picture, store):
+    """An old zip's: Python has them as surrogates, which cannot be encoded."""
+    for number in range(4):
+        picture(images / f"{number}.png")
+        os.rename(images / f"{number}.png", os.fsencode(images) + b"/\xe9t\xe9%d.png" % number)
+    assert sum(prepared(images, store).counts.values()) == 4
+
+
 def test_links_are_followed_and_hidden_folders_are_not(images, picture, store, tmp_path):
     for split in ("train", "test"):
         picture(images / split / "a" / "1.png")

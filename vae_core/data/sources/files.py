@@ -45,7 +45,8 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
                 remedy=f"{remedy}, or remove it",
             ) from error
         name = path.removeprefix(base)
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(os.fsencode(line))  # a name need not be UTF-8
     return digest.hexdigest()[:16]
 
 

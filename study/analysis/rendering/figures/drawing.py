@@ -181,6 +181,7 @@ def _start(what: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        process_group=0,  # a terminal's Ctrl-C is its parent's to handle
         text=True,
         encoding="utf-8",
     )

@@ -9,6 +9,7 @@ python -P painter.py pictures < [[file, spec, inline, prefix], ...]
 
 import json
 import re
+import signal
 import sys
 from collections import Counter
 from itertools import groupby
@@ -28,6 +29,7 @@ PLACED = re.compile(
 
 def main() -> None:
     """Do what the first argument asks for."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler's, to all of a job: the parent's
     # Buffered, whatever PYTHONUNBUFFERED says: else Python drops the rest of a text of which a full
     # pipe took a part before a signal or a debugger came between.
     with open(1, "w", encoding="utf-8", closefd=False) as answers:
@@ -83,6 +85,11 @@ def clipped_once(svg: str) -> str:
     return ElementTree.tostring(tree, encoding="unicode")
 
 
+def _rounded(tag: str) -> str:
+    """An SVG tag whose lengths have one digit after the point."""
+    return re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), tag)
+
+
 def slim(svg: str, prefix: str) -> str:
     """``svg`` for a page: without what says nothing there, its ids begin with ``prefix``.
 
@@ -94,7 +101,7 @@ def slim(svg: str, prefix: str) -> str:
         r' (?:aria-[a-z]+|role|pointer-events|version|xmlns:xlink|font-family)="[^"]*"', "", svg
     )
     svg = re.sub(r' (?:opacity|stroke-opacity|fill-opacity)="1"', "", svg)
-    svg = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: _rounded(tag[0]), svg)  # not what is written between
     svg = re.sub(r'(?<= id=")|(?<=url\(#)', prefix, svg)
     counts = Counter((mark["tag"], mark["rest"]) for mark in PLACED.finditer(svg))
     ids = {mark: f"{prefix}m{n}" for n, (mark, count) in enumerate(counts.items()) if count > 2}

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,11 +20,12 @@ from PIL import Image
 
 from study.analysis.answers.report import build_report
 from study.analysis.records.tables import build_tables
-from study.analysis.rendering.figures import painter
+from study.analysis.rendering.figures import drawing, painter
 from study.analysis.rendering.figures.catalogue import figures
 from study.analysis.rendering.figures.chart import Figure
-from study.analysis.rendering.figures.painter import clipped_once
+from study.analysis.rendering.figures.painter import clipped_once, slim
 
+TEXT = re.compile(r"<text[^>]*>([^<]+)</text>")
 INTERRUPTED = """
 import runpy, signal, sys
 signal.signal(signal.SIGALRM, lambda *_: None)
@@ -103,3 +106,43 @@ def test_answers_are_whole_though_the_pipe_is_full_and_signals_come(tmp_path: Pa
         answers = [json.loads(line) for line in process.stdout]
     assert [answer[0] for answer in answers] == [job[0] for job in jobs]
     assert all(svg.endswith("</svg>") and not why for _, svg, why in answers)
+
+
+def test_what_a_slim_picture_says_is_what_it_said(drawn: dict[str, Figure]) -> None:
+    """Lengths are rounded, not numbers: the ticks of a logarithmic axis of beta begin at 0.001."""
+    values = [{"beta": 10.0**power} for power in range(-4, 2)]
+    beta = {
+        "data": {"values": values},
+        "mark": "point",
+        "encoding": {"x": {"field": "beta", "type": "quantitative", "scale": {"type": "log"}}},
+    }
+    for spec in (beta, *(figure.inline() for figure in drawn.values())):
+        svg = vl_convert.vegalite_to_svg(spec)
+        assert TEXT.findall(slim(svg, "c")) == TEXT.findall(svg)
+    assert "0.001" in TEXT.findall(slim(vl_convert.vegalite_to_svg(beta), "c"))
+
+
+def test_what_ends_a_terminals_command_does_not_end_its_painters() -> None:
+    with drawing.prepared():
+        for painting in drawing._waiting:
+            assert os.getpgid(painting.pid) != os.getpgid(0)  # a Ctrl-C is for the whole group
+
+
+def test_a_painter_outlives_a_schedulers_first_signal(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", painter.__file__, "pictures"]
+    spec = {"data": {"values": []}, "mark": "point"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as painting:
+        ready = Path(f"/proc/{painting.pid}/status")
+        while not ignores(signal.SIGTERM, ready.read_text()):
+            time.sleep(0.02)
+        painting.terminate()
+        out, _ = painting.communicate(
+            json.dumps([[str(tmp_path / "p.png"), spec, spec, "c"]]).encode()
+        )
+    assert json.loads(out)[2] == ""
+
+
+def ignores(number: int, status: str) -> bool:
+    """Whether a process of that status ignores a signal."""
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
