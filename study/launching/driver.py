@@ -138,18 +138,8 @@ def run(
                 return _conclude(spec, journal, home, mlflow)
         started, parts = stack.enter_context(ExitStack()), core(code_of, spec)
         begins(f"{spec.name}: starting Ray, and reading {spec.data.name}")
-        # Ray starts while data are prepared, Optuna imported.
-        with (
-            ThreadPoolExecutor(1) as aside,
-            prepared_beside(spec, home.data, options.data_root) as preparing,
-        ):
-            aside.submit(import_module, "study.search")
-            ray_up(options.address, spec, started)
-            signals.own()  # Ray takes SIGTERM as it starts
-            if options.address is not None:
-                for problem in check_cluster(parts):
-                    print(f"warning: {problem}", file=sys.stderr)
-            data = as_begun(preparing.result(), journal.entries)
+        found = _images_and_ray(spec, options, parts, started, signals)
+        data = as_begun(found, journal.entries)
         begins(f"{spec.name}: trying its models on the images")
         models = core(check_images, spec, data)
         check_data(spec, data, journal.entries, home)
@@ -167,6 +157,27 @@ def run(
                 report = _conclude(spec, journal, home, mlflow)
                 ending.result()
             return report
+
+
+def _images_and_ray(
+    spec: StudySpec,
+    options: Options,
+    parts: Mapping[Part, str],
+    started: ExitStack,
+    signals: Signals,
+) -> PreparedData:
+    """Prepare images while Ray starts, which ends with ``started``, and Optuna is imported."""
+    with (
+        ThreadPoolExecutor(1) as aside,
+        prepared_beside(spec, options.home.data, options.data_root) as preparing,
+    ):
+        aside.submit(import_module, "study.search")
+        ray_up(options.address, spec, started)
+        signals.own()  # Ray takes SIGTERM as it starts
+        if options.address is not None:
+            for problem in check_cluster(parts):
+                print(f"warning: {problem}", file=sys.stderr)
+        return preparing.result()
 
 
 @contextmanager

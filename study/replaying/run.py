@@ -236,7 +236,7 @@ def _random_baseline(recorded: Sequence[Recorded], trials: int) -> list[float]:
     complete = sorted((trial for trial in recorded if trial.complete), key=_value)
     tests = np.array([trial.test for trial in complete], dtype=np.float64)
     weights = (chosen_weights(len(recorded), n)[: len(tests)] for n in range(1, trials + 1))
-    return [float(weight @ tests / weight.sum()) for weight in weights]
+    return [float(weight @ tests[: len(weight)] / weight.sum()) for weight in weights]
 
 
 # -- the policy, and what it is compared with -----------------------------------------------------

@@ -25,6 +25,9 @@ _ERROR = (1 - CONFIDENCE) / 2
 #: Nominal level of the expected best's interval.
 _EXPECTED = 0.985
 
+#: Chances below exp(-this) change no digit.
+_NEGLIGIBLE = 45.0
+
 #: How many trials the expected best's interval takes.
 _ENOUGH = 20
 
@@ -36,9 +39,11 @@ def chosen_weights(count: int, n: int) -> Floats:
     what the trials score by it gives the unbiased estimate of the best of n.
 
     Returns:
-        (count,), in the order of the trials; they sum to 1.
+        (m,), m <= count, of the first m in the order of the trials; they sum to 1. The chance that
+        the best is none of these is below exp(-:data:`_NEGLIGIBLE`), less than rounding makes.
     """
-    i = np.arange(1, count, dtype=np.float64)
+    m = min(count, ceil(_NEGLIGIBLE * count / n))  # (1 - m / count)^n <= exp(-m n / count)
+    i = np.arange(1, m, dtype=np.float64)
     falling = np.clip((count - i - n + 1) / (count - i), 0.0, None)
     return n / count * np.append(1.0, np.cumprod(falling))
 
@@ -51,7 +56,8 @@ def expected_best(scores: Floats, n: int) -> float:
         n: 1 to N.
     """
     weights = chosen_weights(len(scores), n)
-    return float(weights[weights > 0] @ scores[weights > 0])
+    weights = weights[weights > 0]  # they fall
+    return float(weights @ scores[: len(weights)])
 
 
 def expected_best_interval(scores: Floats, n: int) -> Interval:
@@ -70,10 +76,13 @@ def expected_best_interval(scores: Floats, n: int) -> Interval:
     if n == 1 or n > count // 4 or count < _ENOUGH:
         return Interval(mean, None, None, count, f"none covers 95 % at {n} of {count} trials")
     weights = chosen_weights(count - 1, n)
-    before = np.append(0.0, np.cumsum(weights * scores[:-1]))
-    after = np.append(np.cumsum((weights * scores[1:])[::-1])[::-1], 0.0)
-    without = before + after  # the estimate with each trial left out
-    spread = (count - 1) * float(np.mean((without - without.mean()) ** 2))
+    m = len(weights)
+    before = np.append(0.0, np.cumsum(weights * scores[:m]))
+    after = np.append(np.cumsum((weights * scores[1 : m + 1])[::-1])[::-1], 0.0)
+    without = before + after  # the estimate with each trial left out, the last for all beyond
+    times = np.append(np.ones(m), count - m)
+    middle = float(np.average(without, weights=times))
+    spread = (count - 1) * float(np.average((without - middle) ** 2, weights=times))
     half = float(stdtrit(count // n - 1, (1 + _EXPECTED) / 2)) * spread**0.5
     return Interval(mean, mean - half, mean + half, count)
 
@@ -83,8 +92,10 @@ def median_best(scores: Floats, n: int) -> float:
 
     Arguments as for :func:`expected_best`.
     """
+    weights = chosen_weights(len(scores), n)
+    scores = scores[: len(weights)]
     order = np.argsort(scores, kind="stable")
-    below = np.cumsum(chosen_weights(len(scores), n)[order])
+    below = np.cumsum(weights[order])
     return float(scores[order][np.searchsorted(below, 0.5 - 1e-12)])
 
 
@@ -132,7 +143,8 @@ def trials_to_level(scores: Floats, level: float) -> int | None:
         return None
     count = len(scores)
     for n in range(1, count + 1):
-        if chosen_weights(count, n)[reached].sum() >= 0.5 - 1e-9:
+        weights = chosen_weights(count, n)
+        if weights[reached[: len(weights)]].sum() >= 0.5 - 1e-9:
             return n
     return None
 

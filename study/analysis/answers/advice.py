@@ -58,7 +58,7 @@ def advice(
     given, n = found.differences, found.difference.n
     if n < 2 or given.spread == 0:
         return None
-    rule = _rule(given, given.spread, design.error / max(found.among), looks=design.until_decided)
+    rule = _rule(given, given.spread, design.error / max(found.among), looks=design.looked)
     shown = rule.smallest_shown(n)
     seeds = f"{n} seeds"
     if given.image_variance is not None:

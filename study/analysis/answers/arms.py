@@ -183,7 +183,7 @@ def _arm(
         _over_replicates(standing, f"test_{score}", len(found))
         for score in (*scores, BITS_PER_DIM.name)
     )
-    ended, looks = {*by_seed, *lost}, design.until_decided
+    ended, looks = {*by_seed, *lost}, design.looked
     collapsed = _collapsed(confirmed, CollapseSpec.of(spec), ended, lost)
     return ArmResult(
         arm=name,

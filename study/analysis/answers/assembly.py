@@ -115,7 +115,7 @@ class Answers:
         )
         curves = attempt(
             f"The cost curves {by}",
-            lambda: cost_curves(searches, looks=self.design.until_decided),
+            lambda: cost_curves(searches, looks=self.design.looked),
             dict[str, CostCurve](),
         )
         scores = attempt(
@@ -158,7 +158,7 @@ class Answers:
                     objective,
                     deployed=self._deployed(objective, second=second),
                     second=second,
-                    looks=self.design.until_decided,
+                    looks=self.design.looked,
                 ),
                 [],
             ),
@@ -180,7 +180,7 @@ class Answers:
         return self._best.arm if self._best else ""
 
     def _deployed(self, objective: Metric, *, second: bool) -> Target | None:
-        cost, looks = self.pair_cost, self.design.until_decided
+        cost, looks = self.pair_cost, self.design.looked
         if cost is None:
             return None
         return deployed_target(
@@ -307,9 +307,7 @@ class Answers:
     def narrowed(self) -> list[Narrowed]:
         return self.attempt(
             "The break-even of narrower priors",
-            lambda: narrowed_priors(
-                self.first.searches, self._best, looks=self.design.until_decided
-            ),
+            lambda: narrowed_priors(self.first.searches, self._best, looks=self.design.looked),
             [],
         )
 
@@ -325,7 +323,7 @@ class Answers:
     def no_worse(self) -> list[NonInferiority]:
         """Whether automatic is no worse, pair by pair."""
         margin, rule = self._spec.get("margin"), CollapseSpec.of(self._spec)
-        looks, by_pair = self.design.until_decided, pairs(self.arms)
+        looks, by_pair = self.design.looked, pairs(self.arms)
         return self.attempt(
             "Whether automatic is no worse",
             lambda: (
@@ -424,7 +422,7 @@ class Answers:
                 self.no_worse,
                 self.two_models,
                 self._draw_error(found) if found else None,
-                looks=self.design.until_decided,
+                looks=self.design.looked,
             ),
             [],
         )

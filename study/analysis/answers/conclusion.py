@@ -175,7 +175,7 @@ def _family(comparisons: Sequence[Comparison], hand: ArmResult, design: Design) 
     For all pairs there are where it was not fixed before they ran: any of them could be spoken of.
     """
     ours = [c for c in comparisons if design.pair is None or c.hand == hand.arm]
-    return together(ours, looks=design.until_decided)
+    return together(ours, looks=design.looked)
 
 
 def _without_result(

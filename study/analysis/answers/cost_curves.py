@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -145,8 +146,7 @@ def _of_independent(arm: ArmSearches, pool: SearchTrials) -> CostCurve:
         arm=arm.arm,
         automatic=arm.automatic,
         estimand="median",
-        images=[i * float(pool.images.mean()) for i in n],
-        seconds=[_finite(i * float(pool.seconds.mean())) for i in n],
+        **_spent(arm, np.arange(1, len(pool) + 1)[:, None] * _means(pool)),
         value=[_finite(estimators.median_best(scores, i)) for i in n],
         lower=list(map(_finite, lower)),
         upper=list(map(_finite, upper)),
@@ -170,8 +170,7 @@ def _of_replicates(arm: ArmSearches, searches: Sequence[SearchTrials]) -> CostCu
         arm=arm.arm,
         automatic=arm.automatic,
         estimand="median",
-        images=list(_mean_cumulative([s.images for s in searches], count)),
-        seconds=list(map(_finite, _mean_cumulative([s.seconds for s in searches], count))),
+        **_spent(arm, np.mean([_cumulative(s)[:count] for s in searches], axis=0)),
         value=list(map(_finite, np.median(found, axis=0))),
         lower=lower,
         upper=upper,
@@ -193,13 +192,12 @@ def too_few(arm: ArmSearches) -> str:
 
 def _of_seeds(arm: ArmSearches, runs: SearchTrials, *, looks: bool) -> CostCurve:
     n = range(1, len(runs) + 1)
-    one = mean_interval(runs.test[np.isfinite(runs.test)], looks=looks)
+    one = mean_interval(runs.test, looks=looks)  # none where a run failed
     return CostCurve(
         arm=arm.arm,
         automatic=arm.automatic,
         estimand="mean",
-        images=[i * float(runs.images.mean()) for i in n],
-        seconds=[_finite(i * float(runs.seconds.mean())) for i in n],
+        **_spent(arm, np.arange(1, len(runs) + 1)[:, None] * _means(runs)),
         value=[_finite(estimators.expected_best(runs.scores, i)) for i in n],
         lower=[one.lower, *[None] * (len(runs) - 1)],
         upper=[one.upper, *[None] * (len(runs) - 1)],
@@ -209,9 +207,20 @@ def _of_seeds(arm: ArmSearches, runs: SearchTrials, *, looks: bool) -> CostCurve
     )
 
 
-def _mean_cumulative(costs: Sequence[Floats], count: int) -> Floats:
-    mean: Floats = np.mean([np.cumsum(cost)[:count] for cost in costs], axis=0)
-    return mean
+def _means(trials: SearchTrials) -> Floats:
+    """Images and standard device seconds of one of them on average, (2,)."""
+    return np.array([trials.images.mean(), trials.seconds.mean()])
+
+
+def _cumulative(search: SearchTrials) -> Floats:
+    """Images and standard device seconds up to each trial, (N, 2)."""
+    return np.cumsum([search.images, search.seconds], axis=1).T
+
+
+def _spent(arm: ArmSearches, trials: Floats) -> dict[str, Any]:
+    """A curve's images and seconds: of so many trials, (N, 2), after what was spent elsewhere."""
+    images, seconds = (trials + arm.elsewhere).T
+    return {"images": images.tolist(), "seconds": [_finite(float(value)) for value in seconds]}
 
 
 def _finite(value: float) -> float | None:

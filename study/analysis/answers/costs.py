@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.analysis.records.engine_time import PURPOSES, USE_OF_STATE, USES, EngineTime
+from study.analysis.records.searches import spent_elsewhere
 from study.analysis.records.tables import study_facts
-from study.journal.events import STATED
 
 
 @dataclass(frozen=True)
@@ -223,19 +223,9 @@ def _arm_paid(arm: str, rows: Sequence[Mapping[str, Any]]) -> ArmPaid:
 
 
 def told_cost(trials: pa.Table, *arms: str) -> Amount:
-    """What was spent on arms elsewhere: the searches they began with, the pilots of their settings.
-
-    What several of them have from one study was spent once; costs that the spec states are each
-    arm's own.
-    """
-    facts, found = study_facts(trials), dict[tuple[str, ...], Mapping[str, Any]]()
-    for key in ("told", "piloted"):
-        spent = facts.get(key) or {}
-        for arm, cost in ((arm, spent[arm]) for arm in arms if arm in spent):
-            source = (key, arm) if cost["source"] == STATED else (key, "", cost["source"])
-            # The study may have grown between the launches that two arms began at.
-            found[source] = max(found.get(source, cost), cost, key=lambda one: one["images"])
-    return sum((Amount(c["images"], c["billed"], c["standard"]) for c in found.values()), NOTHING)
+    """What was spent on arms elsewhere (:func:`spent_elsewhere`), together."""
+    spent = spent_elsewhere(study_facts(trials), *arms)
+    return sum((Amount(c["images"], c["billed"], c["standard"]) for c in spent), NOTHING)
 
 
 def _one_search(trials: pa.Table, arm: str, rows: Sequence[Mapping[str, Any]]) -> Amount | None:

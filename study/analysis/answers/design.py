@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from study.statistics import FEWEST
 from study.statistics.choice import error_of
 
 NAMED, TWO_STAGES, SAME_SEEDS = "named", "two_stages", "same_seeds"
@@ -27,8 +28,9 @@ class Design:
             or none is chosen yet: then the best arms are compared.
         looks: Every look at their difference, in the journal's order
             (:class:`study.journal.events.Looked`).
-        until_decided: Whether seeds are added until the pair is decided: intervals then hold at all
-            looks together.
+        until_decided: Whether seeds are added until the pair is decided.
+        reported_at: Numbers of seeds that the study was finished with, and reported, before others
+            were added: those at which a report may claim a difference.
         earlier: Pairs that were chosen before that one, or had other configurations: ``hand``,
             ``automatic`` and their ``looks``.
     """
@@ -38,6 +40,15 @@ class Design:
     looks: Sequence[Mapping[str, Any]]
     until_decided: bool
     earlier: Sequence[Mapping[str, Any]] = ()
+    reported_at: Sequence[int] = ()
+
+    @property
+    def looked(self) -> bool:
+        """Whether the number of seeds may depend on what they showed.
+
+        Intervals then hold at all numbers of them together.
+        """
+        return self.until_decided or bool(self.reported_at)
 
     def stage(self, arm: str) -> str:
         """Which confirm runs say what ``arm`` is worth; "": all of them."""
@@ -61,7 +72,8 @@ def design_of(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Design:
     kind, looks = facts.get("design") or SAME_SEEDS, facts.get("looks") or []
     until_decided = bool(looks) or spec.get("until") == "decided"
     earlier = facts.get("earlier_pairs") or []
-    return Design(kind, _pair(kind, facts, spec), looks, until_decided, earlier)
+    reported_at = [n for n in facts.get("reported_at") or [] if n >= FEWEST]
+    return Design(kind, _pair(kind, facts, spec), looks, until_decided, earlier, reported_at)
 
 
 def _pair(kind: str, facts: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, str] | None:

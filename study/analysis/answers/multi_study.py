@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from study.analysis.answers.multi_study_sentences import notes, verdict
@@ -113,7 +114,14 @@ def _check(reports: Sequence[Report]) -> None:
 
 
 def _profiles(arms: Sequence[ArmOver]) -> list[Profile]:
-    """Of the arms with runs on every dataset, at every regret that one of their runs has."""
+    """Of the arms with runs on every dataset, at every regret that one of their runs has.
+
+    A run that failed is beyond all of them.
+    """
     whole = [arm for arm in arms if all(arm.runs)]
     tau = sorted({value for arm in whole for runs in arm.runs for value in runs})
-    return [profile(arm.arm, arm.runs, tau) for arm in whole]
+    ended = (
+        [[*runs, *[inf] * lost] for runs, lost in zip(arm.runs, arm.lost, strict=True)]
+        for arm in whole
+    )
+    return [profile(arm.arm, runs, tau) for arm, runs in zip(whole, ended, strict=True)]

@@ -133,6 +133,15 @@ def notes(
                     f"{arm.name}: distances of 0 or less in {report.name} have no logarithm and "
                     "are left out."
                 )
+        if failed := [
+            f"{lost} in {report.name}"
+            for report, lost in zip(reports, of_all.lost, strict=True)
+            if lost
+        ]:
+            found.append(
+                f"{arm.name}: runs failed, {', '.join(failed)}: they are in no regret and no "
+                "difference, and the worst there is in profiles and probabilities."
+            )
     own = [report.design.pair for report in reports]
     if len({*own}) > 1 and all(own):
         listed = "; ".join(

@@ -13,6 +13,7 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.costs import Paid
 from study.analysis.answers.departures import departures
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO, Metric
+from study.statistics import FEWEST
 from study.statistics.collapse import Collapses
 
 _UNITS = {
@@ -68,6 +69,7 @@ def notes(
         second: What is shown beside it.
     """
     found = [
+        *_extended(facts),
         *_searched(facts, objective),
         *_commands(trials, facts),
         *_numerics(facts),
@@ -143,6 +145,16 @@ def _searched(facts: Mapping[str, Any], objective: Metric) -> list[str]:
             f"best choosing run of {last['against']}. Its intervals hold at all looks together."
         )
     return found
+
+
+def _extended(facts: Mapping[str, Any]) -> list[str]:
+    at = [str(n) for n in facts.get("reported_at") or [] if n >= FEWEST]
+    if not at:
+        return []
+    return [
+        f"seeds were added after the study had been reported with {', '.join(at)}: its intervals "
+        "hold at every number of seeds together, and are wider than those of a number set before"
+    ]
 
 
 def _told(facts: Mapping[str, Any]) -> list[str]:

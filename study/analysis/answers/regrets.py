@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import fsum, log
+from math import fsum, inf, log
 from statistics import fmean
 
 from study.analysis.answers import costs
@@ -41,6 +41,7 @@ class ArmOver:
         validation: Mean over studies of its regret on validation, by which arms are chosen; None
             where a study lacks it.
         runs: The regrets, a list for each study.
+        lost: For each study, how many of its runs failed: they have no regret.
     """
 
     arm: str
@@ -50,6 +51,7 @@ class ArmOver:
     by_dataset: Sequence[float | None]
     validation: float | None
     runs: Sequence[Sequence[float]]
+    lost: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,19 @@ class PairOver:
 
 @dataclass
 class Scores:
-    """An arm's scores in one study: seed -> score on test, and the mean on validation."""
+    """An arm's scores in one study: seed -> score on test, and the mean on validation.
+
+    ``lost`` is how many other seeds it failed on.
+    """
 
     test: Mapping[int, float]
     validation: float | None
+    lost: int
+
+    @property
+    def ended(self) -> list[float]:
+        """Every run's score; one that failed is the worst there is, as in a single study."""
+        return [*self.test.values(), *[inf] * self.lost]
 
 
 @dataclass
@@ -153,11 +164,12 @@ def common_arms(reports: Sequence[Report]) -> list[CommonArm]:
 def scores_of(arm: ArmResult, objective: Metric) -> Scores:
     """An arm's scores in one study, on the scale of :func:`score_of`."""
     if _likelihood(objective):
-        return Scores(arm.bits_by_seed, arm.validation_bits)
+        return Scores(arm.bits_by_seed, arm.validation_bits, len(arm.lost_seeds))
     validation = arm.confirm_validation
     return Scores(
         {seed: log(value) for seed, value in arm.by_seed.items() if value > 0},
         None if validation is None or validation <= 0 else log(validation),
+        len(arm.lost_seeds),
     )
 
 
@@ -196,6 +208,7 @@ def arm_over(arm: CommonArm, levels: Sequence[tuple[float, float] | None]) -> Ar
         by_dataset=[fmean(of_one) if of_one else None for of_one in runs],
         validation=fsum(known_all) / len(runs) if len(known_all) == len(runs) else None,
         runs=runs,
+        lost=[scores.lost for scores in arm.scores],
     )
 
 
@@ -231,7 +244,7 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
         next((t for t in report.non_inferiority if (t.hand, t.automatic) == (a.arm, b.arm)), None)
         for report, (a, b) in zip(reports, arms, strict=True)
     ]
-    looked = [r.name for r in reports if r.design.until_decided or r.design.earlier]
+    looked = [r.name for r in reports if r.design.looked or r.design.earlier]
     failed = (
         sum(len(b.by_seed.keys() & a.lost_seeds) for a, b in arms),
         sum(len(a.by_seed.keys() & b.lost_seeds) for a, b in arms),
@@ -241,9 +254,7 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
         hand=hand.name,
         automatic=automatic.name,
         difference=difference,
-        improvement=improvement(
-            [list(b.test.values()) for _, b in both], [list(a.test.values()) for a, _ in both]
-        ),
+        improvement=improvement([b.ended for _, b in both], [a.ended for a, _ in both]),
         ratios=ratio,
         failed=failed,
         looked=looked,

@@ -177,7 +177,7 @@ def compare_arms(
             margin=margin,
             cost=cost if ours else None,
             error=design.error if ours else ERROR,
-            looks=design.until_decided,
+            looks=design.looked,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
             lost=len({*lost[0], *lost[1]}),
         )
@@ -211,7 +211,7 @@ def headline(
     apart = next((c for c in known if not c.differences.n), None)  # of a study that still runs
     if apart or not known:
         return apart
-    found = _best(known, margin, cost, looks=design.until_decided)
+    found = _best(known, margin, cost, looks=design.looked)
     without = {arm: None for c in comparisons for arm in (c.hand, c.automatic) if arm not in ran}
     return _without(found, [*without])
 

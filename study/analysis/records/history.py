@@ -155,6 +155,7 @@ class History:
         study: as the last launch ran it; without a name while the journal has no description.
         trials: by name, in the order in which they were asked for.
         rates: seconds per image by bank shape.
+        reported_at: numbers of seeds that it was finished with before others were added, ascending.
         capped: the last cap that was reached, if that is how the study ended.
         stopped: what was stopped by command, arms as "arm NAME" and trials by their names.
         told: by arm, the earlier search that its searches began with.
@@ -177,6 +178,7 @@ class History:
         self.rates: dict[str, float] = {}
         self.choices: dict[tuple[str, int], int | None] = {}
         self.finished = False
+        self._finished_with = set[int]()
         self.capped: CapReached | None = None
         self.stopped: list[str] = []
         self.isolated: list[str] = []
@@ -193,6 +195,11 @@ class History:
         folded = (history.trial for history in self.trials.values())
         self._standing = {trial.name for trial in standing(folded, self.choices)}
         self.engine_times = [self._settle(clock) for clock in self.engines.values()]
+
+    @property
+    def reported_at(self) -> list[int]:
+        seeds = len(self.study.spec.get("seeds", ()))
+        return sorted(number for number in self._finished_with if number < seeds)
 
     def chosen(self, name: str) -> bool:
         """Whether that trial is, or trains again, the configuration that its arm chose last."""
@@ -243,6 +250,7 @@ class History:
                 self.study = event
             case StudyFinished():
                 self.finished = True
+                self._finished_with.add(len(self.study.spec.get("seeds", ())))
 
     def _on_placed(self, time: float, event: TrialPlaced) -> None:
         history = self.trials[event.trial]

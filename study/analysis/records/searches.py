@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from math import fsum, inf, nan
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.analysis.records.tables import recorded_roles, study_facts
+from study.journal.events import STATED
 from study.spec.trials import most_trials
 from study.statistics.order_statistics import Floats
 
@@ -27,8 +28,7 @@ class SearchTrials:
 
     ``validation`` is the objective they are chosen by and ``test`` what they score, both infinite
     of a trial that was pruned, failed, or was not measured; ``images`` and standard device
-    ``seconds`` (nan: rate not known) are what each took, retries included, and the first also what
-    the earlier search took that it was told of.
+    ``seconds`` (nan: rate not known) are what each took, retries included.
     """
 
     validation: Floats
@@ -82,6 +82,8 @@ class ArmSearches:
         prior: The range beta is drawn from as k sigma^2, log-uniformly; None where it isn't.
         looks: Trials after which its break-even was looked at, to go on until it is bounded; None
             of a search whose number of trials did not depend on what they found.
+        elsewhere: Images and standard device seconds (nan: not known) spent before its first trial:
+            on the search it was told of, and on the pilot that chose its settings.
     """
 
     arm: str
@@ -93,6 +95,7 @@ class ArmSearches:
     budget: int
     prior: tuple[float, float] | None
     looks: Sequence[int] | None = None
+    elsewhere: tuple[float, float] = (0.0, 0.0)
 
     @property
     def of_seeds(self) -> bool:
@@ -105,6 +108,26 @@ class ArmSearches:
         return SearchTrials.pooled(self.searches) if self.independent and self.searches else None
 
 
+def spent_elsewhere(facts: Mapping[str, Any], *arms: str) -> list[Mapping[str, Any]]:
+    """What was spent on ``arms`` in other studies, each time once: images, billed, standard.
+
+    That is the searches they began with and the pilots of their settings. Several may have one
+    study's; a pilot is a whole study, with a search in it that an arm began with; costs that the
+    spec states are each arm's own.
+    """
+    told, piloted = (facts.get(key) or {} for key in ("told", "piloted"))
+    found = dict[tuple[str, ...], Mapping[str, Any]]()
+    whole = {piloted[arm]["source"] for arm in arms if arm in piloted}
+    for key, spent in (("told", told), ("piloted", piloted)):
+        for arm, cost in ((arm, spent[arm]) for arm in arms if arm in spent):
+            if key == "told" and cost["source"].partition(", arm ")[0] in whole:
+                continue
+            source = (key, arm) if cost["source"] == STATED else (key, "", cost["source"])
+            # The study may have grown between the launches that two arms began at.
+            found[source] = max(found.get(source, cost), cost, key=lambda one: one["images"])
+    return [*found.values()]
+
+
 def arm_searches(
     trials: pa.Table, spec: Mapping[str, Any], objective: str
 ) -> dict[str, ArmSearches]:
@@ -113,7 +136,7 @@ def arm_searches(
     known = [name for name in measured if name in trials.column_names]
     table, roles = trials.select([*_COLUMNS, *known]), recorded_roles(trials)
     facts = study_facts(trials)
-    told, looks = facts.get("told") or {}, facts.get("search_looks") or {}
+    looks = facts.get("search_looks") or {}
     found = {}
     for name, arm in spec["arms"].items():
         rows = table.filter(pc.equal(table["arm"], name)).to_pylist()
@@ -132,8 +155,9 @@ def arm_searches(
         searches = [
             made
             for replicate in sorted(by_replicate)
-            if len(made := _search(by_replicate[replicate], told.get(name), *measured))
+            if len(made := _search(by_replicate[replicate], *measured))
         ]
+        before = spent_elsewhere(facts, name)
         found[name] = ArmSearches(
             arm=name,
             automatic=not roles[name].hand_tuned,
@@ -147,13 +171,15 @@ def arm_searches(
             looks=[look["trials"] for look in looks.get(name, ())]
             if isinstance(search.get("trials"), Mapping)
             else None,
+            elsewhere=(
+                float(sum(cost["images"] for cost in before)),
+                fsum(nan if cost["standard"] is None else cost["standard"] for cost in before),
+            ),
         )
     return found
 
 
-def _search(
-    rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None, validation: str, test: str
-) -> SearchTrials:
+def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> SearchTrials:
     """One search: its trials up to the first that has not ended, retries in their place."""
     attempts: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -175,10 +201,7 @@ def _search(
                 json.loads(last["settings"]).get("balancer", {}).get("beta", nan),
             )
         )
-    found = np.array(columns, np.float64).reshape(-1, 5).T
-    if told and columns:
-        found[2:4, 0] += told["images"], nan if told["standard"] is None else told["standard"]
-    return SearchTrials(*found)
+    return SearchTrials(*np.array(columns, np.float64).reshape(-1, 5).T)
 
 
 def _prior(

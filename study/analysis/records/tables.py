@@ -125,10 +125,10 @@ def load(home: Path) -> dict[str, pa.Table]:
 def study_facts(trials: pa.Table) -> dict[str, Any]:
     """What the table's metadata says of its study.
 
-    Keys: name, spec, spec_hash, code_version, roles, finished; capped, stopped, isolated, features
-    and numerics_keys (see :class:`study.analysis.records.history.History`); told (by arm, the
-    source, the number of trials, and what the whole earlier search cost); piloted (by arm, source
-    and cost of the pilot that chose its settings); design (of
+    Keys: name, spec, spec_hash, code_version, roles, finished; reported_at, capped, stopped,
+    isolated, features and numerics_keys (see :class:`study.analysis.records.history.History`);
+    told (by arm, the source, the number of trials, and what the whole earlier search cost); piloted
+    (by arm, source and cost of the pilot that chose its settings); design (of
     :class:`study.journal.events.StudyDescribed`), pair and looks (the fields of the events
     :class:`PairChosen` and :class:`Looked`); search_looks (by arm, those of
     :class:`SearchLooked`); engines (a list of the fields of
@@ -193,6 +193,7 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         **{key: getattr(study, key) for key in ("name", "spec", "spec_hash", "code_version")},
         "roles": study.roles,
         "finished": history.finished,
+        "reported_at": history.reported_at,
         "capped": history.capped.to_data() if history.capped else None,
         "stopped": history.stopped,
         "isolated": history.isolated,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.made_up import begin
+from study.analysis.answers.cost_curves import cost_curve
 from study.analysis.answers.costs import told_cost
 from study.analysis.answers.departures import departures
+from study.analysis.records.searches import SearchTrials, arm_searches
 from study.analysis.records.tables import build_tables, study_facts
 from study.journal import StudyHome, read_entries
-from study.journal.events import ArmPiloted, Event, PairChosen
+from study.journal.events import ArmPiloted, Event, PairChosen, TrialsTold
 from study.launching.pilots import pilots
 from study.spec import SpecError, StudySpec
 
@@ -133,3 +137,29 @@ class TestNote:
 def test_an_event_says_itself_in_words() -> None:
     event = ArmPiloted("learned", "study 'told'", 5000, 2.5, None)
     assert str(event) == "learned has settings from study 'told': 5,000 images are charged"
+
+
+def test_a_pilot_is_in_every_cost_of_its_arm_and_counts_once(home: StudyHome) -> None:
+    """Curves begin where it ended; and a search that it contains was not made twice."""
+    spec = tuned({"study": "told"})
+    (event,) = pilots(spec, home)
+    source = f"{event.source}, arm 'random'"
+    search = TrialsTold("learned", source, [], 0, event.images // 2, 1.0, 1.0)
+    trials = begun(home, spec, event, search)
+    assert told_cost(trials, "learned").images == event.images
+    found = arm_searches(trials, spec.to_dict(), "calibrated_negative_elbo")
+    assert found["learned"].elsewhere[0] == event.images
+    assert found["optimal"].elsewhere == (0, 0)
+    ones = np.ones(3)
+    runs = SearchTrials(ones, ones, 1000 * ones, ones, ones)
+    for searched, how in ((False, "seeds"), (True, "random"), (True, "tpe")):
+        arm = replace(
+            found["learned"],
+            searches=[runs],
+            searched=searched,
+            independent=how != "tpe",
+            how=how,
+        )
+        curve = cost_curve(arm)
+        assert curve is not None
+        assert curve.images == [event.images + 1000 * n for n in (1, 2, 3)]

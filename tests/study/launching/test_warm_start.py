@@ -17,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.made_up import begin
+from study.analysis.answers.cost_curves import cost_curve
 from study.analysis.answers.report import build_report
 from study.analysis.records.searches import arm_searches
 from study.analysis.records.tables import build_tables
@@ -161,7 +162,10 @@ class TestCost:
             tables["trials"], later({"study": "told"}).to_dict(), "calibrated_negative_elbo"
         )
         (search,) = found["hand"].searches
-        assert search.images.tolist() == [5 * 1350 + 2700, 2700, 2700]
+        assert search.images.tolist() == [2700, 2700, 2700]
+        assert found["hand"].elsewhere[0] == 5 * 1350
+        curve = cost_curve(found["hand"])
+        assert curve.images == [5 * 1350 + 2700 * n for n in (1, 2, 3)]
 
 
 @pytest.fixture(params=["sqlite", "journal"])

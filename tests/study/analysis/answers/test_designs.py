@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import ceil, hypot
 from typing import Any
 
@@ -17,7 +18,7 @@ from study.analysis.answers.report import Report, build_report, summary
 from study.analysis.records.tables import build_tables
 from study.analysis.rendering.text import as_text
 from study.image_scores import ImageScores
-from study.journal.events import Looked, PairChosen, StudyFinished
+from study.journal.events import Looked, PairChosen, StudyDescribed, StudyFinished
 from study.statistics.paired import bounds
 from study.statistics.planning import Rule, spread_bound
 
@@ -147,6 +148,32 @@ def test_a_side_that_failed_altogether_is_not_waited_for() -> None:
     assert reported(both).verdict == [
         f"{says}no hand-tuned arm has a complete confirm run, and 12 failed."
     ]
+
+
+def extended(*reported_with: int) -> Report:
+    """The report of the 12 seeds of :func:`named`, after it had been finished with fewer."""
+    stream = named()
+    whole = stream.entries[0].event
+    assert isinstance(whole, StudyDescribed)
+    for n in reported_with:
+        stream.emit(replace(whole, spec={**whole.spec, "seeds": list(SEEDS[:n])}))
+        stream.emit(StudyFinished())
+    stream.emit(whole)
+    return reported(stream)
+
+
+def test_seeds_that_are_added_after_a_report_are_looked_at_as_the_ones_before() -> None:
+    """Reported at each number from 6 to 40, fixed intervals would be wrong 11.6 % of the time."""
+    once, looked = reported(named()), reported(named(until="decided"))
+    again, early = extended(6, 9), extended(2, 5)
+    for of in (once, looked, again, early):
+        assert of.headline is not None
+    assert again.headline.difference == looked.headline.difference  # type: ignore[union-attr]
+    assert again.design.reported_at == [6, 9]
+    assert any("reported with 6, 9: its intervals hold" in note for note in again.notes)
+    # Fewer than 6 seeds decide nothing, so nobody can have stopped there.
+    assert early.headline.difference == once.headline.difference  # type: ignore[union-attr]
+    assert not any("seeds were added" in note for note in early.notes)
 
 
 def test_looks_are_said_and_their_interval_is_wider() -> None:

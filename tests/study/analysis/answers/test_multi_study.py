@@ -253,6 +253,22 @@ class TestCombine:
         assert found.profiles[0].tau == found.profiles[1].tau
         assert found.profiles[0].share[-1] == found.profiles[1].share[-1] == 1
 
+    def test_a_run_that_failed_is_the_worst_there_is(self) -> None:
+        """As in each study by itself: an arm that fails on half of its seeds is no better bet."""
+        half = {
+            **WINS,
+            "sigma": [value if i % 2 else None for i, value in enumerate(WINS["sigma"])],
+        }
+        whole = joint(study("a", "digits", WINS), study("b", "mnist", WINS))
+        found = joint(study("a", "digits", half), study("b", "mnist", half))
+        kept = sum(value is not None for value in half["sigma"]) / len(half["sigma"])
+        assert whole.pairs[0].improvement.interval.mean == 1
+        assert found.pairs[0].improvement.interval.mean == pytest.approx(kept)
+        sigma = found.profiles[1]
+        assert (sigma.arm, max(sigma.share)) == ("sigma", pytest.approx(kept))
+        lost = len(half["sigma"]) - round(kept * len(half["sigma"]))
+        assert any(f"sigma: runs failed, {lost} in a, {lost} in b" in note for note in found.notes)
+
     def test_the_verdict_answers_first_and_says_what_its_interval_covers(self) -> None:
         reports = [study("a", "digits", jitter(0)), study("b", "mnist", jitter(1))]
         found = joint(*reports)
