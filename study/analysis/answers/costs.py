@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
@@ -11,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.analysis.records.engine_time import PURPOSES, USE_OF_STATE, USES, EngineTime
-from study.analysis.records.searches import spent_elsewhere
+from study.analysis.records.searches import ENDED, spent_elsewhere
 from study.analysis.records.tables import study_facts
+from study.spec.trials import most_trials
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class CostToOneModel:
     What choosing it among other arms takes is in :mod:`study.analysis.answers.sides`.
 
     Attributes:
-        search: One search, pruned and failed trials included: the mean over finished replicates.
-            With what was spent on the arm elsewhere, ``told``: the whole earlier search that it
-            began with, and the pilot that chose its settings. Nothing but that where the search has
-            no space: the configuration is known without it.
+        search: One search, pruned and failed trials included: the mean over replicates that chose a
+            configuration, which also bear what those took that ended without one. With what was
+            spent on the arm elsewhere, ``told``: the whole earlier search that it began with, and
+            the pilot that chose its settings. Nothing but that where the search has no space: the
+            configuration is known without it.
         final: One confirm run: the mean over the complete ones.
         measurement: All else the arm was charged (further seeds, replicates, superseded
             choices): not part of the cost to one model.
@@ -229,12 +232,27 @@ def told_cost(trials: pa.Table, *arms: str) -> Amount:
 
 
 def _one_search(trials: pa.Table, arm: str, rows: Sequence[Mapping[str, Any]]) -> Amount | None:
-    """The mean over searches that chose; None where none has, nothing where there is no search."""
+    """What a search takes until one chooses; None where none has, nothing where there is no search.
+
+    That is all that those have taken that chose, or found nothing to the end, by how many chose.
+    """
     search = [row for row in rows if row["phase"] == "search" and _finds(trials, arm)]
     if not search:
         return NOTHING
-    finished = sorted({row["replicate"] for row in search if row["chosen"]})
-    return _mean([_sum(row for row in search if row["replicate"] == r) for r in finished])
+    searches = defaultdict[int, list[Mapping[str, Any]]](list)
+    for row in search:
+        searches[row["replicate"]].append(row)
+    chose = [rows for rows in searches.values() if any(row["chosen"] for row in rows)]
+    in_vain = [rows for rows in searches.values() if _ended_in_vain(trials, arm, rows)]
+    return _mean([_sum(rows) for rows in (*chose, *in_vain)], over=len(chose))
+
+
+def _ended_in_vain(trials: pa.Table, arm: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a search has made all of its trials, and chosen none."""
+    search = study_facts(trials).get("spec", {}).get("arms", {}).get(arm, {}).get("search")
+    if not search or any(row["chosen"] for row in rows):
+        return False
+    return len({row["number"] for row in rows if row["state"] in ENDED}) == most_trials(search)
 
 
 def _one_final(rows: Iterable[Mapping[str, Any]]) -> Amount | None:
@@ -279,13 +297,14 @@ def _sum(rows: Iterable[Mapping[str, Any]]) -> Amount:
     )
 
 
-def _mean(amounts: Sequence[Amount]) -> Amount | None:
-    if not amounts:
+def _mean(amounts: Sequence[Amount], over: int | None = None) -> Amount | None:
+    """Their sum by their number, or ``over`` another; None where that is 0."""
+    n = len(amounts) if over is None else over
+    if not n:
         return None
-    n = len(amounts)
     standard = [a.standard for a in amounts if a.standard is not None]
     return Amount(
         fsum(a.images for a in amounts) / n,
         fsum(a.billed for a in amounts) / n,
-        fsum(standard) / n if len(standard) == n else None,
+        fsum(standard) / n if len(standard) == len(amounts) else None,
     )

@@ -17,7 +17,7 @@ from study.journal.events import STATED
 from study.spec.trials import most_trials
 from study.statistics.order_statistics import Floats
 
-_ENDED = ("complete", "pruned", "failed")
+ENDED = ("complete", "pruned", "failed")
 _COLUMNS = ("arm", "phase", "stage", "replicate", "number", "state", "chosen", "trial", "retry_of",
             "seed", "params", "settings", "images", "standard_seconds")  # fmt: skip
 
@@ -188,7 +188,7 @@ def _search(rows: Sequence[Mapping[str, Any]], validation: str, test: str) -> Se
     for number in sorted(attempts):
         tried = attempts[number]
         last = tried[-1]
-        if last["state"] not in _ENDED:
+        if last["state"] not in ENDED:
             break
         good = last["state"] == "complete"
         seconds = [row["standard_seconds"] for row in tried]

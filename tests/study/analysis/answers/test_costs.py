@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from math import fsum
 from typing import Any
 
@@ -167,3 +168,18 @@ def test_paid_lists_every_arm_and_what_nobody_paid() -> None:
     assert account.engines == 70.0
     assert account.lost_engines == 1
     assert not account.closed
+
+
+def test_what_a_search_took_that_found_nothing_is_borne_by_those_that_found_something() -> None:
+    """3 searches of 2 trials, of which one ends with all pruned and another has not ended."""
+    arm = {"search": {"space": {"beta": {}}, "trials": 2}}
+    facts = {b"study": json.dumps({"spec": {"arms": {"tpe": arm}}})}
+    rows = [
+        row("tpe", "search", 400, number=0, chosen=True),
+        row("tpe", "search", 300, number=1, state="pruned"),
+        *(row("tpe", "search", 100, number=n, replicate=1, state="pruned") for n in (0, 1)),
+        row("tpe", "search", 5000, number=0, replicate=2),
+        row("tpe", "search", 5000, number=1, replicate=2, state="running"),
+    ]
+    table = pa.Table.from_pylist(rows).replace_schema_metadata(facts)
+    assert cost_to_one_model(table, "tpe").search == Amount(900, 9.0, 4.5)
