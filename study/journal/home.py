@@ -21,8 +21,6 @@ TRIALS = "trials"
 COMMANDS = "orders"
 """The folder of commands in a study's own."""
 _SPEC = "spec.yaml"
-_FIRST = (FOLDER, COMMANDS, _SPEC)
-"""What a study's folder may hold that has no event yet."""
 RESERVED = ("data", "mlartifacts")
 """Folders beside the studies in their home."""
 
@@ -173,20 +171,16 @@ class StudyHome:
 
     def unmake(self) -> None:
         """Remove what a launch has made that recorded nothing; and the folder, if that was all."""
-        for name in _FIRST:
-            path = self.path / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        self.spec.unlink(missing_ok=True)
+        for name in (COMMANDS, FOLDER):  # the folder is a study's until the last is gone
+            shutil.rmtree(self.path / name, ignore_errors=True)
         with suppress(OSError):
             self.path.rmdir()
 
     def _others(self) -> list[str]:
-        """What is in the folder and is not a study's; hidden files aside."""
-        return sorted(
-            name for name in os.listdir(self.path) if name[0] != "." and name not in _FIRST
-        )
+        """What is in a folder without launches and is not a study's; hidden files aside."""
+        own = (FOLDER, COMMANDS)
+        return sorted(name for name in os.listdir(self.path) if name[0] != "." and name not in own)
 
     def existing(self) -> StudyHome:
         """Return this home, if a study is in it.

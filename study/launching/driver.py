@@ -185,7 +185,6 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
     """The study's journal and lease; a study that then does not begin leaves nothing."""
     home.make()
     journal = Journal(home.path, take_over=take_over)
-    drop_stops(home.path)
     if journal.cut:
         print(
             f"the journal of the launch before ends in {journal.cut:,} bytes that are no complete "
@@ -199,6 +198,7 @@ def _opened(home: StudyHome, *, take_over: bool) -> Iterator[Journal]:
             file=sys.stderr,
         )
     try:
+        drop_stops(home.path)
         yield journal
     finally:
         unused = not journal.entries and journal.held()
@@ -267,7 +267,7 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
 
     def heed() -> None:
         if heed_stop(conductor, home.path):
-            raise StudyInterruptedError
+            raise conductor.failure or StudyInterruptedError
 
     spec, journal = prepared.spec, conductor.journal
     early: StudyInterrupted | None = StudyInterrupted()

@@ -76,6 +76,11 @@ def test_a_folder_of_other_files_becomes_no_study(tmp_path: Path) -> None:
         StudyHome(tmp_path, "photos").make()
     assert "another name" in (e.value.remedy or "")
     assert [*picture.parent.iterdir()] == [picture]
+    mine = tmp_path / "mine" / "spec.yaml"  # a launch would write its own over it
+    mine.parent.mkdir()
+    mine.write_text("# mine")
+    with pytest.raises(HomeError, match="holds files"):
+        StudyHome(tmp_path, "mine").make()
 
 
 def test_what_a_launch_made_in_vain_is_removed_and_nothing_else(tmp_path: Path) -> None:

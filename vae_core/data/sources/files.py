@@ -46,7 +46,7 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
             ) from error
         name = path.removeprefix(base)
         line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"
-        digest.update(os.fsencode(line))  # a name need not be UTF-8
+        digest.update(line.encode(errors="surrogateescape"))  # a name need not be UTF-8
     return digest.hexdigest()[:16]
 
 
