@@ -38,7 +38,7 @@ def images(count: float | None) -> str:
     if count is None:
         return NONE
     for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= 10 * scale:
+        if count >= 9.9995 * scale:  # what rounds to 10
             return f"{count / scale:.4g}{suffix}"
     return f"{count:.0f}"
 

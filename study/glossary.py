@@ -54,12 +54,13 @@ GLOSSARY: tuple[Term, ...] = (
     Term("hand-tuned", "An arm whose trade-off somebody chooses: it searches beta, or gives one.",
          ("hand", "hand arm")),
     Term("images", "Images trained on, counted each time: the cost that does not depend on the "
-         "machine.", ("hand images", "auto images", "money")),
+         "machine.", ("hand images", "auto images")),
     Term("interval", "95 %, unless said otherwise: over fresh seeds and, for the verdict, fresh "
          "test images; it allows for how the arms were chosen.", ("probability", "95 %")),
     Term("lost", "Work that was begun and never reported when an engine died; redone: what was "
          "trained again after a crash.", ("redone",)),
     Term("margin", "The difference that a study says does not matter, set before it runs."),
+    Term("money", "Device seconds at the price that was given."),
     Term("nats", "The unit of a log-likelihood with the natural logarithm; one nat is 1.44 bits."),
     Term("negative ELBO", "The negative evidence lower bound on the log-likelihood of an image; "
          "calibrated: with the noise variance refitted for every method, so that it does not "
@@ -67,6 +68,8 @@ GLOSSARY: tuple[Term, ...] = (
     Term("no worse", "Shown to be worse by less than the margin, on average and on the typical "
          "seed; wins: how often automatic is the better one on a new seed.",
          ("wins", "non-inferiority")),
+    Term("number", "The place of a trial in its arm's search, or of a confirm run among its seeds, "
+         "from 0."),
     Term("numerics key", "What fixes the last bit of a result: device kind, torch, precision, "
          "threads, bank width."),
     Term("objective", "The metric that settings are chosen by on validation, and arms are "
@@ -83,7 +86,7 @@ GLOSSARY: tuple[Term, ...] = (
          ("R",)),
     Term("regret", "How far an arm's score is above the level of its dataset, so that datasets "
          "can be averaged.", ("tau",)),
-    Term("replicate", "One independent repetition of an arm's whole search.", ("number",)),
+    Term("replicate", "One independent repetition of an arm's whole search."),
     Term("sampler", "The rule that chooses the settings of the next trials: random, TPE, ...; "
          "chosen: trials that it chose by earlier results.", ("chosen",)),
     Term("search", "An arm's trials before its setting is chosen: N of them, of which the best "

@@ -32,6 +32,10 @@ class Bounds(Protocol):
     def upper(self) -> float | None: ...
 
 
+_MORE = 6
+"""Digits that an interval may take beyond a metric's, to show that it excludes 0."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric.
@@ -82,13 +86,23 @@ class Metric:
         return NONE if value is None else f"{value:{sign}z.{self.digits}f}"
 
     def difference(self, interval: Bounds, *, unit: bool = True) -> str:
-        """An interval as "0.40 nats per image [0.21, 0.59]", with or without the unit."""
-        text = self.number(interval.mean)
-        if unit and self.unit:
-            text = f"{text} {self.unit}"
+        """An interval as "0.40 nats per image [0.21, 0.59]", with or without the unit.
+
+        Where it excludes 0 it shows so: with more digits, if it takes them.
+        """
+        shown = [v for v in (interval.lower, interval.mean, interval.upper) if v is not None]
+        digits, most = self.digits, self.digits + _MORE
+        if len(shown) == 3 and (min(shown) > 0 or max(shown) < 0):
+            while digits < most and any(abs(value) < 0.5 * 10.0**-digits for value in shown):
+                digits += 1
+        mean, lower, upper = (
+            NONE if value is None else f"{value:z.{digits}f}"
+            for value in (interval.mean, interval.lower, interval.upper)
+        )
+        text = f"{mean} {self.unit}" if unit and self.unit else mean
         if interval.lower is None or interval.upper is None:
             return text
-        return f"{text} [{self.number(interval.lower)}, {self.number(interval.upper)}]"
+        return f"{text} [{lower}, {upper}]"
 
 
 _EVALUATED = ("validation", "test")

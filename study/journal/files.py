@@ -211,9 +211,12 @@ def check_formats(home: Path) -> None:
     _chain(home, epochs(home))
 
 
-def has_events(home: Path) -> bool:
-    """Whether the study in ``home`` has any event; cheap, and does not look for damage."""
-    for epoch in epochs(home):
+def has_events(home: Path, after: int = 0) -> bool:
+    """Whether the study in ``home`` has any event, of launches ``after`` an epoch.
+
+    Cheap, and does not look for damage.
+    """
+    for epoch in (epoch for epoch in epochs(home) if epoch > after):
         with journal_file(home, epoch).open("rb") as file:
             third = [file.readline() for _ in range(3)][2]
         line = decode(third)

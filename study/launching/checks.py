@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from study.journal import Entry, StudyHome, has_events
+from study.journal import Entry, StudyHome, has_events, read_entries
 from study.journal.commands import pending
 from study.journal.events import LaunchBegan, StudyDescribed, StudyFinished
 from study.journal.home import command_line
 from study.journal.lease import check_vacant
-from study.spec import Begun, SpecError, StudySpec, arm_roles, difference
+from study.spec import Begun, SpecError, StudySpec, arm_roles, difference, last_description
 from study.spec.begun import begun_as
 from study.spec.design import as_begun, bounded_arms, check_bounded, check_design, settled
 from study.spec.errors import Source
@@ -78,8 +78,8 @@ def _refuse_changes(spec: StudySpec, past: Begun, home: StudyHome) -> None:
 
 def begun_arms(home: StudyHome) -> set[str]:
     """The arms of the study as it was last launched; none if it has not begun."""
-    past = Begun.of(home)
-    return set(past.spec.arms) if past else set()
+    past = last_description(read_entries(home.path, StudyDescribed))
+    return set(past.spec["arms"]) if past else set()
 
 
 def check_tracking(spec: StudySpec, home: StudyHome, *, writing: bool) -> None:

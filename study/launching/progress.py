@@ -25,6 +25,7 @@ from study.journal.events import (
     TrialEnded,
     TrialPlaced,
 )
+from study.metrics import metric
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Progress:
         arms = self._conductor.arm_progress()
         rows = [(self._spec.name, sum(a.work for a in arms), sum(a.planned for a in arms))]
         rows += [(arm.arm, arm.work, arm.planned) for arm in arms]
-        said = [self._summary(arms), *map(_arm, arms)]
+        said = [self._summary(arms), *map(self._arm, arms)]
         for task, (name, work, planned), text in zip(tasks, rows, said, strict=True):
             bars.update(task, description=name, completed=work, total=planned, said=text)
         bars.refresh()
@@ -139,8 +140,18 @@ class Progress:
         arms = self._conductor.arm_progress()
         leaders = [arm for arm in arms if arm.best is not None]
         leader = min(leaders, key=lambda arm: arm.best or 0.0, default=None)
-        ahead = f", {_best(leader)} ({leader.arm})" if leader else ""
+        ahead = f", {self._best(leader)} ({leader.arm})" if leader else ""
         return f"{self._spec.name}: {self._summary(arms)}{ahead}"
+
+    def _arm(self, arm: ArmProgress) -> str:
+        said = (f"{arm.ended} of {arm.planned}", arm.phase, self._best(arm))
+        return ", ".join(filter(None, said))
+
+    def _best(self, arm: ArmProgress) -> str:
+        if arm.best is None:
+            return ""
+        best = metric(self._spec.objective).number(arm.best)
+        return f"best {best}" + (f" by {arm.setting}" if arm.setting else "")
 
     def _summary(self, arms: Sequence[ArmProgress]) -> str:
         ended, running, planned = (
@@ -166,17 +177,6 @@ class Progress:
 def begins(phase: str) -> None:
     """Say what a launch does next: some of it takes long, and shows nothing of its own."""
     print(f"{phase} ...", file=sys.stderr, flush=True)
-
-
-def _arm(arm: ArmProgress) -> str:
-    said = (f"{arm.ended} of {arm.planned}", arm.phase, _best(arm))
-    return ", ".join(filter(None, said))
-
-
-def _best(arm: ArmProgress) -> str:
-    if arm.best is None:
-        return ""
-    return f"best {arm.best:.2f}" + (f" by {arm.setting}" if arm.setting else "")
 
 
 def _news(event: Event) -> str:

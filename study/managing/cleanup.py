@@ -15,7 +15,7 @@ from pathlib import Path
 
 from study.analysis.records.history import History
 from study.formatting import size
-from study.journal import Entry, Journal, StudyHome, read_entries
+from study.journal import Entry, Journal, StudyHome, Trial, read_entries
 from study.journal.events import EngineChanged
 from study.journal.heartbeats import FOLDER as ENGINES
 from study.journal.home import COMMANDS, TRIALS
@@ -93,18 +93,26 @@ def clean(home: StudyHome, *, dry_run: bool = False) -> Cleanup:
 
 def _unneeded(root: Path, entries: Sequence[Entry]) -> Iterator[Item]:
     history = History(entries)
-    ended = {name for name, found in history.trials.items() if found.trial.ended}
-    trials = [root / TRIALS / entry.name for entry in _entries(root / TRIALS)]
-    for folder in trials:
+    trials = (found.trial for found in history.trials.values())
+    ended = {trial.name for trial in trials if trial.ended and not _goes_on(trial, history)}
+    folders = [root / TRIALS / entry.name for entry in _entries(root / TRIALS)]
+    for folder in folders:
         if history.finished or folder.name in ended:
             yield from _items(root, folder, ".ckpt", "checkpoints")
-    for folder in (root, root / "report", root / ENGINES, root / COMMANDS, *trials):
+    for folder in (root, root / "report", root / ENGINES, root / COMMANDS, *folders):
         yield from _items(root, folder, ".partial", "unfinished files", quiet=QUIET)
     engines = (entry.event for entry in entries if isinstance(entry.event, EngineChanged))
     gone = {event.engine for event in engines if event.state != "started"}
     for item in _items(root, root / ENGINES, ".json", "heartbeats of engines gone"):
         if item.path.stem in gone:
             yield item
+
+
+def _goes_on(trial: Trial, history: History) -> bool:
+    """Whether the next generation of the trial's search may begin with its checkpoint."""
+    asked = trial.asked
+    over = (asked.arm, asked.replicate) in history.choices or f"arm {asked.arm}" in history.stopped
+    return asked.phase == "search" and bool(asked.course) and not over
 
 
 def _items(

@@ -115,11 +115,13 @@ def retry_trial(home: StudyHome, trial: str) -> str:
             remedy="only a failed or a pruned trial can be retried",
         )
     for other in trials.values():
-        if other.asked.retry_of == trial and not other.ended:
+        if other.asked.retry_of == trial:
+            again = other.state in {"failed", "pruned"}
             raise CommandError(
-                f"trial '{trial}' is being retried already",
+                f"trial '{trial}' {'has been' if other.ended else 'is being'} retried already",
                 where=home.name,
-                remedy=f"see `{home.command('show')} {other.name}`",
+                remedy=f"{'retry' if again else 'see'} "
+                f"`{home.command('retry' if again else 'show')} {other.name}`",
             )
     return _send(home, {"order": "retry", "trial": trial})
 

@@ -19,6 +19,7 @@ from study.analysis.records.tables import build_tables, study_facts, write_recor
 from study.analysis.rendering.notebook import ShownReport
 from study.analysis.rendering.text import as_text
 from study.journal import Entry, StudyHome
+from study.journal.files import epochs
 from study.spec import StudySpec, warnings
 from study.tracking import run_links
 from vae_core.atomic import atomic_write
@@ -117,7 +118,8 @@ def _save(report: Report, tables: Mapping[str, pa.Table], home: StudyHome) -> st
     charts = figures(report, tables, home.path)
     with drawing.writing(charts, home.figures) as drawn:
         _write(home.report / "report.txt", as_text(report))
-        _write(home.first_screen, json.dumps(plain(report.first_screen), indent=2))
+        said = {**plain(report.first_screen), "launch": max(epochs(home.path), default=0)}
+        _write(home.first_screen, json.dumps(said, indent=2))
         links = run_links(home)
     page = as_html(report, charts, tables["trials"], home.path, links, drawn)
     _write(home.page, page)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.journal import StudyHome
-from study.spec import Begun, StudySpec
+from study.spec import SAMPLERS, Begun, StudySpec
+from study.spec.arms import grid_size
 from study.spec.begun import open_again
 from study.spec.errors import Source
 from study.spec.names import check_names
@@ -37,6 +38,11 @@ def changed_spec(
     frozen = past.spec.to_dict()
     if name != home.name:  # a new study has today's defaults
         frozen = open_again(frozen, past.assumed)
+        for arm, search in ((name, arm.search) for name, arm in past.spec.arms.items()):
+            if search is None or not SAMPLERS[search.sampler.name].grid:
+                continue
+            if search.trials == grid_size(search.space):  # all of it, and so of another space
+                del frozen["arms"][arm]["search"]["trials"]
     changed, given = apply_overrides({**frozen, "name": name}, overrides)
     source, paths = Source(str(home.spec), overrides=given), {path[0] for path in given}
     designs = {"primary", "choosing_seeds"}

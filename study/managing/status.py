@@ -32,8 +32,10 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
 )
-from study.journal.files import FOLDER
+from study.journal.files import FOLDER, epochs
 from study.journal.home import NAME, RESERVED
+from study.metrics import Metric, metric
+from study.spec.trials import most_trials
 
 RUNNING, FINISHED, NOT_RUNNING = "running", "finished", "not running"
 
@@ -48,6 +50,7 @@ class ArmStatus:
         planned: Trials it is to have as far as is known, which a decided study need not run.
         best: Lowest objective on validation that a trial has reported.
         setting: What made it, as "beta=0.3"; "" where nothing is searched.
+        objective: What is best by it.
     """
 
     arm: str
@@ -55,6 +58,7 @@ class ArmStatus:
     planned: int
     best: float | None
     setting: str
+    objective: Metric
 
     @property
     def done(self) -> int:
@@ -110,7 +114,8 @@ class Status:
                 for state, count in sorted(arm.states.items())
                 if state != "complete"
             )
-            best = "" if arm.best is None else f"best on validation {arm.best:.2f}"
+            number = arm.objective.number(arm.best)
+            best = "" if arm.best is None else f"best on validation {number}"
             by = f" by {arm.setting}" if best and arm.setting else ""
             found = "; ".join(filter(None, (others, best + by)))
             lines.append(
@@ -197,6 +202,8 @@ def _listed(home: StudyHome) -> Listed:
     try:
         said = json.loads(home.first_screen.read_text())
         verdict, preliminary = str(said["outcome"]), bool(said["so_far"])
+        if has_events(home.path, after=int(said.get("launch", max(epochs(home.path))))):
+            verdict, preliminary = f"{verdict} (before its last launch)", True
     except (OSError, ValueError, LookupError, TypeError):
         verdict, preliminary = "", True  # no report, or none of this version
     state = NOT_RUNNING if preliminary else FINISHED
@@ -242,9 +249,8 @@ def _arms(
         states = dict[str, int]()
         for trial in mine:
             states[trial.state] = states.get(trial.state, 0) + 1
-        planned = (
-            0 if finished else _planned(spec, arm, compared=name in compared, chosen=bool(pair))
-        )
+        runs = _runs(spec, compared=name in compared, chosen=bool(pair))
+        planned = 0 if finished else _planned(arm, mine, runs)
         leader = min(mine, key=lambda trial: best.get(trial.name, inf), default=None)
         value = None if leader is None else best.get(leader.name)
         params = leader.asked.params if leader is not None else {}
@@ -255,20 +261,27 @@ def _arms(
                 max(planned, len(mine)),
                 value,
                 ", ".join(f"{key}={setting(param)}" for key, param in params.items()),
+                metric(spec["objective"]),
             )
         )
     return found
 
 
-def _planned(
-    spec: Mapping[str, Any], arm: Mapping[str, Any], *, compared: bool, chosen: bool
-) -> int:
-    """How many trials an arm is to have; of a pair that is not chosen yet, the choosing runs."""
-    search, choosing = arm.get("search") or {}, spec.get("choosing_seeds") or 0
-    runs = choosing
-    if not choosing or (chosen and compared):
-        runs += len(spec["seeds"])
-    return int(search.get("replicates", 1) * (search.get("trials", 0) + runs))
+def _runs(spec: Mapping[str, Any], *, compared: bool, chosen: bool) -> int:
+    """Confirm runs of a configuration; of a pair that is not chosen yet, the choosing runs."""
+    choosing = int(spec.get("choosing_seeds") or 0)
+    return choosing + (len(spec["seeds"]) if not choosing or (chosen and compared) else 0)
+
+
+def _planned(arm: Mapping[str, Any], asked: Sequence[Trial], runs: int) -> int:
+    """How many trials an arm is to have; of a search until bounded at most, until it is over."""
+    search = arm.get("search")
+    if not search:
+        return runs
+    searched = most_trials(search)
+    if isinstance(search["trials"], Mapping) and any(t.asked.phase != "search" for t in asked):
+        searched = len({t.asked.number for t in asked if t.asked.phase == "search"})
+    return int(search.get("replicates", 1) * (searched + runs))
 
 
 def _state(home: StudyHome, entries: Sequence[Entry]) -> str:

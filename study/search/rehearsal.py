@@ -22,7 +22,7 @@ from study.journal.events import TrialAsked, TrialsTold
 from study.search.phases import ENQUEUED
 from study.search.played import PlayedSearch, Trajectory, with_search
 from study.search.samplers import RANDOM, Draw, distributions, make_pruner, make_sampler
-from study.spec import PRUNERS, SAMPLERS, SearchSpec, SpecError, StudySpec
+from study.spec import PRUNERS, SAMPLERS, SamplerSpec, SearchSpec, SpecError, StudySpec
 from study.spec.options import ADAPTIVE_BATCH, COUNT, PAIR, SOME
 
 REPORTS = 10_000
@@ -273,10 +273,15 @@ def _saved(spec: StudySpec, arm: str, search: SearchSpec, curve: Curve) -> float
     """The share of the search's reports that its pruner saves."""
     most = max(1, REPORTS // spec.training.reports)
     # Curves do not depend on parameters, and pruners do not see told trials.
-    random = {"sampler": {"name": "random"}, "batch": search.batch_size}
-    nothing: dict[str, Any] = {"enqueue": [], "warm_start": None}
-    changed = search.model_copy(update={"trials": min(search.trials, most)})
-    changed = SearchSpec.model_validate({**changed.model_dump(), **random, **nothing})
+    changed = search.model_copy(
+        update={
+            "trials": min(search.trials, most),
+            "batch": search.batch_size,
+            "enqueue": [],
+            "warm_start": None,
+            **({"sampler": SamplerSpec(name="random")} if search.space else {}),
+        }
+    )
     played = MadeUpSearch(with_search(spec, arm, changed), arm, curve).play()
     full = len(played) * spec.training.reports
     return 1 - sum(outcome.reports for outcome in played) / full

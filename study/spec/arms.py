@@ -227,7 +227,7 @@ class SearchSpec(Section):
             if value is None:
                 raise fault("'trials' is missing", "give how many trials a search makes")
             return value
-        size = _grid_size(space)
+        size = grid_size(space)
         if value is not None and isinstance(whole(value), int) and whole(value) > size:
             raise fault(f"{value} trials of a grid of {size}", "give fewer trials, or more points")
         return size if value is None else value
@@ -426,7 +426,12 @@ def _either(names: list[str]) -> str:
     return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-def _grid_size(space: Mapping[str, Distribution]) -> int:
+def grid_size(space: Mapping[str, Distribution]) -> int:
+    """How many points a grid over ``space`` has.
+
+    Raises:
+        PydanticCustomError: a range does not say which values it visits.
+    """
     size = 1
     for key, distribution in space.items():
         values = distribution.grid()

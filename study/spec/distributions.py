@@ -196,12 +196,15 @@ def _choice(key: str, raw: list[Any]) -> Choice:
     remedy = "give a list of at least one number, text or true/false, each once"
     if not raw:
         raise fault("an empty list of choices", remedy, key)
-    convert = number if _is_float_setting(key) else lambda value: value
+    whole_ones = key in INT_SETTINGS
+    convert = number if _is_float_setting(key) else whole if whole_ones else lambda value: value
     values = tuple(convert(value) for value in raw)
     for i, value in enumerate(values):
         finite = not isinstance(value, float) or math.isfinite(value)
         if not isinstance(value, bool | int | float | str) or not finite:
             raise fault(f"{shown(value)} cannot be a choice", remedy, key, i)
+        if whole_ones and (not isinstance(value, int) or isinstance(value, bool)):
+            raise fault(f"{shown(value)} is no whole number", "use whole numbers", key, i)
         if value in values[:i]:
             raise fault(f"{shown(value)} is given twice", remedy, key, i)
     return Choice(values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from study.metrics import METRICS
 
 _GUIDE = """\
@@ -29,4 +31,9 @@ _GUIDE = """\
 def study_note(question: str, text: str = "") -> str:
     """The description of a study's run, in Markdown: its question, ``text``, and a guide."""
     rows = (f"- `{metric.name}`: {metric.heading}" for metric in METRICS.values() if metric.always)
-    return "\n\n".join(filter(None, (question, text, _GUIDE + "\n".join(rows))))
+    return "\n\n".join(filter(None, (literal(question), text, _GUIDE + "\n".join(rows))))
+
+
+def literal(text: str) -> str:
+    """A user's own ``text`` as Markdown that shows it: no emphasis, headings or tags of its own."""
+    return re.sub(r"([\\`*_\[\]<>#|~&])", r"\\\1", " ".join(text.split()))

@@ -47,7 +47,7 @@ from study.tracking.changes import (
     points,
     trial_key,
 )
-from study.tracking.guide import study_note
+from study.tracking.guide import literal, study_note
 from study.tracking.trials import (
     TrackedTrial,
     arm_kind,
@@ -161,7 +161,8 @@ class Projection:
         self._show(change)
         change.tags[NOTE] = study_note(question(self.described), findings.study.text)
         if said := findings.study.tags.get("answer"):
-            change.experiment[NOTE] = f"{said}\n\n{question(self.described) or self.described.name}"
+            about = literal(question(self.described)) or self.described.name
+            change.experiment[NOTE] = f"{said}\n\n{about}"
         for arm, answer in findings.arms.items():
             if arm in self._arms:  # else it never began, and has no run
                 self._answer(self._aside(arm_key(arm)), answer)

@@ -178,6 +178,16 @@ class TestRunning:
         assert caught.value.where == f"--set {named}: primary"
         assert "leave primary out, or begin another: `study fork" in str(caught.value)
 
+    def test_fork_of_a_grid_with_more_points_visits_them_all(self, tell, told_spec, tmp_path, ran):
+        data = told_spec.to_dict()
+        space = {"beta": {"low": 0.001, "high": 10, "log": True, "points": 5}}
+        data["arms"]["random"]["search"] = {"space": space, "sampler": "grid"}
+        home = tell(data, tmp_path)
+        points = "arms.random.search.space.beta.points=10"
+        study.fork("told", "finer", [points], home=home.studies)
+        study.fork("told", "part", [points, "arms.random.search.trials=7"], home=home.studies)
+        assert [ran[i].arms["random"].search.trials for i in (0, 2)] == [10, 7]
+
     def test_no_fork_over_a_study(self, told, ran):
         with pytest.raises(HomeError, match="there is a study 'told' already") as caught:
             study.fork("told", "told", home=told.studies)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.formatting import duration, size
+from study.analysis.answers.multi_study_sentences import times
+from study.formatting import duration, images, size
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,23 @@ def test_sizes(count, said):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (9_999, "9999"),
+        (10_000, "10k"),
+        (416_000, "416k"),
+        (9_994_000, "9994k"),
+        (9_999_872, "10M"),
+        (46_200_000, "46.2M"),
+        (None, "-"),
+    ],
+)
+def test_images(count, said):
+    assert images(count) == said
+
+
+def test_a_multiple_below_one_is_not_0():
+    assert (times(0.04, 0.04), times(0.52, 13), times(9, 13)) == ("0.04", "0.5-13.0", "9.0-13.0")

@@ -8,6 +8,7 @@ import pytest
 
 from study import metrics
 from study.metrics import METRICS, OBJECTIVES, depends_on_beta, distance_name, recorded
+from study.statistics.intervals import Interval
 from vae_core.evaluation import distances
 from vae_core.evaluation.likelihood import Measurement, calibrated
 
@@ -82,3 +83,20 @@ def test_what_is_computed_at_a_report_is_declared() -> None:
     splits = {"validation", "test"}
     forgotten = [n for n in computed if n not in METRICS or not splits <= {*METRICS[n].splits}]
     assert not forgotten, f"add a row for validation and test to study/metrics.py: {forgotten}"
+
+
+@pytest.mark.parametrize(
+    ("lower", "mean", "upper", "shown"),
+    [
+        (0.21, 0.4, 0.59, "0.40 [0.21, 0.59]"),
+        (-0.004, 0.4, 0.8, "0.40 [0.00, 0.80]"),
+        (-0.0066, -0.005, -0.0034, "-0.005 [-0.007, -0.003]"),
+        (-0.0039, -0.003, -0.0021, "-0.003 [-0.004, -0.002]"),
+        (0.00002, 0.4, 0.8, "0.40000 [0.00002, 0.80000]"),
+        (None, 0.4, None, "0.40"),
+        (None, None, None, "-"),
+    ],
+)
+def test_an_interval_shows_that_it_excludes_0(lower, mean, upper, shown) -> None:
+    nats = METRICS["calibrated_negative_elbo"]
+    assert nats.difference(Interval(mean, lower, upper, 9), unit=False) == shown

@@ -176,7 +176,7 @@ def covers(coverage: Coverage | None) -> str:
 
 def times(least: float, most: float) -> str:
     """Multiples as "9.0-13.0", or "13.0" where they are one."""
-    low, high = f"{least:.1f}", f"{most:.1f}"
+    low, high = (f"{value:.1f}" if value >= 0.95 else f"{value:.1g}" for value in (least, most))
     return low if low == high else f"{low}-{high}"
 
 

@@ -183,11 +183,11 @@ class Plan:
         if margin is None:
             yield "seeds: the file sets no margin, so none is asked for; give --set margin=VALUE"
         elif self.pilot is not None and needed is None:
-            yield f"seeds: no number up to {MOST_SEEDS} shows the margin of {self._number(margin)}"
+            yield f"seeds: no number up to {MOST_SEEDS} shows the margin of {self._given(margin)}"
         elif needed is not None:
             key = "until: decided, at_most" if self.spec.until else "count"
             yield (
-                f"seeds: the margin of {self._number(margin)} takes {needed}, "
+                f"seeds: the margin of {self._given(margin)} takes {needed}, "
                 f"{self._cost(needed * self._runs_a_seed)}: --set 'seeds={{{key}: {needed}}}'"
             )
 
@@ -275,6 +275,9 @@ class Plan:
 
     def _cost(self, runs: int) -> str:
         return f"{images(runs * self.run)} images"
+
+    def _given(self, value: float) -> str:
+        return f"{value:g} {metric(self.spec.objective).unit}".strip()
 
     def _number(self, value: float) -> str:
         objective = metric(self.spec.objective)

@@ -329,8 +329,8 @@ class TestRace:
         real = module.scan
         faster: list[Journal] = []
 
-        def slow(home: Path, below: int | None = None) -> Any:
-            found = real(home, below)
+        def slow(home: Path, *, below: int | None = None) -> Any:
+            found = real(home, below=below)
             if not faster:
                 monkeypatch.setattr(module, "scan", real)
                 faster.append(Journal(home, take_over=True))

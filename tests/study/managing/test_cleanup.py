@@ -11,10 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmarks.made_up import begin
 from study import api
 from study.journal import HomeError, Journal, LeaseError, StudyHome, holder, read_entries
 from study.journal.events import EngineChanged, LaunchBegan
 from study.managing.cleanup import QUIET
+from study.search import Conductor
+from study.spec import StudySpec
 
 ENDED = "random.search.r0.0000"
 RUNNING = "random.search.r0.0002"
@@ -118,6 +121,29 @@ def test_an_unfinished_study_keeps_what_its_resumption_needs(unfinished: StudyHo
     assert cleaning.items == listed.items
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in gone)
+
+
+def test_generations_go_on_from_checkpoints_of_ended_trials(
+    told_spec: StudySpec, follow_up: Callable[..., None], tmp_path: Path
+) -> None:
+    data = told_spec.to_dict()
+    pbt = {"sampler": {"name": "pbt", "population": 2}, "trials": 4, "batch": None}
+    data["arms"]["random"]["search"] |= pbt
+    spec, home = StudySpec.from_dict(data), StudyHome(tmp_path, "told")
+    journal = begin(spec, home, [])
+    conductor = Conductor(spec, journal, dims=64, slots=1)
+    follow_up(conductor, 3)
+    trials = [queued.trial for queued in conductor.trials.values()]
+    ended = [trial.name for trial in trials if trial.ended and trial.asked.phase == "search"]
+    assert len(ended) >= 2
+    kept = [put(home.trial(name) / "000000010-000001.ckpt") for name in ended]
+    journal.close()
+    assert api.clean("told", home=home.studies, dry_run=True).items == []
+    journal = Journal(home.path)
+    follow_up(Conductor(spec, journal, dims=64, slots=1))
+    journal.close()
+    over = api.clean("told", home=home.studies)
+    assert {home.path / item.path for item in over.items} == set(kept)
 
 
 def test_a_running_study_is_left_alone(conducting: Callable[..., Any]) -> None:

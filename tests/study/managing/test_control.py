@@ -135,7 +135,9 @@ class TestRetry:
         assert again in caught.value.remedy
         journal.append(TrialEnded(again, "failed", 0, reason="crashed"))
         journal.close()
-        api.retry("told", FAILED, home=idle.studies)
+        with pytest.raises(CommandError, match="has been retried already") as caught:
+            api.retry("told", FAILED, home=idle.studies)  # its driver would refuse it
+        assert caught.value.remedy == f"retry `{idle.command('retry')} {again}`"
         api.retry("told", again, home=idle.studies)
 
 

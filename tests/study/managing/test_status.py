@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 
+from benchmarks.made_up import begin
 from study import api
 from study.journal import Journal, StudyHome
 from study.journal.commands import send
@@ -17,7 +21,10 @@ from study.journal.events import (
     TrialSuspended,
 )
 from study.managing.showing import data_text, trial_text
-from study.managing.status import Status, study_status
+from study.managing.status import Status, studies, study_status
+from study.metrics import metric
+from study.search import Conductor
+from study.spec import StudySpec
 from vae_core.data import prepare
 from vae_core.errors import UserError
 
@@ -69,6 +76,41 @@ class TestStatus:
         (line,) = [line for line in study_status(home).said if "look at" in line]
         assert line.startswith("look at 3 trials of random: ")
         assert line.endswith(", not bounded")
+
+    def test_one_that_is_still_searching_until_bounded(self, told_spec, tmp_path, follow_up):
+        data = told_spec.to_dict()
+        until = {"until": "bounded", "at_most": 30}
+        data["arms"]["random"]["search"]["trials"] = until
+        spec = StudySpec.from_dict({**data, "choosing_seeds": 2, "objective": "bits_per_dim"})
+        home = StudyHome(tmp_path, "told")
+        journal = begin(spec, home, [])
+        follow_up(Conductor(spec, journal, dims=64, slots=1), 4)
+        journal.close()
+        status = study_status(home)
+        assert status.state == "not running"
+        assert arms(status)["random"][1] == 32, "at most, and the choosing runs"
+
+    def test_the_best_has_its_objectives_digits(self, told):
+        random = replace(study_status(told).arms[0], objective=metric("bits_per_dim"), best=0.24624)
+        assert "best on validation 0.2462 by" in str(replace(study_status(told), arms=[random]))
+
+    def test_a_verdict_is_of_the_last_report(self, told, tmp_path):
+        shutil.copytree(told.path, tmp_path / "told")
+        home = StudyHome(tmp_path, "told")
+        api.report("told", home=tmp_path)
+        (one,) = studies(tmp_path)
+        assert (one.state, "before" in one.verdict) == ("finished", False)
+        journal = Journal(home.path)  # as `study clean` opens it
+        journal.close()
+        assert studies(tmp_path)[0].state == "finished"
+        journal = Journal(home.path)
+        journal.append(LaunchBegan(journal.epoch, 1, "h", []))
+        journal.close()
+        (later,) = studies(tmp_path)
+        assert later.state == "not running"
+        assert later.verdict == f"{one.verdict} (before its last launch)"
+        api.report("told", home=tmp_path)
+        assert "before" not in studies(tmp_path)[0].verdict
 
     def test_a_study_that_is_not_running(self, conducting):
         conductor, home = conducting(3)

@@ -72,6 +72,17 @@ class TestSamplers:
         assert rehearse(spec(space=space, sampler=sampler, trials=2)) == []
 
     @pytest.mark.parametrize(
+        ("space", "search"),
+        [
+            ({"beta": {"low": 0.1, "high": 10, "log": True, "points": 6}}, {"sampler": "grid"}),
+            ({}, {"sampler": "seeds", "trials": 12}),
+        ],
+    )
+    def test_a_pruner_of_any_search_is_tried(self, space, search):
+        (found,) = rehearse(spec(space=space, pruner="median", **search))
+        assert found.saved is not None
+
+    @pytest.mark.parametrize(
         ("search", "remedy"),
         [
             ({"sampler": "tpe", "trials": 4, "batch": 4}, "a smaller batch"),

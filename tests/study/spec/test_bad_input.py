@@ -439,6 +439,7 @@ WIDTH = {"low": 16, "high": 64}
         ({"model.width": {"low": 1.5, "high": 8}}, {}, "space.model.width", "whole", "whole"),
         ({"model.width": ["wide"]}, {}, "space.model.width", "whole numbers", "whole"),
         ({"training.batch_size": [32, 32]}, {}, "space.training.batch_size.1", "twice", "once"),
+        ({"training.batch_size": [32, 0.5]}, {}, "space.training.batch_size.1", "whole", "whole"),
         ({"training.lr": [{}]}, {}, "space.training.lr.0", "{} cannot be a choice", "number"),
         ({"beta": ["low"]}, {}, "space.beta", "'low' is not a number", "numbers"),
         ({"beta": {**BETA, "step": 1}}, {}, "space.beta.step", "no step", "log"),

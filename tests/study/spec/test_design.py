@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.made_up import begin
 from study import api
-from study.journal import StudyHome
+from study.journal import Journal, StudyHome
 from study.launching.checks import settle
 from study.spec import Begun, SpecError, StudySpec, arm_roles
 from study.spec.design import as_begun, check_design, settled
@@ -226,6 +226,7 @@ class TestFrozen:
         home = StudyHome(tmp_path, "small")
         assert Begun.of(home) is None
         home.make()
+        Journal(home.path).close()
         home.spec.write_text("name: another")  # as a launch leaves it that died right after
         assert Begun.of(home) is None
         begin(spec(arms=arms(1, 2)), home, ()).close()

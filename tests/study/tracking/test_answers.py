@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.analysis.answers.by_arm import RunAnswer
 from study.tracking import MlflowWriter
+from study.tracking.guide import study_note
 
 if TYPE_CHECKING:
     from .conftest import Journal, Store
@@ -96,3 +97,8 @@ def test_answers_reach_a_run_told_of_events_the_journal_has_lost(
         journal.launch()
         journal.finish()
     assert store.runs()["arm/tpe"].data.metrics["answer/cost"] == 2.0
+
+
+def test_a_question_is_shown_as_it_was_written() -> None:
+    note = study_note("Does *beta* <search> pay at lr_<0.1>? #1\n# really")
+    assert note.startswith(r"Does \*beta\* \<search\> pay at lr\_\<0.1\>? \#1 \# really" + "\n\n")

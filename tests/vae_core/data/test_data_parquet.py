@@ -208,8 +208,12 @@ def nested(depth, leaf, of=pa.list_):
     return leaf
 
 
-def tensors(pixels):
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(pixels))
+def tensors(pixels, permutation=None):
+    """Pixels as tensors, stored as they are and read by ``permutation``."""
+    kind = pa.fixed_shape_tensor(pa.uint8(), pixels.shape[1:], permutation=permutation)
+    flat = pa.array(np.ascontiguousarray(pixels).ravel())
+    rows = pa.FixedSizeListArray.from_arrays(flat, pixels[0].size)
+    return pa.ExtensionArray.from_storage(kind, rows)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +226,8 @@ def tensors(pixels):
         (lambda x: pa.array(x.transpose(0, 3, 1, 2).tolist(), nested(3, pa.int16())), None),
         (tensors, None),
         (lambda x: tensors(x.transpose(0, 3, 1, 2)), None),
+        (lambda x: tensors(x.transpose(0, 3, 1, 2), [1, 2, 0]), None),
+        (lambda x: tensors(x.transpose(0, 2, 3, 1), [2, 0, 1]), None),
     ],
 )
 def test_images_that_are_nested_lists_or_tensors(folder, store, make, metadata):

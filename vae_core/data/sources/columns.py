@@ -72,7 +72,7 @@ def pixels_of(cell: Any, where: str) -> Pixels:
         DataError: they are no picture, or it is not clear how they would be one.
     """
     try:
-        values = cell.to_numpy() if hasattr(cell, "to_numpy") else _nested(cell.values)
+        values = _tensor(cell) if hasattr(cell, "to_numpy") else _nested(cell.values)
         return _picture(values)
     except (ValueError, pa.ArrowException) as error:
         raise DataError(
@@ -80,6 +80,15 @@ def pixels_of(cell: Any, where: str) -> Pixels:
             where=where,
             remedy="write images as files' bytes, or as uint8 [height, width, channels]",
         ) from error
+
+
+def _tensor(cell: Any) -> Any:
+    """A fixed-shape tensor, its dimensions in the order that they are meant in.
+
+    PyArrow 25 gives wrong strides to one whose dimensions are stored in another order.
+    """
+    stored = cell.value.values.to_numpy(zero_copy_only=False).reshape(cell.type.shape)
+    return stored if cell.type.permutation is None else stored.transpose(cell.type.permutation)
 
 
 def is_file(kind: Any) -> bool:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from study.analysis.rendering.figures.chart import Figure, Heading, Row
 from study.analysis.rendering.figures.marks import (
     Looks,
+    beyond,
     bulk,
     layers,
     measured,
@@ -58,12 +59,15 @@ def draw(tables: Mapping[str, pa.Table], objective: Metric, looks: Looks) -> Fig
         **common,
     )
     # Drawing points far beyond the axis would take longer than the rest of the picture.
-    near = alt.datum.highest <= high + 2 * (high - low)
-    chart = layers(movable(lines).add_params(looks.picked), ranges).transform_filter(near)
+    top = high + 2 * (high - low)
+    chart = layers(movable(lines).add_params(looks.picked), ranges)
+    chart = chart.transform_filter(alt.datum.highest <= top)
+    near = {row["arm"] for row in rows if row["highest"] <= top}
+    far = beyond("arms, in the data only", [row["arm"] for row in rows if row["arm"] not in near])
     caption = (
         "Lower is better. A line is an arm's mean over its confirm runs, shaded from the lowest to "
-        "the highest of them; far values at the start are in the data only."
-    )
+        f"the highest of them; values above {objective.number(top)} are in the data only. {far}"
+    ).rstrip()
     return HEADING.figure(caption, chart.properties(height=320), rows)
 
 

@@ -129,10 +129,10 @@ def _packed(text: str) -> str:
 
 
 def _rounded(values: Any) -> Any:
-    """``values`` with numbers of six digits: nobody sees more in a chart, and they fill a page."""
+    """``values`` with numbers of eight digits: tooltips show no more, and all fill a page."""
     match values:
         case float():
-            return float(f"{values:.6g}")
+            return float(f"{values:.8g}")
         case dict():
             return {name: _rounded(value) for name, value in values.items()}
         case list() | tuple():

@@ -17,7 +17,7 @@ def origin(trials: pa.Table) -> Mapping[str, str]:
     facts = study_facts(trials)
     keys = facts.get("numerics_keys") or []
     devices = Counter(engine["device"] for engine in facts.get("engines") or ())
-    engines = ", ".join(f"{count} on {device}" for device, count in devices.items())
+    engines = ", ".join(f"{count} started on {device}" for device, count in devices.items())
     versions = [f"torch {torch}" for torch in _distinct(key.get("torch") for key in keys)]
     if code := facts.get("code_version"):
         versions.append(f"code {code}")

@@ -69,12 +69,15 @@ async function saveData(name) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-const NUMBER = /^>?([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)([kMG]?)(?![\w.])/;
+// "> 12 trials", "1,300x", "416k", "beta=3e-05, lr=0.01" by its first value.
+const NUMBER = /^(?:[\w.]+=)?(>?)\s*([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)([kMG]?)x?(?![\w.])/;
 const SCALE = { "": 1, k: 1e3, M: 1e6, G: 1e9 };
 
 function number(text) {
   const found = NUMBER.exec(text);
-  return found ? Number(found[1].replaceAll(",", "")) * SCALE[found[2]] : null;
+  if (!found) return null;
+  const value = Number(found[2].replaceAll(",", "")) * SCALE[found[3]];
+  return found[1] ? value + 0.5 : value; // more than that
 }
 
 function sort(head) {

@@ -24,9 +24,10 @@ def second_break_even(report: Report) -> TextTable:
 def targets(report: Report) -> TextTable:
     """What it costs each arm to reach the value that the user asked for."""
     target = report.targets[0].level.mean if report.targets else None
+    asked = NONE if target is None else f"{target:.10g}"  # as it was given
     return TextTable(
-        f"Cost to reach {report.objective.number(target)}",
-        f"a {report.objective.label} of {report.objective.number(target)} on test: the number of "
+        f"Cost to reach {asked}",
+        f"a {report.objective.label} of {asked} on test: the number of "
         "trials after which the best trial found reaches it; trials of an automatic arm "
         "are runs of other seeds",
         ["arm", "trials [95 %]", "images [95 %]", "std s [95 %]", *money_columns(report)],

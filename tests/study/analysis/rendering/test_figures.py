@@ -206,6 +206,25 @@ def test_learning_curves_of_many_long_runs_stay_small() -> None:
     assert {row["runs"] for row in figure.rows} == {39}, "the complete ones"
 
 
+def test_an_arm_whose_curve_is_not_drawn_is_named() -> None:
+    arms = [*(f"sigma-{i}" for i in range(9)), "far"]
+    names = [f"t{i}" for i in range(10)]
+    trials = pa.table({
+        "trial": names, "arm": arms, "phase": ["confirm"] * 10, "chosen": [True] * 10,
+        "state": ["complete"] * 10,
+    })  # fmt: skip
+    records = pa.table({
+        "trial": [name for name in names for _ in range(20)],
+        "images": list(range(20)) * 10,
+        "validation_calibrated_negative_elbo": [
+            5000.0 if arm == "far" else 9.0 - n / 20 for arm in arms for n in range(20)
+        ],
+    })  # fmt: skip
+    figure = learning.draw({"trials": trials, "records": records}, CALIBRATED_NEGATIVE_ELBO, LOOKS)
+    assert {row["arm"] for row in figure.rows} == {*arms}
+    assert "arms, in the data only: far." in figure.caption
+
+
 def test_an_arm_has_one_colour_in_all_figures(make_stream: Any, arms: Any, tmp_path: Path) -> None:
     names = [f"sigma-{i}" for i in range(9)]
     stream = make_stream({"tpe": arms["hand"], **dict.fromkeys(names, arms["automatic"])})
