@@ -42,7 +42,7 @@ def changed_spec(
             if search is None or not SAMPLERS[search.sampler.name].grid:
                 continue
             if search.trials == grid_size(search.space):  # all of it, and so of another space
-                del frozen["arms"][arm]["search"]["trials"]
+                frozen["arms"][arm]["search"].pop("trials", None)
     changed, given = apply_overrides({**frozen, "name": name}, overrides)
     source, paths = Source(str(home.spec), overrides=given), {path[0] for path in given}
     designs = {"primary", "choosing_seeds"}
