@@ -85,6 +85,11 @@ class Metric:
         """``value`` to this metric's digits, or a dash; ``sign`` as in a format."""
         return NONE if value is None else f"{value:{sign}z.{self.digits}f}"
 
+    def given(self, value: float) -> str:
+        """A ``value`` that a person gave: to this metric's digits, or more where it has more."""
+        text = self.number(value)
+        return text if float(text) == value else f"{value:.10g}"
+
     def difference(self, interval: Bounds, *, unit: bool = True) -> str:
         """An interval as "0.40 nats per image [0.21, 0.59]", with or without the unit.
 

@@ -98,7 +98,8 @@ def arm_progress():
     return [ArmProgress("tpe", best=-20.5, setting="beta=0.1", phase="search", **counts)]
 
 conductor = SimpleNamespace(arm_progress=arm_progress)
-with Progress(conductor, SimpleNamespace(name="mine", arms=["tpe"])) as progress:
+spec = SimpleNamespace(name="mine", arms=["tpe"], objective="bits_per_dim")
+with Progress(conductor, spec) as progress:
     progress.begin()
     time.sleep(1.5)
     ended[0] = 7

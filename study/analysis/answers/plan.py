@@ -277,7 +277,8 @@ class Plan:
         return f"{images(runs * self.run)} images"
 
     def _given(self, value: float) -> str:
-        return f"{value:g} {metric(self.spec.objective).unit}".strip()
+        objective = metric(self.spec.objective)
+        return f"{objective.given(value)} {objective.unit}".strip()
 
     def _number(self, value: float) -> str:
         objective = metric(self.spec.objective)

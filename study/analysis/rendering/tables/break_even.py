@@ -24,7 +24,7 @@ def second_break_even(report: Report) -> TextTable:
 def targets(report: Report) -> TextTable:
     """What it costs each arm to reach the value that the user asked for."""
     target = report.targets[0].level.mean if report.targets else None
-    asked = NONE if target is None else f"{target:.10g}"  # as it was given
+    asked = NONE if target is None else report.objective.given(target)
     return TextTable(
         f"Cost to reach {asked}",
         f"a {report.objective.label} of {asked} on test: the number of "
