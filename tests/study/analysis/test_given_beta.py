@@ -78,6 +78,24 @@ def test_the_figure_of_the_searches_has_beta_as_k_sigma_squared(study: Any, tmp_
     drawn = {f.name: f for f in figures(build_report(tables), tables, tmp_path)}["search"]
     places = [row["at"] for row in drawn.rows if row["part"] == "trial"]
     assert places == pytest.approx([beta * D / 2 / 4 for beta in BETAS])
+    assert "Not here" not in drawn.caption
+
+
+def test_an_arm_that_searched_another_parameter_is_named(
+    make_stream: Any, arms: Mapping[str, Any], tmp_path: Path
+) -> None:
+    lr = {**arms["automatic"], "search": {**arms["hand"]["search"], **RANDOM}}
+    stream = make_stream({"hand": arms["hand"], "rate": lr})
+    stream.search("hand", [9.0, 8.0, 7.0])
+    stream.search("rate", [9.0, 8.0, 7.0])
+    for i, entry in enumerate(stream.entries):
+        if isinstance(entry.event, TrialAsked) and entry.event.arm == "rate":
+            changed = replace(entry.event, params={"training.lr": 0.01})
+            stream.entries[i] = entry._replace(event=changed)
+    tables = build_tables(stream.entries)
+    drawn = {f.name: f for f in figures(build_report(tables), tables, tmp_path)}["search"]
+    assert {row["arm"] for row in drawn.rows} == {"hand"}
+    assert "Not here, as they searched no beta: rate." in drawn.caption
 
 
 def test_the_prior_is_the_converted_range(study: Any) -> None:

@@ -10,7 +10,14 @@ import pyarrow as pa
 
 from study.analysis.records.artifacts import standing_tables
 from study.analysis.rendering.figures.chart import Figure, Heading
-from study.analysis.rendering.figures.marks import Looks, layers, movable, part, reference
+from study.analysis.rendering.figures.marks import (
+    Looks,
+    layers,
+    movable,
+    part,
+    reference,
+    sentences,
+)
 
 QUANTILES = Heading("calibration", "Calibration: observed against predicted quantiles")
 VARIANCES = Heading("variances", "Predicted variance and squared error")
@@ -55,20 +62,21 @@ def quantiles(trials: pa.Table, home: Path, looks: Looks) -> Figure:
 def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     """Predicted variance against the squared error that was observed."""
     keys = ("predicted", "observed")
-    rows = [
+    groups = [
         {"part": "group", "arm": arm, "run": number, "predicted": predicted, "observed": observed}
         for arm, runs in standing_tables(trials, home, "calibration_variances", keys).items()
         for number, run in enumerate(runs)
         for predicted, observed in zip(*(run[key].tolist() for key in keys), strict=True)
-        if predicted > 0 and observed > 0
     ]
+    rows = [row for row in groups if row["predicted"] > 0 and row["observed"] > 0]
     if not rows:
         return VARIANCES.without_chart("no confirm run has a table of variances")
+    zero = len(groups) - len(rows)
     ends = [row[key] for row in rows for key in keys]
     scale = alt.Scale(type="log", nice=False, domain=[min(ends) / 1.5, max(ends) * 1.5])
     axis = alt.Axis(format=".0e", tickCount=4, grid=False)
-    groups = part("group").mark_point(size=30, filled=True, clip=True)
-    points = groups.encode(
+    points = part("group").mark_point(size=30, filled=True, clip=True)
+    points = points.encode(
         x=alt.X("predicted:Q", title="predicted variance", scale=scale, axis=axis),
         y=alt.Y("observed:Q", title="squared error observed", scale=scale, axis=axis),
         color=looks.colour(rows),
@@ -83,9 +91,10 @@ def variances(trials: pa.Table, home: Path, looks: Looks) -> Figure:
     low, high = alt.datum(min(ends) / 1.5), alt.datum(max(ends) * 1.5)
     diagonal = reference().encode(x=low, y=low, x2=high, y2=high)
     chart = layers(movable(points).add_params(looks.picked), diagonal)
-    caption = (
+    caption = sentences(
         "A calibrated prediction is on the diagonal, an over-confident one above it. A point is a "
         "group of test pixels of one confirm run, by their predicted variance; arms with one "
-        "variance for all pixels have one point a run."
+        "variance for all pixels have one point a run.",
+        f"Groups with a value of 0, which have no place on these axes: {zero}." if zero else "",
     )
     return VARIANCES.figure(caption, chart.properties(height=300), rows)

@@ -89,12 +89,12 @@ def draw(plane: Plane, curves: Mapping[str, Sequence[Table]], looks: Looks) -> F
         frontier.encode(order="rate:Q", **axes),
         sweep.encode(tooltip=values, **axes),
     )
-    outside = [
-        row["arm"]
-        for row in landings
-        if not (left <= row["rate"] <= right and low <= row["distortion"] <= high)
-    ]
-    caption = _caption(plane, outside, left_out, traced=bool(traced))
+
+    def outside(row: Row) -> bool:
+        return not (left <= row["rate"] <= right and low <= row["distortion"] <= high)
+
+    far, rings = [row["arm"] for row in landings if outside(row)], sum(map(outside, sweep_rows))
+    caption = _caption(plane, far, rings, left_out, traced=bool(traced))
     return HEADING.figure(caption, chart.properties(height=340), rows)
 
 
@@ -130,7 +130,7 @@ def _landings(plane: Plane) -> list[Row]:
     ]  # fmt: skip
 
 
-def _caption(plane: Plane, outside: list[str], left_out: str, *, traced: bool) -> str:
+def _caption(plane: Plane, far: list[str], rings: int, left_out: str, *, traced: bool) -> str:
     return sentences(
         "A filled mark is an arm, the mean of its confirm runs.",
         "Rings are trials of the beta sweep, the line is their lower convex hull: setting beta "
@@ -142,6 +142,7 @@ def _caption(plane: Plane, outside: list[str], left_out: str, *, traced: bool) -
         if traced
         else "",
         f"Without a frontier: {plane.why}." if plane.why else "",
-        beyond("arms", outside),
+        beyond("arms", far),
+        beyond("rings", [str(rings)] if rings else []),
         left_out,
     )

@@ -31,7 +31,7 @@ HEADING = Heading("search", "Trials of the searches")
 
 def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: Looks) -> Figure:
     """What each trial of a search scores on validation, against the first parameter searched."""
-    parameter, rows = _searched(trials)
+    parameter, rows, others = _searched(trials)
     if not rows:
         return HEADING.without_chart("no trial of a search over numbers has ended yet")
     rows, left_out = few(rows)
@@ -64,13 +64,17 @@ def draw(trials: pa.Table, arms: Sequence[ArmResult], objective: Metric, looks: 
         if ends
         else "",
         beyond("marks", [str(outside)] if outside else []),
+        f"Not here, as they searched no {parameter}: {', '.join(others)}." if others else "",
         left_out,
     )
     return HEADING.figure(caption, chart.properties(height=340), rows)
 
 
-def _searched(trials: pa.Table) -> tuple[str, list[Row]]:
-    """The parameter shown, and the trials that have a number for it; beta is k sigma^2."""
+def _searched(trials: pa.Table) -> tuple[str, list[Row], list[str]]:
+    """The parameter shown, the trials that have a number for it, and the arms that have none.
+
+    Beta is k sigma^2.
+    """
     columns = ["trial", "arm", "phase", "replicate", "number", "state", "params", "course",
                "settings", "objective"]  # fmt: skip
     searched = [
@@ -87,7 +91,9 @@ def _searched(trials: pa.Table) -> tuple[str, list[Row]]:
         for row in searched
         if _numeric(row["params"].get(parameter))
     ]  # fmt: skip
-    return parameter, rows
+    there = {row["arm"] for row in rows}
+    others = dict.fromkeys(row["arm"] for row in searched if row["arm"] not in there)
+    return parameter, rows, [*others]
 
 
 def _whole(course: str | None) -> bool:

@@ -126,7 +126,9 @@ def test_where_there_is_nothing_no_figure_is_made(study: Study) -> None:
 def test_variances_of_zero_have_no_place_on_a_logarithmic_axis(study: Study) -> None:
     spread = {"predicted": [0.0, 0.1], "observed": [0.02, 0.1]}
     study.confirm("sigma", 0, calibration_variances=text(spread))
-    assert [row["predicted"] for row in study.figures()[1].rows] == [0.1]
+    figure = study.figures()[1]
+    assert [row["predicted"] for row in figure.rows] == [0.1]
+    assert "which have no place on these axes: 1." in figure.caption
 
 
 BAD = {

@@ -159,6 +159,10 @@ def test_the_plane_has_sweep_frontier_and_landings() -> None:
     assert [len(of(figure.rows, part)) for part in ("trial", "frontier", "landing")] == [3, 2, 1]
     assert "nats" not in of(figure.rows, "landing")[0]
     assert figure.chart is not None
+    assert "rings: " not in figure.caption
+    near = [(1.0 + i / 10, 9.0 - i / 10, 1.0) for i in range(20)]
+    far = Plane([*near, (120.0, 4.0, 0.001)], [near[0]], [landing])
+    assert "rings: 1." in rate_distortion.draw(far, {}, LOOKS).caption
     none = rate_distortion.draw(Plane([], [], [], "nothing has landed"), {}, LOOKS)
     assert (none.chart, none.why) == (None, "nothing has landed")
 
