@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.statistics import FEWEST
 from study.statistics.choice import error_of
 
 NAMED, TWO_STAGES, SAME_SEEDS = "named", "two_stages", "same_seeds"
@@ -72,7 +71,7 @@ def design_of(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Design:
     kind, looks = facts.get("design") or SAME_SEEDS, facts.get("looks") or []
     until_decided = bool(looks) or spec.get("until") == "decided"
     earlier = facts.get("earlier_pairs") or []
-    reported_at = [n for n in facts.get("reported_at") or [] if n >= FEWEST]
+    reported_at = facts.get("reported_at") or []
     return Design(kind, _pair(kind, facts, spec), looks, until_decided, earlier, reported_at)
 
 

@@ -13,7 +13,6 @@ from study.analysis.answers.arms import ArmResult
 from study.analysis.answers.costs import Paid
 from study.analysis.answers.departures import departures
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO, Metric
-from study.statistics import FEWEST
 from study.statistics.collapse import Collapses
 
 _UNITS = {
@@ -148,7 +147,7 @@ def _searched(facts: Mapping[str, Any], objective: Metric) -> list[str]:
 
 
 def _extended(facts: Mapping[str, Any]) -> list[str]:
-    at = [str(n) for n in facts.get("reported_at") or [] if n >= FEWEST]
+    at = [str(n) for n in facts.get("reported_at") or []]
     if not at:
         return []
     return [

@@ -38,6 +38,7 @@ from study.journal.events import (
     TrialSuspended,
 )
 from study.journal.trial import Trial, standing
+from study.statistics import FEWEST
 
 
 @dataclass(slots=True, eq=False)
@@ -155,7 +156,8 @@ class History:
         study: as the last launch ran it; without a name while the journal has no description.
         trials: by name, in the order in which they were asked for.
         rates: seconds per image by bank shape.
-        reported_at: numbers of seeds that it was finished with before others were added, ascending.
+        reported_at: numbers of seeds that it was finished with, and could decide something, before
+            others were added; ascending.
         capped: the last cap that was reached, if that is how the study ended.
         stopped: what was stopped by command, arms as "arm NAME" and trials by their names.
         told: by arm, the earlier search that its searches began with.
@@ -199,7 +201,7 @@ class History:
     @property
     def reported_at(self) -> list[int]:
         seeds = len(self.study.spec.get("seeds", ()))
-        return sorted(number for number in self._finished_with if number < seeds)
+        return sorted(number for number in self._finished_with if FEWEST <= number < seeds)
 
     def chosen(self, name: str) -> bool:
         """Whether that trial is, or trains again, the configuration that its arm chose last."""
