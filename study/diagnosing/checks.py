@@ -12,6 +12,7 @@ from study.diagnosing.places import DRIVER, Place, Silent
 from study.diagnosing.storage import Storage
 from study.engine.parts import ENGINE
 from study.formatting import duration, size
+from study.spec import EnginesSpec
 
 CLOCKS_APART, CLOCKS_WRONG = 2.0, 60.0
 """Seconds between two clocks: worth a note, a problem."""
@@ -48,7 +49,9 @@ def ok(check: str, found: str) -> Row:
     return Row(check, State.OK, found)
 
 
-def launch_checks(asked: Sequence[Place | Silent]) -> Iterator[Row]:
+def launch_checks(
+    asked: Sequence[Place | Silent], engines: EnginesSpec | None = None
+) -> Iterator[Row]:
     """What is asked at every launch on a cluster: it costs seconds and writes nothing."""
     places = _answered(asked)
     # Engines that do not start on some nodes start on the others.
@@ -62,11 +65,31 @@ def launch_checks(asked: Sequence[Place | Silent]) -> Iterator[Row]:
     yield _shared_memory(places)
     yield _sockets(places)
     yield _memory(places)
+    yield from precision_checks(places, engines)
 
 
-def all_checks(asked: Sequence[Place | Silent]) -> Iterator[Row]:
+def precision_checks(places: Sequence[Place], engines: EnginesSpec | None) -> Iterator[Row]:
+    """Whether the processors that are to multiply bfloat16 can."""
+    if engines is None or engines.precision != "bfloat16" or engines.device == "cuda":
+        return
+    if engines.device == "auto" and any(place.gpus or place.facts.torch_gpus for place in places):
+        return
+    of_engines = [place for place in places if place.offered != 0]
+    nodes = [place for place in of_engines if place.offered] or of_engines
+    slow = [place.name for place in nodes if not place.facts.bfloat16]
+    if not slow:
+        yield ok("bfloat16", "the processors multiply it")
+        return
+    remedy = "set engines.precision to float32: in bfloat16 a step takes ten times as long there"
+    found = f"no instructions to multiply it ({', '.join(slow)})"
+    yield Row("bfloat16", State.PROBLEM, found, remedy)
+
+
+def all_checks(
+    asked: Sequence[Place | Silent], engines: EnginesSpec | None = None
+) -> Iterator[Row]:
     """Every check on facts; those of services are the caller's."""
-    yield from launch_checks(asked)
+    yield from launch_checks(asked, engines)
     places = _answered(asked)
     yield _cores(places)
     yield _gpus(places)

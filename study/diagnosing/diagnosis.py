@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.diagnosing import places
-from study.diagnosing.checks import Row, State, all_checks, launch_checks, ok
+from study.diagnosing.checks import (
+    Row,
+    State,
+    all_checks,
+    launch_checks,
+    ok,
+    precision_checks,
+)
 from study.diagnosing.storage import trial_folder
 from study.engine.parts import Part, parts_of
 from study.spec import StudySpec
@@ -76,24 +83,37 @@ def diagnose(spec: StudySpec | None, home: Path, *, cluster: bool) -> Diagnosis:
             what = f"{home}: cannot write here: {error.strerror}"
             rows.append(Row("home", State.PROBLEM, what, remedy, refuses=True))
             folder, here = None, places.driver(() if cluster else parts)
-        rows += all_checks([here, *(places.nodes(parts, folder) if cluster else ())])
+        found = [here, *(places.nodes(parts, folder) if cluster else ())]
+        rows += all_checks(found, None if spec is None else spec.engines)
     return Diagnosis((*rows, _mlflow(spec, home), _authentication(cluster=cluster)))
 
 
-def check_cluster(parts: Iterable[Part]) -> Iterator[str]:
+def check_machine(spec: StudySpec) -> Iterator[str]:
+    """What a launch on this machine asks of it: a line for each problem."""
+    asks = spec.engines.precision == "bfloat16"  # a GPU takes seconds to be asked for
+    return _lines(precision_checks([places.driver()] if asks else [], spec.engines))
+
+
+def check_cluster(spec: StudySpec, parts: Iterable[Part]) -> Iterator[str]:
     """The checks that cost seconds, of the cluster connected to: a line for each problem.
 
     Args:
+        spec: the study.
         parts: what an engine imports.
 
     Raises:
         ClusterError: the study would be wrong or impossible there.
     """
     found = [places.driver(gpus=False), *places.nodes(parts, gpus=False)]
-    problems = [row for row in launch_checks(found) if row.state == State.PROBLEM]
-    for row in problems:
+    rows = list(launch_checks(found, spec.engines))
+    for row in rows:
         if row.refuses:
             raise ClusterError(row.found, where=f"cluster: {row.check}", remedy=row.remedy)
+    return _lines(rows)
+
+
+def _lines(rows: Iterable[Row]) -> Iterator[str]:
+    problems = (row for row in rows if row.state == State.PROBLEM)
     return (f"{row.check}: {row.found}; {row.remedy}" for row in problems)
 
 

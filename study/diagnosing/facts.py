@@ -19,6 +19,7 @@ from joblib import cpu_count
 from study.diagnosing.limits import ray_folder, socket_path, usable_memory
 from study.engine.parts import ENGINE, Part
 from study.package import code_digest, version
+from vae_core.precision import has_bfloat16
 
 _SEE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 _GPUS = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
@@ -56,6 +57,8 @@ class Facts:
     gpus: tuple[Gpu, ...]
     torch_gpus: int
     """GPUs that torch can use."""
+    bfloat16: bool = True
+    """Whether its processor multiplies bfloat16."""
 
 
 def gather(parts: Iterable[Part] = (), *, gpus: bool = True) -> Facts:
@@ -78,6 +81,7 @@ def gather(parts: Iterable[Part] = (), *, gpus: bool = True) -> Facts:
         socket=socket_path(ray_folder()),
         gpus=there,
         torch_gpus=_usable_gpus() if there else 0,
+        bfloat16=has_bfloat16(),
     )
 
 

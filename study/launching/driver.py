@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from study.diagnosing.diagnosis import check_cluster
+from study.diagnosing.diagnosis import check_cluster, check_machine
 from study.engine.parts import Part, code_of
 from study.engine.weights import shared_weights
 from study.formatting import duration
@@ -174,9 +174,9 @@ def _images_and_ray(
         aside.submit(import_module, "study.search")
         ray_up(options.address, spec, started)
         signals.own()  # Ray takes SIGTERM as it starts
-        if options.address is not None:
-            for problem in check_cluster(parts):
-                print(f"warning: {problem}", file=sys.stderr)
+        on_cluster = options.address is not None
+        for problem in check_cluster(spec, parts) if on_cluster else check_machine(spec):
+            print(f"warning: {problem}", file=sys.stderr)
         return preparing.result()
 
 

@@ -12,6 +12,7 @@ from study.diagnosing.facts import Facts, Gpu
 from study.diagnosing.places import DRIVER, Place, Silent
 from study.diagnosing.storage import Storage
 from study.engine.parts import ENGINE
+from study.spec import EnginesSpec
 
 GIB = 2**30
 FACTS = Facts(
@@ -74,6 +75,30 @@ def test_a_part_that_imports_nowhere_refuses_the_study() -> None:
     assert not rows(place("a", broken=own), place("b"))["imports"].refuses
     engine = {ENGINE.path: "ModuleNotFoundError: No module named 'torch'"}
     assert "requirements.txt" in rows(place("a", broken=engine))["imports"].remedy
+
+
+def in_bfloat16(device: str, *places: Place) -> list[Row]:
+    engines = EnginesSpec(device=device, precision="bfloat16")
+    return [row for row in launch_checks(places, engines) if row.check == "bfloat16"]
+
+
+def test_processors_that_cannot_multiply_bfloat16() -> None:
+    """Engines on them take ten times as long as in float32, and say nothing."""
+    slow, fast = (
+        place(name, bfloat16=name == "fast", node={"offered": 2.0}) for name in ("slow", "fast")
+    )
+    driver = place(DRIVER, bfloat16=False, node={"offered": None})
+    (row,) = in_bfloat16("auto", driver, fast, slow)
+    assert row.state == State.PROBLEM
+    assert not row.refuses
+    assert row.found == "no instructions to multiply it (slow)"  # the driver trains nothing there
+    assert [row.state for row in in_bfloat16("cpu", driver, fast)] == [State.OK]
+    assert [row.found for row in in_bfloat16("auto", driver)] == [
+        "no instructions to multiply it (driver)"
+    ]
+    with_gpu = replace(slow, gpus=1.0)
+    assert in_bfloat16("auto", driver, with_gpu) == in_bfloat16("cuda", driver, slow) == []
+    assert "bfloat16" not in rows(slow)  # float32 is asked of nobody
 
 
 def test_a_node_that_does_not_answer() -> None:

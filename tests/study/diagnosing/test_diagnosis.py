@@ -36,12 +36,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch):
 
 def test_all_is_well_is_silent(cluster, spec):
     cluster(shared_memory=2**20)  # worth a note, of those that nobody asked for
-    assert list(check_cluster(parts_of(spec))) == []
+    assert list(check_cluster(spec, parts_of(spec))) == []
 
 
 def test_a_problem_is_a_line(cluster, spec):
     cluster(open_files=(500, 500), versions={**cluster.versions, "torch": "2.0"})
-    torch, files = check_cluster(parts_of(spec))
+    torch, files = check_cluster(spec, parts_of(spec))
     assert torch.startswith("torch: ")
     assert "2.0 (b); use one version of it on all" in torch
     assert files == (
@@ -52,7 +52,7 @@ def test_a_problem_is_a_line(cluster, spec):
 def test_a_node_that_would_run_another_study_refuses_it(cluster, spec):
     cluster(open_files=(500, 500), versions={**cluster.versions, "study": "0.0, code 1"})
     with pytest.raises(ClusterError) as found:
-        check_cluster(parts_of(spec))
+        check_cluster(spec, parts_of(spec))
     assert found.value.exit_code == 2
     assert found.value.where == "cluster: study"
     assert "0.0, code 1 (b)" in found.value.what
@@ -61,7 +61,7 @@ def test_a_node_that_would_run_another_study_refuses_it(cluster, spec):
 
 def test_a_node_where_engines_do_not_start_is_a_line_as_others_have_them(cluster, spec):
     cluster(broken={"own:Model": "ImportError: no own"})
-    (line,) = check_cluster(parts_of(spec))
+    (line,) = check_cluster(spec, parts_of(spec))
     assert line.startswith("imports: own:Model: ImportError: no own (b); ")
 
 
