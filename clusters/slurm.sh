@@ -15,7 +15,12 @@
 #SBATCH --requeue --open-mode=append --output=%x-%j.out
 set -u
 
-port=$((20000 + SLURM_JOB_ID % 10000)) # another job of yours may share the node
+port=$((20000 + SLURM_JOB_ID % 10000)) # another job may share the node
+# Where gRPC is installed Ray's head also serves remote clients, by default on a port that all users have.
+clients=
+if python -c 'import grpc' 2>/dev/null; then
+  clients=--ray-client-server-port=$((30000 + SLURM_JOB_ID % 2768))
+fi
 # The address that this node, the job's first, will have in Ray: names may be unknown to its resolver.
 head=$(python -c 'import ray; print(ray.util.get_node_ip_address())' 2>/dev/null)
 export RAY_AUTH_MODE=token
@@ -26,18 +31,22 @@ export RAY_AUTH_TOKEN
 node="--num-cpus=$SLURM_CPUS_PER_TASK --dashboard-agent-listen-port=0 --block"
 srun --kill-on-bad-exit=0 --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c "
   if [ \$SLURM_NODEID = 0 ]; then
-    exec ray start --head --port=$port --include-dashboard=false --temp-dir=/tmp/ray-$SLURM_JOB_ID $node
+    exec ray start --head --port=$port $clients --include-dashboard=false \
+      --temp-dir=/tmp/ray-$SLURM_JOB_ID $node
   fi
   exec ray start --address=$head:$port $node" >"ray-$SLURM_JOB_ID.out" 2>&1 &
 nodes=$!
 
 suspend() {
   trap '' TERM # requeueing sends it again
-  kill -TERM "$driver"
+  # A job that is cancelled is ending already, and SLURM has told the driver itself: a second signal
+  # would have it leave without a checkpoint.
+  state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
+  if [ "$state" = RUNNING ]; then kill -TERM "$driver"; fi
   wait "$driver"
   code=$?
   kill "$nodes"
-  if [ $code = 130 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+  if [ $code = 130 ] && [ "$state" = RUNNING ]; then scontrol requeue "$SLURM_JOB_ID"; fi
   exit $code
 }
 

@@ -105,6 +105,8 @@ class Bank:
         """Optional terms that some family declares."""
         self._last: Terms | None = None
         self._record, self._recordings = Recorder(), dict[tuple[Any, ...], _Recording]()
+        self._measured: dict[str, Tensor] = {}
+        """What a replay measures, whichever: only the last one's is read."""
         self.recording_seconds = 0.0
         self._place = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._log = torch.zeros(self._tape.steps, 3, width, device=self.device)
@@ -279,12 +281,14 @@ class Bank:
 
     def _recording(self, families: list[Family]) -> _Recording:
         """A step that reads its place on the tape, and where to write, from the device."""
-        measured: dict[str, Tensor] = {}
+        measured = dict[str, Tensor]()
 
         def step() -> None:
             loss, terms = self._step(families, self._tape.at(self._place))
             for name, term in terms.given().items():
-                measured.setdefault(name, torch.empty_like(term)).copy_(term)
+                if name not in self._measured:
+                    self._measured[name] = torch.empty_like(term)
+                measured[name] = self._measured[name].copy_(term)
             error, rate = terms.squared_error.mean(dim=1), terms.kl.sum(dim=2).mean(dim=1)
             log = torch.stack([loss, error, rate])
             self._log.index_copy_(0, self._place, log.unsqueeze(0))

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,26 +30,37 @@ def numerics_key(
     }
 
 
+_CUBLAS: Any = torch.backends.cuda.matmul
+_CUDNN: Any = torch.backends.cudnn
+_ONEDNN: Any = torch.backends.mkldnn
+_PRODUCTS = _CUBLAS, _CUDNN.conv, _CUDNN.rnn, _ONEDNN.matmul, _ONEDNN.conv, _ONEDNN.rnn
+"""Whose precision torch lets one choose, each by itself."""
+
+
 def settle_kernels() -> None:
-    """Make CUDA's libraries deterministic and compute float32 in float32, for the whole process.
+    """Make torch's libraries deterministic and compute float32 in float32, for the whole process.
 
     Call it before the process first uses a GPU. By default cuBLAS and cuDNN may add in another
-    order each time, and convolutions round float32 to TensorFloat-32.
+    order each time, and convolutions round float32 to TensorFloat-32. A user's module may have
+    asked for more: TensorFloat-32 or bfloat16 everywhere, or the kernels that time fastest.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    _CUDNN.deterministic, _CUDNN.benchmark = True, False
+    # The older names first, for who reads them: they say nothing of what is inherited.
+    _CUDNN.allow_tf32 = _CUBLAS.allow_tf32 = False
+    for part in _PRODUCTS:
+        part.fp32_precision = "ieee"
     # Products of bfloat16 are summed in float32 to their end, in parts of the sum too.
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    _CUBLAS.allow_bf16_reduced_precision_reduction = False
 
 
 @contextmanager
 def settled_kernels(threads: int) -> Iterator[None]:
     """The same for a while, and on so many CPU threads: what was chosen before is put back."""
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.deterministic, cudnn.allow_tf32, products.allow_tf32
-    sums = products.allow_bf16_reduced_precision_reduction
+    chosen = _CUDNN.deterministic, _CUDNN.benchmark
+    sums = _CUBLAS.allow_bf16_reduced_precision_reduction
+    older = [(of, _readable(of)) for of in (_CUDNN, _CUBLAS)]
+    precisions = [part.fp32_precision for part in _PRODUCTS]
     threads_before = torch.get_num_threads()
     settle_kernels()
     torch.set_num_threads(threads)
@@ -56,8 +68,21 @@ def settled_kernels(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads_before)
-        cudnn.deterministic, cudnn.allow_tf32, products.allow_tf32 = before
-        products.allow_bf16_reduced_precision_reduction = sums
+        _CUDNN.deterministic, _CUDNN.benchmark = chosen
+        _CUBLAS.allow_bf16_reduced_precision_reduction = sums
+        for of, allowed in older:
+            if allowed is not None:
+                of.allow_tf32 = allowed
+        for part, precision in zip(_PRODUCTS, precisions, strict=True):
+            part.fp32_precision = precision
+
+
+def _readable(of: Any) -> bool | None:
+    """Its ``allow_tf32``; None where torch refuses, as it was chosen under the newer names."""
+    try:
+        return bool(of.allow_tf32)
+    except RuntimeError:
+        return None
 
 
 def _device_kind(device: torch.device) -> str:

@@ -58,14 +58,27 @@ class Banks:
         """Banks that have members."""
         return [timed for timed in self._banks.values() if self.members(timed)]
 
+    def idle(self, but: Collection[str] = ()) -> list[Bank]:
+        """Banks that have none; not those of shapes that a trial is just about to enter."""
+        return [
+            timed.bank
+            for shape, timed in self._banks.items()
+            if shape not in but and not self.members(timed)
+        ]
+
     def members(self, timed: TimedBank) -> list[TrialRun]:
         """The runs in the rows of a bank."""
         return [run for run in self._slots.occupants if run.bank is timed.bank]
 
     def bank_of(self, run: TrialRun) -> Bank:
-        """The bank of the run's shape: made if there is none, and timed if it is the first."""
+        """The bank of the run's shape: made if there is none, and timed if it is the first.
+
+        A search over shapes has many, one after another: a bank that is made takes the place of
+        those that have no members.
+        """
         shape = run.shape
         if shape not in self._banks:
+            self.drop(self.idle())
             if self._dropped:  # not when they were: the exception that they raised held them
                 free_unused_memory()
                 self._dropped = False
@@ -89,7 +102,7 @@ class Banks:
     def drop(self, banks: Collection[Bank | None]) -> None:
         """Forget some banks with all their rows."""
         self._banks = {k: timed for k, timed in self._banks.items() if timed.bank not in banks}
-        self._dropped = True
+        self._dropped |= bool(banks)
 
     def halve(self) -> None:
         """Make banks of half the width from now on."""

@@ -7,6 +7,7 @@ one seed, and on validation any two, are measured under the same noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,5 +187,8 @@ class Evaluation:
         space = self.spaces[network]
         reference: Reference = getattr(space, split)
         images = sample_prior(model, reference.statistics.n, SAMPLING_SEED)
+        name = f"{split}/{self.objective}"
+        if not bool(images.isfinite().all()):  # as bytes, which networks see, they would be black
+            return {name: math.nan}
         statistics = Statistics.of(space.features_of(images, check))
-        return {f"{split}/{self.objective}": frechet(reference.statistics, statistics)}
+        return {name: frechet(reference.statistics, statistics)}

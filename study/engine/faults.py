@@ -6,6 +6,7 @@ suspect that raises alone has crashed.
 
 Where the device runs out of memory, all trials resume from their newest checkpoints in banks of
 half the width; those that find no row wait for one. In banks of one row, the rule above decides.
+Where it also held banks that nobody trained in, the width stays: they go first.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class Faults:
             occupants = self._slots.occupants
             involved = [*occupants, *(run for run in runs if run not in occupants)]
             banks = set(self._banks.all)
-        narrower = memory and self._slots.width > 1
+        spare = memory and bool(self._banks.idle({run.shape for run in runs}))
+        narrower = memory and not spare and self._slots.width > 1
         if narrower:
             self._banks.halve()
-        elif len(involved) == 1 and banks <= own:
+        elif not spare and len(involved) == 1 and banks <= own:
             [run] = involved
             crashed = run.crashed("".join(traceback.format_exception(error)))
             self._slots.publish(run, crashed, self._banks.placement(run))
@@ -63,7 +65,7 @@ class Faults:
         with self._slots.change:
             for run in involved:
                 run.put_back()
-                run.suspect = run.suspect or not narrower
+                run.suspect = run.suspect or not (narrower or spare)
                 self._slots.requeue(run)
 
     def clear_suspicion(self, run: TrialRun) -> None:

@@ -6,6 +6,7 @@ Trials arrive and leave while the others train: continuous batching, for trials.
 from __future__ import annotations
 
 import time
+from itertools import count
 
 import torch
 
@@ -40,23 +41,30 @@ class TrainingLoop:
     def run(self) -> None:
         """Train until the engine ends."""
         torch.set_num_threads(1)  # of this thread: the setting is each thread's own
-        turn = 0
         try:
-            while not self._slots.ended.is_set():
-                if self._suspending:
-                    self._suspend_all()
-                self._free_rows()
-                self._fill_rows()
-                busy = self._banks.busy()
-                if busy:
-                    turn += 1
-                    self._advance(busy[turn % len(busy)])
-                else:
-                    self._wait()
+            for turn in count():
+                if self._slots.ended.is_set():
+                    return
+                self._pass(turn)
         except FencedError:
             self._slots.end()
         except BaseException as error:
             self._slots.end(error)
+
+    def _pass(self, turn: int) -> None:
+        """Let trials leave and enter, and train one of the banks that have some.
+
+        Banks that are dropped here must be gone by the next pass, which may need their memory: so
+        nothing that outlives it names one.
+        """
+        if self._suspending:
+            self._suspend_all()
+        self._free_rows()
+        self._fill_rows()
+        if busy := self._banks.busy():
+            self._advance(busy[turn % len(busy)])
+        else:
+            self._wait()
 
     def suspend(self) -> dict[str, float]:
         """Have the thread suspend every trial; called from another (see :meth:`Engine.suspend`)."""
@@ -89,20 +97,24 @@ class TrainingLoop:
             suspects = [other for other in (*self._slots.occupants, *waiting) if other.suspect]
             if suspects and run is not suspects[0]:
                 continue
-            try:
-                run.load()
-                if not run.over:
-                    bank = self._banks.bank_of(run)
-                    if not bank.free:
-                        continue
-                    run.enter(bank)
-            except (FencedError, HomeLostError):
-                raise
-            except StorageError as error:
-                self._slots.fail_run(run, error)
-            except Exception as error:  # a user's model may raise anything
-                self._faults.handle([run], error)
-            self._slots.placed(run)
+            self._enter(run)
+
+    def _enter(self, run: TrialRun) -> None:
+        """Give a waiting trial a row, if there is one; names no bank longer, as :meth:`_pass`."""
+        try:
+            run.load()
+            if not run.over:
+                bank = self._banks.bank_of(run)
+                if not bank.free:
+                    return
+                run.enter(bank)
+        except (FencedError, HomeLostError):
+            raise
+        except StorageError as error:
+            self._slots.fail_run(run, error)
+        except Exception as error:  # a user's model may raise anything
+            self._faults.handle([run], error)
+        self._slots.placed(run)
 
     def _advance(self, timed: TimedBank) -> None:
         """Train a bank up to its next report, or for as long as a chunk may take."""

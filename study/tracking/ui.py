@@ -12,9 +12,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
+
+import psutil
 
 from study.journal import StudyHome, read_entries
 from study.journal.events import StudyDescribed
@@ -31,6 +34,8 @@ from study.tracking.store import (
 from study.tracking.views import MODES, TAG, view_key
 
 HOST, PORT = "127.0.0.1", 5000
+LOOPBACK, EVERYWHERE = (HOST, "localhost", "::1"), ("0.0.0.0", "::")
+"""Hosts that nobody else reaches; and that stand for every address of the machine."""
 HERE = f"http://{HOST}:{PORT}/"
 """Where `study ui` serves the pages of the embedded store."""
 
@@ -123,6 +128,9 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     command += ["--host", host, "--port", str(port)]
     # The job runner serves MLflow's language model tools: three processes that nothing here uses.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    if host not in LOOPBACK:
+        quiet |= _admitted(host, port)
+        print(f"warning: anyone who reaches {host}:{port} can read and change them: no password")
     base = f"http://{host}:{port}"
     print(f"MLflow's pages: {base}")
     for name, experiment in _experiments(uri).items():
@@ -138,6 +146,31 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     finally:
         if server.poll() is None:
             server.terminate()
+
+
+def _admitted(host: str, port: int) -> dict[str, str]:
+    """MLflow's settings by which browsers may call a server that listens on ``host`` by its names.
+
+    It answers to loopback and private addresses alone, and lets pages of other origins read
+    nothing, its own pages among them: their lists stay empty.
+    """
+    names = {host}
+    if host in EVERYWHERE:
+        found = [a.address for of in psutil.net_if_addrs().values() for a in of]
+        names = {socket.gethostname(), socket.getfqdn(), *filter(_is_address, found)}
+    hosts = sorted(f"[{name}]" if ":" in name else name for name in {*names, *LOOPBACK})
+    return {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{h},{h}:{port}" for h in hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{h}:{port}" for h in hosts),
+    }
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an IP address, of this machine's network alone or not."""
+    try:
+        return not ip_address(text).is_link_local
+    except ValueError:
+        return False
 
 
 def _address(base: str, experiment: str, run: str = "") -> str:

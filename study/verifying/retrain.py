@@ -34,6 +34,7 @@ from study.verifying.compare import (
 from vae_core.data import Dataset, PreparedData
 from vae_core.errors import DataError, UserError
 from vae_core.export import ExportError, read_tensors
+from vae_core.numerics import settled_kernels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,13 +79,12 @@ def verify(
     entries = list(read_entries(home.path))
     history = History(entries)
     chosen, why = _choose(home, history, trial)
-    threads = torch.get_num_threads()
-    try:
-        with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch:
-            verifier = _Verifier(home, history, entries, chosen, Path(scratch), progress)
-            trainings = list(verifier.trainings())
-    finally:
-        torch.set_num_threads(threads)  # an engine sets them for the thread that makes it
+    with (
+        settled_kernels(threads=1),  # as an engine settles them, for good
+        tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch,
+    ):
+        verifier = _Verifier(home, history, entries, chosen, Path(scratch), progress)
+        trainings = list(verifier.trainings())
     return Verification(
         study=home.name,
         trial=chosen.trial.name,

@@ -95,17 +95,36 @@ def slurm(hosts: Hosts, tmp_path: Path) -> Slurm:
     return slurm
 
 
+def submit(slurm: Slurm, folder: Path, home: Path) -> str:
+    """The number of a job that runs the small study on both nodes."""
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump({**harness.SPEC, "engines": {"device": "cpu", "slots": 1}}))
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    asked = ["--nodes=2", "--cpus-per-task=1", "--gpus-per-node=0", f"--chdir={folder}"]
+    command = ["sbatch", "--parsable", *asked, str(SCRIPT), str(file), "--home", str(home)]
+    return slurm.run("env", f"PATH={tools}", *command).strip()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_that_is_cancelled_does_not_come_back(
+    slurm: Slurm, tmp_path: Path, home: Path
+) -> None:
+    """It would be billed again, two minutes later."""
+    job = submit(slurm, tmp_path, home)
+    until(lambda: harness.reports(home / harness.NAME) >= 2, "reports")
+    slurm.run("scancel", job)
+    until(lambda: slurm.state(job) in ("", "CANCELLED", "PENDING"), "the job's end")
+    assert "JobState=CANCELLED" in slurm.run("scontrol", "show", "job", job)
+    assert not slurm.host.left("ray::|raylet|gcs_server")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_suspends_its_study_goes_back_to_the_queue_and_finishes_it(
     slurm: Slurm, tmp_path: Path, home: Path, reference: Path
 ) -> None:
-    file = tmp_path / "small.yaml"
-    file.write_text(yaml.safe_dump({**harness.SPEC, "engines": {"device": "cpu", "slots": 1}}))
-    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    asked = ["--nodes=2", "--cpus-per-task=1", "--gpus-per-node=0", f"--chdir={tmp_path}"]
-    command = ["sbatch", "--parsable", *asked, str(SCRIPT), str(file), "--home", str(home)]
-    job = slurm.run("env", f"PATH={tools}", *command).strip()
+    job = submit(slurm, tmp_path, home)
     study = home / harness.NAME
     log = tmp_path / f"study-{job}.out"
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
 import torch
 
 from vae_core.numerics import settled_kernels
@@ -23,3 +27,33 @@ def test_what_the_process_had_chosen_is_put_back() -> None:
     with settled_kernels(threads=1):
         assert chosen() == (True, False, False, False, 1)
     assert chosen() == before
+
+
+ASKED = {
+    "all of torch": "torch.backends.fp32_precision = 'tf32'",
+    "cuDNN": "torch.backends.cudnn.fp32_precision = 'tf32'; torch.backends.cudnn.benchmark = True",
+    "products": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    "older names": "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True",
+    "products, on CPUs too": "torch.set_float32_matmul_precision('medium')",
+}
+CHECK = """
+import torch
+from vae_core.numerics import settled_kernels
+b = torch.backends
+parts = b.cuda.matmul, b.cudnn.conv, b.cudnn.rnn, b.mkldnn.matmul, b.mkldnn.conv, b.mkldnn.rnn
+def chosen():
+    return [p.fp32_precision for p in parts], b.cudnn.benchmark
+{asked}
+before = chosen()
+with settled_kernels(threads=1):
+    assert chosen() == (["ieee"] * 6, False), chosen()
+    assert not b.cudnn.allow_tf32 and not b.cuda.matmul.allow_tf32  # who asks by the older names
+    assert torch.get_float32_matmul_precision() == "highest"
+assert chosen() == before, (chosen(), before)
+"""
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_what_a_users_module_asked_of_the_kernels_is_not_inherited(asked: str) -> None:
+    """Each in a process of its own: torch has no way to ask for nothing again."""
+    subprocess.run([sys.executable, "-c", CHECK.format(asked=asked)], check=True)

@@ -32,7 +32,8 @@ class Sigmoid(nn.Module):
         """Values in (0, 1), float32, in the shape of x."""
         x = x.float()
         if x.numel() % VECTOR:
-            return torch.reciprocal(1 + torch.exp(-x))
+            # exp overflows from 89 on, and the gradient would be no number. 1e-35 is as good as 0.
+            return torch.reciprocal(1 + torch.exp((-x).clamp(max=80)))
         return torch.sigmoid(x)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +22,10 @@ from engine_bench import (
 )
 from torch import Tensor
 
+from study.engine import banks
 from study.engine.engine import Engine
 from study.engine.evaluation import Evaluation
+from vae_core.bank import Bank
 from vae_core.models.mlp import MLP
 
 
@@ -163,3 +166,79 @@ def test_a_report_that_memory_is_short_for_is_made_again_in_narrower_banks(
     assert engine.occupancy()[0] == 1
     again = follow(bench.engine(width=1), roomy("again"))
     assert numbers(found["a"]) == numbers(again)
+
+
+class Held(Bank):
+    """A bank on a device that holds ``Room.rows`` rows, of all banks that something still names."""
+
+    alive: weakref.WeakSet[Bank] = weakref.WeakSet()
+
+    def __init__(self, *args: Any, width: int, **settings: Any) -> None:
+        if sum(bank.width for bank in Held.alive) + width > Room.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB")
+        super().__init__(*args, width=width, **settings)
+        Held.alive.add(self)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(banks, "Bank", Held)
+    Held.alive.clear()
+
+
+def test_a_bank_that_did_not_fit_is_gone_before_the_next_is_made(bench: Bench, held: None) -> None:
+    engine = slow_down(bench.engine(width=8), 0.01)
+    names = [*"abcdefgh"]
+    for seed, name in enumerate(names):
+        engine.admit(roomy(name, seed))
+    fetch(engine, "a", 1)
+    Room.rows = 4
+    found = gather(engine, *names)
+    assert {reports[-1]["end"]["state"] for reports in found.values()} == {"complete"}
+    assert engine.occupancy()[0] == 4
+
+
+def test_a_bank_that_went_for_another_is_gone_for_a_third(bench: Bench, held: None) -> None:
+    """Three shapes come at once: the first has entered its bank when the second's does not fit."""
+    Room.rows = 3
+    engine = bench.engine(width=3)
+    with engine._slots.change:  # all of them wait when the thread looks
+        for name, width in zip("abc", (16, 20, 24), strict=True):
+            engine.admit(request(name, model={"width": width}))
+    found = gather(engine, *"abc")
+    assert {reports[-1]["end"]["state"] for reports in found.values()} == {"complete"}
+
+
+def test_a_bank_that_nobody_trains_in_gives_its_memory_to_the_next(
+    bench: Bench, held: None
+) -> None:
+    """A search over shapes: its banks must not add up."""
+    Room.rows = 2
+    engine = bench.engine(width=2)
+    for name, width in zip("abcd", (16, 20, 24, 16), strict=True):
+        reports = follow(engine, request(name, model={"width": width}))
+        assert reports[-1]["end"]["state"] == "complete"
+    assert engine.occupancy()[0] == 2
+
+
+def test_where_an_idle_bank_had_the_memory_the_width_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, short = Evaluation.on_validation, []
+
+    def on_validation(*args: Any) -> dict[str, float]:
+        if short:
+            raise RuntimeError(short.pop())
+        return real(*args)
+
+    monkeypatch.setattr(Evaluation, "on_validation", on_validation)
+    engine = slow_down(bench.engine(width=2), 0.01)
+    engine.admit(request("brief", training={"batch_size": 32}) | {"until": 1})
+    engine.admit(request("a"))
+    fetch(engine, "brief", 1)
+    fetch(engine, "a", 2)
+    short.append("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+    found = gather(engine, "a")
+    assert not short
+    assert widths(found["a"]) == [2] * REPORTS
+    assert numbers(found["a"]) == numbers(follow(bench.engine(width=2), request("again")))

@@ -224,6 +224,18 @@ def test_a_distance_can_be_the_objective(bench: Bench) -> None:
     assert "test/frechet_classifier_gen1" in reports[-1]["end"]["metrics"]
 
 
+def test_samples_that_are_no_numbers_have_no_distance(bench: Bench) -> None:
+    """As bytes, which networks see, they would be black images."""
+    asked = {"features": ["classifier"], "samples": 100, "objective": "frechet_classifier_gen1"}
+    evaluation = bench.engine(**asked)._evaluation
+    broken = MLP(ImageShape(1, 8, 8), latent=4, width=16).eval()
+    name = "validation/frechet_classifier_gen1"
+    assert math.isfinite(evaluation.objective_on("validation", broken, lambda: None)[name])
+    for parameter in broken.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
+    assert math.isnan(evaluation.objective_on("validation", broken, lambda: None)[name])
+
+
 def test_a_row_with_a_head_is_measured_by_its_own_likelihood(bench: Bench) -> None:
     engine = bench.engine(width=2)
     head = request("h", phase="confirm", balancer={"name": "predicted_pixel_sigma"})

@@ -245,7 +245,7 @@ _UI = """
 import sys
 from pathlib import Path
 from study.tracking import serve_ui
-sys.exit(serve_ui(Path(sys.argv[1]), port=int(sys.argv[2])))
+sys.exit(serve_ui(Path(sys.argv[1]), sys.argv[3], int(sys.argv[2])))
 """
 
 
@@ -254,19 +254,27 @@ class Server:
 
     Args:
         studies: the home.
+        host: that it listens on.
         options: of ``mlflow server``, which then runs instead, as elsewhere without this platform.
         environment: its variables.
     """
 
-    def __init__(self, studies: Path, options: Sequence[str] = (), **environment: str) -> None:
+    def __init__(
+        self,
+        studies: Path,
+        options: Sequence[str] = (),
+        host: str = "127.0.0.1",
+        **environment: str,
+    ) -> None:
         self.studies, self.options, self.environment = studies, options, environment
+        self.host = host
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-c", _UI, str(self.studies), str(self.port)]
+        command = [sys.executable, "-c", _UI, str(self.studies), str(self.port), self.host]
         if self.options:
             store = ["--backend-store-uri", tracking_uri(self.studies)]
             store += ["--artifacts-destination", str(self.studies / "artifacts")]
@@ -305,6 +313,20 @@ class Server:
 def server(studies: Path) -> Iterator[Server]:
     server = Server(studies)
     server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def open_server(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    """``study ui`` on every address of the machine."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(database, tmp_path / "mlflow.db")
+    server = Server(tmp_path, host="0.0.0.0")
+    server.start()
+    server.wait()
     yield server
     server.kill()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -272,3 +275,27 @@ def test_a_long_list_of_runs_is_read_page_by_page(
     store.write(journal.home, read_entries(home.path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     assert set(run_links(home)) == set(trials)
+
+
+def called(server: Server, host: str, origin: str) -> int:
+    """What a browser gets whose page of ``origin`` has it list the experiments on ``host``."""
+    asked = urllib.request.Request(
+        f"{server.uri}/ajax-api/2.0/mlflow/experiments/search",
+        json.dumps({"max_results": 1}).encode(),
+        {"Host": host, "Origin": origin, "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_pages_that_are_served_to_others_answer_to_the_machines_names(open_server: Server) -> None:
+    """And to no other page that a browser has open, nor to a foreign name made to lead here."""
+    here = f"{socket.gethostname()}:{open_server.port}"
+    assert called(open_server, here, f"http://{here}") == 200
+    local = f"127.0.0.1:{open_server.port}"
+    assert called(open_server, local, f"http://{local}") == 200
+    assert called(open_server, here, "http://elsewhere.example") == 403
+    assert called(open_server, f"elsewhere.example:{open_server.port}", f"http://{here}") == 403
