@@ -75,11 +75,14 @@ def test_a_driver_is_not_started_twice(parts: dict[str, Any]) -> None:
     assert not {"suspend", "submitterPodTemplate", "rayClusterSpec"} & set(job)
 
 
-def test_the_head_has_the_home_and_workers_the_time_to_save(parts: dict[str, Any]) -> None:
+def test_the_head_has_the_home_and_all_have_the_time_to_save(parts: dict[str, Any]) -> None:
     head, *workers = pods(parts["RayCluster"])
     (container,) = head["containers"]
     (mount,) = container["volumeMounts"]
-    assert container["env"] == [{"name": "STUDY_HOME", "value": mount["mountPath"]}]
+    assert container["env"] == [
+        {"name": "STUDY_HOME", "value": mount["mountPath"]},
+        {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "120"},
+    ]
     (volume,) = head["volumes"]
     assert (
         volume["persistentVolumeClaim"]["claimName"]
