@@ -42,8 +42,8 @@ class ImageScores:
     """What one model scores on each test image, lower is better."""
 
     values: NDArray[np.float64]
-    """[N]: calibrated negative ELBO of each image in nats, the mean over K draws of latent noise
-    and dequantisation"""
+    """[N]: calibrated negative ELBO of each image in nats, the mean over K draws of latent
+    noise"""
     draws: NDArray[np.float64]
     """[K]: the mean over images of each draw, not rounded"""
 
