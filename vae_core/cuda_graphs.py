@@ -63,16 +63,22 @@ class Recorder:
         try:
             self._warm_up(lambda: from_start(step))
             replay = self._capture(step)
-            from_start(replay)
-            replayed = [tensor.detach().clone() for tensor in changes]
-            from_start(step)
-            if all(map(_identical, replayed, changes)):
+
+            def after(work: Callable[[], None]) -> list[Tensor]:
+                from_start(work)
+                return [tensor.detach().clone() for tensor in changes]
+
+            replayed, direct = after(replay), after(step)
+            if all(map(_identical, replayed, direct)):
                 return replay
             self.problem = "a replayed step differs in its bits"
+            if not all(map(_identical, direct, after(step))):
+                self.problem = "its operations are not deterministic here: equal steps differ"
         except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            self.problem = str(error).partition("\n")[0]
+            cause = _first(error)
+            if is_out_of_memory(cause):
+                raise cause from None
+            self.problem = str(cause).partition("\n")[0]
         finally:
             from_start(lambda: None)
         return step
@@ -111,6 +117,13 @@ class Recorder:
         with suppress(Exception):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
         self._pool = None
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error in whose wake it was raised: a capture that a step has broken fails to end."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _identical(one: Tensor, other: Tensor) -> bool:

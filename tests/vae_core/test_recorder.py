@@ -98,6 +98,8 @@ class Cuda(types.ModuleType):
         self.open.add(pool)
         try:
             yield
+        except BaseException:  # torch ends the capture all the same, and CUDA refuses
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
         finally:
             self.capturing = False
         self.open.remove(pool)
@@ -190,6 +192,18 @@ def test_a_step_that_differs_when_replayed_is_not_used(cuda: Cuda) -> None:
     cuda.step = lambda: value.add_(1.0000001) and None
     assert recorder(step, [value]) is step
     assert recorder.problem == "a replayed step differs in its bits"
+
+
+def test_a_step_that_differs_from_itself_is_blamed_on_the_model(cuda: Cuda) -> None:
+    """Some of torch's operations add in another order each time; no recording changes that."""
+    value, recorder, drawn = torch.zeros(1), Recorder(), itertools.count()
+
+    def step() -> None:
+        value.add_(next(drawn))
+
+    cuda.step = step
+    assert recorder(step, [value]) is step
+    assert recorder.problem == "its operations are not deterministic here: equal steps differ"
 
 
 @pytest.mark.parametrize(
