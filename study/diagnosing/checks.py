@@ -81,7 +81,8 @@ def precision_checks(places: Sequence[Place], engines: EnginesSpec | None) -> It
         yield ok("bfloat16", "the processors multiply it")
         return
     remedy = "set engines.precision to float32: in bfloat16 a step takes ten times as long there"
-    found = f"no instructions to multiply it ({', '.join(slow)})"
+    where = "" if len(slow) == len(nodes) else f" ({', '.join(slow)})"
+    found = f"no instructions to multiply it{where}"
     yield Row("bfloat16", State.PROBLEM, found, remedy)
 
 

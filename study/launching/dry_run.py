@@ -11,6 +11,7 @@ import torch
 from joblib import cpu_count
 
 from study.analysis.answers.plan import Plan
+from study.diagnosing.diagnosis import check_machine
 from study.diagnosing.limits import ENGINE_MEMORY, LAUNCH_MEMORY, usable_memory
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
@@ -76,6 +77,8 @@ class Estimate:
     """Of all banks together, without activations."""
     usable_bytes: int | None
     """Memory that this machine, or its container, lets the study have; None: it runs on others."""
+    problems: list[str]
+    """Of this machine; none where it runs on others."""
     disk_bytes: int
     seconds: float
     """Of training, with every slot busy and nothing pruned."""
@@ -101,6 +104,7 @@ class Estimate:
             f"{self.engines} engine(s) on {self.device}, {self.slots} slot(s) each",
             f"memory about {size(self.memory_bytes)}, disk about {size(self.disk_bytes)}",
             *self._memory(),
+            *(f"warning: {problem}" for problem in self.problems),
             f"time about {duration(self.seconds)}, from a few timed steps, "
             "with every slot busy, nothing pruned and without evaluation",
             *self._caps(images),
@@ -220,6 +224,7 @@ def estimate(
         slots=slots,
         memory_bytes=row * engines * slots,
         usable_bytes=usable_memory() if address is None else None,
+        problems=list(check_machine(spec)) if address is None else [],
         disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         before=[*told, *pilots(spec, there)],

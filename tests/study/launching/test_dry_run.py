@@ -102,6 +102,14 @@ def test_memory_that_a_container_withholds_is_said(planned):
     assert " may be used here" not in str(replace(found, usable_bytes=None))
 
 
+def test_bfloat16_that_the_processor_cannot_multiply_is_said(planned, monkeypatch):
+    monkeypatch.setattr("study.diagnosing.facts.has_bfloat16", lambda: False)
+    engines = {"device": "cpu", "count": 3, "slots": 2}
+    said = "\nwarning: bfloat16: no instructions to multiply it; set engines.precision to"
+    assert said in str(planned(engines={**engines, "precision": "bfloat16"}))
+    assert "bfloat16" not in str(planned(engines=engines))
+
+
 def test_beta_of_another_loss_is_said_in_this_one_too(planned):
     balancer = {"name": "fixed_beta", "beta": 0.01, "convention": "pytorch_vae"}
     text = str(planned(arms={"fixed": {"balancer": balancer}}))
