@@ -89,6 +89,20 @@ class TestTold:
         # The last ones told are the best.
         assert median("high", [*low, *high]) > 10 * median("low", [*high, *low])
 
+    @pytest.mark.parametrize("synchronous", [False, True])
+    def test_the_pruner_does_not_count_them(self, tmp_path: Path, synchronous: bool) -> None:
+        """It starts after 6 trials: 8 in batches of 4 are too few, and 12 told ones would do."""
+        pruner = {"name": "median", "n_startup_trials": 6, "synchronous": synchronous}
+        arms = {"a": hand("tpe", trials=8, batch=4, space=TWO, pruner=pruner)}
+        journal = Journal(tmp_path / "j")
+        journal.append(told("a", LUCKY * 3))
+        journal.commit()
+        journal.close()
+        found = Simulation(tmp_path / "j", spec(arms), slots=4).run(order=0)
+        queued = found.conductor.trials.values()
+        states = [q.trial.state for q in queued if q.trial.asked.phase == "search"]
+        assert states == ["complete"] * 8
+
     def test_a_later_replicate_is_told_the_same(self, tmp_path: Path) -> None:
         self.simulate(tmp_path / "j").run(order=0).journal.close()
         more = self.simulate(tmp_path / "j", replicates=2).run(order=0)

@@ -179,6 +179,11 @@ class TestSampler:
         assert min(always) >= 1e-3
         assert max(always) <= 10
 
+    def test_by_default_a_quarter_of_a_copy_s_settings_is_drawn_anew(self) -> None:
+        found = draws(PopulationSampler(1, population=4), 0.1)
+        anew = sum(round(value, 9) not in (0.08, 0.12) for value in found)
+        assert anew / len(found) == pytest.approx(0.25, abs=0.08)  # 3.7 standard deviations
+
     def test_a_copy_s_setting_stays_in_its_range(self) -> None:
         sampler = PopulationSampler(1, population=4, resample=0)
         assert max(draws(sampler, 9.5)) == 10

@@ -149,6 +149,21 @@ def test_six_replicates_bound_the_median_search_by_their_range() -> None:
     assert trials_to(adaptive(*searches[:5]), Target("", [1.0])).lower is None
 
 
+def test_six_replicates_against_a_measured_level_allow_for_its_luck_too() -> None:
+    """The level is 1.00 in [-0.99, 2.99]: 1 +- 4.303 * 0.8 / sqrt(3).
+
+    The best of the six is below 2.99 from trial 2 on, their median is below 1.00 from trial 5 on,
+    and the worst is below -0.99 from trial 9 on.
+    """
+    falls = [(2, 4, 6), (3, 5, 7), (3, 5, 7), (4, 5, 8), (4, 6, 8), (5, 7, 9)]
+    searches = [
+        search([9.0] * (a - 1) + [2.0] * (b - a) + [0.0] * (c - b) + [-2.0] * (11 - c))
+        for a, b, c in falls
+    ]
+    count = trials_to(adaptive(*searches), Target("auto", [0.2, 1.8, 1.0]))
+    assert (count.value, count.lower, count.upper, count.within) == (5, 2, 9, 10)
+
+
 def test_pruned_trials_cost_what_they_took_and_find_nothing(make_stream: Make, arms: Arms) -> None:
     stream = make_stream({"tpe": arms["hand"], "sigma": arms["automatic"]})
     stream.search("tpe", [10.0, 5.0 + 1e6, None, 8.0], tests=[10.5, 0.0, 0.0, 8.5])

@@ -13,7 +13,7 @@ from study.analysis.records.tables import build_tables
 from study.image_scores import ImageScores
 from study.spec import StudySpec
 from study.statistics.paired import paired
-from study.statistics.planning import Rule, image_floor, spread_bound
+from study.statistics.planning import ERROR, Rule, image_floor, spread_bound
 
 OBJECTIVE = "calibrated_negative_elbo"
 SEARCH = {"space": {"beta": {"low": 1e-3, "high": 10, "log": True}}, "trials": 12}
@@ -89,6 +89,15 @@ def test_seeds_until_decided_take_more() -> None:
 
 
 UNTIL = {"until": "decided", "at_most": 40}
+
+
+def test_the_best_of_several_arms_on_equal_seeds_takes_a_larger_difference() -> None:
+    """Two arms of each kind: each end of the interval may be wrong half as often."""
+    arms = {"random": RANDOM, "tpe": TPE, "learned": LEARNED, "other": LEARNED}
+    several, named = plan(PILOT, arms=arms, primary=None), plan(PILOT, arms=arms)
+    assert several.spec.design == "same_seeds"
+    assert several.shown == Rule(spread_bound(0.4, 5), error=ERROR / 2).smallest_shown(12)
+    assert several.shown > named.shown
 
 
 def test_so_few_seeds_decide_nothing() -> None:
