@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from vae_core.numerics import settled_kernels
+from vae_core import numerics
+from vae_core.numerics import numerics_key, settled_kernels
 
 
 def chosen() -> tuple[bool, bool, bool, bool, int]:
@@ -57,3 +58,27 @@ assert chosen() == before, (chosen(), before)
 def test_what_a_users_module_asked_of_the_kernels_is_not_inherited(asked: str) -> None:
     """Each in a process of its own: torch has no way to ask for nothing again."""
     subprocess.run([sys.executable, "-c", CHECK.format(asked=asked)], check=True)
+
+
+CPU = torch.device("cpu")
+
+
+def test_a_key_names_all_that_fixes_the_last_bit() -> None:
+    key = numerics_key(CPU, 4, "float32")
+    assert key.keys() == {"device", "torch", "dtype", "compiled", "threads", "width"}
+    assert (key["dtype"], key["width"]) == ("float32", 4)
+    assert key["threads"] == torch.get_num_threads()
+    assert key == numerics_key(CPU, 4, "float32")
+
+
+def test_a_key_differs_by_width_precision_threads_and_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with settled_kernels(threads=1):
+        keys = [numerics_key(CPU, 4, "float32")]
+        keys += [numerics_key(CPU, 5, "float32"), numerics_key(CPU, 4, "bfloat16")]
+        with settled_kernels(threads=2):
+            keys.append(numerics_key(CPU, 4, "float32"))
+        monkeypatch.setattr(numerics, "_cpu_model", lambda: "another processor")
+        keys.append(numerics_key(CPU, 4, "float32"))
+    assert len({repr(key) for key in keys}) == len(keys)

@@ -22,8 +22,8 @@ def test_every_part_of_a_purpose_counts() -> None:
 
 
 def test_derived_seeds_are_the_same_for_ever() -> None:
-    """Studies begun under one version go on under the next: this value may never change."""
-    assert derive(3, "init", "weight", 64, 128) == derive(3, "init", "weight", 64, 128)
+    """Studies begun under one version go on under the next: these values may never change."""
+    assert derive(3, "init", "weight", 64, 128) == 7965417479224342959
     assert derive(0, "search", 0) == 5291930774476517436
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,16 @@ def slow_down(engine: Engine, pause: float = 0.003) -> Engine:
 
     engine._training._chunk = one_step  # type: ignore[method-assign, assignment]
     return engine
+
+
+def until(seen: Callable[[], bool], patience: float = 30.0) -> None:
+    """Wait until ``seen`` is true."""
+    deadline = time.monotonic() + patience
+    while not seen():
+        assert time.monotonic() < deadline, f"not seen in {patience:.0f} s"
+        time.sleep(0.001)
+
+
+def until_trained(engine: Engine, trial: str) -> None:
+    """Wait until ``trial`` has trained since its last report."""
+    until(lambda: engine._slots.runs[trial].unreported["training"] > 0)

@@ -7,6 +7,7 @@ import io
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,17 @@ def test_a_reports_checkpoint_is_found_by_its_number(tmp_path: Path) -> None:
         assert found is not None
         assert found.steps == 10 * report, "not the one inside the segment"
     assert checkpoints.at(tmp_path, 4) is None
+
+
+def test_one_before_the_final_evaluation_is_not_that_of_a_report(tmp_path: Path) -> None:
+    """Its training is whole, and the report that is due is not among its own yet."""
+    pending = replace(saved(20), pending={"step": 3, "metrics": {"loss": 0.5}})
+    checkpoints.save(tmp_path, pending, epoch=1, keep="all")
+    found = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert found.pending == pending.pending
+    assert checkpoints.at(tmp_path, 2) is None
+    assert checkpoints.at(tmp_path, 3) is None
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

@@ -201,19 +201,32 @@ class TestLosing:
         assert isinstance(failed.value.__cause__, HomeLostError)
         assert not files(study.home)
 
+    def test_a_trial_does_not_begin_anew_where_its_checkpoints_are_out_of_sight(
+        self, study: Study, tmp_path: Path
+    ) -> None:
+        study.files.save("t", 1, b"trained")
+        assert study.files.checkpoint("t") == (1, b"trained")
+        study.home.rename(tmp_path / "away")
+        (study.home / "journal").mkdir(parents=True)  # what lay under the mount
+        with pytest.raises(HomeLostError):
+            study.files.checkpoint("t")
+
     def test_a_takeover_is_told_from_a_loss(self, study: Study) -> None:
         study.files.check()
         journal_file(study.home, 2).touch()
         forget(study.home)  # as the next driver does
         assert not sees_mark(study.home, study.mark)
+        computed = study.home.parent / "data" / "digits-x.kept"
         for act in (
             lambda: study.files.save("t", 1, b""),
             lambda: study.files.write("t", "model.pt", b""),
             lambda: study.files.beat("e", {}),
+            lambda: study.files.keep(str(computed), b""),
         ):
             with pytest.raises(FencedError):
                 act()
         assert not (study.home / "trials").exists()
+        assert not computed.exists()
 
     def test_a_removed_study_is_a_loss(self, study: Study) -> None:
         shutil.rmtree(study.home)

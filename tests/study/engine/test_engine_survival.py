@@ -24,6 +24,8 @@ from engine_bench import (
     request,
     slow_down,
     spent,
+    until,
+    until_trained,
 )
 
 from study.engine import checkpoints
@@ -246,7 +248,7 @@ def test_suspending_ends_waiting_calls_and_admits_another_trial(bench: Bench) ->
     ]
     for caller in callers:
         caller.start()
-    time.sleep(0.05)
+    until_trained(engine, "endless")
     seconds = engine.suspend()
     for caller in callers:
         caller.join(20)
@@ -265,7 +267,7 @@ def test_a_trial_that_is_over_is_delivered_though_the_others_are_suspended(
     engine.admit(request("held", until=1))
     fetch(engine, "held", 1)
     engine.admit(request("endless", training={"epochs": 10_000}))
-    time.sleep(0.05)
+    until_trained(engine, "endless")
     assert set(engine.suspend()) == {"endless"}
     assert len(engine.reports("held", 0)) == 1
 
@@ -310,8 +312,8 @@ def test_a_fenced_engine_cannot_suspend_trials(
     (bench.home / "journal").mkdir()
     (bench.home / "journal" / "000007.log").touch()
     engine = slow_down(bench.engine(epoch=7))
-    engine.admit(request(training={"epochs": 100}))
-    time.sleep(0.05)
+    engine.admit(request(training={"epochs": 10_000}))
+    until_trained(engine, "a")
     (bench.home / "journal" / "000008.log").touch()
     assert engine.suspend() == {}
     assert bench.checkpoints("a") == []
@@ -409,12 +411,16 @@ def test_reports_that_nobody_asked_for_before_a_release_are_lost_work(bench: Ben
 
 
 def test_waiting_time_is_in_the_account_while_it_passes(bench: Bench) -> None:
-    engine, start = bench.engine(), time.perf_counter()
-    time.sleep(0.1)
-    first = engine._account()["seconds"]["waiting"]
-    assert 0 < first <= time.perf_counter() - start + 0.1
-    time.sleep(0.05)
-    assert engine._account()["seconds"]["waiting"] > first
+    def waited() -> float:
+        seconds: float = engine._account()["seconds"]["waiting"]
+        return seconds
+
+    start = time.perf_counter()
+    engine = bench.engine()
+    until(lambda: waited() > 0)
+    first = waited()
+    assert first <= time.perf_counter() - start
+    until(lambda: waited() > first)
 
 
 def test_a_killed_engines_heartbeat_is_whole_and_its_trial_resumes(bench: Bench) -> None:

@@ -73,6 +73,19 @@ def test_a_child_whose_parent_s_checkpoint_is_gone_begins_at_its_first_stage(
     assert same(row(bench, "orphan"), row(bench, "whole"))
 
 
+@pytest.mark.parametrize("reports", [1, 3], ids=["before", "after"])
+def test_a_child_does_not_go_on_from_a_parent_that_is_not_at_its_end(
+    bench: Bench, whole: list[dict[str, Any]], reports: int
+) -> None:
+    engine = bench.engine()
+    engine.admit(asked("parent", 2, seed=2, until=reports))
+    fetch(engine, "parent", reports)
+    engine.stop()
+    assert row(bench, "parent")["step"] == 5 * reports
+    found = follow(bench.engine(), asked("child", 1, first=1, parent="parent"))
+    assert [r["metrics"] for r in found] == [r["metrics"] for r in whole[2:4]]
+
+
 def test_a_confirm_run_suspended_anywhere_ends_the_same(
     bench: Bench, whole: list[dict[str, Any]]
 ) -> None:

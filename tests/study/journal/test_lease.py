@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from journals import names, note
 
 from study.journal import (
     Journal,
+    JournalError,
     Lease,
     LeaseError,
     LeaseLostError,
@@ -216,6 +218,25 @@ class TestFrozen:
         mine.close()
         assert kinds(tmp_path) == ["before", "mine", "more"]
         assert names(Journal(tmp_path, lapse=LONG).entries) == kinds(tmp_path)
+
+    def test_one_that_wakes_to_a_failed_disk_removes_nothing_its_successor_accepted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frozen, sync, successors = Journal(tmp_path), os.fdatasync, list[Journal]()
+
+        def overtaken(file: int) -> None:
+            monkeypatch.setattr(os, "fdatasync", sync)
+            successors.append(Journal(tmp_path, take_over=True))
+            commit(successors[0], "mine")
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, "fdatasync", overtaken)
+        with pytest.raises(JournalError, match="could not be written"):
+            commit(frozen, "accepted")
+        assert kinds(tmp_path) == ["accepted", "mine"]
+        for journal in (frozen, *successors):
+            journal.close()
+        assert kinds(tmp_path) == ["accepted", "mine"]
 
     def test_one_that_wakes_while_it_is_watched_keeps_the_study(
         self, tmp_path: Path, driver: Callable[[], Driver]

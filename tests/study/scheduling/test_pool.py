@@ -44,6 +44,15 @@ def test_trials_spread_over_engines_and_wait_when_all_slots_are_taken() -> None:
     asyncio.run(play())
 
 
+def test_a_trial_gets_a_slot_of_the_engine_with_most_free() -> None:
+    async def play() -> None:
+        pool, least, most = Pool(), Handle(), Handle()
+        await pool.add(Occupancy("a", least, 2), Occupancy("b", most, 4, ["t0"]))
+        assert await pool.acquire("t1") == ("b", most)
+
+    asyncio.run(play())
+
+
 def test_a_trial_that_acquires_again_keeps_its_slot_and_releasing_twice_is_a_no_op() -> None:
     async def play() -> None:
         pool, handle = Pool(), Handle()
