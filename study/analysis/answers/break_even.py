@@ -215,7 +215,10 @@ def break_even(
             (n for n, (a, b) in enumerate(pairs, 1) if a is not None and b is not None and a <= b),
             None,
         )
-    images, seconds = (_cost(count, costs, arm) for costs in (curve.images, curve.seconds))
+    images, seconds = (
+        _cost(count, costs, before if arm.independent else None)
+        for costs, before in zip((curve.images, curve.seconds), arm.elsewhere, strict=True)
+    )
     ratios = tuple(n / level.takes if n is not None and level.takes else None for n in images)
     return BreakEven(
         arm=arm.arm,
@@ -384,15 +387,19 @@ def narrowed(arm: ArmSearches, level: Target, centre: float | None) -> list[Narr
 
 
 def _cost(
-    count: Count, costs: Sequence[float | None], arm: ArmSearches
+    count: Count, costs: Sequence[float | None], before: float | None
 ) -> tuple[float | None, float | None, float | None]:
-    """What the trials of ``count`` take; beyond those there are, where all cost the same."""
+    """What the trials of ``count`` take, by ``costs`` of 1, 2, ... of them.
+
+    Beyond those there are each takes what the first did, without what was spent ``before`` it;
+    None: trials differ, and nothing is known there.
+    """
 
     def at(n: int | None) -> float | None:
         if n is None or n <= len(costs):
             return None if n is None else costs[n - 1]
-        one = costs[0] if arm.independent else None
-        return None if one is None else n * one
+        first = costs[0]
+        return None if first is None or before is None else before + n * (first - before)
 
     return at(count.value), at(count.lower), at(count.upper)
 

@@ -69,6 +69,18 @@ def test_a_known_level_has_the_exact_interval_of_the_chance_to_reach_it() -> Non
     assert count.enough is None
 
 
+def test_what_a_search_takes_beyond_its_trials_has_its_pilot_once() -> None:
+    arm = random_search(search([5.0, 1.0, 7.0, 8.0, 9.0, 2.0, 6.0, 4.0]))
+    arm = replace(arm, elsewhere=(50_000.0, 5_000.0))
+    curve = cost_curve(arm)
+    assert curve is not None
+    found = break_even(arm, curve, Target("", [2.0], takes=100.0), CALIBRATED_NEGATIVE_ELBO)
+    assert found is not None
+    assert found.images == (50_300, 50_100, 52_200)  # 3 trials of 100 images; 1 to 22 of them
+    assert found.seconds == (5_030, 5_010, 5_220)
+    assert found.multiple == (503, 501, 522)
+
+
 def test_without_a_trial_at_the_level_nothing_bounds_it_but_more_trials() -> None:
     arm = random_search(search([5.0] * 12))
     count = trials_to(arm, Target("", [2.0]))
