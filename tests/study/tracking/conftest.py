@@ -229,6 +229,17 @@ class Store:
         """Metric -> the steps stored, doubles included."""
         return {name: [row[0] for row in self.history(run, name)] for name in run.data.metrics}
 
+    def content(self, run: Any) -> dict[str, Any]:
+        """All that a run holds, except what is every one's own."""
+        own = {"mlflow.runName", "mlflow.user", "mlflow.parentRunId", "study.model"}
+        return {
+            "status": run.info.status,
+            "histories": {name: self.history(run, name) for name in run.data.metrics},
+            "params": run.data.params,
+            "tags": {k: v for k, v in run.data.tags.items() if k not in own},
+            "files": self.artifacts(run),
+        }
+
     def artifacts(self, run: Any, folder: str | None = None) -> dict[str, str]:
         """Path in the run -> text of the file."""
         found: dict[str, str] = {}
