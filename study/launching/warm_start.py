@@ -120,9 +120,8 @@ def _from_study(
 def _loss(spec: StudySpec, given: Convention | None) -> Mapping[str, Any]:
     """What decides beside the image what a beta means, whatever name the loss has."""
     loss = given or Convention(reconstruction="half_sum")
-    at = {"model.latent": spec.model.extras.get("latent"), "training": spec.training.batch_size}
-    parts = loss.model_dump(exclude={"name"})
-    return {**parts, **(at if loss.depends_on else {})}
+    at = {"model.latent": spec.model.latent, "training.batch_size": spec.training.batch_size}
+    return {**loss.model_dump(exclude={"name"}), **{key: at[key] for key in loss.depends_on}}
 
 
 def _arm(earlier: StudySpec, given: WarmStartSpec, space: set[str], where: str) -> str:

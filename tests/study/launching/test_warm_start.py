@@ -130,6 +130,29 @@ class TestStudiesOfThisHome:
         with pytest.raises(SpecError, match="its beta is for another loss"):
             found(50)
 
+    def test_a_loss_that_depends_on_the_latents_is_another_with_others(
+        self, tell, told_spec, tmp_path
+    ) -> None:
+        balancer = {
+            "name": "fixed_beta",
+            "convention": {"reconstruction": "half_sum", "kl": "mean"},
+        }
+        before = told_spec.to_dict()
+        before["arms"]["random"]["balancer"] = balancer
+        tell(before, tmp_path)
+
+        def found(latent: int) -> list[TrialsTold]:
+            spec = later({"study": "told"}).to_dict()
+            spec["model"]["latent"] = latent
+            spec["training"]["batch_size"] = 50  # is nothing to a mean over latents
+            spec["arms"]["hand"]["balancer"] = balancer
+            return earlier_trials(StudySpec.from_dict(spec), StudyHome(tmp_path, "later"))
+
+        same = before["model"]["latent"]
+        assert [len(event.trials) for event in found(same)] == [2]
+        with pytest.raises(SpecError, match="its beta is for another loss"):
+            found(2 * same)
+
     def test_a_retried_trial_is_told_as_it_ended_last(self, told_spec, tmp_path, follow_up) -> None:
         journal = begin(told_spec, StudyHome(tmp_path, "told"), [])
         conductor = Conductor(told_spec, journal, dims=64, slots=1)
