@@ -208,9 +208,8 @@ def estimate(
         seconds_per_image = time_widths(spec.to_dict(), data.to_dict(), device, widths)
     slots = best_width(spec, engines, seconds_per_image)
     arms = remaining(spec, entries, lambda training: _images(training, len(opened.train)))
-    parameters = sum(
-        p.numel() for p in build(spec.model.settings, ImageShape(*data.shape)).parameters()
-    )
+    model = build(spec.model.settings, ImageShape(*data.shape))
+    parameters = sum(values.numel() for values in model.parameters())
     row = parameters * FLOAT_BYTES * ROW_COPIES
     return Estimate(
         spec=spec,
