@@ -105,7 +105,6 @@ def submit(slurm: Slurm, folder: Path, home: Path) -> str:
     return slurm.run("env", f"PATH={tools}", *command).strip()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_job_that_is_cancelled_does_not_come_back(
     slurm: Slurm, tmp_path: Path, home: Path
