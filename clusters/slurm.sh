@@ -41,12 +41,13 @@ suspend() {
   trap '' TERM # requeueing sends it again
   # A job that is cancelled is ending already, and SLURM has told the driver itself: a second signal
   # would have it leave without a checkpoint.
-  state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
-  if [ "$state" = RUNNING ]; then kill -TERM "$driver"; fi
+  cancelled=
+  case $(squeue -h -j "$SLURM_JOB_ID" -o %T) in CANCELLED | COMPLETING) cancelled=yes ;; esac
+  [ -n "$cancelled" ] || kill -TERM "$driver"
   wait "$driver"
   code=$?
   kill "$nodes"
-  if [ $code = 130 ] && [ "$state" = RUNNING ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+  if [ $code = 130 ] && [ -z "$cancelled" ]; then scontrol requeue "$SLURM_JOB_ID"; fi
   exit $code
 }
 

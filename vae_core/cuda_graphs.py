@@ -75,10 +75,9 @@ class Recorder:
             if not all(map(_identical, direct, after(step))):
                 self.problem = "its operations are not deterministic here: equal steps differ"
         except RuntimeError as error:
-            cause = _first(error)
-            if is_out_of_memory(cause):
-                raise cause from None
-            self.problem = str(cause).partition("\n")[0]
+            if is_out_of_memory(error):
+                raise
+            self.problem = str(error).partition("\n")[0]
         finally:
             from_start(lambda: None)
         return step
@@ -98,15 +97,22 @@ class Recorder:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         self._graphs.append(graph)
+        raised: list[RuntimeError] = []
         try:
             # Back on this stream whatever happens: a capture that fails does not leave its own.
             with torch.cuda.stream(torch.cuda.current_stream()):
                 # Errors of this thread alone: other threads may use the device meanwhile.
                 mode: Any = {"capture_error_mode": "thread_local", "stream": self._stream}
                 with torch.cuda.graph(graph, pool=self._pool, **mode):
-                    step()
+                    try:
+                        step()
+                    except RuntimeError as error:
+                        raised.append(error)
+                        raise
         except BaseException:
             self._give_up_pool()
+            if raised:  # torch ends the capture all the same, and CUDA says only that it failed
+                raise raised[0] from None
             raise
         replay: Callable[[], None] = graph.replay
         return replay
@@ -117,13 +123,6 @@ class Recorder:
         with suppress(Exception):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
         self._pool = None
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error in whose wake it was raised: a capture that a step has broken fails to end."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 def _identical(one: Tensor, other: Tensor) -> bool:

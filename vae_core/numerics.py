@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def settled_kernels(threads: int) -> Iterator[None]:
     """The same for a while, and on so many CPU threads: what was chosen before is put back."""
     chosen = _CUDNN.deterministic, _CUDNN.benchmark
     sums = _CUBLAS.allow_bf16_reduced_precision_reduction
-    older = [(of, _readable(of)) for of in (_CUDNN, _CUBLAS)]
+    older = [(of, _readable(partial(getattr, of, "allow_tf32"))) for of in (_CUDNN, _CUBLAS)]
+    oldest = _readable(torch.get_float32_matmul_precision)
     precisions = [part.fp32_precision for part in _PRODUCTS]
     threads_before = torch.get_num_threads()
     settle_kernels()
@@ -73,14 +75,16 @@ def settled_kernels(threads: int) -> Iterator[None]:
         for of, allowed in older:
             if allowed is not None:
                 of.allow_tf32 = allowed
+        if oldest is not None:
+            torch.set_float32_matmul_precision(oldest)
         for part, precision in zip(_PRODUCTS, precisions, strict=True):
             part.fp32_precision = precision
 
 
-def _readable(of: Any) -> bool | None:
-    """Its ``allow_tf32``; None where torch refuses, as it was chosen under the newer names."""
+def _readable(read: Callable[[], Any]) -> Any:
+    """What is read by an older name; None where torch refuses, as a newer one chose it."""
     try:
-        return bool(of.allow_tf32)
+        return read()
     except RuntimeError:
         return None
 

@@ -65,10 +65,16 @@ def launch_checks(
     yield _shared_memory(places)
     yield _sockets(places)
     yield _memory(places)
-    yield from precision_checks(places, engines)
+    yield from _precision(places, engines)
 
 
-def precision_checks(places: Sequence[Place], engines: EnginesSpec | None) -> Iterator[Row]:
+def slow_bfloat16(where: str = "") -> Row:
+    """That processors are to multiply bfloat16 and cannot."""
+    remedy = "set engines.precision to float32: in bfloat16 a step takes ten times as long there"
+    return Row("bfloat16", State.PROBLEM, f"no instructions to multiply it{where}", remedy)
+
+
+def _precision(places: Sequence[Place], engines: EnginesSpec | None) -> Iterator[Row]:
     """Whether the processors that are to multiply bfloat16 can."""
     if engines is None or engines.precision != "bfloat16" or engines.device == "cuda":
         return
@@ -77,13 +83,10 @@ def precision_checks(places: Sequence[Place], engines: EnginesSpec | None) -> It
     of_engines = [place for place in places if place.offered != 0]
     nodes = [place for place in of_engines if place.offered] or of_engines
     slow = [place.name for place in nodes if not place.facts.bfloat16]
-    if not slow:
+    if slow:
+        yield slow_bfloat16("" if len(slow) == len(nodes) else f" ({', '.join(slow)})")
+    else:
         yield ok("bfloat16", "the processors multiply it")
-        return
-    remedy = "set engines.precision to float32: in bfloat16 a step takes ten times as long there"
-    where = "" if len(slow) == len(nodes) else f" ({', '.join(slow)})"
-    found = f"no instructions to multiply it{where}"
-    yield Row("bfloat16", State.PROBLEM, found, remedy)
 
 
 def all_checks(

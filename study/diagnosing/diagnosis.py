@@ -16,13 +16,14 @@ from study.diagnosing.checks import (
     all_checks,
     launch_checks,
     ok,
-    precision_checks,
+    slow_bfloat16,
 )
 from study.diagnosing.storage import trial_folder
 from study.engine.parts import Part, parts_of
 from study.spec import StudySpec
 from study.tracking import TrackingError, probe_store, tracking_uri
 from vae_core.errors import UserError
+from vae_core.precision import Precision, has_bfloat16
 
 if TYPE_CHECKING:
     from study.analysis.rendering.tables.table import TextTable
@@ -88,10 +89,15 @@ def diagnose(spec: StudySpec | None, home: Path, *, cluster: bool) -> Diagnosis:
     return Diagnosis((*rows, _mlflow(spec, home), _authentication(cluster=cluster)))
 
 
-def check_machine(spec: StudySpec) -> Iterator[str]:
-    """What a launch on this machine asks of it: a line for each problem."""
-    asks = spec.engines.precision == "bfloat16"  # a GPU takes seconds to be asked for
-    return _lines(precision_checks([places.driver()] if asks else [], spec.engines))
+def check_machine(precision: Precision, device: str) -> Iterator[str]:
+    """What a launch on this machine asks of it: a line for each problem.
+
+    Args:
+        precision: of the study's engines.
+        device: that they train on here, ``cpu`` or ``cuda``.
+    """
+    slow = device == "cpu" and precision == "bfloat16" and not has_bfloat16()
+    return _lines([slow_bfloat16()] if slow else [])
 
 
 def check_cluster(spec: StudySpec, parts: Iterable[Part]) -> Iterator[str]:

@@ -78,7 +78,7 @@ class Banks:
         """
         shape = run.shape
         if shape not in self._banks:
-            self.drop(self.idle())
+            self.drop(self.idle({waiting.shape for waiting in self._slots.waiting}))
             if self._dropped:  # not when they were: the exception that they raised held them
                 free_unused_memory()
                 self._dropped = False

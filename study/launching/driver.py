@@ -174,10 +174,16 @@ def _images_and_ray(
         aside.submit(import_module, "study.search")
         ray_up(options.address, spec, started)
         signals.own()  # Ray takes SIGTERM as it starts
-        on_cluster = options.address is not None
-        for problem in check_cluster(spec, parts) if on_cluster else check_machine(spec):
+        here = options.address is None
+        for problem in _machine(spec) if here else check_cluster(spec, parts):
             print(f"warning: {problem}", file=sys.stderr)
         return preparing.result()
+
+
+def _machine(spec: StudySpec) -> Iterator[str]:
+    from study.scheduling.sizing import engine_plan  # it brings Ray, which is up now
+
+    return check_machine(spec.engines.precision, engine_plan(spec.engines).device)
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def estimate(
         slots=slots,
         memory_bytes=row * engines * slots,
         usable_bytes=usable_memory() if address is None else None,
-        problems=list(check_machine(spec)) if address is None else [],
+        problems=list(check_machine(spec.engines.precision, device)) if address is None else [],
         disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         before=[*told, *pilots(spec, there)],

@@ -34,7 +34,7 @@ from study.tracking.store import (
 from study.tracking.views import MODES, TAG, view_key
 
 HOST, PORT = "127.0.0.1", 5000
-LOOPBACK, EVERYWHERE = (HOST, "localhost", "::1"), ("0.0.0.0", "::")
+LOOPBACK, EVERYWHERE = (HOST, "localhost"), ("0.0.0.0", "::")
 """Hosts that nobody else reaches; and that stand for every address of the machine."""
 HERE = f"http://{HOST}:{PORT}/"
 """Where `study ui` serves the pages of the embedded store."""
@@ -112,7 +112,7 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
             )
         if database.is_empty(sqlite_path(uri)):
             prepare(uri)  # a server would make it in place, where a kill or a client breaks it
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -131,7 +131,7 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     if host not in LOOPBACK:
         quiet |= _admitted(host, port)
         print(f"warning: anyone who reaches {host}:{port} can read and change them: no password")
-    base = f"http://{host}:{port}"
+    base = f"http://{_written(socket.gethostname() if host in EVERYWHERE else host)}:{port}"
     print(f"MLflow's pages: {base}")
     for name, experiment in _experiments(uri).items():
         print(f"    {name}: {next(iter(_view_addresses(base, experiment).values()))}")
@@ -152,17 +152,25 @@ def _admitted(host: str, port: int) -> dict[str, str]:
     """MLflow's settings by which browsers may call a server that listens on ``host`` by its names.
 
     It answers to loopback and private addresses alone, and lets pages of other origins read
-    nothing, its own pages among them: their lists stay empty.
+    nothing, its own pages among them: their lists stay empty. What it answers to by itself it does
+    still: loopback at any port, as forwarded ones have, and private addresses.
     """
     names = {host}
     if host in EVERYWHERE:
         found = [a.address for of in psutil.net_if_addrs().values() for a in of]
         names = {socket.gethostname(), socket.getfqdn(), *filter(_is_address, found)}
-    hosts = sorted(f"[{name}]" if ":" in name else name for name in {*names, *LOOPBACK})
+    hosts = sorted(map(_written, names))
+    private = ("10.*", "192.168.*", *(f"172.{n}.*" for n in range(16, 32)))
+    allowed = [*(f"{h},{h}:{port}" for h in hosts), *(f"{h},{h}:*" for h in LOOPBACK), *private]
     return {
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{h},{h}:{port}" for h in hosts),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{h}:{port}" for h in hosts),
     }
+
+
+def _written(host: str) -> str:
+    """As browsers write it."""
+    return f"[{host}]" if ":" in host else host.lower()
 
 
 def _is_address(text: str) -> bool:

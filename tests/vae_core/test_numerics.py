@@ -42,15 +42,24 @@ import torch
 from vae_core.numerics import settled_kernels
 b = torch.backends
 parts = b.cuda.matmul, b.cudnn.conv, b.cudnn.rnn, b.mkldnn.matmul, b.mkldnn.conv, b.mkldnn.rnn
+def older(read):
+    try:
+        return read()
+    except RuntimeError:
+        return "not to be read"
 def chosen():
     return [p.fp32_precision for p in parts], b.cudnn.benchmark
+def by_older_names():
+    names = lambda: b.cudnn.allow_tf32, lambda: b.cuda.matmul.allow_tf32
+    return [older(read) for read in (*names, torch.get_float32_matmul_precision)]
 {asked}
-before = chosen()
+before, said = chosen(), by_older_names()
 with settled_kernels(threads=1):
     assert chosen() == (["ieee"] * 6, False), chosen()
     assert not b.cudnn.allow_tf32 and not b.cuda.matmul.allow_tf32  # who asks by the older names
     assert torch.get_float32_matmul_precision() == "highest"
 assert chosen() == before, (chosen(), before)
+assert by_older_names() == said, (by_older_names(), said)
 """
 
 

@@ -14,8 +14,9 @@ TWO_CORES = "processor : 0\n{line}\n\nprocessor : 1\n{line}\n"
 @pytest.mark.parametrize(
     ("line", "has"),
     [
-        ("flags\t\t: fpu avx2 avx512f avx512_bf16", True),
-        ("flags\t\t: fpu avx2 amx_bf16 amx_tile", True),
+        ("flags\t\t: fpu avx2 avx512f avx512dq avx512bw avx512vl avx512_bf16", True),
+        ("flags\t\t: fpu avx2 avx512f avx512dq avx512bw avx512vl", True),
+        ("flags\t\t: fpu avx2 avx_vnni avx_ne_convert", True),
         ("Features\t: fp asimd i8mm bf16", True),
         ("flags\t\t: fpu avx2 avx512f avx512_vnni", False),
         ("model name\t: bf16", True),  # it says nothing of instructions

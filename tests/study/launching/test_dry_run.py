@@ -103,7 +103,7 @@ def test_memory_that_a_container_withholds_is_said(planned):
 
 
 def test_bfloat16_that_the_processor_cannot_multiply_is_said(planned, monkeypatch):
-    monkeypatch.setattr("study.diagnosing.facts.has_bfloat16", lambda: False)
+    monkeypatch.setattr("study.diagnosing.diagnosis.has_bfloat16", lambda: False)
     engines = {"device": "cpu", "count": 3, "slots": 2}
     said = "\nwarning: bfloat16: no instructions to multiply it; set engines.precision to"
     assert said in str(planned(engines={**engines, "precision": "bfloat16"}))
