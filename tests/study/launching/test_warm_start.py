@@ -111,47 +111,34 @@ class TestStudiesOfThisHome:
         (event,) = earlier_trials(StudySpec.from_dict(spec), StudyHome(home, "later"))
         assert len(event.trials) == 2
 
-    def test_a_loss_that_depends_on_the_batch_is_another_at_another_batch(
-        self, tell, told_spec, tmp_path
+    @pytest.mark.parametrize(
+        ("kl", "same", "other"),
+        [
+            ("batch_sum", {}, {"training": {"batch_size": 50}}),
+            ("mean", {"training": {"batch_size": 50}}, {"model": {"latent": 8}}),
+        ],
+        ids=["batch", "latents"],
+    )
+    def test_a_loss_that_depends_on_sizes_is_another_where_these_are_others(
+        self, tell, told_spec, tmp_path, kl: str, same: Any, other: Any
     ) -> None:
-        convention = {"reconstruction": "half_sum", "kl": "batch_sum"}
+        convention = {"reconstruction": "half_sum", "kl": kl}
         balancer = {"name": "fixed_beta", "convention": convention}
         before = told_spec.to_dict()
+        assert (before["training"]["batch_size"], before["model"]["latent"]) == (100, 4)
         before["arms"]["random"]["balancer"] = balancer
         tell(before, tmp_path)
 
-        def found(batch: int) -> list[TrialsTold]:
+        def found(sizes: dict[str, dict[str, int]]) -> list[TrialsTold]:
             spec = later({"study": "told"}).to_dict()
-            spec["training"]["batch_size"] = batch
+            for section, changed in sizes.items():
+                spec[section] |= changed
             spec["arms"]["hand"]["balancer"] = balancer
             return earlier_trials(StudySpec.from_dict(spec), StudyHome(tmp_path, "later"))
 
-        assert [len(event.trials) for event in found(100)] == [2]
-        with pytest.raises(SpecError, match="its beta is for another loss"):
-            found(50)
-
-    def test_a_loss_that_depends_on_the_latents_is_another_with_others(
-        self, tell, told_spec, tmp_path
-    ) -> None:
-        balancer = {
-            "name": "fixed_beta",
-            "convention": {"reconstruction": "half_sum", "kl": "mean"},
-        }
-        before = told_spec.to_dict()
-        before["arms"]["random"]["balancer"] = balancer
-        tell(before, tmp_path)
-
-        def found(latent: int) -> list[TrialsTold]:
-            spec = later({"study": "told"}).to_dict()
-            spec["model"]["latent"] = latent
-            spec["training"]["batch_size"] = 50  # is nothing to a mean over latents
-            spec["arms"]["hand"]["balancer"] = balancer
-            return earlier_trials(StudySpec.from_dict(spec), StudyHome(tmp_path, "later"))
-
-        same = before["model"]["latent"]
         assert [len(event.trials) for event in found(same)] == [2]
         with pytest.raises(SpecError, match="its beta is for another loss"):
-            found(2 * same)
+            found(other)
 
     def test_a_retried_trial_is_told_as_it_ended_last(self, told_spec, tmp_path, follow_up) -> None:
         journal = begin(told_spec, StudyHome(tmp_path, "told"), [])
