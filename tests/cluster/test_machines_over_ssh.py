@@ -29,6 +29,20 @@ SetEnv PATH={path} HOME={home} OMP_NUM_THREADS=1
 Subsystem sftp internal-sftp
 """
 WHERE = {"on the first": ("one",), "on the others": ("two",), "on each": ("one", "two")}
+LOOK = """
+import sys, time, urllib.request
+for seconds in range(120):
+    try:
+        urllib.request.urlopen(sys.argv[1] + "/health", timeout=5).close()
+        break
+    except OSError:
+        time.sleep(1)
+headers = {"Content-Type": "application/json", "Origin": sys.argv[1]}
+address = sys.argv[1] + "/ajax-api/2.0/mlflow/experiments/search"
+query = urllib.request.Request(address, b'{"max_results": 100}', headers)
+print(urllib.request.urlopen(query, timeout=60).read().decode())
+"""
+"""What a browser asks of the page that a forwarded port shows, once it is up."""
 
 
 class Ssh:
@@ -64,13 +78,21 @@ class Ssh:
         for words in ([f"{name}:{there}", here], [here, f"{other}:{there}"]):
             self._from_own("scp", "-q", "-p", *words)
 
-    def _from_own(self, program: str, *words: str) -> str:
-        options = [
+    def look(self, forward: str, command: str, page: str) -> str:
+        """The studies in a page that ``command`` serves on a host, seen through ``forward``."""
+        program, *words = forward.split()
+        self.own.popen(program, *self._options(), *words, command)
+        return self.own.run(sys.executable, "-c", LOOK, page).stdout
+
+    def _options(self) -> list[str]:
+        return [
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
             "-o", "LogLevel=ERROR", "-o", "ConnectionAttempts=30",
             "-i", str(self._folder / "key"),
         ]  # fmt: skip
-        done = self.own.run(program, *options, *words, check=False)
+
+    def _from_own(self, program: str, *words: str) -> str:
+        done = self.own.run(program, *self._options(), *words, check=False)
         assert done.returncode == 0, f"{words}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -100,6 +122,9 @@ def test_machines_one_has(hosts: Hosts, tmp_path: Path, home: Path, reference: P
             ssh.run("one", words)
             ssh.run("two", "mkdir -p ~/.ray")
             ssh.copy("one", ".ray/auth_token", "two")
+        elif page := re.fullmatch("from yours; there `(.+)`, here (.+)", comment):
+            shown = ssh.look(words, f"{page[1]} --home {home}", page[2])
+            assert f'"{SPEC["name"]}"' in shown
         else:
             if command.startswith("study launch"):
                 words += f" --home {home}"
