@@ -11,6 +11,7 @@ from study.spec.begun import open_again
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
+from study.spec.seeds import own_seeds
 
 
 def frozen_spec(home: StudyHome) -> StudySpec:
@@ -29,7 +30,9 @@ def changed_spec(
 ) -> StudySpec:
     """The spec a study was last launched with, with ``overrides`` applied, under ``name``.
 
-    Under another name, what the study left open when other defaults held is left open again.
+    Under another name, what the study left open when other defaults held is left open again, and
+    the study's own seeds become those of the new name: whoever forks has seen the results of the
+    former.
 
     Raises:
         SpecError: an override cannot be applied, or makes the spec invalid.
@@ -38,6 +41,8 @@ def changed_spec(
     frozen = past.spec.to_dict()
     if name != home.name:  # a new study has today's defaults
         frozen = open_again(frozen, past.assumed)
+        if past.spec.seeds == own_seeds(home.name, count := len(past.spec.seeds)):
+            frozen["seeds"] = own_seeds(name, count)
         for arm, search in ((name, arm.search) for name, arm in past.spec.arms.items()):
             if search is None or not SAMPLERS[search.sampler.name].grid:
                 continue

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from hosts import Host, Hosts
+from waiting import until
 
 ECHO = """
 import contextlib, socket, threading
@@ -126,7 +127,4 @@ def test_nothing_outlives_the_program_that_made_the_hosts(tmp_path: Path) -> Non
     )
     there = [Path("/proc", pid) for pid in done.stdout.split()]
     assert len(there) >= 3, done.stderr
-    deadline = time.monotonic() + 60
-    while left := [proc for proc in there if proc.exists()]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    until(lambda: not any(proc.exists() for proc in there), "their end")

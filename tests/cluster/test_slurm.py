@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import harness
 import pytest
+import waiting
 import yaml
 from harness import PATIENCE, HarnessError, events, table
 from hosts import Hosts
@@ -77,12 +77,7 @@ class Slurm:
         return self.run("squeue", "-h", "-j", job, "-o", "%T", check=False).strip()
 
 
-def until(seen: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
-    while not seen():
-        if time.monotonic() > deadline:
-            raise HarnessError(f"waited {patience:g} s for {what}")
-        time.sleep(0.2)
+until = partial(waiting.until, patience=PATIENCE, pause=0.2)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from tensors import assert_equal
 from torch import Tensor, nn
 
 from vae_core.balancers import BALANCERS
@@ -111,11 +112,6 @@ PRECISIONS = ["float32", "bfloat16"]
 
 def state(found: Bank, row: int) -> dict[str, Tensor]:
     return found.checkpoint(row)
-
-
-def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 MATES = ([], NEIGHBOURS[:2], NEIGHBOURS[1:4], FAMILY)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from tensors import assert_equal
 from torch import Tensor
 
 from vae_core.balancers import BALANCERS, Terms
@@ -301,11 +302,6 @@ def test_many_variances_are_reported_as_their_geometric_mean_and_a_scale_as_2_b2
     x, out = last_batch(one, found, row, 4)  # the step to come, before the weights move
     found.train(1)
     assert math.log(found.segment(row).sigma2) == pytest.approx(REPORTED[name](x, out), abs=1e-4)
-
-
-def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

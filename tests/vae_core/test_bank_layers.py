@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from own_layers import ONE_ROW, SEVERAL_ROWS, SHAPE, Dropping, Layered, Transformer
+from tensors import assert_equal
 from torch import Tensor
 
-from vae_core.bank import Bank, Checkpoint, Member
+from vae_core.bank import Bank, Member
 from vae_core.batches import BatchOrder, StepNoise, TrainingImages, to_unit
 from vae_core.models import Start, build
 
@@ -37,11 +38,6 @@ def named(kind: type[Layered]) -> dict[str, object]:
 
 def bank(kind: type[Layered], width: int) -> Bank:
     return Bank(named(kind), images(), SHAPE, width=width, batch_size=BATCH)
-
-
-def assert_equal(a: Checkpoint, b: Checkpoint) -> None:
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 def by_hand(kind: type[Layered], steps: int) -> dict[str, Tensor]:

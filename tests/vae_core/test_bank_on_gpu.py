@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tensors import assert_equal
 from test_bank import (
     BATCH,
     KINDS,
@@ -16,7 +17,6 @@ from test_bank import (
     Rows,
     assert_alike_beside,
     assert_alike_beside_nan,
-    assert_equal,
     state,
 )
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tensors import assert_equal
 from test_bank import (
     BATCH,
     DIGITS,
@@ -21,7 +22,6 @@ from test_bank import (
     ONE,
     assert_alike_beside,
     assert_alike_beside_nan,
-    assert_equal,
     bank,
     digits,
     state,

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import pytest
 import torch
-from test_bank import ONE, Rows, assert_equal, state
+from tensors import assert_equal
+from test_bank import ONE, Rows, state
 from torch import Tensor
 
 from vae_core.balancers import BALANCERS, Balance, Terms

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import closing
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import until
 
 from vae_core.data import decode
 from vae_core.data.decode import Decoded, decoded
@@ -108,10 +108,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     assert there
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 15
-    while any(Path(f"/proc/{pid}").exists() for pid in there):
-        assert time.monotonic() < deadline, "they outlive it"
-        time.sleep(0.05)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in there), "their end")
 
 
 def test_a_folder_of_many_is_read_as_one_of_few(tmp_path: Path) -> None:

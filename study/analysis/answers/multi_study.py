@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import inf
 from typing import Any
 
 from study.analysis.answers.multi_study_sentences import notes, verdict
 from study.analysis.answers.regrets import (
     ArmOver,
+    CommonArm,
     PairOver,
     arm_over,
     common_arms,
@@ -49,11 +51,12 @@ def combine(reports: Sequence[Report]) -> SeveralReport:
     """What studies of one objective, each on its own dataset, say together.
 
     Raises:
-        UserError: a study is given twice, or their objectives differ.
+        UserError: a study or a run is there twice, or their objectives differ.
     """
     _check(reports)
     score = score_of(reports[0].objective)
     arms = common_arms(reports)
+    _check_distinct_runs(reports, arms)
     for arm in arms:
         arm.scores = [scores_of(result, reports[0].objective) for result in arm.results]
     levels = [level_of([arm.scores[i] for arm in arms]) for i in range(len(reports))]
@@ -111,6 +114,28 @@ def _check(reports: Sequence[Report]) -> None:
             where="; ".join(f"{report.name}: {report.objective.name}" for report in reports),
             remedy="report those of one objective together",
         )
+
+
+def _check_distinct_runs(reports: Sequence[Report], arms: Sequence[CommonArm]) -> None:
+    """Check that no two studies of a dataset have a run in common, as a study and its fork may.
+
+    Runs of one seed that score alike to the last bit are one run: it would count twice.
+
+    Raises:
+        UserError: two have.
+    """
+    for arm in arms:
+        runs = zip(reports, arm.results, strict=True)
+        for (one, first), (other, second) in combinations(runs, 2):
+            same = sorted(first.by_seed.items() & second.by_seed.items())
+            if one.data == other.data and same:
+                raise UserError(
+                    f"studies '{one.name}' and '{other.name}' have the same runs on {one.data}",
+                    where=f"{arm.name}, seed {same[0][0]}"
+                    + (f" and {len(same) - 1} more" if len(same) > 1 else ""),
+                    remedy="report one of them: such runs would count twice; `study fork` takes "
+                    "seeds of its own where the spec lists none",
+                )
 
 
 def _profiles(arms: Sequence[ArmOver]) -> list[Profile]:

@@ -7,7 +7,7 @@ from math import floor
 
 from study.analysis.answers.regrets import ArmOver, CommonArm, PairOver
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict_sentences import Outcome, compared
+from study.analysis.answers.verdict_sentences import Outcome, compared, so_far
 from study.formatting import NONE
 from study.metrics import Metric
 from study.statistics.aggregates import Coverage
@@ -34,8 +34,10 @@ def verdict(
     over = f"over {len(datasets)} datasets ({', '.join(datasets)})"
     unknown = f"Whether searching pays {over} can't be told"
     if pair is not None:
-        return [_answer(pair, score, over, unknown + ("" if finished else " yet")),
-                _beside(pair, len(datasets))]  # fmt: skip
+        answer = _answer(pair, score, over, unknown)
+        if not finished:
+            answer = so_far(answer, "not every study is finished")
+        return [answer, _beside(pair, len(datasets))]
     for kind, automatic in (("hand-tuned", False), ("automatic", True)):
         if all(arm.automatic is not automatic for arm in arms):
             return [f"{unknown}: the studies have no {kind} arm in common."]

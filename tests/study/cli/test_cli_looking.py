@@ -16,6 +16,7 @@ import pytest
 import ray
 from commands import VERBS, made, on_terminal, refusal, study
 from PIL import Image
+from waiting import until
 
 
 class TestLooking:
@@ -173,11 +174,9 @@ def test_sigterm_ends_the_ui_and_its_server(place):
     shown = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     server = None
     try:
-        deadline = time.monotonic() + 60
-        while (server := _server(shown.pid)) is None:
-            assert shown.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: _server(shown.pid) or shown.poll() is not None, "the server")
+        server = _server(shown.pid)
+        assert server is not None
         time.sleep(1)  # the command has to see that its child has begun
         shown.terminate()
         assert shown.wait(60) == 0

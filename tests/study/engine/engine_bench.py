@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from waiting import until
 
 from study.engine.config import EngineConfig
 from study.engine.engine import Engine
@@ -119,14 +120,6 @@ def slow_down(engine: Engine, pause: float = 0.003) -> Engine:
     return engine
 
 
-def until(seen: Callable[[], bool], patience: float = 30.0) -> None:
-    """Wait until ``seen`` is true."""
-    deadline = time.monotonic() + patience
-    while not seen():
-        assert time.monotonic() < deadline, f"not seen in {patience:.0f} s"
-        time.sleep(0.001)
-
-
 def until_trained(engine: Engine, trial: str) -> None:
     """Wait until ``trial`` has trained since its last report."""
-    until(lambda: engine._slots.runs[trial].unreported["training"] > 0)
+    until(lambda: engine._slots.runs[trial].unreported["training"] > 0, "steps", pause=0.001)

@@ -6,7 +6,6 @@ import gc
 import json
 import subprocess
 import sys
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import torch
 from engine_bench import Bench, fetch, fetch_all, follow, numbers, request, slow_down, spent
 from torch import Tensor
+from waiting import until
 
 from study.engine.engine import Engine
 from vae_core.balancers import State, Terms
@@ -139,8 +139,7 @@ def test_two_that_raise_are_both_found(bench: Bench) -> None:
 def test_a_crash_that_was_not_delivered_is_lost_work(bench: Bench) -> None:
     engine = bench.engine()
     engine.admit(fused("bad", 1, 9))
-    while not engine._slots.runs["bad"].over:
-        time.sleep(0.001)
+    until(lambda: engine._slots.runs["bad"].over, "the crash")
     account = engine.stop()
     assert account["unreported"] == {"bad": pytest.approx(account["seconds"]["training"])}
     assert account["unreported"]["bad"] > 0
@@ -159,6 +158,10 @@ def test_a_trial_that_raises_while_its_shape_is_timed_leaves_that_to_the_next(
     assert found["good"][0]["start"]["seconds_per_image"] > 0
 
 
+def until_suspected(engine: Engine) -> None:
+    until(lambda: any(run.suspect for run in engine._slots.waiting), "a suspect", pause=0.001)
+
+
 def test_a_suspect_may_be_released_or_suspended_while_another_is_tried(bench: Bench) -> None:
     expected = alone(bench, fused("c", 3), 3)
     for leaving in ("release", "suspend"):
@@ -167,9 +170,7 @@ def test_a_suspect_may_be_released_or_suspended_while_another_is_tried(bench: Be
         engine.admit(fused(trials["a"], 1, 9))
         engine.admit(fused(trials["b"], 2))
         engine.admit(fused(trials["c"], 3))
-        deadline = time.monotonic() + 60
-        while not any(run.suspect for run in engine._slots.waiting) and time.monotonic() < deadline:
-            time.sleep(0.001)
+        until_suspected(engine)
         if leaving == "release":
             engine.release(trials["b"])
             found = gather(engine, trials["a"], trials["c"])
@@ -188,9 +189,7 @@ def test_newcomers_wait_until_it_is_known_whose_fault_it_was(bench: Bench) -> No
     engine = slow_down(bench.engine(width=3), 0.002)
     engine.admit(fused("bad", 1, 9))
     engine.admit(fused("good", 2))
-    deadline = time.monotonic() + 60
-    while not any(run.suspect for run in engine._slots.waiting) and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until_suspected(engine)
     engine.admit(fused("late", 4))
     found = gather(engine, "bad", "good", "late")
     assert found["bad"][-1]["end"]["reason"] == "crashed"
@@ -284,7 +283,7 @@ def test_a_full_disk_is_a_storage_error_and_never_a_trials_failure(bench: Bench)
     a report, at a suspension, at a confirm run's artifacts. Then the limit is lifted."""
     code = f"""
 import json, os, resource, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(Path(__file__).parents[level]) for level in (0, 2)]!r}
 from pathlib import Path
 from engine_bench import Bench, follow, fetch, request, slow_down
 from vae_core.data import PreparedData

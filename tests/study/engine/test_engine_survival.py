@@ -24,9 +24,9 @@ from engine_bench import (
     request,
     slow_down,
     spent,
-    until,
     until_trained,
 )
+from waiting import until
 
 from study.engine import checkpoints
 from study.engine import heartbeat as heartbeat_module
@@ -402,8 +402,7 @@ def test_reports_that_nobody_asked_for_before_a_release_are_lost_work(bench: Ben
     engine = bench.engine()
     engine.admit(request())
     fetched = fetch(engine, "a", 1)
-    while not engine._slots.runs["a"].over:
-        time.sleep(0.01)
+    until(lambda: engine._slots.runs["a"].over, "its end")
     engine.release("a")
     account = engine.stop()
     assert len(fetched) < 4
@@ -417,10 +416,10 @@ def test_waiting_time_is_in_the_account_while_it_passes(bench: Bench) -> None:
 
     start = time.perf_counter()
     engine = bench.engine()
-    until(lambda: waited() > 0)
+    until(lambda: waited() > 0, "a wait", pause=0.001)
     first = waited()
     assert first <= time.perf_counter() - start
-    until(lambda: waited() > first)
+    until(lambda: waited() > first, "a longer wait", pause=0.001)
 
 
 def test_a_killed_engines_heartbeat_is_whole_and_its_trial_resumes(bench: Bench) -> None:
@@ -431,7 +430,7 @@ def test_a_killed_engines_heartbeat_is_whole_and_its_trial_resumes(bench: Bench)
     beat_file = bench.home / "engines" / "engine-0.json"
     code = f"""
 import json, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(Path(__file__).parents[level]) for level in (0, 2)]!r}
 from pathlib import Path
 from engine_bench import Bench, request, slow_down
 from study.engine import heartbeat

@@ -14,6 +14,7 @@ import pytest
 import torch
 from engine_bench import Bench, fetch, follow, numbers, request, spent
 from PIL import Image
+from waiting import until
 
 from study.engine import checkpoints
 from study.engine.engine import Engine
@@ -258,8 +259,7 @@ def begun(bench: Bench, **evaluation: Any) -> Engine:
     engine = bench.engine(generators=["second_stage"], **evaluation)
     engine.admit(request("t", phase="confirm"))
     fetch(engine, "t", 3)
-    while not engine._slots.account.seconds["second_stage"]:
-        time.sleep(0.01)
+    until(lambda: engine._slots.account.seconds["second_stage"] > 0, "the second stage")
     return engine
 
 

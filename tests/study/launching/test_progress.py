@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-import time
 
 import pytest
 from rich.console import Console
+from waiting import until
 
 from study.journal import Journal
 from study.journal.events import TrialPlaced
@@ -20,10 +20,7 @@ class Screen(io.StringIO):
     """Where a console writes; can be waited on."""
 
     def shows(self, text: str) -> str:
-        deadline = time.monotonic() + 30
-        while text not in self.getvalue():
-            assert time.monotonic() < deadline, f"{text!r} is not in {self.getvalue()!r}"
-            time.sleep(0.01)
+        until(lambda: text in self.getvalue(), f"{text!r} on the screen")
         return self.getvalue()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import gc
 from mlflow.entities import ViewType
+from waiting import until
 
 from study.analysis.answers.by_arm import RunAnswer
 from study.journal import Journal as JournalOnDisk
@@ -167,10 +167,7 @@ class Live:
         """Send events, and wait until they are in MLflow."""
         for entry in entries:
             self.writer.send(entry)
-        deadline = time.monotonic() + 60
-        while self.writer.unsent:
-            assert time.monotonic() < deadline, self.writer.problem
-            time.sleep(0.01)
+        until(lambda: not self.writer.unsent, "MLflow to have all")
 
     def close(self, *findings: Any) -> None:
         if findings:

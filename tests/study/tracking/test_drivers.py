@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from waiting import until
 
 from study.journal import read_entries
 from study.journal.events import Reported
@@ -263,10 +263,7 @@ def test_the_process_that_writes_ends_with_a_killed_driver(
     driver = drive(store.uri)
     assert driver.ask("settle", journal.entries) == "settle"
     driver.kill()
-    deadline = time.monotonic() + 30
-    while _runs(driver.writes):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not _runs(driver.writes), "its end")
 
 
 def _runs(pid: int) -> bool:

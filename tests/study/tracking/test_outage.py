@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import until
 
 from study.tracking import MlflowWriter, writer
 
 if TYPE_CHECKING:
     from .conftest import Journal, Server, Store
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.studies
@@ -48,11 +41,11 @@ def test_nothing_is_lost_when_the_server_dies_and_returns(
     writer = MlflowWriter(server.uri, journal.home, lambda: True, journal.pack)
     for entry in journal.entries[:before]:
         writer.send(entry)
-    until(lambda: writer.unsent == 0)
+    until(lambda: writer.unsent == 0, "all to be sent")
     server.kill()
     for entry in journal.entries[before:]:
         writer.send(entry)
-    until(lambda: writer.problem)
+    until(lambda: writer.problem, "a problem")
     assert 0 < writer.unsent <= len(journal.entries) - before
     server.start()
     server.wait()
@@ -92,7 +85,7 @@ def test_closing_without_a_server_says_what_is_left(journal: Journal) -> None:
         journal.train(journal.ask(0))
         for entry in journal.entries:
             writer.send(entry)
-        until(lambda: writer.problem)
+        until(lambda: writer.problem, "a problem")
         assert writer.close(0.5) == len(journal.entries)
 
 
@@ -129,7 +122,7 @@ def test_what_waits_for_a_server_is_in_the_journal_not_in_memory(
     there = MlflowWriter(store.uri, journal.home, held, journal.pack)
     for entry in journal.entries:
         there.send(entry)
-    until(lambda: refused >= 60)
+    until(lambda: refused >= 60, "refusals")
     assert max(copies[:60]) < batch * 4  # metrics a report
     assert there.close(60) == 0
     run = store.runs()[f"trial/{trials[2]}"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from waiting import until
 
 from study import api
 from study.tracking import MlflowWriter, TrackingError, probe_store
@@ -68,13 +69,6 @@ def signed_in(user: tuple[str, str]) -> Iterator[None]:
         for name, value in zip(USERS, user, strict=True):
             patch.setenv(name, value)
         yield
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def asked(uri: str, study: str = "digits", *, begun: bool = False) -> None:
@@ -198,7 +192,7 @@ def test_a_server_that_begins_to_refuse_is_told_of_once_and_gets_all_of_it_later
     writer = MlflowWriter(choosy.uri, journal.home, lambda: True, journal.pack)
     for entry in journal.entries:
         writer.send(entry)
-    until(lambda: writer.problem)
+    until(lambda: writer.problem, "a problem")
     time.sleep(1)  # several attempts
     assert writer.close(0.5) == len(journal.entries)
     assert "--allowed-hosts" in str(writer.problem)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from tensors import assert_equal
 from torch import Tensor
 
 from vae_core.bank import Bank, Member
@@ -44,11 +45,6 @@ def bank(width: int) -> Bank:
 
 def buffers(saved: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in saved.items() if name.startswith("buffer/")}
-
-
-def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 @pytest.mark.parametrize("width", [1, 3])

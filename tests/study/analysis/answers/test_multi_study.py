@@ -430,7 +430,8 @@ class TestCombine:
         assert "it takes three runs at least on each dataset" in found.verdict[0]
 
     def test_a_dataset_that_is_there_twice_is_said(self) -> None:
-        found = joint(study("a", "digits", WINS), study("b", "digits", WINS))
+        others = {arm: [value + 0.01 for value in values] for arm, values in WINS.items()}
+        found = joint(study("a", "digits", WINS), study("b", "digits", others))
         assert "a, b are on the same dataset, digits: it weighs 2 times." in found.notes
 
     def test_studies_that_do_not_go_together_are_refused(self) -> None:
@@ -440,6 +441,25 @@ class TestCombine:
         assert "a: calibrated_negative_elbo; b: bits_per_dim" in str(error.value)
         with pytest.raises(UserError, match="study 'a' is given twice"):
             combine([a, a])
+
+    def test_runs_that_two_studies_have_in_common_are_refused(self) -> None:
+        """As a study's and its fork's of listed seeds: the same to the last bit."""
+        others = {
+            arm: [*values[:2], *(value + 0.01 for value in values[2:])]
+            for arm, values in WINS.items()
+        }
+        with pytest.raises(UserError, match="'a' and 'b' have the same runs on digits") as error:
+            combine([study("a", "digits", WINS), study("b", "digits", others)])
+        assert "tpe, seed " in error.value.where
+        assert error.value.where.endswith(" and 1 more")
+
+    def test_an_answer_from_unfinished_studies_is_one_so_far(self) -> None:
+        a, b = study("a", "digits", WINS), replace(study("b", "mnist", WINS), finished=False)
+        whole, part = combine([a, replace(b, finished=True)]), combine([a, b])
+        assert whole.verdict[0].startswith("Searching does not pay over 2 datasets")
+        assert part.verdict[0].startswith(
+            "So far (not every study is finished): searching does not pay over 2 datasets"
+        )
 
     def test_lines_fit_a_screen(self) -> None:
         tests = {"random-beta": WINS["tpe"], "sigma": WINS["sigma"]}
