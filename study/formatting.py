@@ -49,8 +49,10 @@ def seconds(amount: float | None) -> str:
 
 
 def multiple(ratio: float | None) -> str:
-    """How many times something else, as "13.0" or "0.65"."""
-    return NONE if ratio is None else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+    """How many times something else, as "13.0", "0.65" or "0.0032"."""
+    if ratio is None:
+        return NONE
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def times(ratio: float | None) -> str:

@@ -29,7 +29,7 @@ from study.launching.checks import (
     settle,
 )
 from study.launching.pilots import pilots
-from study.launching.plan import images_of_run, own_pilot
+from study.launching.plan import images_of_run, plan_of
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.ray_cluster import check_address
 from study.launching.remaining import ArmPlan, Past, remaining
@@ -228,7 +228,7 @@ def estimate(
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         before=[*told, *pilots(spec, there)],
         rehearsals=rehearsals,
-        plan=Plan(spec, images_of_run(spec, len(opened.train)), own_pilot(there, spec)),
+        plan=plan_of(spec, images_of_run(spec, len(opened.train)), there),
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+
+from study.analysis.answers.design import design_of
 from study.analysis.answers.plan import Pilot, Plan, pilot_of
 from study.analysis.records.image_scores import image_scores
-from study.analysis.records.tables import tables_of
+from study.analysis.records.tables import study_facts, tables_of
 from study.journal import StudyHome, has_events
 from study.launching.checks import settle
 from study.launching.preparing import prepare_images
 from study.metrics import metric
 from study.spec import StudySpec, check_splits, training_steps
+from study.statistics import FEWEST
 from vae_core.data import Dataset
 from vae_core.errors import UserError
 
@@ -43,18 +48,17 @@ def plan(
             standard deviation is not above 0.
         UserError: the spec or its data are wrong.
     """
-    known: Pilot | None
+    known = None
     if spread is not None:
         known = _given(spread, spec, earlier)
     elif earlier is not None:
         known = _recorded(earlier, spec)
-    else:
-        known = own_pilot(StudyHome(home, spec.name), spec)
-    spec = settle(spec, StudyHome(home, spec.name))
+    own = StudyHome(home, spec.name)
+    spec = settle(spec, own)
     data = prepare_images(spec, home / "data", data_root)
     check_splits(spec, data)
     train = len(Dataset.open(data, spec.data.validation, verify=False).train)
-    return Plan(spec, images_of_run(spec, train), known)
+    return plan_of(spec, images_of_run(spec, train), own, known)
 
 
 def images_of_run(spec: StudySpec, train: int) -> int:
@@ -63,17 +67,33 @@ def images_of_run(spec: StudySpec, train: int) -> int:
     return training_steps(spec.training.epochs, batch, train) * batch
 
 
-def own_pilot(home: StudyHome, spec: StudySpec) -> Pilot | None:
-    """What the records of a study say of the objective of ``spec``, as far as it has run."""
-    if not has_events(home.path):
-        return None
-    tables = tables_of(home.path)
+def plan_of(spec: StudySpec, run: int, own: StudyHome, known: Pilot | None = None) -> Plan:
+    """The plan of ``spec``, by what its study has shown and claimed as far as it has run.
+
+    Args:
+        spec: The study.
+        run: Images that a run of it trains on.
+        own: Its own home.
+        known: How differences vary; None: as its own records say.
+    """
+    if not has_events(own.path):
+        return Plan(spec, run, known)
+    tables = tables_of(own.path)
+    facts = study_facts(tables["trials"])
+    design, seeds = design_of(facts, facts["spec"]), len(facts["spec"]["seeds"])
+    reported = max(design.reported_at, default=0)
+    if facts["finished"] and seeds >= FEWEST:
+        reported = seeds
+    return Plan(spec, run, known or _pilot(tables, own, spec), reported, design.error)
+
+
+def _pilot(tables: Mapping[str, pa.Table], home: StudyHome, spec: StudySpec) -> Pilot | None:
     scores = image_scores(tables["trials"], home.path, spec.objective)
     return pilot_of(tables, scores, spec.objective)
 
 
 def _recorded(earlier: StudyHome, spec: StudySpec) -> Pilot:
-    found = own_pilot(earlier, spec)
+    found = _pilot(tables_of(earlier.path), earlier, spec) if has_events(earlier.path) else None
     if found is None:
         objective = metric(spec.objective).label
         raise PlanError(

@@ -175,6 +175,12 @@ def trials_to_level_bounds(
     return trials_to_success(upper[1]), trials_to_success(lower[0])
 
 
+def prefers_a_miss(scores: Floats, level: float) -> bool:
+    """Whether a trial above ``level`` is preferred to one at or below it; ``scores`` in order."""
+    hits = scores <= level
+    return bool((hits[1:] & ~hits[:-1]).any())
+
+
 def median_bounds(values: Floats) -> tuple[Floats, Floats]:
     """Order statistics that hold the median of what ``values`` are drawn from.
 

@@ -17,6 +17,7 @@ from study import api
 from study.journal import HomeError, StudyHome, read_entries
 from study.journal.backend import ReadOnlyError
 from study.spec import SpecError, arm_roles, warnings
+from study.spec.seeds import own_seeds
 
 
 def test_the_package_offers_the_verbs():
@@ -160,6 +161,17 @@ class TestRunning:
         assert spec.to_dict() == {**told_spec.to_dict(), "name": "again"}
         assert options.home == StudyHome(told.studies, "again")
         assert not options.take_over
+
+    def test_fork_has_seeds_of_its_own_unless_they_are_listed(self, tell, told_spec, tmp_path, ran):
+        """Who forks has seen what the former seeds showed."""
+        data = told_spec.to_dict()
+        tell({**data, "name": "own", "seeds": own_seeds("own", 2)}, tmp_path)
+        tell({**data, "name": "listed"}, tmp_path)
+        for name in ("own", "listed"):
+            study.fork(name, f"{name}-2", home=tmp_path)
+        assert ran[0].seeds == own_seeds("own-2", 2)
+        assert not {*ran[0].seeds} & {*own_seeds("own", 2)}
+        assert ran[2].seeds == data["seeds"]
 
     def test_fork_with_what_no_extension_may_change(self, told, ran):
         study.fork("told", "longer", ["training.epochs=4", "model.latent=3"], home=told.studies)

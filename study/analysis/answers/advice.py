@@ -10,7 +10,7 @@ from typing import Any
 from study.analysis.answers.design import Design
 from study.analysis.answers.verdict import Comparison
 from study.analysis.answers.verdict_sentences import Outcome
-from study.statistics.paired import Differences, fewest
+from study.statistics.paired import Differences
 from study.statistics.planning import (
     ERROR,
     MOST_SEEDS,
@@ -67,7 +67,7 @@ def advice(
     if shown < inf:
         first = f"{seeds} show a difference of {by} with a power of {100 * POWER:.0f} %"
         first = f"where none fails, {first}" if any(given.failed) else first
-    elif n >= fewest(ERROR / min(found.among), looks=rule.looks):
+    elif n >= found.needed:
         first = f"{seeds} can show a difference in one direction only"
     else:
         first = f"{seeds} show no difference, however large"

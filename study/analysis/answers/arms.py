@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from study.analysis.answers import costs
 from study.analysis.answers.design import CHOOSING, COMPARING, Design, design_of
-from study.analysis.records.convergence import images_to_final
+from study.analysis.records.convergence import Arrival, arrivals
 from study.analysis.records.tables import Role, recorded_roles, study_facts
 from study.formatting import setting
 from study.journal.course import Course, in_words
@@ -83,7 +83,8 @@ class ArmResult:
         deployed_seed: That of the model that is exported, the confirm run best on validation; None
             where replicates share their seeds.
         images_to_final: Mean over the confirm runs of the images after which the validation
-            objective stayed within 1 % of its final value.
+            objective stayed within 1 % of its final value, at a report.
+        images_away: Likewise at the last report before, which was not that near; 0: there is none.
     """
 
     arm: str
@@ -118,6 +119,7 @@ class ArmResult:
     means: Mapping[str, float]
     deployed_seed: int | None
     images_to_final: float | None
+    images_away: float | None
 
     @property
     def compared(self) -> bool:
@@ -137,7 +139,7 @@ def arm_results(
     """The results of the arms of ``spec``, in its order, scored by two named objectives."""
     trials = tables["trials"]
     roles = recorded_roles(trials)
-    arrived = images_to_final(tables["records"], objective)
+    arrived = arrivals(tables["records"], objective)
     design = design_of(study_facts(trials), spec)
     return [
         _arm(name, spec, roles[name], trials, design, arrived, (objective, second))
@@ -166,12 +168,13 @@ def _arm(
     role: Role,
     trials: pa.Table,
     design: Design,
-    arrived: Mapping[str, int],
+    arrived: Mapping[str, Arrival],
     scores: tuple[str, str],
 ) -> ArmResult:
     rows, stage = trials.filter(pc.equal(trials["arm"], name)).to_pylist(), design.stage(name)
     standing = _standing(rows, stage)
     confirmed = [row for row in standing if row["state"] == "complete"]
+    near = [arrived[row["trial"]] for row in confirmed if row["trial"] in arrived]
     chosen = [row for row in rows if row["phase"] == "search" and row["chosen"]]
     arm = spec["arms"][name]
     balancer, search = arm["balancer"], arm.get("search") or {}
@@ -217,7 +220,8 @@ def _arm(
         validation_bits=_mean(row["validation_bits_per_dim"] for row in confirmed),
         means=_means(confirmed),
         deployed_seed=_deployed(rows) if replicates == 1 else None,
-        images_to_final=_mean(arrived.get(row["trial"]) for row in confirmed),
+        images_to_final=_mean(one.by for one in near),
+        images_away=_mean(one.after for one in near),
     )
 
 

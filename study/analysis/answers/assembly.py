@@ -300,7 +300,9 @@ class Answers:
         first = self.first
         return self.attempt(
             "The cost of the target",
-            lambda: targets(first.searches, first.curves, target, first.objective),
+            lambda: targets(
+                first.searches, first.curves, target, first.objective, looks=self.design.looked
+            ),
             [],
         )
 
@@ -422,6 +424,7 @@ class Answers:
                 self.no_worse,
                 self.two_models,
                 self._draw_error(found) if found else None,
+                self.first.objective,
                 looks=self.design.looked,
             ),
             [],

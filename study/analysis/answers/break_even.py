@@ -49,7 +49,10 @@ class Count:
             interval, and with a ``lower``: these trials do not bound it.
         within: How many trials there were.
         why: Why there is no interval, or "".
-        enough: Where independent trials do not bound it, about how many would.
+        enough: Where independent trials do not bound it, about how many would; at least, where
+            none of them reaches the level. None where it is not a matter of their number.
+        misses: Whether it is not bounded as validation prefers a trial that misses the level to
+            one that reaches it.
         looks: Of a search that goes on until it is bounded, the trials after which it was looked
             at: its interval holds at all of them. None of others.
     """
@@ -60,6 +63,7 @@ class Count:
     within: int
     why: str = ""
     enough: int | None = None
+    misses: bool = False
     looks: Sequence[int] | None = None
 
 
@@ -304,10 +308,15 @@ def targets(
     curves: Mapping[str, CostCurve],
     target: float,
     objective: Metric,
+    *,
+    looks: bool = False,
 ) -> list[BreakEven]:
-    """From which trial on each arm is at or below ``target``; arguments by arm."""
+    """From which trial on each arm is at or below ``target``; arguments by arm.
+
+    ``looks`` is whether seeds are added until a pair is decided.
+    """
     found = [
-        break_even(searches[name], curve, Target("", [target]), objective)
+        break_even(searches[name], curve, Target("", [target], looks=looks), objective)
         for name, curve in curves.items()
     ]
     return [one for one in found if one is not None]
@@ -339,11 +348,15 @@ def trials_to(arm: ArmSearches, level: Target) -> Count:
         if known.lower is None or known.upper is None:
             return Count(value, None, None, len(pool), known.why)
         ends = known.lower, known.upper
-        looked = arm.looks is not None
+        looked = arm.looks is not None or (level.looks and not arm.searched)  # pools of seeds
         first, last = estimators.trials_to_level_bounds(scores, ends, looks=looked)
         count = Count(value, int(first), None, len(pool), looks=arm.looks)
         if isinf(last):
-            return replace(count, enough=BOUND_BY * int(value or first))
+            misses = estimators.prefers_a_miss(scores, known.lower)
+            enough = BOUND_BY * int(value or first)
+            return replace(
+                count, misses=misses, enough=None if misses or enough <= len(pool) else enough
+            )
         return replace(count, upper=int(last))
     curves = replicate_curves(arm.searches)
     R, within = curves.shape
@@ -420,7 +433,12 @@ def _sentence(
         said += f", {multiple(images / level.takes)}x {level.way}"
     if not ends:
         return f"{said} (no interval: {count.why})"
-    more = "" if count.enough is None else f"; it takes some {count.enough} trials to bound it"
+    more = ""
+    if count.misses:
+        more = "; more trials need not bound it, as validation prefers one that misses"
+    elif count.enough is not None:
+        least = "some" if count.value else "at least"
+        more = f"; it takes {least} {count.enough} trials to bound it"
     return f"{said} ({ends}{more}{_looked(count)})"
 
 

@@ -11,7 +11,7 @@ from study.analysis.answers.break_even import BreakEven
 from study.analysis.answers.design import CHOOSING, NAMED, TWO_STAGES, Design
 from study.analysis.answers.luck import EqualLuck, as_found, otherwise
 from study.analysis.answers.verdict import Comparison, together
-from study.analysis.answers.verdict_sentences import Outcome, so_far
+from study.analysis.answers.verdict_sentences import Outcome, so_far, subject
 from study.metrics import BITS_PER_DIM, CALIBRATED_NEGATIVE_ELBO
 from study.statistics.choice import ERROR
 
@@ -74,7 +74,7 @@ def remarks(
     if len(ours) > 1 and any(c.outcome is not Outcome.UNKNOWN for c in ours):
         found.append(
             f"Against each automatic arm, with 95 % for all {len(family)} pairs together, "
-            f"searching {_tally(ours)}."
+            f"{subject(searched=ours[0].searched)} {_tally(ours)}."
         )
     # Where no pair was named, those two are best on validation, and the verdict is of any others.
     of_pair = next((c for c in family if (c.hand, c.automatic) == (hand.arm, best.arm)), None)
@@ -175,7 +175,7 @@ def _family(comparisons: Sequence[Comparison], hand: ArmResult, design: Design) 
     For all pairs there are where it was not fixed before they ran: any of them could be spoken of.
     """
     ours = [c for c in comparisons if design.pair is None or c.hand == hand.arm]
-    return together(ours, looks=design.looked)
+    return together(ours, design.error, looks=design.looked)
 
 
 def _without_result(

@@ -248,7 +248,9 @@ def _one_search(trials: pa.Table, arm: str, rows: Sequence[Mapping[str, Any]]) -
 
 
 def _ended_in_vain(trials: pa.Table, arm: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a search has made all of its trials, and chosen none."""
+    """Whether a search is over, and chose none: it made all of its trials, or could not go on."""
+    if [arm, rows[0]["replicate"]] in study_facts(trials).get("in_vain", ()):
+        return True
     search = study_facts(trials).get("spec", {}).get("arms", {}).get(arm, {}).get("search")
     if not search or any(row["chosen"] for row in rows):
         return False

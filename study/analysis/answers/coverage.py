@@ -11,6 +11,7 @@ from study.analysis.answers.non_inferiority import NonInferiority
 from study.analysis.answers.two_models import TwoModels
 from study.analysis.answers.verdict import Comparison
 from study.analysis.answers.verdict_sentences import DECIDED
+from study.metrics import Metric
 from study.statistics.paired import median_rank
 
 FAR = 4.0
@@ -28,6 +29,7 @@ def coverage_notes(
     no_worse: Sequence[NonInferiority],
     models: TwoModels | None,
     draws: float | None,
+    objective: Metric,
     *,
     looks: bool = False,
 ) -> list[str]:
@@ -39,9 +41,10 @@ def coverage_notes(
         no_worse: Whether automatic is no worse, by pair.
         models: The two models that would be deployed, over the test images.
         draws: The standard error that the draws of noise leave in the difference, in its unit.
+        objective: What arms are scored by.
         looks: Whether seeds are added until the pair is decided.
     """
-    notes = list(_skewed(arms, looks=looks))
+    notes = list(_skewed(arms, objective, looks=looks))
     if found is None or found.difference.mean is None:
         return notes
     said = [
@@ -76,7 +79,8 @@ def _typical(found: Comparison) -> Iterator[str]:
     elif found.ends is not None:
         yield (
             "The verdict's interval holds for the typical seed whatever the law of seeds; for the "
-            f"average it does unless some collapse too seldom for {len(values)} seeds to show it."
+            f"average it does unless seeds are skewed to one side, or some collapse too seldom for "
+            f"{len(values)} seeds to show it."
         )
 
 
@@ -135,7 +139,7 @@ def _draws(found: Comparison, draws: float | None) -> Iterator[str]:
     )
 
 
-def _skewed(arms: Sequence[ArmResult], *, looks: bool) -> Iterator[str]:
+def _skewed(arms: Sequence[ArmResult], objective: Metric, *, looks: bool) -> Iterator[str]:
     """Arms of few seeds that look skewed, with the exact interval of their medians.
 
     A lost seed has no value, and leaves no interval of all seeds' median.
@@ -147,9 +151,10 @@ def _skewed(arms: Sequence[ArmResult], *, looks: bool) -> Iterator[str]:
         if not 3 <= n < FEW or not any(_distance(v, values) > FAR for v in (values[0], values[-1])):
             continue
         rank = 0 if arm.lost_seeds else median_rank(n, 0.025, looks=looks)
-        exact = (
-            f", median between {values[rank - 1]:.2f} and {values[n - rank]:.2f}" if rank else ""
-        )
+        exact = ""
+        if rank:
+            low, high = objective.number(values[rank - 1]), objective.number(values[n - rank])
+            exact = f", median between {low} and {high}"
         found.append(f"{arm.arm} ({n} seeds{exact})")
     if found:
         yield (

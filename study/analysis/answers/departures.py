@@ -1,4 +1,7 @@
-"""Automatic arms whose balancers are not at their defaults: somebody chose these values."""
+"""Arms with settings that somebody chose outside of the study.
+
+Automatic arms whose balancers are not at their defaults, and hand-tuned arms that search nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from study.spec.roles import departure
 
 
 def departures(facts: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each arm of the compared pair that departs, and what that has cost.
+    """A sentence for each such arm of the compared pair, and what that has cost.
 
-    Where no pair is named or chosen, any automatic arm may be the compared one.
+    Where no pair is named or chosen, any arm may be the compared one.
 
     Args:
         facts: What the tables' metadata says (:func:`study.analysis.records.tables.study_facts`).
@@ -19,14 +22,23 @@ def departures(facts: Mapping[str, Any]) -> Iterator[str]:
     chosen, piloted = facts.get("pair") or {}, facts.get("piloted") or {}
     named = facts.get("spec", {}).get("primary") or {}
     compared = {*named.values(), *(chosen[key] for key in ("hand", "automatic") if chosen)}
+    searched = {
+        arm for arm, one in facts.get("spec", {}).get("arms", {}).items() if one.get("search")
+    }
     for arm, role in (facts.get("roles") or {}).items():
-        departs = role.get("departs")
-        if not departs or (compared and arm not in compared):
+        departs, given = role.get("departs"), role.get("hand_tuned") and arm not in searched
+        if not (departs or given) or (compared and arm not in compared):
             continue
+        what = f"departs from its balancer's defaults: {departure(departs or [])}"
         cost = "tuned outside this study, and its cost is not counted"
+        if given:
+            what, cost = (
+                "has a balance that was set by hand",
+                "what choosing it took is not counted",
+            )
         if arm in piloted:
             cost = (
                 f"chosen by {piloted[arm]['source']}, whose {piloted[arm]['images']:,} images are "
                 "part of its cost to one model"
             )
-        yield f"{arm} departs from its balancer's defaults: {departure(departs)}: {cost}."
+        yield f"{arm} {what}: {cost}."

@@ -15,8 +15,8 @@ from study.spec import SAMPLERS
 from study.spec.distributions import CHANGEABLE
 from study.statistics.paired import Differences
 
-LATE = 0.9
-"""Share of training, after which an arm that first comes near its final value had not converged."""
+LATE = 0.8
+"""Share of training: an arm that is not near its final value by then has not converged."""
 HOPELESS = 10
 """Margins, or without one standard deviations over seeds: worse trials were never of use."""
 
@@ -96,7 +96,7 @@ def unconverged(hand: ArmResult | None, best: ArmResult | None) -> Iterator[str]
     if all(_late(arm) for arm in (hand, best)):
         yield (
             f"Neither {hand.arm} nor {best.arm} had converged: on validation they came within 1 % "
-            "of where they ended in the last tenth of training only. Trained for longer, their "
+            "of where they ended in the last fifth of training only. Trained for longer, their "
             "order may be another."
         )
 
@@ -104,9 +104,7 @@ def unconverged(hand: ArmResult | None, best: ArmResult | None) -> Iterator[str]
 def _late(arm: ArmResult) -> bool:
     whole = arm.cost.final
     return (
-        arm.images_to_final is not None
-        and whole is not None
-        and arm.images_to_final >= LATE * whole.images
+        arm.images_away is not None and whole is not None and arm.images_away >= LATE * whole.images
     )
 
 
@@ -120,6 +118,8 @@ def _prior(
     arm, seeds = searches.get(hand.arm), Differences(tuple(best.by_seed.values()))
     if arm is None or not arm.searched or seeds.n < (1 if margin else 2):
         return
+    if hand.draws is not None and SAMPLERS[hand.draws.sampler].evolves:
+        return  # its early trials are bad as they are stages of trainings, whatever their beta
     unit = seeds.spread if margin is None else margin
     of = "standard deviations of its seeds" if margin is None else "margins"
     scores = np.concatenate([search.test for search in arm.searches])

@@ -87,18 +87,22 @@ def equal_luck(
     """
     hands = [arm for arm in searches.values() if arm.searched and not arm.automatic]
     lucky = [arm for arm in searches.values() if arm.searched and arm.automatic and arm.of_seeds]
-    return [
+    found = [
         _equal(hand.budget, curves[hand.arm], curves[arm.arm], objective)
         for hand in hands
         for arm in lucky
         if hand.arm in curves and arm.arm in curves
     ]
+    return [one for one in found if one is not None]
 
 
-def _equal(budget: int, search: CostCurve, seeds: CostCurve, objective: Metric) -> EqualLuck:
+def _equal(budget: int, search: CostCurve, seeds: CostCurve, objective: Metric) -> EqualLuck | None:
+    """None where, of what both cost, one has nothing yet: a pilot or a warm start took it all."""
     whole = min(budget, len(search.value))
     images = min(search.images[whole - 1], seeds.images[-1])
-    n, k = (max(1, bisect_right(curve.images, images)) for curve in (search, seeds))
+    n, k = (bisect_right(curve.images, images) for curve in (search, seeds))
+    if not (n and k):
+        return None
     n = min(n, whole)
     found, best = _at(search, n), _at(seeds, k)
     texts = [objective.difference(one, unit=False) for one in (best, found)]

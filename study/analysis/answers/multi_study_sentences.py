@@ -7,7 +7,7 @@ from math import floor
 
 from study.analysis.answers.regrets import ArmOver, CommonArm, PairOver
 from study.analysis.answers.report import Report
-from study.analysis.answers.verdict_sentences import Outcome, compared, so_far
+from study.analysis.answers.verdict_sentences import Outcome, compared, so_far, subject
 from study.formatting import NONE
 from study.metrics import Metric
 from study.statistics.aggregates import Coverage
@@ -34,7 +34,7 @@ def verdict(
     over = f"over {len(datasets)} datasets ({', '.join(datasets)})"
     unknown = f"Whether searching pays {over} can't be told"
     if pair is not None:
-        answer = _answer(pair, score, over, unknown)
+        answer = _answer(pair, score, over)
         if not finished:
             answer = so_far(answer, "not every study is finished")
         return [answer, _beside(pair, len(datasets))]
@@ -48,15 +48,16 @@ def verdict(
     ]
 
 
-def _answer(pair: PairOver, score: Metric, over: str, unknown: str) -> str:
+def _answer(pair: PairOver, score: Metric, over: str) -> str:
     hand, automatic = pair.hand, pair.automatic
     interval, ratio = pair.difference.interval, pair.ratios
     multiple = NONE if ratio is None else times(*ratio)
+    asked = subject(searched=pair.searched)
     headline = {
-        Outcome.UNKNOWN: unknown,
+        Outcome.UNKNOWN: f"Whether {asked} pays {over} can't be told",
         Outcome.NOT_SHOWN: f"Inconclusive {over}",
-        Outcome.DOES_NOT_PAY: f"Searching does not pay {over}",
-        Outcome.PAYS: f"Searching pays {over}"
+        Outcome.DOES_NOT_PAY: f"{asked.capitalize()} does not pay {over}",
+        Outcome.PAYS: f"{asked.capitalize()} pays {over}"
         + (f" where the gain is worth {multiple}x the training" if ratio and ratio[1] > 1 else ""),
     }[pair.outcome]
     finding = compared(hand, automatic, score, interval, "better models")

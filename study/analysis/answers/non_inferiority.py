@@ -20,7 +20,7 @@ from study.metrics import Metric
 from study.spec.collapse import CollapseSpec
 from study.statistics.collapse import Collapses, Typical, collapses, typical, withstands
 from study.statistics.intervals import Interval, win_interval
-from study.statistics.paired import Differences, fewest
+from study.statistics.paired import Differences
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def non_inferiority(
     low, high = comparison.ends or (-inf, inf)
     by = f"{objective.difference(found.difference)}{one_end(objective, (-high, -low))}"
     whose = "all that not both lose" if {*hand.lost_seeds} & {*automatic.lost_seeds} else "all"
-    sentence = _sentence(found, objective, by, whose, looks=looks)
+    sentence = _sentence(found, objective, by, whose, comparison.needed)
     return NonInferiority(**{**vars(found), "sentence": sentence})
 
 
@@ -128,14 +128,18 @@ def _with_failures(differences: Differences) -> Differences:
     return Differences((*[-inf] * automatic, *differences.values, *[inf] * hand))
 
 
-def _sentence(found: NonInferiority, objective: Metric, by: str, whose: str, *, looks: bool) -> str:
-    """All of it; ``by`` is the difference, ``whose`` the seeds that a typical share is of."""
+def _sentence(found: NonInferiority, objective: Metric, by: str, whose: str, needed: int) -> str:
+    """All of it.
+
+    ``by`` is the difference, ``whose`` the seeds that a typical share is of, ``needed`` how many
+    can decide.
+    """
     hand, automatic, margin = found.hand, found.automatic, found.margin
     risk = _risk(found)
     if margin is None:
         said = "The study sets no margin: whether automatic is no worse can't be said"
     elif found.shown is None:
-        n, needed = found.difference.n, fewest(looks=looks)
+        n = found.difference.n
         why = found.difference.why or f"{n} seeds cannot decide, {needed} can"
         said = f"Whether {automatic} is no worse than {hand} can't be said: {why}"
     else:

@@ -115,11 +115,16 @@ class Plan:
         spec: The study.
         run: Images that a run trains on.
         pilot: How differences vary; None: not known.
+        reported: Seeds that the study has been finished and reported with, 0 if with too few to
+            decide anything: an interval over more of them holds at every number of them.
+        error: Of each end of the interval: less for a pair that was chosen again.
     """
 
     spec: StudySpec
     run: int
     pilot: Pilot | None
+    reported: int = 0
+    error: float = ERROR
 
     @cached_property
     def _hands(self) -> list[str]:
@@ -149,20 +154,25 @@ class Plan:
     @property
     def shown(self) -> float:
         """The difference that the file's seeds show, in the objective's unit; or the spread's."""
-        return self._rule.smallest_shown(len(self.spec.seeds))
+        return self._of_file.smallest_shown(len(self.spec.seeds))
 
     @property
     def needed(self) -> int | None:
         """The seeds that show the margin; None where that is not known, or none do."""
         margin = self.spec.margin
-        return None if self.pilot is None or margin is None else self._rule.seeds_needed(margin)
+        rule = self._rule(again=self.reported > 0)
+        return None if self.pilot is None or margin is None else rule.seeds_needed(margin)
 
     @property
-    def _rule(self) -> Rule:
+    def _of_file(self) -> Rule:
+        return self._rule(again=len(self.spec.seeds) > self.reported > 0)
+
+    def _rule(self, *, again: bool) -> Rule:
+        """What decides; ``again``: over more seeds than were reported."""
         pair = self.spec.design != "same_seeds"
         among = 1 if pair else max(len(self._hands), len(self._automatics), 1)
-        pilot, looks = self.pilot or Pilot("", 1.0), self.spec.until is not None
-        return Rule(pilot.planned, pilot.image_variance, pilot.images, ERROR / among, looks)
+        pilot, looks = self.pilot or Pilot("", 1.0), again or self.spec.until is not None
+        return Rule(pilot.planned, pilot.image_variance, pilot.images, self.error / among, looks)
 
     def _seeds(self) -> Iterator[str]:
         if not (self._hands and self._automatics):
@@ -185,7 +195,7 @@ class Plan:
         elif self.pilot is not None and needed is None:
             yield f"seeds: no number up to {MOST_SEEDS} shows the margin of {self._given(margin)}"
         elif needed is not None:
-            key = "until: decided, at_most" if self.spec.until else "count"
+            key = "until: decided, at_most" if self.spec.until or self.reported else "count"
             yield (
                 f"seeds: the margin of {self._given(margin)} takes {needed}, "
                 f"{self._cost(needed * self._runs_a_seed)}: --set 'seeds={{{key}: {needed}}}'"
@@ -194,7 +204,7 @@ class Plan:
     def _shown(self) -> str:
         n, shown = len(self.spec.seeds), self.shown
         if shown == inf:
-            return f"{n} seeds decide nothing: it takes {self._rule.fewest}"
+            return f"{n} seeds decide nothing: it takes {self._of_file.fewest}"
         by = f"{shown:.2f} standard deviations of the paired difference"
         if self.pilot is not None:
             by = self._number(shown)

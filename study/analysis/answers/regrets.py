@@ -74,6 +74,7 @@ class PairOver:
         margins: How many studies set a margin.
         no_worse_on_all: Whether every study shows it, and so all at once at the level of each: an
             intersection-union test. None where a study does not decide it.
+        searched: Whether the hand-tuned arm searched in any study; else its balance was given.
     """
 
     hand: str
@@ -87,6 +88,7 @@ class PairOver:
     no_worse: Sequence[str]
     margins: int
     no_worse_on_all: bool | None
+    searched: bool
 
 
 @dataclass
@@ -262,6 +264,7 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
         no_worse=[report.name for report, there in zip(reports, shown, strict=True) if there],
         margins=sum(test is not None and test.margin is not None for test in tests),
         no_worse_on_all=None if None in shown else all(shown),
+        searched=any(result.draws is not None for result in hand.results),
     )
 
 

@@ -57,6 +57,8 @@ class Comparison:
         over: What the interval is over: so many seeds, and images if it covers those.
         opening: What a sentence on it begins with, as "Searching does not pay".
         finding: The difference in words; ``sentence``: all of it.
+        needed: From how many paired seeds on it can decide, in one direction at least.
+        searched: Whether a hand-tuned arm of it searched; else its balance was given.
     """
 
     hand: str
@@ -76,6 +78,8 @@ class Comparison:
     opening: str
     finding: str
     sentence: str
+    needed: int
+    searched: bool
 
 
 def compare(
@@ -92,6 +96,7 @@ def compare(
     looks: bool = False,
     seeds: str = "paired seeds",
     lost: int = 0,
+    searched: bool = True,
 ) -> Comparison:
     """The verdict of the arm ``hand`` against the arm ``automatic``, with its sentence.
 
@@ -107,6 +112,7 @@ def compare(
         looks: Whether seeds are added until it is decided.
         seeds: What its seeds are called.
         lost: On how many more seeds either failed, or both did.
+        searched: Whether ``hand`` searched for its setting.
     """
     ends, outcome = _judged(differences, error, looks=looks)
     judged = ends or mean_bounds(differences, error, looks=looks)
@@ -115,8 +121,9 @@ def compare(
     words += _by_failures_alone(differences, outcome, error, looks=looks)
     finding = f"by {objective.heading} on test, {words}"
     no_worse = _is_no_worse(outcome, ends, margin)
-    few = differences.n, lost, fewest(error, looks=looks)
-    first = first_words(outcome, few, _charged(ratio_images, cost), no_worse)
+    needed = fewest(error, looks=looks)
+    few, charged = (differences.n, lost, needed), _charged(ratio_images, cost)
+    first = first_words(outcome, few, charged, no_worse, searched=searched)
     return Comparison(
         hand,
         automatic,
@@ -135,6 +142,8 @@ def compare(
         first,
         finding,
         f"{first}: {finding}; {price(hand, automatic, ratio_images, cost)}.",
+        needed,
+        searched,
     )
 
 
@@ -180,16 +189,17 @@ def compare_arms(
             looks=design.looked,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
             lost=len({*lost[0], *lost[1]}),
+            searched=hand.draws is not None,
         )
 
     return [of_pair(hand, automatic) for hand, automatic in pairs(arms)]
 
 
-def together(comparisons: Sequence[Comparison], *, looks: bool) -> list[Comparison]:
-    """Those pairs with outcomes that all hold at once: the error is divided among them."""
-    error = ERROR / max(1, len(comparisons))
+def together(comparisons: Sequence[Comparison], error: float, *, looks: bool) -> list[Comparison]:
+    """Those pairs with outcomes that all hold at once: ``error`` is divided among them."""
+    each = error / max(1, len(comparisons))
     return [
-        replace(one, outcome=_judged(one.differences, error, looks=looks)[1]) for one in comparisons
+        replace(one, outcome=_judged(one.differences, each, looks=looks)[1]) for one in comparisons
     ]
 
 
@@ -237,6 +247,7 @@ def _best(
             cost=cost,
             looks=looks,
             lost=one.lost,
+            searched=one.searched,
         )
     by_pair = {(c.hand, c.automatic): c.differences for c in comparisons}
     found = best_against_best(by_pair, looks=looks)
@@ -260,10 +271,14 @@ def _best(
     interval = _interval(of_pair.differences, ends)
     words = best_finding(by_pair, pair, of_pair.objective, among, interval, ends, outcome)
     finding = f"by {of_pair.objective.heading} on test, {words}"
-    few = least.differences.n, least.lost, min(needed)
-    first = first_words(outcome, few, _charged(of_pair.ratio_images, cost), no_worse)
+    searched = any(one.searched for one in comparisons)
+    few, charged = (
+        (least.differences.n, least.lost, min(needed)),
+        _charged(of_pair.ratio_images, cost),
+    )
+    first = first_words(outcome, few, charged, no_worse, searched=searched)
     if outcome is Outcome.NOT_SHOWN:
-        first += one_sided(least.differences.n + least.lost, needed)
+        first += one_sided(least.differences.n + least.lost, needed, searched=searched)
     return replace(
         of_pair,
         among=among,
@@ -275,6 +290,8 @@ def _best(
         opening=first,
         finding=finding,
         sentence=f"{first}: {finding}; {price(*pair, of_pair.ratio_images, cost)}.",
+        needed=min(needed),
+        searched=searched,
     )
 
 

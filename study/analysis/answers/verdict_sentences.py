@@ -54,7 +54,8 @@ def pair_finding(
     """The difference of a pair, by the ``interval`` of its finite ``ends``."""
     n = differences.n
     if n and len(set(differences.values)) == 1 and differences.mean == 0:
-        return f"{hand} and {automatic} are equal on all {n} {seeds}"
+        failures = _failures({(hand, automatic): differences})
+        return f"{hand} and {automatic} are equal on all {n} {seeds}{failures}"
     if n == 0 or ends is None:
         return compared(hand, automatic, objective, interval)
     by = _by(objective, interval, ends, outcome)
@@ -154,29 +155,40 @@ def so_far(sentence: str, why: str) -> str:
     return f"So far ({why}): {sentence[0].lower()}{sentence[1:]}"
 
 
+def subject(*, searched: bool) -> str:
+    """What is asked about: whether this pays."""
+    return "searching" if searched else "setting the balance by hand"
+
+
 def first_words(
-    outcome: Outcome, few: tuple[int, int, int], ratio: float | None, no_worse: float | None
+    outcome: Outcome,
+    few: tuple[int, int, int],
+    ratio: float | None,
+    no_worse: float | None,
+    *,
+    searched: bool,
 ) -> str:
     """The answer itself, without its numbers.
 
     ``few`` is how many paired seeds there are, how many more were lost, and how many can decide.
     """
+    asked = subject(searched=searched)
     if outcome is Outcome.UNKNOWN:
-        return _too_few(*few)
+        return _too_few(*few, asked)
     if no_worse is not None:
         return f"Inconclusive, and automatic is no worse by the margin of {no_worse:g}"
     if outcome is Outcome.NOT_SHOWN:
         return "Inconclusive"
     if outcome is Outcome.PAYS and ratio is not None and ratio > 1:
-        return f"Searching pays where the gain is worth {ratio:.1f} times the training"
-    return f"Searching {outcome}"
+        return f"{asked.capitalize()} pays where the gain is worth {ratio:.1f} times the training"
+    return f"{asked.capitalize()} {outcome}"
 
 
-def _too_few(n: int, lost: int, needed: int) -> str:
+def _too_few(n: int, lost: int, needed: int, asked: str) -> str:
     """Why ``n`` paired seeds and ``lost`` further ones, which failed, say nothing."""
     ended = n + lost
     if ended == 0 or n >= needed:
-        return "Whether searching pays can't be told"
+        return f"Whether {asked} pays can't be told"
     if ended >= needed:
         return (
             f"Inconclusive ({lost} of {ended} seeds failed, and the {n} others cannot decide, "
@@ -186,7 +198,7 @@ def _too_few(n: int, lost: int, needed: int) -> str:
     return f"Inconclusive by design ({count} cannot decide, {needed} can)"
 
 
-def one_sided(seeds: int, needed: tuple[int, int]) -> str:
+def one_sided(seeds: int, needed: tuple[int, int], *, searched: bool) -> str:
     """What inconclusive ``seeds`` could not have shown: it takes more of them; "" if nothing."""
     pays, does_not = needed
     if seeds >= max(needed):
@@ -194,4 +206,5 @@ def one_sided(seeds: int, needed: tuple[int, int]) -> str:
     could, other = "pays", f"does not takes {does_not}"
     if pays > does_not:
         could, other = "does not pay", f"pays takes {pays}"
-    return f" ({seeds} seeds can only show that searching {could}: that it {other})"
+    asked = subject(searched=searched)
+    return f" ({seeds} seeds can only show that {asked} {could}: that it {other})"

@@ -130,7 +130,8 @@ def study_facts(trials: pa.Table) -> dict[str, Any]:
     told (by arm, the source, the number of trials, and what the whole earlier search cost); piloted
     (by arm, source and cost of the pilot that chose its settings); design (of
     :class:`study.journal.events.StudyDescribed`), pair and looks (the fields of the events
-    :class:`PairChosen` and :class:`Looked`); search_looks (by arm, those of
+    :class:`PairChosen` and :class:`Looked`); in_vain (arm and replicate of the searches that are
+    over and chose nothing); search_looks (by arm, those of
     :class:`SearchLooked`); engines (a list of the fields of
     :class:`study.analysis.records.engine_time.EngineTime`).
     """
@@ -202,6 +203,7 @@ def build_tables(entries: Iterable[Entry]) -> dict[str, pa.Table]:
         "design": study.design,
         "pair": history.pair.to_data() if history.pair else None,
         "looks": [look.to_data() for look in history.looks.values()],
+        "in_vain": [list(key) for key, number in history.choices.items() if number is None],
         "search_looks": {
             arm: [look.to_data() for look in looks] for arm, looks in history.search_looks.items()
         },

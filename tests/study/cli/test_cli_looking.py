@@ -54,8 +54,8 @@ class TestLooking:
             assert "\x1b" not in result.stdout
 
     def test_report_of_several(self, told_spec, tell, tmp_path):
-        for name in ("told", "other"):
-            tell({**told_spec.to_dict(), "name": name}, tmp_path)
+        for name, seeds in (("told", [0, 1]), ("other", [2, 3])):
+            tell({**told_spec.to_dict(), "name": name, "seeds": seeds}, tmp_path)
         lines = study("report", "told", "other", "--home", tmp_path).stdout.splitlines()
         assert lines[0].startswith("Whether searching pays over 2 datasets")
         page = tmp_path / "told" / "report" / "with_other.html"

@@ -12,7 +12,7 @@ from commands import made, refusal, study
 from benchmarks.made_up import begin, follow
 from study import api
 from study.journal import StudyHome
-from study.journal.events import EngineChanged
+from study.journal.events import EngineChanged, StudyFinished
 from study.search import Conductor, Request
 from study.spec import load_spec
 
@@ -68,6 +68,29 @@ def test_an_earlier_study_and_the_study_s_own_records(place):
         text.splitlines()[0],
         "seeds: 3 seeds decide nothing: it takes 6",
     ]
+
+
+def test_more_seeds_of_a_study_that_was_reported_are_planned_as_looks(place):
+    given = [
+        "name=first",
+        "seeds=[1, 2, 3, 4, 5, 6]",
+        "training={epochs: 1, reports: 1}",
+        "margin=5",
+    ]
+    spec = load_spec(place / "study.yaml", given)
+    journal = begin(
+        spec,
+        StudyHome(place / "home", "first"),
+        [EngineChanged("e1", "started", "cpu", 1, startup_seconds=2.0)],
+    )
+    conductor = Conductor(spec, journal, dims=64, slots=1)
+    follow(conductor, reported)
+    before = api.plan("study.yaml", given)
+    conductor.note(StudyFinished())
+    journal.close()
+    after = api.plan("study.yaml", given)
+    assert (before.reported, after.reported) == (0, 6)
+    assert after.needed > before.needed
 
 
 @pytest.mark.parametrize(

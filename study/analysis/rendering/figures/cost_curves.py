@@ -216,14 +216,14 @@ def _crossed(break_even: Sequence[BreakEven], crossings: Sequence[Row]) -> str:
 
 
 def _steps_and_bands(curves: Sequence[CostCurve]) -> str:
-    searched = [curve for curve in curves if not curve.automatic]
+    searched = [curve for curve in curves if not curve.automatic and curve.estimand == "median"]
     unbanded = [curve.arm for curve in searched if curve.why]
     banded = [curve for curve in searched if not curve.why]
     holds = "at all budgets at once" if all(c.simultaneous for c in banded) else "at each budget"
     return sentences(
         "Lower is better, further left is cheaper. A step is the test score of the best trial on "
-        "validation so far; of an automatic arm, steps are runs of further seeds, and the level is "
-        "their mean.",
+        "validation so far; of an arm without a search, steps are runs of further seeds, and the "
+        "level of an automatic one is their mean.",
         f"Shaded: 95 %, for a search {holds}." if banded else "Shaded: 95 % of the levels.",
         f"No band, searched too few times: {', '.join(unbanded)}." if unbanded else "",
     )

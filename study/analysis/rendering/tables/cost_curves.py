@@ -21,9 +21,10 @@ def cost_curves(report: Report) -> TextTable:
     return TextTable(
         "Best trial found, by number of trials",
         f"{report.objective.heading} on test of the best trial found after n of N trials (low is "
-        "good). Searches: the median, with an exact band for all n at once where trials are "
-        "independent, else with exact intervals from 6 replicates on. Automatic arms: the mean "
-        "best of n seeds, or the median where seeds were asked for as a search",
+        "good). Searches: the median, with an exact band where trials are independent (for all n "
+        "at once; at each n of a search until bounded), else with exact intervals from 6 "
+        "replicates on. Arms without a search: the mean best of n seeds, or the median where seeds "
+        "were asked for as a search",
         ["arm", "N", "1 .. N", "n = 1", "n = N/4 [95 %]", "n = N"],
         [
             [

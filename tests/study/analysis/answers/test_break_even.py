@@ -91,8 +91,28 @@ def test_without_a_trial_at_the_level_nothing_bounds_it_but_more_trials() -> Non
     found = break_even(arm, curve, Target("", [2.0]), CALIBRATED_NEGATIVE_ELBO)
     assert found is not None
     assert found.sentence == (
-        "random does not reach 2.00 within its 12 trials (95 %: 3 to not within 12; it takes some "
-        "36 trials to bound it)"
+        "random does not reach 2.00 within its 12 trials (95 %: 3 to not within 12; it takes at "
+        "least 36 trials to bound it)"
+    )
+
+
+def test_that_more_trials_bound_it_is_said_only_where_they_do() -> None:
+    """In the order of validation: a trial that misses, preferred to those that reach."""
+    tests, cost = np.array([5.0, *[1.0] * 23]), np.full(24, 100.0)
+    arm = random_search(SearchTrials(np.arange(24.0), tests, cost, cost, cost))
+    missed = trials_to(arm, Target("", [2.0]))
+    assert (missed.upper, missed.misses, missed.enough) == (None, True, None)
+    level = Target("auto", [1.5, 2.0, 2.5])  # from 0.76 on, which no trial is at
+    few = trials_to(random_search(search([1.9, 5.0, 5.0])), level)
+    assert (few.value, few.upper, few.misses, few.enough) == (2, None, False, 24)
+    many = trials_to(random_search(search([1.9] * 24)), level)
+    assert (many.value, many.upper, many.misses, many.enough) == (1, None, False, None)
+    curve = cost_curve(arm)
+    assert curve is not None
+    found = break_even(arm, curve, Target("", [2.0]), CALIBRATED_NEGATIVE_ELBO)
+    assert found is not None
+    assert found.sentence.endswith(
+        "to not within 24; more trials need not bound it, as validation prefers one that misses)"
     )
 
 
@@ -317,6 +337,23 @@ def test_a_target_is_asked_of_every_arm(make_stream: Make, arms: Arms) -> None:
     assert sigma.trials.value == 2, "2 of 3 draws of 2 seeds have the good one"
     assert sigma.images[0] == 2000
     assert "Cost to reach 7.50" in as_text(build_report(tables, target=7.5))
+
+
+def test_a_target_of_seeds_that_were_added_holds_at_every_number_of_them(
+    make_stream: Make,
+) -> None:
+    seeds = range(101, 117)
+    found = []
+    for until in ({}, {"until": "decided"}):
+        stream = make_stream(seeds=seeds)
+        stream.describe(**until)
+        stream.confirm("sigma", {seed: 8.0 + (seed % 4 != 0) for seed in seeds})
+        (target,) = build_report(build_tables(stream.entries), target=8.5).targets
+        found.append((target.trials.lower, target.trials.upper))
+    once, looked = found
+    hits = np.array([8.0] * 4 + [9.0] * 12)
+    assert looked == trials_to_level_bounds(hits, (8.5, 8.5), looks=True)
+    assert looked[1] > once[1]
 
 
 @pytest.mark.parametrize("second", [False, True])

@@ -183,3 +183,18 @@ def test_what_a_search_took_that_found_nothing_is_borne_by_those_that_found_some
     ]
     table = pa.Table.from_pylist(rows).replace_schema_metadata(facts)
     assert cost_to_one_model(table, "tpe").search == Amount(900, 9.0, 4.5)
+
+
+def test_what_a_search_took_that_could_not_go_on_is_borne_too() -> None:
+    """A population without a complete member ends before all of its trials were made."""
+    arm = {"search": {"space": {"beta": {}}, "trials": 8}}
+    rows = [
+        *(row("tpe", "search", 100, number=n, chosen=n == 0) for n in range(8)),
+        *(row("tpe", "search", 100, number=n, replicate=1, state="failed") for n in range(4)),
+    ]
+    for in_vain, images in (([["tpe", 1]], 1200), ([], 800)):
+        facts = {"spec": {"arms": {"tpe": arm}}, "in_vain": in_vain}
+        table = pa.Table.from_pylist(rows).replace_schema_metadata({b"study": json.dumps(facts)})
+        search = cost_to_one_model(table, "tpe").search
+        assert search is not None
+        assert search.images == images

@@ -16,6 +16,8 @@ from streams import AUTOMATIC, HAND, Stream
 from study.analysis.answers.multi_study import combine
 from study.analysis.answers.report import Report, build_report, summary
 from study.analysis.records.tables import build_tables
+from study.analysis.rendering.figures import cost_curves
+from study.analysis.rendering.figures.marks import Looks
 from study.analysis.rendering.text import as_text
 from study.image_scores import ImageScores
 from study.journal.events import Looked, PairChosen, StudyDescribed, StudyFinished
@@ -213,6 +215,67 @@ def test_a_pair_that_is_chosen_again_keeps_what_was_seen_before() -> None:
     assert report.headline is not None
     (found,) = report.comparisons
     assert report.headline.ends == bounds(found.differences, 0.0125, looks=True)
+
+
+def test_a_pair_that_is_chosen_again_has_its_error_in_every_sentence() -> None:
+    """Six seeds decide nothing at 1.25 %, and 95 % for all pairs together is less of it each."""
+    few, stream = SEEDS[:6], Stream(ARMS, seeds=SEEDS[:6], design="two_stages", margin=0.5)
+    stream.describe(choosing_seeds=2)
+    stream.search("tpe", [10.0, 9.0, 8.0])
+    for pair in (("random", "sigma"), ("tpe", "sigma")):
+        stream.emit(PairChosen(*pair, {}))
+    for arm, chosen in (("tpe", 2), ("sigma", None)):
+        tests = {seed: scores_of(arm)[seed] for seed in few}
+        stream.confirm(arm, tests, chosen_from=chosen, stage="comparing", first=2)
+    report = reported(stream)
+    assert report.headline is not None
+    assert report.advice is not None
+    (no_worse,) = (one for one in report.non_inferiority if one.hand == "tpe")
+    assert "(6 seeds cannot decide, 7 can)" in report.verdict[0]
+    assert "6 seeds cannot decide, 7 can" in no_worse.sentence
+    assert report.advice.sentence.startswith("6 seeds show no difference, however large")
+
+
+def test_all_pairs_together_share_the_error_of_one_that_was_chosen_again() -> None:
+    values = np.array([-0.1, 0.05, 0.06, 0.07, 0.3, 0.4, 0.5, 0.6, 1.0, 1.2, 1.4, 2.6])
+    arms = {"tpe": HAND, "sigma": AUTOMATIC, "optimal": AUTOMATIC}
+    for again, said in (
+        (0, "does not pay against sigma, optimal."),
+        (3, "is inconclusive against sigma."),
+    ):
+        stream = Stream(arms, seeds=SEEDS, design="named")
+        stream.describe(primary={"hand_tuned": "tpe", "automatic": "sigma"})
+        stream.search("tpe", [10.0, 9.0, 8.0])
+        for _ in range(again):
+            stream.emit(PairChosen("tpe", "sigma", {}))
+        stream.confirm("tpe", dict(zip(SEEDS, 9 + values, strict=True)), chosen_from=2)
+        stream.confirm("sigma", dict.fromkeys(SEEDS, 9.0))
+        stream.confirm("optimal", {seed: 8.0 + 0.01 * (seed % 5) for seed in SEEDS})
+        report = reported(stream)
+        (family,) = (remark for remark in report.remarks if "pairs together" in remark)
+        assert family.endswith(said)
+
+
+def test_a_balance_that_was_given_is_not_called_a_search() -> None:
+    given = {
+        "balancer": {"name": "fixed_beta", "reduction": "half_sum", "beta": 1.0},
+        "search": None,
+    }
+    stream = Stream(
+        {"fixed": given, "sigma": AUTOMATIC}, seeds=SEEDS, design="named",
+        hand_tuned={"fixed": "sets beta"},
+    )  # fmt: skip
+    stream.confirm("fixed", {seed: 8.0 + 0.01 * (seed % 7) for seed in SEEDS})
+    stream.confirm("sigma", {seed: 9.0 + 0.01 * (seed % 5) for seed in SEEDS})
+    report = reported(stream)
+    assert report.first_screen.sentence.startswith("Setting the balance by hand pays: ")
+    assert (
+        "fixed has a balance that was set by hand: what choosing it took is not counted."
+        in report.notes
+    )
+    looks = Looks(["fixed", "sigma"])
+    figure = cost_curves.draw(report.curves, [], report.arms, report.objective, looks)
+    assert "searched too few times" not in figure.caption
 
 
 @pytest.fixture

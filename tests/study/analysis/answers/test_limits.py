@@ -59,16 +59,18 @@ def test_a_verdict_at_one_learning_rate_is_said_to_be_one(make_stream: Make) -> 
 
 
 @pytest.mark.parametrize(
-    ("hand_at", "best_at", "told"), [(1000, 1000, True), (900, 950, True), (800, 1000, False)]
+    ("hand_at", "best_at", "told"),
+    [(900, 900, True), (800, 850, True), (700, 900, False), (0, 0, False)],
 )
 def test_that_nobody_converged_is_told_if_it_is_so_of_both(
     make_stream: Make, hand_at: float, best_at: float, told: bool
 ) -> None:
     (hand, best), _, _ = study(make_stream, [9.0])
-    pair = [replace(hand, images_to_final=hand_at), replace(best, images_to_final=best_at)]
+    """By the last reports at which they were away: of one report a training there is none."""
+    pair = [replace(hand, images_away=hand_at), replace(best, images_away=best_at)]
     assert list(unconverged(*pair)) == [
         "Neither tpe nor sigma had converged: on validation they came within 1 % of where they "
-        "ended in the last tenth of training only. Trained for longer, their order may be another."
+        "ended in the last fifth of training only. Trained for longer, their order may be another."
     ] * told  # fmt: skip
 
 
@@ -84,6 +86,15 @@ def test_a_prior_that_is_hopeless_for_the_most_part_is_told_with_its_measure(
     assert notes(found, about="prior")[0].startswith("4 of tpe's 5 scored trials")
     assert "10 standard deviations of its seeds (1.00)" in notes(found, about="prior")[0]
     assert notes(study(make_stream, [9.0, 13.9, 14.1, 15.0]), margin=0.5, about="prior") == []
+
+
+def test_stages_of_a_population_are_no_hopeless_betas(make_stream: Make) -> None:
+    """All members of a generation are as bad as they are short of training."""
+    (hand, best), searches, spec = study(make_stream, [9.0, 13.9, 14.1, 15.0, 20.0])
+    assert hand.draws is not None
+    evolved = replace(hand, draws=replace(hand.draws, sampler="pbt"))
+    assert notes(([hand, best], searches, spec), margin=0.5, about="prior")
+    assert not notes(([evolved, best], searches, spec), margin=0.5, about="prior")
 
 
 @pytest.mark.parametrize(

@@ -477,8 +477,8 @@ def jitter(i: int, runs: int = 5) -> dict[str, list[float]]:
 class TestCommand:
     @pytest.fixture
     def home(self, tell: Callable[..., Any], told_spec: Any, tmp_path: Path) -> Path:
-        for name in ("one", "two"):
-            tell({**told_spec.to_dict(), "name": name}, tmp_path)
+        for name, seeds in (("one", [0, 1]), ("two", [2, 3])):
+            tell({**told_spec.to_dict(), "name": name, "seeds": seeds}, tmp_path)
         return tmp_path
 
     @pytest.fixture

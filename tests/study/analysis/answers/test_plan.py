@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,19 @@ def test_seeds_until_decided_take_more() -> None:
 
 
 UNTIL = {"until": "decided", "at_most": 40}
+
+
+def test_seeds_after_a_report_take_as_many_as_until_decided() -> None:
+    """They are added to what was looked at: the interval is the sequence's."""
+    given, until = plan(PILOT, margin=0.5), plan(PILOT, margin=0.5, seeds=UNTIL)
+    after = replace(given, reported=12)
+    assert after.shown == given.shown, "the file's 12 are those of the report"
+    assert after.needed == until.needed
+    assert f"--set 'seeds={{until: decided, at_most: {after.needed}}}'" in str(after)
+    more = replace(plan(PILOT, margin=0.5, seeds={"count": 40}), reported=12)
+    assert more.shown == until.shown
+    again = replace(given, error=ERROR / 2)
+    assert again.shown == Rule(spread_bound(0.4, 5), error=ERROR / 2).smallest_shown(12)
 
 
 def test_the_best_of_several_arms_on_equal_seeds_takes_a_larger_difference() -> None:

@@ -360,6 +360,17 @@ def test_the_best_of_as_many_seeds_is_compared_at_equal_images(
     )
 
 
+def test_what_a_pilot_took_leaves_no_seed_at_the_images_of_a_search(
+    make_stream: Make, arms: Arms
+) -> None:
+    stream = with_lucky_seeds(make_stream, arms, [9.0 + i / 100 for i in range(12)], trials=24)
+    stream.emit(ArmPiloted("lucky", "study 'pre'", 50_000, 50.0, 50.0))
+    report = report_of(stream)
+    (curve,) = (curve for curve in report.curves if curve.arm == "lucky")
+    assert curve.images[0] == 51_000, "a search of 24 trials takes 24,000"
+    assert report.equal_luck == []
+
+
 def test_bands_that_do_not_meet_say_which_is_better(make_stream: Make, arms: Arms) -> None:
     stream = with_lucky_seeds(make_stream, arms, [9.0 + i / 100 for i in range(12)], trials=24)
     tables = build_tables(stream.entries)

@@ -362,3 +362,25 @@ def test_every_objective_of_a_spec_can_be_written() -> None:
     assert METRICS["fid_gen1"].difference(Interval(1.5, 1.0, 2.0, 3)) == "1.50 [1.00, 2.00]", (
         "it has no unit"
     )
+
+
+def test_what_searched_nothing_is_no_search_that_pays() -> None:
+    values = tuple(-1.0 - n / 100 for n in range(12))
+    given = compare(
+        "fixed", "sigma", CALIBRATED_NEGATIVE_ELBO, Differences(values),
+        ratio_images=1.0, ratio_standard=1.0, searched=False,
+    )  # fmt: skip
+    assert given.opening == "Setting the balance by hand pays"
+    few = compare(
+        "fixed", "sigma", CALIBRATED_NEGATIVE_ELBO, Differences(values[:0]),
+        ratio_images=None, ratio_standard=None, searched=False,
+    )  # fmt: skip
+    assert few.opening == "Whether setting the balance by hand pays can't be told"
+
+
+def test_failures_are_said_of_arms_that_are_equal_where_they_ran() -> None:
+    found = compare(
+        "tpe", "sigma", CALIBRATED_NEGATIVE_ELBO, Differences((0.0,) * 6, failed=(0, 6)),
+        ratio_images=1.0, ratio_standard=1.0,
+    )  # fmt: skip
+    assert "equal on all 6 paired seeds; 6 of sigma's 12 seeds failed" in found.sentence

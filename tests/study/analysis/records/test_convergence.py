@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from study.analysis.records.convergence import images_to_final
+from study.analysis.records.convergence import arrivals
 from study.analysis.records.tables import build_tables
 
 
@@ -44,27 +44,28 @@ def records(curves: Mapping[str, Sequence[float | None]]) -> pa.Table:
     ],
 )
 def test_the_first_report_after_which_it_stayed(curve: list[float | None], images: int) -> None:
-    assert images_to_final(records({"t": curve}), "fid_gen1") == {"t": images}
+    found = arrivals(records({"t": curve}), "fid_gen1")
+    assert found == {"t": (images - 100, images)}, "between two reports"
 
 
 @pytest.mark.parametrize("last", [None, nan, inf])
 def test_a_trial_without_a_last_value_never_arrived(last: float | None) -> None:
     table = records({"gone": [100, 100, last], "there": [100, 100, 100]})
-    assert images_to_final(table, "fid_gen1") == {"there": 100}
+    assert arrivals(table, "fid_gen1") == {"there": (0, 100)}
 
 
 def test_each_trial_by_its_own_end(make_stream: Any) -> None:
     table = records({"a": [200, 100, 100], "b": [100, 200], "c": [5.0]})
-    assert images_to_final(table, "fid_gen1") == {"a": 200, "b": 200, "c": 100}
-    assert images_to_final(table, "calibrated_negative_elbo") == {}, "another objective's"
+    assert arrivals(table, "fid_gen1") == {"a": (100, 200), "b": (100, 200), "c": (0, 100)}
+    assert arrivals(table, "calibrated_negative_elbo") == {}, "another objective's"
     empty = build_tables(make_stream().entries)["records"]
-    assert images_to_final(empty, "calibrated_negative_elbo") == {}
+    assert arrivals(empty, "calibrated_negative_elbo") == {}
 
 
 def test_from_a_journal(whole: Any) -> None:
     """Its trials report at 500 and 1000 images, 1 above the end at the first."""
-    found = images_to_final(build_tables(whole.entries)["records"], "calibrated_negative_elbo")
-    assert found["tpe.confirm.r0.from3.0000"] == 1000
-    assert found["tpe.search.r0.0001"] == 500, "pruned there: it ended where it was"
+    found = arrivals(build_tables(whole.entries)["records"], "calibrated_negative_elbo")
+    assert found["tpe.confirm.r0.from3.0000"] == (500, 1000)
+    assert found["tpe.search.r0.0001"] == (0, 500), "pruned there: it ended where it was"
     assert "tpe.search.r0.0002" not in found, "failed, without a report"
     assert len(found) == 9
