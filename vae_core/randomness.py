@@ -14,7 +14,10 @@ if TYPE_CHECKING:  # the hash is also used by processes that never load torch
     import torch
 
 SEED_LIMIT = 2**32
-"""Given seeds are in [0, SEED_LIMIT); derived ones are above it, so the two never coincide."""
+"""Given seeds are in [0, SEED_LIMIT); derived ones are above it, so the two are never equal.
+
+torch's generator on a CPU keeps the low 32 bits of a seed: there two streams, given or derived, are
+one with a chance of 2^-32."""
 
 _DERIVED = 2**62
 

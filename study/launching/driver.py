@@ -45,7 +45,7 @@ from study.launching.ray_cluster import AddressCheck, ray_up
 from study.launching.retiring import Retiring
 from study.launching.signals import REPORTING, SUSPENDING, Signals
 from study.launching.supervisor import Supervisor, heed_stop
-from study.launching.warm_start import earlier_trials
+from study.launching.warm_start import earlier_trials, other_trainings
 from study.package import code_version
 from study.spec import (
     StudySpec,
@@ -125,8 +125,9 @@ def run(
     begins(f"{spec.name}: checking its settings")
     spec = settle(spec, home, core(arm_roles, spec))
     told, piloted = earlier_trials(spec, home), pilots(spec, home)
-    for event in (*told, *piloted):
-        print(event, file=sys.stderr)
+    warned = (f"warning: {found}" for found in other_trainings(spec, home))
+    for line in (*told, *piloted, *warned):
+        print(line, file=sys.stderr)
     _rehearse(spec, home, told)
     check_tracking(spec, home, writing=True)
     reached.result()

@@ -33,7 +33,7 @@ from study.launching.plan import images_of_run, plan_of
 from study.launching.preparing import as_begun, prepare_images
 from study.launching.ray_cluster import check_address
 from study.launching.remaining import ArmPlan, Past, remaining
-from study.launching.warm_start import earlier_trials
+from study.launching.warm_start import earlier_trials, other_trainings
 from study.scheduling.sizing import best_width, widths_to_try
 from study.search.rehearsal import Rehearsal, rehearse
 from study.spec import (
@@ -84,6 +84,8 @@ class Estimate:
     """Of training, with every slot busy and nothing pruned."""
     before: list[TrialsTold | ArmPiloted]
     """The earlier searches that searches begin with, and the pilots of arms."""
+    others: list[str]
+    """Where these searches were of another model or training."""
     rehearsals: list[Rehearsal]
     """What the searches' samplers and pruners can do."""
     plan: Plan
@@ -95,6 +97,7 @@ class Estimate:
         lines += [self._row(arm) for arm in self.arms]
         lines += [
             *map(str, self.before),
+            *(f"warning: {found}" for found in self.others),
             *filter(None, map(str, self.rehearsals)),
             *(f"warning: {found.warning}" for found in self.rehearsals if found.warning),
             *converted(self.spec, ImageShape(*self.data.shape).dims),
@@ -210,7 +213,6 @@ def estimate(
     arms = remaining(spec, entries, lambda training: _images(training, len(opened.train)))
     model = build(spec.model.settings, ImageShape(*data.shape))
     parameters = sum(values.numel() for values in model.parameters())
-    row = parameters * FLOAT_BYTES * ROW_COPIES
     return Estimate(
         spec=spec,
         data=data,
@@ -221,12 +223,13 @@ def estimate(
         device=device,
         engines=engines,
         slots=slots,
-        memory_bytes=row * engines * slots,
+        memory_bytes=parameters * FLOAT_BYTES * ROW_COPIES * engines * slots,
         usable_bytes=usable_memory() if address is None else None,
         problems=list(check_machine(spec.engines.precision, device)) if address is None else [],
         disk_bytes=_disk(spec, arms, engines * slots, parameters),
         seconds=sum(arm.images for arm in arms) * seconds_per_image[slots] / engines,
         before=[*told, *pilots(spec, there)],
+        others=list(other_trainings(spec, there)),
         rehearsals=rehearsals,
         plan=plan_of(spec, images_of_run(spec, len(opened.train)), there),
     )

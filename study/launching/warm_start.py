@@ -18,6 +18,7 @@ from study.spec import Begun, SearchSpec, SpecError, StudySpec
 from study.spec.arms import WarmStartSpec
 from study.spec.conventions import Convention
 from study.spec.distributions import drawable
+from study.spec.errors import shown
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -32,9 +33,46 @@ def earlier_trials(spec: StudySpec, home: StudyHome) -> list[TrialsTold]:
     Raises:
         SpecError: an earlier search cannot be read, or has no trial of the arm's space.
     """
-    wanted = [name for name, arm in spec.arms.items() if arm.search and arm.search.warm_start]
-    begun = told_by(read_entries(home.path, TrialsTold)) if wanted and has_events(home.path) else {}
-    return [begun.get(name) or _told(spec, name, home) for name in wanted]
+    begun = _begun(spec, home)
+    return [begun.get(name) or _told(spec, name, home) for name in _warm_starts(spec)]
+
+
+def other_trainings(spec: StudySpec, home: StudyHome) -> Iterator[str]:
+    """A warning for each arm that is yet to be told trials of another model or training."""
+    begun = _begun(spec, home)
+    for name, search in _warm_starts(spec).items():
+        given = search.warm_start
+        if given is None or given.storage is not None or name in begun:
+            continue
+        past = Begun.of(StudyHome(home.studies, given.study))
+        others = ", ".join(_others(spec, past.spec, search)) if past else ""
+        if others:
+            yield (
+                f"arm '{name}' is told trials of another model or training: {others}; where their "
+                f"best {' and '.join(search.space)} is another, the search starts there"
+            )
+
+
+def _others(spec: StudySpec, earlier: StudySpec, search: SearchSpec) -> Iterator[str]:
+    """What of the model and the training was another for all trials of a study before."""
+    ignored = {*search.space, "training.reports"}
+    for section in ("model", "training"):
+        then, now = (getattr(study, section).model_dump() for study in (earlier, spec))
+        for key in {**now, **then}:
+            if then.get(key) != now.get(key) and f"{section}.{key}" not in ignored:
+                values = (shown(found.get(key)) for found in (then, now))
+                yield f"{section}.{key} {' instead of '.join(values)}"
+
+
+def _warm_starts(spec: StudySpec) -> dict[str, SearchSpec]:
+    searches = ((name, arm.search) for name, arm in spec.arms.items())
+    return {name: found for name, found in searches if found and found.warm_start}
+
+
+def _begun(spec: StudySpec, home: StudyHome) -> dict[str, TrialsTold]:
+    """By arm, what the study's journal says it was told."""
+    begun = _warm_starts(spec) and has_events(home.path)
+    return told_by(read_entries(home.path, TrialsTold)) if begun else {}
 
 
 def _told(spec: StudySpec, arm: str, home: StudyHome) -> TrialsTold:

@@ -47,8 +47,13 @@ def _changes(
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
-    elif old is _ABSENT or new is _ABSENT or old != new:
+    elif old is _ABSENT or new is _ABSENT or old != new or _other_kind(path, old, new):
         yield path, old, new
+
+
+def _other_kind(path: tuple[str, ...], old: Any, new: Any) -> bool:
+    """Whether whole numbers became real ones in a space: 0 to 1 draws no 0.5, 0.0 to 1.0 does."""
+    return path[2:4] == ("search", "space") and type(old) is not type(new)
 
 
 def _extends(path: tuple[str, ...], old: Any, new: Any, spec: Mapping[str, Any]) -> bool:

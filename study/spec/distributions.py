@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, TypeAlias
 
 from study.spec.errors import fault, shown
@@ -104,7 +105,8 @@ def read_distribution(key: str, raw: Any) -> Distribution:
 
     The key decides the type where it can: a balancer's hyperparameters (keys without a dot), the
     learning rate and the epochs are real numbers, latent and batch size whole ones. A range of
-    any other setting is of whole numbers where both its ends are written as whole numbers.
+    any other setting is of whole numbers where both its ends are written as whole numbers;
+    :func:`study.spec.check_names` refuses that where the setting takes real ones.
 
     Raises:
         PydanticCustomError: with the fault and the remedy.
@@ -160,7 +162,8 @@ def drawable(distribution: Distribution, value: Any) -> Scalar | None:
     steps = (value - low) / step
     if abs(steps - round(steps)) > 1e-6 * max(1.0, steps):
         return None
-    return low + round(steps) * step
+    highest = float(_decimal(low) + round((high - low) / step) * _decimal(step))
+    return min(low + round(steps) * step, highest)  # a float's rounding would be beyond it
 
 
 def section_of(key: str) -> tuple[str, str]:
@@ -264,7 +267,16 @@ def _step(key: str, raw: Any, low: float, high: float, *, log: bool) -> float:
         end = f"{low + math.floor(count) * step:.12g}"
         remedy = f"use high: {end}" if count >= 1 else f"give a step of at most {high - low:.12g}"
         raise fault(f"steps of {step:g} from {low:g} miss high {high:g}", remedy, key, "step")
-    return step
+    # A step that is rounded up would lose Optuna the highest value.
+    width = _decimal(high) - _decimal(low)
+    if round(count) * _decimal(step) <= width:
+        return step
+    return float(Context(prec=12, rounding=ROUND_DOWN).divide(width, Decimal(round(count))))
+
+
+def _decimal(value: float) -> Decimal:
+    """``value`` as it is written: Optuna counts steps in decimals."""
+    return Decimal(str(value))
 
 
 def _spaced(low: float, high: float, count: int, *, log: bool) -> list[float]:

@@ -6,13 +6,20 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from study.spec.arms import ArmSpec
+from study.spec.arms import ArmSpec, SearchSpec
 from study.spec.design import check_design
-from study.spec.distributions import Choice, Distribution, FloatRange, section_of
+from study.spec.distributions import Choice, Distribution, FloatRange, IntRange, section_of
 from study.spec.errors import Path, Source
 from study.spec.models import StudySpec, TrainingSpec
+from study.spec.options import SAMPLERS
 from study.spec.roles import arm_roles
 from vae_core.errors import UserError, nearest
+
+REAL = (float, "float", float | None, "float | None")
+"""Annotations of a setting of real numbers."""
+HALVE_EVERY = "training.halve_every"
+"""Real too. Ranges of it are not read as such: Optuna could not go on with a search that began with
+whole numbers."""
 
 
 def check_names(spec: StudySpec, source: Source | None = None) -> None:
@@ -93,6 +100,8 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
         if key not in known and not (settings is None and key.startswith("model.")):
             raise _unknown(key, known, source, path)
         _check_searched(key, distribution, family, settings, source, path)
+    if arm.search is not None and SAMPLERS[arm.search.sampler.name].evolves:
+        _check_evolving(arm.search, family, source, "arms", name, "search", "space")
     given = {*arm.balancer.extras, *(arm.search.space if arm.search else ())}
     for key, hyperparameter in family.hyperparameters.items():
         if hyperparameter.required and key not in given:
@@ -139,6 +148,7 @@ def _check_searched(
     from vae_core.balancers import check_hyperparameters
 
     section, name = section_of(key)
+    annotation = (settings or {}).get(name) if section == "model" else None
     if section == "balancer":
         for value in distribution.ends():
             if not isinstance(value, float):
@@ -146,12 +156,27 @@ def _check_searched(
                 raise source.error(path, what, f"give numbers for {key}")
             with source.at(*path):
                 check_hyperparameters(family, {key: value})
-    elif section == "model" and (settings or {}).get(name) in {int, "int"}:
+    elif annotation in (int, "int"):
         whole = not isinstance(distribution, FloatRange) and all(
             type(value) is int for value in distribution.ends()
         )
         if not whole:
             what = f"'{name}' of the model takes whole numbers"
             raise source.error(path, what, "give whole numbers, without a decimal point")
+    elif isinstance(distribution, IntRange) and (annotation in REAL or key == HALVE_EVERY):
+        what = f"'{name}' takes real numbers, and a range with whole ends draws whole ones only"
+        remedy = f"write low: {distribution.low:.1f}; with step: 1 it draws whole ones"
+        raise source.error(path, what, remedy)
     elif key == "training.dequantize" and not isinstance(distribution, Choice):
         raise source.error(path, "a range of true and false", "give [true, false]")
+
+
+def _check_evolving(search: SearchSpec, family: Any, source: Source, *at: str) -> None:
+    """Check that nothing is searched that acts at a start only: a copy has that behind it."""
+    starts = {scalar.init for scalar in family.learned.values()}
+    starts |= {key for key, found in family.hyperparameters.items() if found.at_start}
+    for key in search.space:
+        if key in starts:
+            what = f"'{search.sampler.name}' changes settings within a training, and '{key}' acts "
+            remedy = "set it in the balancer, or use another sampler"
+            raise source.error((*at, key), f"{what}at its start only", remedy)

@@ -104,9 +104,12 @@ class Hyperparameter:
     doc: str
     trade_off: bool = False
     """Whether it sets the trade-off between reconstruction and KL itself: beta, k, a target, the
-    end of a schedule. An arm that searches it is hand-tuned."""
+    end of a schedule, a bound of sigma. An arm that searches it is hand-tuned."""
     required: bool = False
     """Whether a study must set or search it."""
+    at_start: bool = False
+    """Whether it acts before the first step only, as a start of the state does. That a
+    :class:`Learned` is begun with it needs no saying."""
 
 
 @dataclass(frozen=True)
@@ -251,9 +254,9 @@ def positive(
     return Hyperparameter(default, 0.0, high, doc, trade_off, required)
 
 
-def real(default: float, doc: str) -> Hyperparameter:
+def real(default: float, doc: str, *, trade_off: bool = False) -> Hyperparameter:
     """A hyperparameter that may be any number."""
-    return Hyperparameter(default, -math.inf, math.inf, doc)
+    return Hyperparameter(default, -math.inf, math.inf, doc, trade_off)
 
 
 BETA = positive(None, "weight of R in S/2 + beta R", trade_off=True, required=True)

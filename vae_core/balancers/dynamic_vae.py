@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 
-from vae_core.balancers.contract import Balance, Balancer, Scalars, State, Terms, positive
+from vae_core.balancers.contract import (
+    Balance,
+    Balancer,
+    Hyperparameter,
+    Scalars,
+    State,
+    Terms,
+    positive,
+)
 from vae_core.balancers.control_vae import TARGET, half_variance, mean_rate, pressed
 from vae_core.balancers.schedules import clock, covered, ramp
 
@@ -39,7 +48,9 @@ class DynamicVae(Balancer):
         ),
         "kp": positive(0.01, "gain of the proportional term, as released"),
         "ki": positive(0.005, "gain of the integral term, per nat and step, as released"),
-        "beta_init": positive(50.0, "b before the first step, as released"),
+        "beta_init": Hyperparameter(
+            50.0, 0.0, math.inf, "b before the first step, as released", at_start=True
+        ),
         "beta_min": positive(0.1, "lower bound of b, as released"),
         "decay": positive(2 / 3, "weight of the past in the average of R", high=1.0),
     }

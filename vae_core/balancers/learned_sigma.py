@@ -33,7 +33,7 @@ class LearnedSigma(Balancer):
     ln sigma is learned, clamped below at ln sigma_min. Under Adam it moves by at most about
     sigma_lr a step: from sigma 1 to 0.06 takes 2,800 steps at 1e-3. By default it can move by
     TRAVEL in a training of any length, and needs a tenth of it from sigma 1 to 0.05. To tune:
-    nothing.
+    nothing; where sigma_min is reached, it is the sigma of a constant beta.
     """
 
     name = "learned_sigma"
@@ -42,7 +42,7 @@ class LearnedSigma(Balancer):
         "k": KL_WEIGHT,
         "log_sigma_init": real(0.0, "ln sigma before the first step (Dai & Wipf: 0)"),
         "sigma_lr": positive(None, "Adam's learning rate of ln sigma; by default 30 / steps"),
-        "sigma_min": positive(DEQUANTISATION_SIGMA, "lower bound of sigma"),
+        "sigma_min": positive(DEQUANTISATION_SIGMA, "lower bound of sigma", trade_off=True),
     }
     learned = {"log_sigma": Learned(init="log_sigma_init", lr="sigma_lr")}
 

@@ -16,7 +16,9 @@ from vae_core.balancers.contract import (
     real,
 )
 
-LOG_SIGMA_MIN: Hyperparameter = real(-12.0, "soft lower bound m of ln sigma (released: -6)")
+LOG_SIGMA_MIN: Hyperparameter = real(
+    -12.0, "soft lower bound m of ln sigma (released: -6)", trade_off=True
+)
 """The clip adds e^m to the sigma that is reported. At -12 that is 0.5 % of the smallest sigma that
 means anything, 1/(256 sqrt 12), the rounding of bytes: 1 % in sigma^2. At the released -6 it is 12
 and 6 % of a sigma of 0.02 and 0.04."""
@@ -36,8 +38,9 @@ class OptimalSigma(Balancer):
 
     ln sigma is kept above log_sigma_min softly, as released: l = m + softplus(ln sigma - m), with
     m = -12 in place of -6. What is reported is sqrt(MSE) + e^m. By the envelope theorem the
-    gradient equals that of a constant sigma^2 = MSE, up to the square of e^m / sqrt(MSE): m moves
-    what is reported, and hardly what is trained. To tune: nothing.
+    gradient equals that of a constant sigma^2 = MSE, up to the square of e^m / sqrt(MSE): where
+    that is small, m moves what is reported, and hardly what is trained; where e^m is near sqrt(MSE)
+    or above, m sets the trade-off. To tune: nothing.
     """
 
     name = "optimal_sigma"

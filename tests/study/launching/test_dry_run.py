@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,16 @@ def test_how_a_users_model_starts_is_said(planned, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     text = str(planned(model={"name": "planned_models:Plain", "latent": 2}))
     assert "\nmodel planned_models:Plain: parameters start: 4 as their layers do\n" in text
+
+
+def test_trials_of_another_model_are_warned_of(planned, told, tmp_path):
+    shutil.copytree(told.path, tmp_path / "home" / "told")
+    search = {**SPEC["arms"]["random"]["search"], "sampler": "tpe", "warm_start": {"study": "told"}}
+    arms = {"a": {"balancer": "fixed_beta", "search": search}, "b": {"balancer": "learned_sigma"}}
+    model = {**SPEC["model"], "width": 16}
+    text = str(planned(data="digits", model=model, arms=arms))
+    assert "\na is told 2 trials of study 'told', arm 'random' (1 others left out)\n" in text
+    assert "\nwarning: arm 'a' is told trials of another model or training: model.width 8 " in text
 
 
 def test_memory_disk_and_time(planned):

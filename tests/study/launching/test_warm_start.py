@@ -23,7 +23,7 @@ from study.analysis.records.searches import arm_searches
 from study.analysis.records.tables import build_tables
 from study.journal import Journal, StudyHome
 from study.journal.events import TrialsTold
-from study.launching.warm_start import earlier_trials
+from study.launching.warm_start import earlier_trials, other_trainings
 from study.search import Conductor
 from study.spec import SpecError, StudySpec
 
@@ -99,6 +99,23 @@ class TestStudiesOfThisHome:
         with pytest.raises(SpecError, match="its beta is for another loss"):
             earlier_trials(StudySpec.from_dict(spec), StudyHome(home, "later"))
 
+    def test_another_model_or_training_is_warned_of(self, home: Path) -> None:
+        there = StudyHome(home, "later")
+        assert [*other_trainings(later({"study": "told"}), there)] == []
+        reports = {"epochs": 2, "batch_size": 100, "reports": 1}
+        assert [*other_trainings(later({"study": "told"}, training=reports), there)] == []
+        training = {**reports, "epochs": 4}
+        model = {"name": "mlp", "latent": 4, "width": 16, "depth": 1}
+        spec = later({"study": "told"}, model=model, training=training)
+        assert [*other_trainings(spec, there)] == [
+            "arm 'hand' is told trials of another model or training: model.width 8 instead of 16, "
+            "model.depth nothing instead of 1, training.epochs 2.0 instead of 4.0; where their "
+            "best beta is another, the search starts there"
+        ]
+        searched = {"beta": BETA, "model.width": {"low": 8, "high": 16}}
+        space = later({"study": "told"}, searched, model={**model, "depth": 2})
+        assert "model.width 8" not in "".join(other_trainings(space, there))
+
     def test_other_images_are_refused(self, home: Path) -> None:
         spec = later({"study": "told"}, data={"name": "digits", "validation": 0.2})
         with pytest.raises(SpecError, match="has other images"):
@@ -160,6 +177,8 @@ class TestStudiesOfThisHome:
         journal.append(event)
         journal.commit()
         journal.close()
+        spec = later({"study": "told"}, model={"name": "mlp", "latent": 4, "width": 16})
+        assert [*other_trainings(spec, there)] == []
         shutil.rmtree(home / "told")
         assert earlier_trials(spec, there) == [event]
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import create_trial
 from simulation import Simulation, hand, outcome, spec
 
 from study.search import Request
+from study.search.samplers import distributions, grid
+from study.spec import SearchSpec
+from study.spec.distributions import drawable
 
 
 def drawn(home: Path, **changes: Any) -> dict[str, list[float]]:
@@ -51,3 +55,32 @@ def test_a_report_that_is_not_finite_prunes_nothing(tmp_path: Path, synchronous:
     found = Simulation(tmp_path, spec(arms), slots=4, make=falling).run(order=0)
     trials = [q.trial for q in found.conductor.trials.values() if q.trial.asked.phase == "search"]
     assert [trial.state for trial in trials] == ["complete"] * 8
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step", "count", "exact"),
+    [
+        (0, 1, 0.142857143, 7, False),
+        (0, 1, 0.33333334, 3, False),
+        (0, 1, 1 / 11, 11, False),
+        (1e-5, 3e-4, 2.9e-4 / 7, 7, False),
+        (0.1, 0.7, 0.1, 6, True),
+        (0, 1, 0.333333333, 3, True),
+    ],
+)
+def test_a_step_that_is_rounded_up_loses_no_value(
+    low: float, high: float, step: float, count: int, exact: bool
+) -> None:
+    def read(step: float) -> SearchSpec:
+        space = {"x": {"low": low, "high": high, "step": step}}
+        return SearchSpec.model_validate({"space": space, "trials": count, "sampler": "grid"})
+
+    search = read(step)
+    space = distributions(search.space)
+    assert space["x"].high == pytest.approx(high, abs=1e-9 * high)
+    assert len(grid(search)) == count + 1
+    told = drawable(search.space["x"], high)
+    create_trial(params={"x": told}, distributions=space, value=1.0)  # refuses what none draws
+    written = search.space["x"].to_json()["step"]
+    assert read(written).space == search.space, "frozen, it reads as itself"
+    assert (written == step) is exact

@@ -438,6 +438,10 @@ WIDTH = {"low": 16, "high": 64}
         ({"model.latent": [0, 8]}, {}, "space.model.latent", "0 should be", "1 or more"),
         ({"model.width": {"low": 1.5, "high": 8}}, {}, "space.model.width", "whole", "whole"),
         ({"model.width": ["wide"]}, {}, "space.model.width", "whole numbers", "whole"),
+        (
+            *({"training.halve_every": {"low": 1, "high": 4}}, {}),
+            *("space.training.halve_every", "draws whole ones only", "write low: 1.0"),
+        ),
         ({"training.batch_size": [32, 32]}, {}, "space.training.batch_size.1", "twice", "once"),
         ({"training.batch_size": [32, 0.5]}, {}, "space.training.batch_size.1", "whole", "whole"),
         ({"training.lr": [{}]}, {}, "space.training.lr.0", "{} cannot be a choice", "number"),

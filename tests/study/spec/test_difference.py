@@ -55,6 +55,17 @@ def test_an_extension(compare, change, line):
     assert compare(change) == ([line], [])
 
 
+def test_a_range_of_whole_numbers_is_another_than_one_of_real_numbers(searching):
+    old, new = (
+        StudySpec.from_dict(searching({"model.slope": {"low": low, "high": 1}})).to_dict()
+        for low in (0, 0.0)
+    )
+    changed = [
+        f"arms.a.search.space.model.slope.{end}" for end in ("low: 0 -> 0.0", "high: 1 -> 1.0")
+    ]
+    assert difference(old, new) == ([], changed)
+
+
 def test_fixed_seeds_may_go_on_until_decided_and_not_the_other_way_round(base):
     fixed = StudySpec.from_dict(base(seeds={"from": 0, "count": 7})).to_dict()
     seeds = {"until": "decided", "at_most": 7, "from": 0}

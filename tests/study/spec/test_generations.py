@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.spec import SpecError, StudySpec, difference
+from study.spec import SpecError, StudySpec, check_names, difference
 from study.spec.fairness import warnings
 from study.spec.roles import arm_roles
 
@@ -67,6 +67,31 @@ def test_a_search_that_cannot_be_made_is_refused(
     with pytest.raises(SpecError) as caught:
         evolving(**changes)
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "start", "other"),
+    [
+        ("learned_sigma", "log_sigma_init", "sigma_lr"),
+        ("student_t", "log_df_init", "df_lr"),
+        ("laplace_scale", "scale_init", "k"),
+        ({"name": "dynamic_vae", "target": 5}, "beta_init", "beta_min"),
+    ],
+)
+def test_what_acts_at_the_start_only_cannot_be_changed_within_a_training(
+    searching: Any, balancer: Any, start: str, other: str
+) -> None:
+    def check(key: str, sampler: Any) -> None:
+        space = {key: {"low": 0.1, "high": 1}}
+        found = searching(space, balancer, sampler=sampler, trials=20)
+        check_names(StudySpec.from_dict(found))
+
+    evolving = {"name": "pbt", "population": 4}
+    with pytest.raises(SpecError, match=f"'{start}' acts at its start only") as caught:
+        check(start, evolving)
+    assert caught.value.where == f"arms.a.search.space.{start}"
+    check(start, "random")
+    check(other, evolving)
 
 
 def test_generations_cannot_be_added_but_searches_can(evolving: Any) -> None:

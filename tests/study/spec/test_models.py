@@ -12,12 +12,31 @@ from study.spec import (
     Choice,
     FloatRange,
     IntRange,
+    SpecError,
     StudySpec,
     check_names,
     load_spec,
     resolve,
 )
 from study.spec.seeds import own_seeds
+
+SLOPED = """
+from torch import nn
+from vae_core.models import VAE
+
+
+class Net(VAE):
+    def __init__(self, shape, latent, slope: {} = 0.2):
+        super().__init__(shape, latent)
+        self.e = nn.Sequential(nn.Flatten(), nn.Linear(shape.dims, 2 * latent), nn.LeakyReLU(slope))
+        self.d = nn.Sequential(nn.Linear(latent, shape.dims), nn.Unflatten(1, shape.chw))
+
+    def encode(self, x):
+        return self.e(x).chunk(2, dim=1)
+
+    def decode(self, z):
+        return self.d(z).sigmoid()
+"""
 
 
 def search_of(searching, space, **search):
@@ -58,6 +77,25 @@ class TestReading:
         assert kinds["model.width"] is IntRange
         real = search_of(searching, {"beta": whole, "model.rate": {"low": 0.0, "high": 1}})
         assert type(real.space["model.rate"]) is FloatRange
+
+    @pytest.mark.parametrize("annotation", ["float", "'float'", "float | None", "'float | None'"])
+    def test_a_range_with_whole_ends_is_refused_where_a_model_takes_real_numbers(
+        self, searching, tmp_path, monkeypatch, annotation
+    ):
+        (tmp_path / "sloped.py").write_text(SLOPED.format(annotation))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "sloped", raising=False)
+
+        def check(slope):
+            data = searching({"beta": {"low": 0.1, "high": 1}, "model.slope": slope})
+            check_names(StudySpec.from_dict({**data, "model": {"name": "sloped:Net", "latent": 2}}))
+
+        with pytest.raises(SpecError, match="'slope' takes real numbers") as caught:
+            check({"low": 0, "high": 1})
+        assert caught.value.where == "arms.a.search.space.model.slope"
+        assert caught.value.remedy == "write low: 0.0; with step: 1 it draws whole ones"
+        for slope in ({"low": 0.0, "high": 1}, {"low": 0.0, "high": 4, "step": 1}, [0, 1]):
+            check(slope)
 
     def test_a_bare_string_is_a_name(self, base):
         spec = StudySpec.from_dict(base())
