@@ -8,7 +8,7 @@ first row with weight 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,6 +57,8 @@ class Family:
         }
         self._leaves: dict[str, Tensor] = {}
         self._seen: tuple[Terms, dict[str, Tensor]] | None = None
+        self._before: tuple[dict[str, Tensor], dict[str, Tensor]] = {}, {}
+        """State and learned scalars that the step which was remembered began with."""
 
     def admit(self, row: int, member: Member, step: int = 0) -> None:
         """Set the hyperparameters and initial state of ``row`` for ``member``, ``step`` steps old.
@@ -177,8 +179,12 @@ class Family:
         self._seen = terms, state
         return state
 
+    def remember(self) -> None:
+        """Keep what the next step begins with: it changes the tensors in place."""
+        self._before = _cloned(self._state), _cloned(self._learned)
+
     def balance_of(self, row: int, terms: Terms) -> tuple[float, float]:
-        """Compute ln sigma^2 and k of ``row`` for ``terms``, with the state it has now.
+        """Compute ln sigma^2 and k of ``row`` for ``terms``, in the step that was remembered.
 
         For several variances, the mean of their logarithms.
         """
@@ -187,9 +193,8 @@ class Family:
         def pick(stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {n: stack[one] for n, stack in stacks.items()}
 
-        at = self.balancer.balance(
-            terms.rows(one), pick(self._state), pick(self._learned), pick(self._hyper)
-        )
+        state, learned = map(pick, self._before)
+        at = self.balancer.balance(terms.rows(one), state, learned, pick(self._hyper))
         return float(at.log_sigma2.mean()), float(at.k)
 
     def _set_rows(self, rows: list[int]) -> None:
@@ -212,6 +217,22 @@ class Family:
     def _hypers(self) -> dict[str, Tensor]:
         """The hyperparameters of ``index``; a step that is replayed reads them anew each time."""
         return self._picked(self._hyper) if self._replayed else self._own_hyper
+
+
+def _cloned(stacks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: stack.clone() for name, stack in stacks.items()}
+
+
+def numbered(steps: int, families: Sequence[Family]) -> Iterator[int]:
+    """Numbers of ``steps`` steps; ``families`` remember what the last of them begins with.
+
+    Only of the last is the balance asked, so the others cost nothing for it.
+    """
+    for step in range(steps):
+        if step == steps - 1:
+            for family in families:
+                family.remember()
+        yield step
 
 
 class Losses(NamedTuple):

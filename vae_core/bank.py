@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from vae_core.balancer_groups import Family, drawn, losses
+from vae_core.balancer_groups import Family, drawn, losses, numbered
 from vae_core.balancers import BALANCERS, Terms
 from vae_core.batches import Inputs, Place, Tape, TrainingImages, to_unit
 from vae_core.cuda_graphs import Recorder
@@ -257,7 +257,7 @@ class Bank:
         """Run the steps on the tape; return loss, S and R of each [steps, 3, K]."""
         families = [family for family in self._families.values() if family.rows]
         log = []
-        for n in range(steps):
+        for n in numbered(steps, families):
             loss, self._last = self._step(families, self._tape.at(n))
             log.append((loss, self._last.squared_error, self._last.kl.sum(dim=2)))
         loss, error, rate = (torch.stack(values) for values in zip(*log, strict=True))
@@ -274,7 +274,7 @@ class Bank:
             _synchronise(self.device)
             self.recording_seconds += time.perf_counter() - start
         recording = self._recordings[plan]
-        for _ in range(steps):
+        for _ in numbered(steps, families):
             recording.step()
         self._last = Terms(**recording.terms)
         return self._log[:steps].clone()

@@ -24,6 +24,10 @@ Likelihood = Literal[
 ]
 """What a model is trained with: p(x|z), between a decoder's mean and a pixel."""
 
+OF_PROBABILITIES: frozenset[Likelihood] = frozenset({"bernoulli", "continuous_bernoulli"})
+"""Likelihoods to which a decoder's mean is a probability. One outside [0, 1] is kept within it, so
+that no gradient reaches the decoder."""
+
 
 def noise_of(likelihood: Likelihood) -> Noise:
     """What a model trained with ``likelihood`` is scored with.

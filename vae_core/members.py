@@ -39,9 +39,9 @@ class Segment:
     kl: float
     """R, summed over latents."""
     sigma2: float
-    """sigma^2 at the last step."""
+    """sigma^2 that the last step was trained with."""
     k: float
-    """KL weight at the last step."""
+    """KL weight that the last step was trained with."""
     diverged_at: int | None
     """First step (from 1) whose loss was not finite."""
 

@@ -25,6 +25,7 @@ from vae_core.evaluation import EvaluationSet, measure
 from vae_core.export import Plan, TrainedModel, load, state, write
 from vae_core.generation import sample_prior
 from vae_core.geometry import ImageShape
+from vae_core.likelihoods import SURE, Likelihood
 from vae_core.models import MODELS, VAE, Head, build, evaluating, named_tensors
 from vae_core.models.gated import conditioned, fold, gates_of
 from vae_core.precision import Precision
@@ -35,6 +36,9 @@ WIDTHS = (2, 1)
 """Rows of a bank: tensors stacked under ``vmap``, and the model itself."""
 IMAGES, BATCH, STEPS = 8, 4, 2
 """Images in all, images a step, and steps between two reports."""
+FAR, NUDGE = 100.0, 0.1
+"""Standard deviations of latents far out, and of what is added to parameters: a layer may start at
+zero, and show nothing of where it leads."""
 _BALANCERS: Mapping[Head | None, str] = {
     None: "learned_sigma",
     "image": "predicted_image_sigma",
@@ -86,6 +90,30 @@ def rehearse(
     rehearsal.state()
     for width in widths:
         rehearsal.trial(width)
+
+
+def check_probabilities(
+    settings: Mapping[str, Any], shape: ImageShape, head: Head | None, likelihood: Likelihood
+) -> None:
+    """Check that ``likelihood`` can take a decoder's means for probabilities, of any latents.
+
+    Raises:
+        ContractError: there are means outside [0, 1].
+    """
+    model, generator = build(settings, shape, head), torch.Generator().manual_seed(0)
+    with evaluating(model):
+        for parameter in model.parameters():
+            parameter.add_(NUDGE * torch.randn(parameter.shape, generator=generator))
+        means = model.decode(FAR * torch.randn(IMAGES, model.latent, generator=generator))
+    low, high = float(means.min()), float(means.max())
+    if low < -SURE or high > 1 + SURE:
+        raise ContractError(
+            f"{type(model).__name__} decodes means from {low:.3g} to {high:.3g}, and the "
+            f"likelihood {likelihood} takes them for probabilities",
+            where="model contract",
+            remedy="end the decoder in a sigmoid (vae_core.models.layers.Sigmoid), or use "
+            "balancers of other likelihoods",
+        )
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from study.spec.distributions import section_of
 from study.spec.errors import Path, Source
 from study.spec.models import DataSpec, StudySpec
 from study.spec.resolving import resolve
@@ -16,6 +17,9 @@ from study.spec.resolving import resolve
 if TYPE_CHECKING:
     from vae_core.balancers import Balancer
     from vae_core.data import PreparedData
+
+DECIDING = {"training.epochs", "training.batch_size", "model.latent"}
+"""Searched settings that decide, beside the balancer's own, what it derives and how far it gets."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,16 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
     built-in ones are only built.
 
     Raises:
-        SpecError: a model does not take them, they are too few, an engine cannot have the slots
-            that ``spec`` asks for, or as in :func:`check_splits`.
+        SpecError: a model does not take them, they are too few, a balancer's hyperparameters do not
+            go together, an engine cannot have the slots that ``spec`` asks for, or as in
+            :func:`check_splits`.
     """
     source = source or Source()
     images = check_splits(spec, data, source)
     _check_training(spec, images, source)
+    for arm in spec.arms:
+        with source.at("arms", arm):
+            list(trials_at_ends(spec, arm, data.shape, images))
     _check_generators(spec, images, source)
     models = _check_models(spec, data, source)
     slots = spec.engines.slots
@@ -93,6 +101,45 @@ def check_splits(spec: StudySpec, data: PreparedData, source: Source | None = No
 def training_steps(epochs: float, batch_size: int, images: int) -> int:
     """Steps of a trial: an epoch is as many whole batches as ``images`` fill."""
     return max(1, round(epochs * (images // batch_size)))
+
+
+class BalancedTrial(NamedTuple):
+    """A trial's balancer, with the value of every hyperparameter, and its length."""
+
+    balancer: Balancer
+    values: Mapping[str, float]
+    steps: int
+    epochs: float
+
+
+def trials_at_ends(
+    spec: StudySpec, arm: str, shape: tuple[int, int, int], images: int
+) -> Iterator[BalancedTrial]:
+    """The trials of ``arm`` at the ends of its searched ranges, all combinations.
+
+    Args:
+        spec: the study.
+        arm: name of one of its arms.
+        shape: of an image, C, H, W.
+        images: how many there are to train on.
+
+    Raises:
+        ContractError: in one of them the hyperparameters do not go together.
+    """
+    from vae_core.balancers import BALANCERS
+    from vae_core.geometry import ImageShape
+
+    family = BALANCERS.get(spec.arms[arm].balancer.name)
+    search, geometry = spec.arms[arm].search, ImageShape(*shape)
+    space = search.space if search else {}
+    keys = [key for key in space if section_of(key)[0] == "balancer" or key in DECIDING]
+    for values in product(*(space[key].ends() for key in keys)):
+        trial = resolve(spec, arm, dict(zip(keys, values, strict=True)), geometry.dims)
+        epochs, batch = trial["training"]["epochs"], trial["training"]["batch_size"]
+        steps = training_steps(epochs, batch, images)
+        balancer = family(geometry, trial["model"]["latent"], images, batch)
+        given = {key: value for key, value in trial["balancer"].items() if key != "name"}
+        yield BalancedTrial(balancer, balancer.complete(given, steps), steps, epochs)
 
 
 def _check_training(spec: StudySpec, images: int, source: Source) -> None:
@@ -143,20 +190,23 @@ def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
 
 def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models:
     from vae_core.geometry import ImageShape
+    from vae_core.likelihoods import OF_PROBABILITIES
     from vae_core.models import MODELS, Start, build, check_model
-    from vae_core.rehearsal import WIDTHS, rehearse
+    from vae_core.rehearsal import WIDTHS, check_probabilities, rehearse
 
     shape = ImageShape(*data.shape)
     kind = MODELS.get(spec.model.name)
+    users = not kind.__module__.startswith("vae_core.")
     checked, starts, one_row = set[str](), list[str](), None
     for settings, rule, path in _models(spec, shape.dims):
         head, gated = rule.head, rule.gated
-        if (known := json.dumps([settings, head, gated], sort_keys=True)) in checked:
-            continue
+        known = json.dumps([settings, head, gated], sort_keys=True)
+        first = known not in checked
         checked.add(known)
         with source.at(*path):
-            build(settings, shape, head, gated=gated)
-            if not kind.__module__.startswith("vae_core."):
+            if first:
+                build(settings, shape, head, gated=gated)
+            if first and users:
                 own = {key: value for key, value in settings.items() if key != "name"}
                 one_row = check_model(kind, shape, **own).one_row or one_row
                 precision, widths = spec.engines.precision, (1,) if one_row else WIDTHS
@@ -164,6 +214,8 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models
                 parts = f" with a head for each {head}" if head else " with gates" if gated else ""
                 start = Start(partial(build, settings, shape, gated=gated), head)
                 starts.append(f"model {spec.model.name}{parts}: {start}")
+            if users and rule.likelihood in OF_PROBABILITIES:
+                check_probabilities(settings, shape, head, rule.likelihood)
     return Models(list(dict.fromkeys(starts)), one_row)
 
 

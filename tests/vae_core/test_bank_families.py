@@ -176,7 +176,10 @@ class Loop:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
-    """Any family, the rule taken as it is: the bank's steps, states and learned scalars."""
+    """Any family, the rule taken as it is: the bank's steps, states and learned scalars.
+
+    What is reported is the balance of the last step, with what that step began with.
+    """
     one = member(name)
     family = BALANCERS.get(name)
     found = bank_of(name, 1)
@@ -205,6 +208,8 @@ def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
         terms = replace(terms, u=u) if family.gated else terms
         for adam in adams:
             adam.zero_grad()
+        with torch.no_grad():
+            at = rule.balance(terms, state, learned, hyper)
         rule.loss(terms, state, learned, hyper).sum().backward()
         for adam in adams:
             adam.step()
@@ -217,6 +222,10 @@ def test_a_row_trains_like_a_plain_loop_over_its_rule(name: str) -> None:
     kept |= {f"balancer/learned/{n}": v.detach() for n, v in learned.items()}
     for part, value in kept.items():
         torch.testing.assert_close(saved[part], value[0], rtol=1e-3, atol=1e-5)
+    segment = found.segment(row)
+    log_sigma2 = float(at.log_sigma2.detach().mean())
+    assert math.log(segment.sigma2) == pytest.approx(log_sigma2, abs=1e-4)
+    assert segment.k == pytest.approx(float(at.k), rel=1e-4)
 
 
 def measured(x: Tensor, out: Reconstruction, noise: Tensor, wanted: frozenset[str]) -> Terms:

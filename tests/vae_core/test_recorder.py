@@ -229,8 +229,8 @@ def test_want_of_memory_is_raised(cuda: Cuda, error: RuntimeError) -> None:
     assert not cuda.open
 
 
-def test_a_banks_word_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not recorded reaches whoever asks the bank; the time it took is not training."""
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Banks replay their steps, without a device that records them."""
 
     def record(self: Recorder, step: Any, changes: Any) -> Any:
         self.problem = "no graph here"
@@ -238,9 +238,37 @@ def test_a_banks_word_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bank_module, "replayed_on", lambda device: True)
     monkeypatch.setattr(Recorder, "__call__", record)
+
+
+def test_a_banks_word_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not recorded reaches whoever asks the bank; the time it took is not training."""
+
+    stand_in(monkeypatch)
     found = Bank(MLP, digits(), DIGITS, width=2, batch_size=BATCH)
     assert (found.unrecorded, found.recording_seconds) == ("", 0.0)
     found.admit(Member(1, 1e-3, "optimal_sigma", {}, 100))
     found.train(2)
     assert found.unrecorded == "no graph here"
     assert found.recording_seconds > 0
+
+
+@pytest.mark.parametrize("calls", [(7,), (3, 3, 1)])
+def test_replayed_steps_report_the_balance_of_the_last(
+    monkeypatch: pytest.MonkeyPatch, calls: tuple[int, ...]
+) -> None:
+    """As steps that are made one by one, beside other families, in one call or several."""
+    geco = Member(1, 1e-3, "geco", {"kappa": 0.1}, 100)
+    cyclical = Member(2, 1e-3, "cyclical_beta", {"beta": 0.02, "cycle_epochs": 7 / 23}, 100)
+    learned = Member(3, 1e-3, "learned_sigma", {}, 100)
+    balances = []
+    for replayed in (False, True):
+        if replayed:
+            stand_in(monkeypatch)
+        found = Bank(MLP, digits(), DIGITS, width=3, batch_size=BATCH)
+        rows = [found.admit(member) for member in (geco, cyclical, learned)]
+        for steps in calls if replayed else (7,):
+            found.train(steps)
+        segments = [found.segment(row) for row in rows]
+        balances.append([(segment.sigma2, segment.k) for segment in segments])
+    assert balances[1] == balances[0]
+    assert segments[1].k == pytest.approx(0.02)  # at the end of its cycle, not after it

@@ -8,7 +8,7 @@ from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
 from vae_core.models import VAE, check_model
 from vae_core.models.layers import Linear
-from vae_core.rehearsal import rehearse
+from vae_core.rehearsal import check_probabilities, rehearse
 
 SMALL = ImageShape(1, 4, 4)
 
@@ -94,6 +94,19 @@ class Viewing(Plain):
     def encode(self, x):
         mu, logvar = self.down(self.filters(x).view(len(x), -1)).chunk(2, dim=1)
         return mu, logvar
+
+
+class StartsAtZero(Plain):
+    """Every mean is 0 until it has trained."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        nn.init.zeros_(self.up.weight)
+
+
+class Probable(Plain):
+    def decode(self, z):
+        return torch.sigmoid(super().decode(z))
 
 
 class MoreThanTensors(Plain):
@@ -183,7 +196,23 @@ def test_what_only_a_trial_shows_is_named(kind, complaint, advice):
     assert advice in caught.value.remedy
 
 
+@pytest.mark.parametrize("kind", [Plain, StartsAtZero])
+def test_means_that_are_no_probabilities_are_named(kind):
+    with pytest.raises(
+        ContractError, match="and the likelihood bernoulli takes them for"
+    ) as caught:
+        check_probabilities(settings(kind), SMALL, None, "bernoulli")
+    assert caught.value.what.startswith(f"{kind.__name__} decodes means from -")
+    assert "end the decoder in a sigmoid" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", [f"{__name__}:Probable", "mlp", "residual"])
+def test_means_that_are_probabilities_pass(name):
+    check_probabilities({"name": name, "latent": 2}, ImageShape(1, 8, 8), None, "bernoulli")
+
+
 def test_it_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     rehearse(settings(Plain), SMALL)
+    check_probabilities(settings(Probable), SMALL, None, "bernoulli")
     assert torch.equal(before, torch.get_rng_state())

@@ -166,7 +166,11 @@ class Balancer(ABC):
         return {}
 
     def complete(self, given: Mapping[str, float], steps: int) -> dict[str, float]:
-        """Every hyperparameter's value: the one given, else its default, else the derived one."""
+        """Every hyperparameter's value: the one given, else its default, else the derived one.
+
+        A rule whose hyperparameters have to go together refuses here, by a ContractError, those
+        that do not. A launch asks it at the ends of what is searched.
+        """
         derived = self.derived(steps)
         values = {
             name: given.get(name, derived.get(name) if spec.default is None else spec.default)

@@ -68,9 +68,17 @@ class StudentT(Balancer):
         df, error = log_df.exp(), terms.x - terms.xhat
         inverse = (-2 * log_scale - log_df).exp().view(-1, 1, 1)
         tails = torch.log1p(error * error * inverse).sum(dim=2).mean(dim=1)
-        constant = (
-            torch.lgamma(df / 2) - torch.lgamma((df + 1) / 2) + 0.5 * (math.log(math.pi) + log_df)
-        )
+        constant = _log_normaliser(log_df.double()).to(log_df.dtype)
         nll = self.shape.dims * (constant + log_scale) + 0.5 * (df + 1) * tails
         rate, images = self.penalty(terms, state, hyper), terms.kl.shape[1]
         return torch.addcmul(nll, hyper["k"], rate, value=1 / images)
+
+
+def _log_normaliser(log_df: Tensor) -> Tensor:
+    """Ln B, [K], of float64: in float32 it is lost.
+
+    The lgammas differ by ln(v/2)/2 and grow as v ln v: at v = 1,500 the rounding of float32 is
+    more, over an image's pixels, than all that v still changes.
+    """
+    half = 0.5 * log_df.exp()
+    return torch.lgamma(half) - torch.lgamma(half + 0.5) + 0.5 * (math.log(math.pi) + log_df)

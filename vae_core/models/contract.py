@@ -47,7 +47,8 @@ class VAE(nn.Module, ABC):
     a decoder that predicts it. A model that can declares ``heads``, takes the keyword ``head``,
     passes it on to ``super().__init__`` and defines :meth:`decode_spread`;
     :mod:`vae_core.models.heads` has the layers. Decoder means need not be in [0, 1] (a
-    Gaussian's mean may be anywhere; the built-in models' do, by a sigmoid), but must be finite.
+    Gaussian's mean may be anywhere; the built-in models' do, by a sigmoid), but must be finite. A
+    Bernoulli likelihood takes no others than in [0, 1].
     :func:`vae_core.models.check_model` and :func:`vae_core.rehearsal.rehearse` state the rest of
     the contract, :class:`vae_core.models.Start` how a model starts.
 

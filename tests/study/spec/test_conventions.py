@@ -174,6 +174,27 @@ def test_both_values_are_settings_of_the_trial(base: Any) -> None:
     assert "given" not in resolve(plain, "a", {}, 64)
 
 
+def test_a_range_of_beta_is_for_the_loss_that_beta_is_for(base: Any, searching: Any) -> None:
+    """Its ends that are given: so the gates see the same u. Defaults are in S/2 + beta R."""
+    ends = {"beta_low": 0.0003, "beta_high": 0.03}
+    gates = {"name": "gates_frozen", "reduction": "mean"}
+    spec = StudySpec.from_dict(base(arms={"a": {"balancer": gates | {"beta": 0.003} | ends}}))
+    settings = resolve(spec, "a", {}, 64)
+    factor = 64 / 2
+    assert settings["balancer"] == {
+        "name": "gates_frozen", "beta": 0.003 * factor, "beta_low": 0.0003 * factor,
+        "beta_high": 0.03 * factor,
+    }  # fmt: skip
+    assert settings["given"] == {"beta": 0.003, **ends, "convention": "mean"}
+    assert [line.partition(" for")[0] for line in converted(spec, 64)] == [
+        "arm 'a': beta 0.003", "arm 'a': beta_low 0.0003", "arm 'a': beta_high 0.03"
+    ]  # fmt: skip
+    spec = StudySpec.from_dict(searching({"beta": WIDE}, gates | {"beta_low": 0.0003}))
+    settings = resolve(spec, "a", {"beta": 0.003}, 64)
+    assert settings["balancer"].keys() == {"name", "beta", "beta_low"}
+    assert settings["balancer"]["beta_low"] == 0.0003 * factor
+
+
 def test_a_kl_averaged_over_latents_is_converted_by_the_trials_own(searching: Any) -> None:
     space = {"beta": WIDE, "model.latent": [2, 8]}
     spec = StudySpec.from_dict(searching(space, arm_of({"reconstruction": "mean", "kl": "mean"})))

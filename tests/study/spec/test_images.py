@@ -134,6 +134,33 @@ def test_more_reports_than_steps(misfit):
     assert error.remedy == "give 5 or less, or more training.epochs"
 
 
+@pytest.mark.parametrize(
+    ("balancer", "space", "what"),
+    [
+        ({"name": "learned_sigma", "log_sigma_init": -8}, {}, "log_sigma_init = -8 of"),
+        ({"name": "learned_sigma", "sigma_min": 2}, {}, "is not above 0.6931, the ln of sigma_min"),
+        ("learned_sigma", {"log_sigma_init": {"low": -7, "high": 0}}, "log_sigma_init = -7 of"),
+        ("learned_sigma", {"sigma_min": [0.01, 1.5]}, "sigma_min = 1.5: sigma would never be"),
+        ({"name": "gates_frozen", "beta": 1e-4}, {}, "beta = 0.0001 of balancer 'gates_frozen'"),
+        ("gates_frozen", {"beta": {"low": 0.01, "high": 8}}, "to beta_high = 5"),
+        (
+            "multi_rate",
+            {"beta_low": [0.1, 6]},
+            "beta_low = 6 of balancer 'multi_rate' is not below",
+        ),
+        # 32 times as much in S/2 + beta R, on 64 pixels
+        ({"name": "gates_frozen", "beta": 0.5, "reduction": "mean"}, {}, "beta = 16 of balancer"),
+    ],
+)
+def test_hyperparameters_that_do_not_go_together(misfit, balancer, space, what):
+    """Whether they are given or searched."""
+    arm = {"balancer": balancer}
+    arm |= {"search": {"space": space, "trials": 4}} if space else {}
+    error = misfit(arms={"a": arm})
+    assert error.where == "arms.a"
+    assert what in error.what
+
+
 def test_a_model_that_does_not_take_the_images(misfit):
     error = misfit(model={"name": "conv", "latent": 4})
     assert error.where == "model"
@@ -162,6 +189,10 @@ class Loaded(Plain):
         super().__init__(shape, latent)
         nn.init.eye_(self.inner.weight)
         nn.init.kaiming_normal_(self.outer.weight)
+
+class Logits(Plain):
+    def decode(self, z):
+        return self.outer(z).view(-1, *self.shape.chw)
 
 class Viewing(Plain):
     channels_last = True
@@ -210,6 +241,21 @@ class TestOwnModels:
             "model spec_image_models:Plain:",
             "model spec_image_models:Plain with gates:",
         ]
+
+    @pytest.mark.parametrize("name", ["bernoulli", "continuous_bernoulli"])
+    def test_one_whose_means_are_no_probabilities(self, base, misfit, name):
+        """Other likelihoods take it, in the arm before as well."""
+        model = {"name": "spec_image_models:Logits", "latent": 4}
+        gaussian = {"balancer": "learned_sigma"}
+        check_images(StudySpec.from_dict(base(model=model, arms={"a": gaussian})), DIGITS)
+        arms = {"a": gaussian, "b": {"balancer": name}}
+        error = misfit(model=model, arms=arms)
+        assert error.where == "model"
+        assert error.what.startswith("Logits decodes means from -")
+        assert f"the likelihood {name} takes them for probabilities" in error.what
+        assert "end the decoder in a sigmoid" in error.remedy
+        model = {"name": "spec_image_models:Plain", "latent": 4}
+        check_images(StudySpec.from_dict(base(model=model, arms=arms)), DIGITS)
 
     def test_one_that_starts_otherwise_than_its_layers(self, searching):
         """It is said once, wherever the model is searched."""

@@ -14,10 +14,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import digamma, gammaln
 from torch import Tensor
 
 import vae_core.balancers
@@ -336,6 +338,48 @@ def test_a_range_of_beta_has_two_ends(name: str) -> None:
     balancer = BALANCERS.get(name)(*SETTING)
     with pytest.raises(ContractError, match=r"beta_low = 5 .* is not below beta_high = 5"):
         balancer.complete({"beta": 1.0, "beta_low": 5.0}, STEPS)
+
+
+def test_a_beta_that_is_placed_in_a_range_is_in_it() -> None:
+    balancer = BALANCERS.get("gates_frozen")(*SETTING)
+    for beta in (0.005, 5.0):
+        assert balancer.complete({"beta": beta}, STEPS)["beta"] == beta
+    with pytest.raises(ContractError, match=r"beta = 6 .* from beta_low = 0\.005 to beta_high = 5"):
+        balancer.complete({"beta": 6.0}, STEPS)
+
+
+def test_a_learned_sigma_begins_where_it_has_a_gradient() -> None:
+    balancer = BALANCERS.get("learned_sigma")(*SETTING)
+    for values in ({"log_sigma_init": -8.0}, {"sigma_min": 1.0}):
+        with pytest.raises(ContractError, match="sigma would never be learned"):
+            balancer.complete(values, STEPS)
+    _, hyper = build("learned_sigma", {"log_sigma_init": -6.7})
+    log_sigma = hyper["log_sigma_init"].clone().requires_grad_()
+    loss = balancer.loss(terms(1), {}, {"log_sigma": log_sigma}, hyper)
+    (slope,) = torch.autograd.grad(loss.sum(), log_sigma)
+    assert float(slope) < 0
+
+
+@pytest.mark.parametrize("df", [1.5e3, 1.6e5, 5e8])
+def test_a_student_t_near_a_gaussian_keeps_its_digits(df: float) -> None:
+    """Of the loss, and of the slope in ln v, in float32: with ln B and psi from scipy."""
+    balancer, hyper = build("student_t", {})
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, IMAGES, D, generator=generator)
+    xhat = x + 0.1 * torch.randn(x.shape, generator=generator)
+    log_df = torch.tensor([math.log(df)], requires_grad=True)
+    found = Terms(torch.zeros(1, IMAGES), torch.zeros(1, IMAGES, LATENT), x=x, xhat=xhat)
+    learned = {"log_scale": torch.tensor([math.log(0.1)]), "log_df": log_df}
+    loss = balancer.loss(found, {}, learned, {n: value.float() for n, value in hyper.items()})
+    (slope,) = torch.autograd.grad(loss.sum(), log_df)
+    v = math.exp(float(log_df.detach()))
+    t = ((x - xhat).double().numpy() / 0.1) ** 2 / v
+    normaliser = gammaln(v / 2) - gammaln((v + 1) / 2) + 0.5 * math.log(math.pi * v) + math.log(0.1)
+    tails = np.log1p(t).sum() / IMAGES
+    assert float(loss.detach()) == pytest.approx(D * normaliser + (v + 1) / 2 * tails, rel=1e-5)
+    of_normaliser = v / 2 * (digamma(v / 2) - digamma((v + 1) / 2)) + 0.5
+    of_tails = v / 2 * tails - (v + 1) / 2 * (t / (1 + t)).sum() / IMAGES
+    assert float(slope) == pytest.approx(D * of_normaliser + of_tails, abs=1e-4)
 
 
 def test_u_is_standardised_and_places_each_beta_where_training_had_it() -> None:
