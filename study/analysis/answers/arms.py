@@ -176,8 +176,7 @@ def _arm(
     confirmed = [row for row in standing if row["state"] == "complete"]
     near = [arrived[row["trial"]] for row in confirmed if row["trial"] in arrived]
     chosen = [row for row in rows if row["phase"] == "search" and row["chosen"]]
-    arm = spec["arms"][name]
-    balancer, search = arm["balancer"], arm.get("search") or {}
+    balancer, search = spec["arms"][name]["balancer"], spec["arms"][name].get("search") or {}
     replicates = search.get("replicates", 1)
     validation = _mean(row["objective"] for row in chosen)
     confirm_validation = _mean(row.get(f"validation_{scores[0]}") for row in confirmed)

@@ -15,11 +15,9 @@ from study.analysis.answers.arms import ArmResult, arm_results, best_on_validati
 from study.analysis.answers.attempts import Attempts
 from study.analysis.answers.break_even import (
     BreakEven,
-    Narrowed,
     Target,
     break_evens,
     deployed_target,
-    narrowed_priors,
     targets,
 )
 from study.analysis.answers.cost_curves import CostCurve, Tunability, cost_curves, tunability
@@ -28,6 +26,7 @@ from study.analysis.answers.design import design_of
 from study.analysis.answers.first_screen import FirstScreen, first_screen
 from study.analysis.answers.limits import limits, unconverged
 from study.analysis.answers.luck import EqualLuck, equal_luck
+from study.analysis.answers.narrowed import Narrowed, narrowed_priors
 from study.analysis.answers.non_inferiority import NonInferiority, non_inferiority
 from study.analysis.answers.notes import doubts, ended_by, notes
 from study.analysis.answers.rate_distortion import Plane, plane

@@ -15,12 +15,12 @@ from study.analysis.answers.assembly import Answers, ImageScoresOf, no_image_sco
 from study.analysis.answers.attempts import Failure
 from study.analysis.answers.break_even import (
     BreakEven,
-    Narrowed,
 )
 from study.analysis.answers.cost_curves import CostCurve, Tunability
 from study.analysis.answers.design import Design
 from study.analysis.answers.first_screen import FirstScreen
 from study.analysis.answers.luck import EqualLuck
+from study.analysis.answers.narrowed import Narrowed
 from study.analysis.answers.non_inferiority import NonInferiority
 from study.analysis.answers.prices import Price
 from study.analysis.answers.rate_distortion import Plane

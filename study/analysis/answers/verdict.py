@@ -125,26 +125,12 @@ def compare(
     few, charged = (differences.n, lost, needed), _charged(ratio_images, cost)
     first = first_words(outcome, few, charged, no_worse, searched=searched)
     return Comparison(
-        hand,
-        automatic,
-        (1, 1),
-        objective,
-        differences,
-        interval,
-        ends,
+        hand, automatic, (1, 1), objective, differences, interval, ends,
         _interval(differences, over_seeds(differences, error, looks=looks)),
-        lost,
-        no_worse is not None,
-        ratio_images,
-        ratio_standard,
-        outcome,
-        over(differences.n, differences, seeds),
-        first,
-        finding,
-        f"{first}: {finding}; {price(hand, automatic, ratio_images, cost)}.",
-        needed,
-        searched,
-    )
+        lost, no_worse is not None, ratio_images, ratio_standard, outcome,
+        over(differences.n, differences, seeds), first, finding,
+        f"{first}: {finding}; {price(hand, automatic, ratio_images, cost)}.", needed, searched,
+    )  # fmt: skip
 
 
 def compare_arms(
@@ -237,18 +223,10 @@ def _best(
     if among == (1, 1):  # of arms without a result none was left to choose from, but they cost
         (one,) = comparisons
         return compare(
-            one.hand,
-            one.automatic,
-            one.objective,
-            one.differences,
-            ratio_images=one.ratio_images,
-            ratio_standard=one.ratio_standard,
-            margin=margin,
-            cost=cost,
-            looks=looks,
-            lost=one.lost,
-            searched=one.searched,
-        )
+            one.hand, one.automatic, one.objective, one.differences,
+            ratio_images=one.ratio_images, ratio_standard=one.ratio_standard,
+            margin=margin, cost=cost, looks=looks, lost=one.lost, searched=one.searched,
+        )  # fmt: skip
     by_pair = {(c.hand, c.automatic): c.differences for c in comparisons}
     found = best_against_best(by_pair, looks=looks)
     alone = best_against_best(
@@ -258,10 +236,8 @@ def _best(
         raise ValueError("a pair of arms has no seed in common: best against best takes one")
     pair, ends = (found.hand, found.automatic), (found.lower, found.upper)
     of_pair = next(c for c in comparisons if (c.hand, c.automatic) == pair)
-    least, needed = (
-        min(comparisons, key=lambda c: c.differences.n),
-        fewest_seeds(*among, looks=looks),
-    )
+    least = min(comparisons, key=lambda c: c.differences.n)
+    needed = fewest_seeds(*among, looks=looks)
     outcome = Outcome.NOT_SHOWN
     if least.differences.n < min(needed) and not any(map(isfinite, ends)):
         outcome = Outcome.UNKNOWN
@@ -272,10 +248,8 @@ def _best(
     words = best_finding(by_pair, pair, of_pair.objective, among, interval, ends, outcome)
     finding = f"by {of_pair.objective.heading} on test, {words}"
     searched = any(one.searched for one in comparisons)
-    few, charged = (
-        (least.differences.n, least.lost, min(needed)),
-        _charged(of_pair.ratio_images, cost),
-    )
+    few = least.differences.n, least.lost, min(needed)
+    charged = _charged(of_pair.ratio_images, cost)
     first = first_words(outcome, few, charged, no_worse, searched=searched)
     if outcome is Outcome.NOT_SHOWN:
         first += one_sided(least.differences.n + least.lost, needed, searched=searched)

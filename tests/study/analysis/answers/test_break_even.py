@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from study.analysis.answers.break_even import Target, break_even, narrowed, trials_to
+from study.analysis.answers.break_even import Target, break_even, trials_to
 from study.analysis.answers.cost_curves import cost_curve, tunability
+from study.analysis.answers.narrowed import narrowed
 from study.analysis.answers.report import build_report, summary
 from study.analysis.records.searches import ArmSearches, SearchTrials, arm_searches
 from study.analysis.records.tables import build_tables
