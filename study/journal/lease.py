@@ -220,6 +220,23 @@ def holder(home: Path) -> str | None:
     return f"{_holder(home, newest) or 'another process'}, last heartbeat {timestamp(seen)}"
 
 
+def silent(home: Path) -> bool:
+    """Whether a process holds the study in ``home`` and is as good as dead: the next takes over.
+
+    That is decided by watching it for :data:`LAPSE` s. Here its heartbeat only looks that old; two
+    machines' clocks may differ, so another machine's is watched for two beats as well.
+    """
+    newest = max(epochs(home), default=0)
+    if not newest or _vacant(home, newest):
+        return False
+    seen, who = _mark(home, newest), _holder(home, newest)
+    if abs(time.time() - seen[0] / 1e9) < LAPSE:
+        return False
+    if who is None or who.host != _host():
+        time.sleep(2 * BEAT)
+    return _mark(home, newest) == seen and not superseded(home, newest)
+
+
 def check_vacant(home: Path) -> None:
     """Check that the lease of the study in ``home`` could be acquired, and acquire nothing.
 

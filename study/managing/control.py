@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from study.analysis.records.history import History
-from study.journal import StudyHome, Trial, holder, read_entries, unknown_trial
+from study.journal import StudyHome, Trial, holder, read_entries, silent, unknown_trial
 from study.journal.commands import STOP, Command, pending, send
 from study.journal.events import SHOWN, Event, Stopped, StudyFinished, StudyInterrupted
 from vae_core.errors import UserError, nearest
@@ -35,14 +35,17 @@ def stop_study(home: StudyHome, patience: float = PATIENCE) -> str:
         How the driver ended.
 
     Raises:
-        CommandError: the study is not running.
+        CommandError: the study is not running, or its driver sends no heartbeat any more.
         CommandTimeoutError: its driver did not release it within ``patience`` seconds.
     """
-    if holder(home.path) is None:
+    who, parts = holder(home.path), "to end a part of it for good, use --arm or --trial"
+    if who is None:
+        raise CommandError("the study is not running", where=home.name, remedy=parts)
+    if silent(home.path):
         raise CommandError(
-            "the study is not running",
+            f"its driver sends no heartbeat any more: {who}",
             where=home.name,
-            remedy="to end a part of it for good, use --arm or --trial",
+            remedy=f"`{home.command('resume')}` takes the study over; {parts}",
         )
     path = send(home.path, STOP)
     try:
@@ -131,7 +134,7 @@ def _send(home: StudyHome, command: Command) -> str:
         raise CommandError("the same command is pending already", where=home.name)
     send(home.path, command)
     who = holder(home.path)
-    if who is not None:
+    if who is not None and not silent(home.path):
         return f"command sent; the study's driver executes it within seconds ({who})"
     resume = home.command("resume")
     return f"command sent; the study is not running: it takes effect at `{resume}`"

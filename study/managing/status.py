@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from study.formatting import NONE, duration, setting, timestamp
-from study.journal import Entry, StudyHome, Trial, has_events, holder, read_entries
+from study.journal import Entry, StudyHome, Trial, has_events, holder, read_entries, silent
 from study.journal.commands import describe, pending
 from study.journal.events import (
     CapReached,
@@ -132,7 +132,9 @@ def study_status(home: StudyHome) -> Status:
     entries = list(read_entries(home.path))
     spec = _spec(entries)
     trials, best = _folded(entries, f"validation/{spec['objective']}")
-    state = _state(home, entries)
+    held = holder(home.path)
+    gone = held is not None and silent(home.path)
+    state = _state(entries, held=held is not None and not gone)
     arms = _arms(spec, entries, trials, best, finished=state == FINISHED)
     running = state == RUNNING
     return Status(
@@ -142,7 +144,11 @@ def study_status(home: StudyHome) -> Status:
         _left(entries, trials, sum(arm.planned for arm in arms)) if running else None,
         arms,
         [*_settled(entries), *_caps(home, entries)],
-        [*_wrong(entries), *_waiting(home)],
+        [
+            *_wrong(entries),
+            *_gone(held if gone and state == NOT_RUNNING else None),
+            *_waiting(home),
+        ],
         home.command("watch" if running else "resume" if state == NOT_RUNNING else "report"),
     )
 
@@ -207,7 +213,8 @@ def _listed(home: StudyHome) -> Listed:
     except (OSError, ValueError, LookupError, TypeError):
         verdict, preliminary = "", True  # no report, or none of this version
     state = NOT_RUNNING if preliminary else FINISHED
-    return Listed(home.name, RUNNING if holder(home.path) else state, verdict, changed)
+    running = holder(home.path) is not None and not silent(home.path)
+    return Listed(home.name, RUNNING if running else state, verdict, changed)
 
 
 def _spec(entries: Sequence[Entry]) -> Mapping[str, Any]:
@@ -284,8 +291,8 @@ def _planned(arm: Mapping[str, Any], asked: Sequence[Trial], runs: int) -> int:
     return int(search.get("replicates", 1) * (searched + runs))
 
 
-def _state(home: StudyHome, entries: Sequence[Entry]) -> str:
-    if holder(home.path) is not None:
+def _state(entries: Sequence[Entry], *, held: bool) -> str:
+    if held:
         return RUNNING
     decisive = (LaunchBegan, StudyFinished, CapReached)
     match next((e.event for e in reversed(entries) if isinstance(e.event, decisive)), None):
@@ -351,6 +358,11 @@ def _wrong(entries: Sequence[Entry]) -> Iterator[str]:
             yield f"the last launch ended with an error: {error}"
         case _:
             pass
+
+
+def _gone(held: str | None) -> Iterator[str]:
+    if held is not None:
+        yield f"its driver sends no heartbeat any more, and a resume takes over: {held}"
 
 
 def _waiting(home: StudyHome) -> Iterator[str]:

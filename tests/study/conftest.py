@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ from smoke import Smoke
 from smoke import run as run_smoke
 
 from benchmarks.made_up import begin, follow
-from study.journal import StudyHome
+from study.journal import StudyHome, journal_file
 from study.journal.events import EngineChanged, StudyFinished
+from study.journal.lease import Holder
+from study.journal.lines import control
 from study.search import Conductor, Request
 from study.spec import StudySpec
 from vae_core.data import PreparedData, prepare
@@ -116,6 +122,19 @@ def conducting(
     yield make
     for journal in journals:
         journal.close()
+
+
+@pytest.fixture
+def abandoned(conducting: Callable[[int], tuple[Conductor, StudyHome]]) -> StudyHome:
+    """A study whose driver ended nine hours ago with its machine, which has booted again since."""
+    conductor, home = conducting(4)
+    conductor.journal.close()
+    died = time.time() - 9 * 3600
+    holder = Holder(1, 1, socket.gethostname(), "former-boot pid:[1]", died)
+    file = journal_file(home.path, conductor.journal.epoch + 1)
+    file.write_bytes(control(conductor.journal.epoch + 1, died, "lease", asdict(holder)))
+    os.utime(file, (died, died))
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from study.journal import (
     holder,
     journal_file,
     read_entries,
+    silent,
     superseded,
 )
 from study.journal.lease import Holder, _machine, _started
@@ -295,6 +296,33 @@ class TestDead:
         held_by(tmp_path).write_bytes(head)
         assert (holder(tmp_path) or "").startswith("another process, last heartbeat ")
         assert Journal(tmp_path, beat=BEAT, lapse=0.3).epoch == 2
+
+
+class TestSilent:
+    """A holder of whom nobody can tell whether it has ended, seen without waiting for a lapse."""
+
+    def test_here_it_is_as_good_as_dead_once_its_heartbeat_is_old(self, tmp_path: Path) -> None:
+        path = held_by(tmp_path, host=socket.gethostname(), machine="former boot pid:[1]")
+        assert not silent(tmp_path)
+        os.utime(path, (1e9, 1e9))
+        assert holder(tmp_path) is not None
+        assert silent(tmp_path)
+
+    @pytest.mark.parametrize("beats", [True, False])
+    def test_elsewhere_a_change_counts_and_not_its_clock(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beats: bool
+    ) -> None:
+        monkeypatch.setattr("study.journal.lease.BEAT", 0.5)
+        path = held_by(tmp_path, machine="another boot pid:[1]")
+        os.utime(path, (1e9, 1e9))
+        if beats:
+            threading.Timer(0.2, os.utime, [path, (1e9 + 2, 1e9 + 2)]).start()
+        assert silent(tmp_path) != beats
+
+    def test_nobody_who_holds_nothing_is_silent(self, tmp_path: Path) -> None:
+        assert not silent(tmp_path)
+        os.utime(held_by(tmp_path, started=1), (1e9, 1e9))
+        assert not silent(tmp_path)
 
 
 class TestRace:

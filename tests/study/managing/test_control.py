@@ -108,6 +108,10 @@ class TestPartsOfAStudy:
         with pytest.raises(CommandError, match="an arm and a trial are given"):
             api.stop("told", arm="random", trial=RUNNING, home=running.studies)
 
+    def test_of_a_study_whose_driver_is_gone(self, abandoned):
+        said = api.stop("told", trial=RUNNING, home=abandoned.studies)
+        assert said.startswith("command sent; the study is not running: it takes effect at ")
+
 
 class TestRetry:
     def test_a_failed_trial(self, idle):
@@ -179,6 +183,12 @@ class TestStudy:
         with pytest.raises(CommandError, match="the study is not running"):
             api.stop("told", home=idle.studies)
         assert commands(idle) == []
+
+    def test_whose_driver_is_gone(self, abandoned):
+        with pytest.raises(CommandError, match="sends no heartbeat any more: process 1 on") as e:
+            api.stop("told", home=abandoned.studies)
+        assert e.value.remedy.startswith(f"`study resume told --home {abandoned.studies}` takes")
+        assert commands(abandoned) == []
 
     def test_whose_driver_executes_no_command_in_time(self, running):
         with pytest.raises(

@@ -129,6 +129,13 @@ class TestStatus:
         conductor.journal.close()
         assert study_status(home).state == "not running"
 
+    def test_a_study_whose_driver_is_gone(self, abandoned):
+        status = study_status(abandoned)
+        assert (status.state, status.left) == ("not running", None)
+        assert status.wrong[-1].startswith("its driver sends no heartbeat any more, and a resume ")
+        assert status.command.startswith("study resume told")
+        assert [one.state for one in studies(abandoned.studies)] == ["not running"]
+
     def test_what_waits_and_what_was_wasted(self, conducting):
         conductor, home = conducting(4)
         assert len(study_status(home).wrong) == 1, "the trial that failed"
