@@ -187,13 +187,12 @@ def _run(verb: Callable[[], Report], home: Path | None, *, forked: StudyHome | N
     from study.launching.driver import StudyInterruptedError
     from study.managing.showing import first_failure
 
-    at = f" --home {shlex.quote(str(home))}" if home else ""
     try:
         found = shown(verb)
     except (StudyInterruptedError, KeyboardInterrupt):
         again = shlex.join(["study", *(word for word in sys.argv[1:] if word != options.TAKE_OVER)])
         if forked is not None and begun(forked):
-            again = f"study resume {forked.name}{at}"
+            again = forked.command("resume")
         click.echo(f"interrupted; nothing is lost. Resume with: {again}", err=True)
         sys.exit(INTERRUPTED)
     gc.freeze()  # at exit, collecting all that was loaded would take a second

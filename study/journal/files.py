@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from study.journal.events import FORMAT, KINDS, Entry, Event, EventError, read_event
+from study.journal.events import (
+    FORMAT,
+    KINDS,
+    Entry,
+    Event,
+    EventError,
+    LaunchBegan,
+    read_event,
+)
 from study.journal.lines import CONTROL, JournalError, Line, decode, decode_all
 
 FOLDER = "journal"
@@ -223,6 +231,18 @@ def has_events(home: Path, after: int = 0) -> bool:
         if line is not None and line.sequence != CONTROL:
             return True
     return False
+
+
+def launch_command(home: Path) -> list[str]:
+    """The command line of the newest launch that has begun; cheap, and does not look for damage."""
+    for epoch in reversed(epochs(home)):
+        with journal_file(home, epoch).open("rb") as file:
+            # After who writes, what it continues, and perhaps the study's description.
+            lines = [decode(file.readline()) for _ in range(4)]
+        for line in lines:
+            if line is not None and line.kind == LaunchBegan.kind:
+                return [*map(str, line.data.get("command", []))]
+    return []
 
 
 class Follower:

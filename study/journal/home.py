@@ -8,9 +8,10 @@ import shlex
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from study.journal.files import FOLDER, epochs, has_events
+from study.journal.files import FOLDER, epochs, has_events, launch_command
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -64,13 +65,23 @@ def studies_home(given: Path | str | None = None) -> Path:
 def command_line(verb: str, study: Path) -> str:
     """``study VERB NAME`` for the study in folder ``study``.
 
-    With ``--home`` unless the default is where that is: it is to work where it is printed.
+    With ``--home`` unless the default is where that is, and to resume on the cluster that the last
+    launch named: it is to work where it is printed.
     """
-    return f"study {verb} {study.name}{_at(study.parent)}"
+    on = _on(study) if verb == "resume" else ""
+    return f"study {verb} {study.name}{_at(study.parent)}{on}"
 
 
 def _at(studies: Path) -> str:
     return "" if studies == studies_home() else f" --home {shlex.quote(str(studies))}"
+
+
+def _on(study: Path) -> str:
+    words = list[str]()
+    with suppress(OSError, UserError):  # a remedy is given in whatever state the folder is
+        words = [part for word in launch_command(study) for part in word.split("=", 1)]
+    given = dict(pairwise(words)).get("--address")
+    return "" if given is None else f" --address {shlex.quote(given)}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from study.cli import main
+from study.journal import Journal
+from study.journal.events import LaunchBegan
 from study.journal.home import StudyHome, studies_home
 from study.spec import SpecError, StudySpec, check_images, load_spec
 from vae_core.data import PreparedData
@@ -85,6 +87,32 @@ def test_a_command_names_the_home_that_is_not_the_default(
     monkeypatch.setenv("STUDY_HOME", str(elsewhere.studies))
     assert studies_home() == elsewhere.studies
     assert elsewhere.command("resume") == "study resume mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "on"),
+    [
+        (["study", "launch", "mine.yaml", "--address", "auto"], " --address auto"),
+        (
+            ["study", "resume", "mine", "--address=head:6379", "--set", "a=b"],
+            " --address head:6379",
+        ),
+        (["study", "launch", "mine.yaml"], ""),
+        (["notebook.py"], ""),
+    ],
+)
+def test_a_resume_is_on_the_cluster_of_the_last_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], on: str
+) -> None:
+    monkeypatch.setenv("STUDY_HOME", str(tmp_path))
+    home = StudyHome(tmp_path, "mine")
+    for launched in (["study", "launch", "--address", "former"], command):
+        journal = Journal(home.path)
+        journal.append(LaunchBegan(journal.epoch, 1, "h", launched))
+        journal.close()
+    Journal(home.path).close()  # as `study clean` opens it
+    assert home.command("resume") == f"study resume mine{on}"
+    assert home.command("stop") == "study stop mine"
 
 
 def keys(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -117,14 +117,14 @@ class TestFork:
                 shutil.copytree(told.path, options.home.path)
             raise StudyInterruptedError
 
-        shutil.copytree(told.studies, place / "home")
+        shutil.copytree(told.studies, place / "other")
         monkeypatch.setattr("study.launching.driver.run", interrupted)
-        arguments = ["fork", "told", "new", "--home", "home"]
+        arguments = ["fork", "told", "new", "--home", "other"]
         monkeypatch.setattr(sys, "argv", ["/somewhere/bin/study", *arguments])
         result = study(*arguments)
         assert result.exit_code == 130
-        again = "resume new" if far else "fork told new"
-        assert said(result)[-1].endswith(f"Resume with: study {again} --home home")
+        again = f"resume new --home {place}/other" if far else "fork told new --home other"
+        assert said(result)[-1].endswith(f"Resume with: study {again}")
 
 
 class TestControl:
