@@ -110,7 +110,7 @@ class StudyHome:
 
     @property
     def spec(self) -> Path:
-        """The spec as frozen at the first launch."""
+        """A copy of the spec for people: the study's own is in its journal."""
         return self.path / _SPEC
 
     @property
@@ -213,7 +213,7 @@ class StudyHome:
             HomeError: no study of that name, or none that has begun.
         """
         self.existing()
-        if not self.spec.exists() or not has_events(self.path):
+        if not has_events(self.path):
             raise HomeError(
                 f"study '{self.name}' has no records: its launch failed before anything was "
                 "recorded",

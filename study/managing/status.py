@@ -13,8 +13,6 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from study.formatting import NONE, duration, setting, timestamp
 from study.journal import Entry, StudyHome, Trial, has_events, holder, read_entries, silent
 from study.journal.commands import describe, pending
@@ -128,7 +126,7 @@ class Status:
 
 
 def study_status(home: StudyHome) -> Status:
-    """The status of the study in ``home``, from its journal and its frozen spec."""
+    """The status of the study in ``home``, from its journal."""
     entries = list(read_entries(home.path))
     spec = _spec(entries)
     trials, best = _folded(entries, f"validation/{spec['objective']}")
@@ -143,7 +141,7 @@ def study_status(home: StudyHome) -> Status:
         entries[-1].time,
         _left(entries, trials, sum(arm.planned for arm in arms)) if running else None,
         arms,
-        [*_settled(entries), *_caps(home, entries)],
+        [*_settled(entries), *_caps(spec, entries)],
         [
             *_wrong(entries),
             *_gone(held if gone and state == NOT_RUNNING else None),
@@ -173,7 +171,7 @@ class Listed:
 def studies(home: Path) -> list[Listed]:
     """The studies in ``home``, the latest first; their journals are not read."""
     homes = [StudyHome(home, name) for name in names(home)]
-    listed = [_listed(one) for one in homes if one.spec.exists() and has_events(one.path)]
+    listed = [_listed(one) for one in homes if has_events(one.path)]
     return sorted(listed, key=lambda one: one.changed, reverse=True)
 
 
@@ -325,9 +323,8 @@ def _settled(entries: Sequence[Entry]) -> Iterator[str]:
         yield str(events[-1])
 
 
-def _caps(home: StudyHome, entries: Sequence[Entry]) -> Iterator[str]:
+def _caps(spec: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
     """What was spent of each cap that the spec sets."""
-    spec: Mapping[str, Any] = yaml.safe_load(home.spec.read_text())
     caps = {cap: spec.get(cap) for cap in ("max_images", "max_hours", "max_device_hours")}
     if not any(caps.values()):
         return

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 
 from benchmarks.made_up import begin
 from study import api
@@ -17,6 +16,7 @@ from study.journal.events import (
     CapReached,
     LaunchBegan,
     Reported,
+    StudyDescribed,
     StudyFinished,
     TrialSuspended,
 )
@@ -152,11 +152,26 @@ class TestStatus:
     def test_caps_and_what_is_spent_of_them(self, conducting):
         conductor, home = conducting(4)
         caps = {"max_images": 12_345_678, "max_device_hours": 0.5}
-        home.spec.write_text(yaml.safe_dump({**conductor.spec.to_dict(), **caps}))
+        spec = {**conductor.spec.to_dict(), **caps}
+        conductor.note(StudyDescribed("told", spec, "", "1", roles={}))
         images, device_hours = study_status(home).said
         trained = sum(api.load("told", home=home.studies)["trials"].images)
         assert images == f"max_images 12,345,678: {trained:,} by the last entry"
         assert device_hours.startswith("max_device_hours 0.500: ")
+
+    @pytest.mark.parametrize("copy", [None, "", "a: [", "max_images: 5\nobjective: none"])
+    def test_the_copy_of_the_spec_for_people_changes_nothing(self, told, tmp_path, copy):
+        shutil.copytree(told.path, tmp_path / "told")
+        home = StudyHome(tmp_path, "told")
+        if copy is None:
+            home.spec.unlink()
+        else:
+            home.spec.write_text(copy)
+        assert replace(study_status(home.recorded()), command="") == replace(
+            study_status(told), command=""
+        )
+        assert [one.name for one in studies(tmp_path)] == ["told"]
+        assert api.resume_spec("told", home=tmp_path) == api.resume_spec("told", home=told.studies)
 
     def test_a_study_that_a_cap_has_ended(self, conducting):
         conductor, home = conducting(4)
