@@ -47,9 +47,12 @@ def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _studies(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from study.managing.status import names
+    from study.journal.home import study_names
 
-    return _beginning(names(_home(ctx)), incomplete)
+    try:
+        return _beginning(study_names(_home(ctx)), incomplete)
+    except UserError:
+        return []
 
 
 def _of_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -13,6 +13,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -44,10 +45,36 @@ def journal_file(home: Path, epoch: int) -> Path:
 def epochs(home: Path) -> list[int]:
     """Lease epochs of the launches that the study in ``home`` has seen, ascending."""
     try:
-        names = os.listdir(home / FOLDER)
+        with readable(home / FOLDER):
+            names = os.listdir(home / FOLDER)
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """A block that looks at ``path``, which may be another user's; what is not there passes.
+
+    Raises:
+        JournalError: it may not be read, or its disk fails.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise JournalError(
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            remedy="where it is another user's, ask them for it; "
+            "name another folder of studies with --home",
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    with readable(path):
+        return path.open("rb")
 
 
 def superseded(home: Path, epoch: int) -> bool:
@@ -111,7 +138,7 @@ class Reader:
             JournalError: a damaged line with intact ones after it, lines in the wrong order, or
                 less than was accepted.
         """
-        with self.path.open("rb") as file:
+        with _open(self.path) as file:
             size = os.fstat(file.fileno()).st_size
             limit = size if self._accepted is None else self._accepted
             if size < limit:
@@ -225,7 +252,7 @@ def has_events(home: Path, after: int = 0) -> bool:
     Cheap, and does not look for damage.
     """
     for epoch in (epoch for epoch in epochs(home) if epoch > after):
-        with journal_file(home, epoch).open("rb") as file:
+        with _open(journal_file(home, epoch)) as file:
             third = [file.readline() for _ in range(3)][2]
         line = decode(third)
         if line is not None and line.sequence != CONTROL:
@@ -236,7 +263,7 @@ def has_events(home: Path, after: int = 0) -> bool:
 def launch_command(home: Path) -> list[str]:
     """The command line of the newest launch that has begun; cheap, and does not look for damage."""
     for epoch in reversed(epochs(home)):
-        with journal_file(home, epoch).open("rb") as file:
+        with _open(journal_file(home, epoch)) as file:
             # After who writes, what it continues, and perhaps the study's description.
             lines = [decode(file.readline()) for _ in range(4)]
         for line in lines:
@@ -303,14 +330,14 @@ class Follower:
 
 def first_line(path: Path) -> Line | None:
     """Who writes a file; None if that cannot be read."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         line = decode(file.readline())
     return line if line is not None and line.is_control("lease") else None
 
 
 def last_line(path: Path, reach: int = 4096) -> Line | None:
     """The line a file ends with; None if it is damaged, or longer than ``reach`` bytes."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - reach))
         lines = file.read().splitlines(keepends=True)
     return decode(lines[-1]) if lines else None
@@ -370,7 +397,7 @@ def _chain(home: Path, known: list[int]) -> list[tuple[int, Accept]]:
 
 def _accept(path: Path, epoch: int) -> Accept | None:
     """What a file continues; None if its launch ended before it recorded that."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         raw = [file.readline() for _ in range(2)]
     head, accept = lines = [decode(line) for line in raw]
     for number, (found, line) in enumerate(zip(raw, lines, strict=True), start=1):

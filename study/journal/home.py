@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from study.journal.files import FOLDER, epochs, has_events, launch_command
+from study.journal.files import FOLDER, epochs, has_events, launch_command, readable
+from study.journal.lines import JournalError
 from vae_core.errors import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -60,6 +61,36 @@ def trial_folder(study: Path, trial: str) -> Path:
 def studies_home(given: Path | str | None = None) -> Path:
     """The studies' home: ``given``, else $STUDY_HOME, else ``./studies``."""
     return Path(given or os.environ.get("STUDY_HOME") or "studies").expanduser().resolve()
+
+
+def study_names(home: Path) -> list[str]:
+    """The names of what may be studies in ``home``, those that may not be read among them."""
+    try:
+        with readable(home):
+            found = sorted(os.listdir(home))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [
+        name
+        for name in found
+        if NAME.fullmatch(name) and name not in RESERVED and _may_be(home / name)
+    ]
+
+
+def _may_be(study: Path) -> bool:
+    try:
+        return _exists(study / FOLDER)
+    except JournalError:
+        return True
+
+
+def _exists(path: Path) -> bool:
+    try:
+        with readable(path):
+            path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def command_line(verb: str, study: Path) -> str:
@@ -198,11 +229,13 @@ class StudyHome:
 
         Raises:
             HomeError: no study of that name.
+            JournalError: it may not be looked at.
         """
-        if not self.journal.exists():
-            there = [path.parent.name for path in self.studies.glob(f"*/{FOLDER}")]
+        if not _exists(self.journal):
             raise HomeError(
-                f"no study '{self.name}'", where=str(self.studies), remedy=nearest(self.name, there)
+                f"no study '{self.name}'",
+                where=str(self.studies),
+                remedy=nearest(self.name, study_names(self.studies)),
             )
         return self
 

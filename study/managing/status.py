@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from study.formatting import NONE, duration, setting, timestamp
-from study.journal import Entry, StudyHome, Trial, has_events, holder, read_entries, silent
+from study.journal import (
+    Entry,
+    JournalError,
+    StudyHome,
+    Trial,
+    has_events,
+    holder,
+    journal_file,
+    read_entries,
+    silent,
+)
 from study.journal.commands import describe, pending
 from study.journal.events import (
     CapReached,
@@ -30,12 +41,14 @@ from study.journal.events import (
     TrialAsked,
     TrialEnded,
 )
-from study.journal.files import FOLDER, epochs
-from study.journal.home import NAME, RESERVED
+from study.journal.files import epochs
+from study.journal.home import study_names
 from study.metrics import Metric, metric
 from study.spec.trials import most_trials
 
 RUNNING, FINISHED, NOT_RUNNING = "running", "finished", "not running"
+UNREADABLE = "unreadable"
+_ASIDE = 16  # studies of a home that are looked at at once
 
 
 @dataclass(frozen=True)
@@ -157,9 +170,10 @@ class Listed:
 
     Attributes:
         name: Its name.
-        state: "running", "finished" or "not running".
-        verdict: The outcome that its last report has, "" without a report.
-        changed: When its journal was last written, in seconds since the Unix epoch.
+        state: "running", "finished", "not running" or "unreadable".
+        verdict: The outcome that its last report has, "" without a report; or what cannot be read.
+        changed: When its journal was last written, in seconds since the Unix epoch; 0 if that
+            cannot be read.
     """
 
     name: str
@@ -170,15 +184,10 @@ class Listed:
 
 def studies(home: Path) -> list[Listed]:
     """The studies in ``home``, the latest first; their journals are not read."""
-    homes = [StudyHome(home, name) for name in names(home)]
-    listed = [_listed(one) for one in homes if has_events(one.path)]
-    return sorted(listed, key=lambda one: one.changed, reverse=True)
-
-
-def names(home: Path) -> list[str]:
-    """The names of what may be studies in ``home``."""
-    found = (path.parent.name for path in home.glob(f"*/{FOLDER}"))
-    return [name for name in found if NAME.fullmatch(name) and name not in RESERVED]
+    # Beside each other: some holders are watched for seconds (:func:`study.journal.silent`).
+    with ThreadPoolExecutor(_ASIDE) as aside:
+        listed = aside.map(_listed, (StudyHome(home, name) for name in study_names(home)))
+        return sorted(filter(None, listed), key=lambda one: one.changed, reverse=True)
 
 
 def arms_and_trials(home: StudyHome) -> tuple[list[str], list[str]]:
@@ -196,22 +205,30 @@ def studies_text(home: Path) -> str:
         return f"no studies in {home}"
     width = max(len(one.name) for one in found)
     return "\n".join(
-        f"{one.name:<{width}}  {one.state:<11}  {timestamp(one.changed)}  {one.verdict or NONE}"
+        f"{one.name:<{width}}  {one.state:<11}  "
+        f"{timestamp(one.changed) if one.changed else NONE:<23}  {one.verdict or NONE}"
         for one in found
     )
 
 
-def _listed(home: StudyHome) -> Listed:
-    changed = max(file.stat().st_mtime for file in home.journal.iterdir())
+def _listed(home: StudyHome) -> Listed | None:
+    """A study in a line; None where nothing is recorded."""
+    try:
+        if not has_events(home.path):
+            return None
+        known = epochs(home.path)
+        changed = max(journal_file(home.path, epoch).stat().st_mtime for epoch in known)
+        running = holder(home.path) is not None and not silent(home.path)
+    except JournalError as error:
+        return Listed(home.name, UNREADABLE, f"{error.where}: {error.what}", 0.0)
     try:
         said = json.loads(home.first_screen.read_text())
         verdict, preliminary = str(said["outcome"]), bool(said["so_far"])
-        if has_events(home.path, after=int(said.get("launch", max(epochs(home.path))))):
+        if has_events(home.path, after=int(said.get("launch", max(known)))):
             verdict, preliminary = f"{verdict} (before its last launch)", True
     except (OSError, ValueError, LookupError, TypeError):
         verdict, preliminary = "", True  # no report, or none of this version
     state = NOT_RUNNING if preliminary else FINISHED
-    running = holder(home.path) is not None and not silent(home.path)
     return Listed(home.name, RUNNING if running else state, verdict, changed)
 
 

@@ -21,7 +21,7 @@ from study.journal.events import (
     TrialSuspended,
 )
 from study.managing.showing import data_text, trial_text
-from study.managing.status import Status, studies, study_status
+from study.managing.status import Status, studies, studies_text, study_status
 from study.metrics import metric
 from study.search import Conductor
 from study.spec import StudySpec
@@ -186,6 +186,38 @@ class TestStatus:
         conductor.note(LaunchBegan(2, 1, "h", []))
         conductor.journal.close()
         assert study_status(home).state == "not running"
+
+
+class TestList:
+    def test_one_that_cannot_be_read_is_named_beside_the_others(self, told, tmp_path):
+        shutil.copytree(told.path, tmp_path / "told")
+        shutil.copytree(told.path, tmp_path / "file")
+        (tmp_path / "file/journal/000001.log").unlink()
+        (tmp_path / "file/journal/000001.log").mkdir()  # root may read all else
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder/journal").symlink_to("journal")
+        (tmp_path / "no_study").mkdir()
+        found = {one.name: one for one in studies(tmp_path)}
+        assert {name: one.state for name, one in found.items()} == {
+            "told": "finished" if found["told"].verdict else "not running",
+            "file": "unreadable",
+            "folder": "unreadable",
+        }
+        assert f"unreadable   -{' ' * 24}{tmp_path}/folder/journal: cannot" in studies_text(
+            tmp_path
+        )
+        for name, what in (("file", "Is a directory"), ("folder", "Too many levels of symb")):
+            with pytest.raises(UserError, match=f"{name}/journal.*: cannot be read: {what}") as e:
+                api.status(name, home=tmp_path)
+            assert "--home" in e.value.remedy
+        with pytest.raises(UserError, match=r"no study 'tell'\n.* file, folder, told"):
+            api.status("tell", home=tmp_path)
+
+    def test_while_a_launch_takes_the_lease(self, told, tmp_path):
+        shutil.copytree(told.path, tmp_path / "told")
+        beside = tmp_path / "told/journal/.000002.0123"  # removed as soon as it is linked
+        beside.symlink_to("gone")
+        assert [one.name for one in studies(tmp_path)] == ["told"]
 
 
 class TestTrial:
