@@ -144,7 +144,7 @@ def show(name: str, trial: str, home: Path | None) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True)
 @options.home
 def ui(host: str, port: int, home: Path | None) -> None:
     """Serve MLflow's pages of the studies."""

@@ -17,6 +17,15 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 class _Loader(yaml.SafeLoader):
     """Safe YAML 1.1 that reads ``1e-3`` as the number that it is in YAML 1.2."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of ``node``; only its form is checked before: 2024-13-45 has that of a date."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, OverflowError) as error:
+            what = f"{node.value} looks like a number or a date and is none: {error}"
+            remedy = "put it in quotes if it is text, or correct it"
+            raise _RefusedError(what, remedy, node.start_mark.line + 1) from None
+
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -35,7 +44,7 @@ def read_yaml(text: str, where: str, *, numbered: bool = True) -> tuple[Any, dic
 
     Raises:
         SpecError: it is not YAML, gives a key twice, contains itself, or has a number that can be
-            read in two ways.
+            read in two ways, or a number or a date in none.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)

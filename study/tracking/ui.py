@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -96,7 +97,7 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
         has pages of its own.
 
     Raises:
-        TrackingError: no study was launched there yet, or the port is taken.
+        TrackingError: no study was launched there yet, the port is taken, or ``host`` is not here.
     """
     uri = tracking_uri(studies_home)
     if urlsplit(uri).scheme in {"http", "https", "databricks"}:
@@ -117,10 +118,13 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
+            elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
             raise TrackingError(
                 f"cannot listen on {host}:{port} ({error.strerror})",
-                where="--port",
-                remedy="name a free port with --port",
+                where="--host" if elsewhere else "--port",
+                remedy="name this machine with --host, by a name or an address of its own"
+                if elsewhere
+                else "name a free port with --port",
             ) from error
     artifacts = (studies_home.resolve() / ARTIFACTS).as_uri()  # MLflow decodes a plain path too
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]

@@ -42,6 +42,12 @@ class TestLooking:
             "told: no trial 'random.search.r0.1'\n  the nearest: random.search.r0."
         )
 
+    @pytest.mark.parametrize("port", [70000, -1])
+    def test_pages_on_a_port_that_is_none(self, port):
+        result = study("ui", "--port", port)
+        assert result.exit_code == 2
+        assert f"'--port': {port} is not in the range 0<=x<=65535" in result.stderr
+
     def test_report(self, told):
         full = study("report", "told", "--full", "--home", told.studies)
         assert full.exit_code == 0

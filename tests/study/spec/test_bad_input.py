@@ -68,6 +68,21 @@ class TestNumbers:
         assert error.where.endswith(f":{1 + FILE.count(chr(10))}")
         assert "write the number" in error.remedy
 
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("question", "2024-13-45"),
+            ("question", "2024-01-02 25:61:00"),
+            ("seeds", "0x_"),
+        ],
+    )
+    def test_what_has_the_form_of_one_and_is_none(self, refused, key, value):
+        error = refused(f"{FILE}{key}: {value}\n")
+        assert error.what.startswith(f"{value} looks like a number or a date and is none: ")
+        assert error.where.endswith(f"study.yaml:{1 + FILE.count(chr(10))}")
+        assert "quotes" in error.remedy
+        assert refused(FILE, f"{key}={value}").where == f"--set {key}={value}"
+
     def test_text_that_looks_like_one_is_text(self, tmp_path):
         file = tmp_path / "study.yaml"
         file.write_text(FILE + "question: '1:30 or 0100?'\nmax_hours: 0.5\n")

@@ -20,7 +20,7 @@ from study.analysis.answers.by_arm import RunAnswer
 from study.journal import Entry, StudyHome, read_entries
 from study.journal import Journal as JournalOnDisk
 from study.journal.events import StudyDescribed
-from study.tracking import MlflowWriter, run_links, view_links
+from study.tracking import MlflowWriter, TrackingError, run_links, serve_ui, view_links
 from study.tracking.store import tracking_uri
 from study.tracking.views import TAG
 
@@ -299,3 +299,12 @@ def test_pages_that_are_served_to_others_answer_to_the_machines_names(open_serve
         assert called(open_server, local, f"http://{local}") == 200
     assert called(open_server, here, "http://elsewhere.example") == 403
     assert called(open_server, f"elsewhere.example:{open_server.port}", f"http://{here}") == 403
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_here_is_not_the_ports_fault(
+    journal: Journal, studies: Path, host: str
+) -> None:
+    with pytest.raises(TrackingError, match=f"--host: cannot listen on {host}:0") as error:
+        serve_ui(studies, host, 0)
+    assert "--host" in error.value.remedy
