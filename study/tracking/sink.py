@@ -27,7 +27,7 @@ from study.tracking.changes import (
     parent_key,
 )
 from study.tracking.dataset import inputs
-from study.tracking.experiment import misplaced
+from study.tracking.experiment import takes_files
 from study.tracking.registry import REFUSALS, Registry
 from study.tracking.restoring import restore
 
@@ -73,6 +73,7 @@ class Sink:
     def __init__(self, uri: str, held: Callable[[], bool], pack: Pack) -> None:
         self._client, self._held = MlflowClient(uri), held
         self._registry = Registry(lambda: self._writable, pack)
+        self._uri, self._takes_files = uri, True
         self._experiment = ""
         self._created = ""
         self._deleted: set[str] = set()  # keys of deleted runs that are not made anew yet
@@ -154,12 +155,8 @@ class Sink:
                     raise
                 # Another was faster.
                 return self._find_experiment(study, question, artifacts, created)
-        if artifacts is not None and misplaced(experiment.artifact_location, artifacts):
-            log.warning(
-                "MLflow keeps the artifacts of '%s' in '%s' and not in '%s': "
-                "if the home was moved, make the former a link to the latter",
-                *(study, experiment.artifact_location, artifacts),
-            )
+        found = experiment.artifact_location
+        self._takes_files = takes_files(self._uri, study, found, artifacts)
         restore(lambda: self._writable, experiment, created)
         return str(experiment.experiment_id)
 
@@ -202,6 +199,8 @@ class Sink:
         self, change: Change, describe: Callable[[str], Run], data: Mapping[str, Any]
     ) -> None:
         key = change.key
+        if not self._takes_files:
+            change.files, change.texts, change.model = {}, {}, None
         run = self._run(key, describe)
         self._adopt(key)
         if key in self._held_steps:

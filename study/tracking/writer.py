@@ -51,7 +51,8 @@ class MlflowWriter:
     """
 
     def __init__(self, uri: str, home: Path, held: Callable[[], bool], pack: Pack) -> None:
-        self._uri, self._home, self._held, self._pack = uri, home.resolve(), held, pack
+        self._uri, self._held, self._pack = uri, held, pack
+        self._studies, self._home = home.parent, home.resolve()  # the folder may be a link
         self._projection = Projection(self._home)
         self._queue: deque[Item] = deque()
         self._wake = threading.Condition()
@@ -187,7 +188,7 @@ class MlflowWriter:
             log.exception("not written to MLflow, because it is inconsistent: %s", item)
 
     def _open(self, sink: Sink, study: StudyDescribed, time: float) -> None:
-        artifacts = artifact_location(self._uri, self._home.parent, study.name)
+        artifacts = artifact_location(self._uri, self._studies, study.name)
         created, about = created_tag(time), question(study)
         self._retry(lambda: sink.open(study.name, about, created, artifacts))
         with self._wake:

@@ -62,3 +62,33 @@ def test_a_home_that_was_moved_is_said(
     store.write(journal.home, journal.entries)
     assert f"keeps the artifacts of 'digits-beta' in '{elsewhere.as_uri()}'" in caplog.text
     assert "make the former a link to the latter" in caplog.text
+
+
+def test_a_copy_of_a_home_writes_no_file_into_the_original(
+    journal: Journal, store: Store, studies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = studies.with_name("original")
+    (original / journal.home.name / "journal").mkdir(parents=True)
+    artifacts = original / "mlartifacts" / journal.home.name
+    store.client.create_experiment(journal.home.name, artifacts.as_uri())
+    journal.two_arms()
+    store.write(journal.home, journal.entries)
+    assert "this home is a copy" in caplog.text
+    assert "make the former a link" not in caplog.text
+    assert not artifacts.exists()
+    assert len(store.runs()) > 6
+
+
+def test_a_study_in_a_folder_that_is_a_link_keeps_its_artifacts_in_the_home(
+    journal: Journal, store: Store, studies: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = studies.with_name("disk")
+    disk.mkdir()
+    journal.home.rename(disk / journal.home.name)
+    journal.home.symlink_to(disk / journal.home.name)
+    journal.two_arms()
+    for _ in range(2):  # a launch, and a resume
+        store.write(journal.home, journal.entries)
+    assert (studies / "mlartifacts" / journal.home.name).is_dir()
+    assert [path.name for path in disk.iterdir()] == [journal.home.name]
+    assert "MLflow keeps" not in caplog.text
