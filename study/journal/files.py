@@ -268,7 +268,8 @@ def launch_command(home: Path) -> list[str]:
             lines = [decode(file.readline()) for _ in range(4)]
         for line in lines:
             if line is not None and line.kind == LaunchBegan.kind:
-                return [*map(str, line.data.get("command", []))]
+                command = line.data.get("command")
+                return [*map(str, command)] if isinstance(command, list) else []
     return []
 
 

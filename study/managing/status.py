@@ -221,6 +221,8 @@ def _listed(home: StudyHome) -> Listed | None:
         running = holder(home.path) is not None and not silent(home.path)
     except JournalError as error:
         return Listed(home.name, UNREADABLE, f"{error.where}: {error.what}", 0.0)
+    except FileNotFoundError:  # removed meanwhile
+        return None
     try:
         said = json.loads(home.first_screen.read_text())
         verdict, preliminary = str(said["outcome"]), bool(said["so_far"])

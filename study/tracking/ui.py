@@ -113,19 +113,7 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
             )
         if database.is_empty(sqlite_path(uri)):
             prepare(uri)  # a server would make it in place, where a kill or a client breaks it
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-            raise TrackingError(
-                f"cannot listen on {host}:{port} ({error.strerror})",
-                where="--host" if elsewhere else "--port",
-                remedy="name this machine with --host, by a name or an address of its own"
-                if elsewhere
-                else "name a free port with --port",
-            ) from error
+    _check_listening(host, port)
     artifacts = (studies_home.resolve() / ARTIFACTS).as_uri()  # MLflow decodes a plain path too
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--artifacts-destination", artifacts, "--workers", "1"]
@@ -150,6 +138,22 @@ def serve_ui(studies_home: Path, host: str = HOST, port: int = PORT) -> int:
     finally:
         if server.poll() is None:
             server.terminate()
+
+
+def _check_listening(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+            raise TrackingError(
+                f"cannot listen on {host}:{port} ({error.strerror})",
+                where="--host" if elsewhere else "--port",
+                remedy="name this machine with --host, by a name or an address of its own"
+                if elsewhere
+                else "name a free port with --port",
+            ) from error
 
 
 def _admitted(host: str, port: int) -> dict[str, str]:
