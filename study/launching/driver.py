@@ -44,7 +44,7 @@ from study.launching.progress import Progress, begins
 from study.launching.ray_cluster import AddressCheck, ray_up
 from study.launching.retiring import Retiring
 from study.launching.signals import REPORTING, SUSPENDING, Signals
-from study.launching.supervisor import Supervisor, heed_stop
+from study.launching.supervisor import Supervisor, execute_commands, heed_stop
 from study.launching.warm_start import earlier_trials, other_trainings
 from study.package import code_version
 from study.spec import (
@@ -250,6 +250,7 @@ def _conduct(
     # The engines bring the slots.
     conductor = Conductor(spec, journal, _dims(prepared.data), slots=0)
     conductor.check_caps(journal.clock.now())
+    execute_commands(conductor, home.path)  # a retry may be all the work there is
     if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt, SUSPENDING)
         _run_trials(prepared, conductor, home)

@@ -36,6 +36,34 @@ def heed_stop(conductor: Conductor, home: Path) -> bool:
     return conductor.interrupted
 
 
+def execute_commands(conductor: Conductor, home: Path) -> list[str]:
+    """Execute all pending commands; return the trials that they ended while an engine had them.
+
+    One that is not possible any more is dropped.
+    """
+    ended: list[str] = []
+    for path, command in pending(home):
+        try:
+            ended += _execute(command, conductor)
+            print(f"executing: {describe(command)}", file=sys.stderr)
+        except UserError as error:
+            if error.exit_code == 1:
+                raise
+            print(f"not possible: {describe(command)}: {error.what}", file=sys.stderr)
+        path.unlink(missing_ok=True)
+    return ended
+
+
+def _execute(command: Command, conductor: Conductor) -> list[str]:
+    if command["order"] == "retry":
+        conductor.retry(command["trial"])
+        return []
+    if command == STOP:
+        conductor.interrupt()
+        return []
+    return conductor.stop(**{key: command[key] for key in ("trial", "arm") if key in command})
+
+
 class Supervisor:
     """Watches, in a thread of its own, for what a running study must act on.
 
@@ -113,22 +141,5 @@ class Supervisor:
             self._fleet.suspend()
 
     def _take_commands(self) -> None:
-        for path, command in pending(self._home):
-            try:
-                self._execute(command)
-                print(f"executing: {describe(command)}", file=sys.stderr)
-            except UserError as error:
-                if error.exit_code == 1:
-                    raise
-                print(f"not possible: {describe(command)}: {error.what}", file=sys.stderr)
-            path.unlink(missing_ok=True)
-
-    def _execute(self, command: Command) -> None:
-        if command["order"] == "retry":
-            self._conductor.retry(command["trial"])
-        elif "trial" in command or "arm" in command:
-            of = {key: command[key] for key in ("trial", "arm") if key in command}
-            for name in self._conductor.stop(**of):
-                self._fleet.release(name)
-        else:
-            self._conductor.interrupt()
+        for name in execute_commands(self._conductor, self._home):
+            self._fleet.release(name)
