@@ -38,6 +38,7 @@ from study.launching.checks import (
 )
 from study.launching.core_process import CoreProcess
 from study.launching.mlflow_process import MlflowProcess
+from study.launching.output import lasting_output
 from study.launching.pilots import pilots
 from study.launching.preparing import as_begun, prepared_beside
 from study.launching.progress import Progress, begins
@@ -105,6 +106,7 @@ class Prepared:
     """Whether an engine can train one trial at a time only."""
 
 
+@lasting_output()
 def run(
     spec: StudySpec,
     options: Options,

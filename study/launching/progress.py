@@ -64,7 +64,7 @@ class Progress:
             self._start, self._trains = time.monotonic(), True
         news, once = _news(event), _once(event)
         if news and once not in self._said:
-            self._console.print(news, highlight=False, soft_wrap=True)
+            self._console.print(news, highlight=False, markup=False, soft_wrap=True)
         if once:
             self._said.add(once)
 
@@ -96,7 +96,7 @@ class Progress:
                 self._draw(bars, tasks)
             return
         while not self._stop.wait(LINE):
-            self._console.print(self._line(), highlight=False, soft_wrap=True)
+            self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
 
     def _bars(self) -> tuple[Bars, list[TaskID]]:
         """A bar of the whole study, and below it one of each arm."""

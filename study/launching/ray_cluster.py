@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -245,6 +246,8 @@ def _start(spec: StudySpec, stack: ExitStack) -> None:
     count = spec.engines.count
     stack.enter_context(_token_of_its_own())
     folder = stack.enter_context(_usable_folder())
+    # Ray's processes inherit it: a terminal that closes ends none before the study is suspended.
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         ray.init(
             address="local",  # whatever RAY_ADDRESS says, and whatever else runs here
@@ -261,6 +264,8 @@ def _start(spec: StudySpec, stack: ExitStack) -> None:
             remedy="end what keeps the machine busy or fills its memory or disk (/tmp), and "
             "launch again",
         ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a study runs."""
+"""SIGINT, SIGTERM and SIGHUP while a study runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ REPORTING = "the report is being written (once more to stop at once; `study repo
 class Signals:
     """Owns SIGINT and SIGTERM: the first ends the study in order, the second at once.
 
-    Before :meth:`hand_over` there is nothing to suspend, and a signal is a ``KeyboardInterrupt``.
+    And SIGHUP, which ends it in order only, because the kernel and the shell send one each where a
+    terminal closes; not where it is ignored, as ``nohup`` has it. Before :meth:`hand_over` there is
+    nothing to suspend, and a signal is a ``KeyboardInterrupt``.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,8 @@ class Signals:
         self._former = {}
         if threading.current_thread() is threading.main_thread():  # else the caller owns them
             self._former = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+            if (hangup := signal.getsignal(signal.SIGHUP)) is not signal.SIG_IGN:
+                self._former[signal.SIGHUP] = hangup
 
     def __enter__(self) -> Signals:
         self.own()
@@ -54,6 +58,8 @@ class Signals:
         self._interrupt, self._saying = interrupt, saying
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._seen and number == signal.SIGHUP:
+            return
         if self._seen:
             os._exit(INTERRUPTED)
         self._seen = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,3 +53,21 @@ def test_a_finished_study_takes_its_commands_and_ends(
     assert ran == trained
     assert pending(finished.path) == []
     assert isinstance(journal.entries[-1].event, StudyFinished)
+
+
+def test_nobody_need_read_what_is_printed(
+    finished: StudyHome, told_spec: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReachedError(Exception):
+        pass
+
+    def settle(*given: object) -> None:
+        raise ReachedError
+
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    monkeypatch.setattr(driver, "settle", settle)
+    aside: Any = (lambda *given: None, None, None)
+    with pytest.raises(ReachedError):  # behind the first that is printed
+        driver.run(told_spec, driver.Options(finished), *aside)

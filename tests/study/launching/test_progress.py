@@ -10,7 +10,7 @@ from rich.console import Console
 from waiting import until
 
 from study.journal import Journal
-from study.journal.events import TrialPlaced
+from study.journal.events import TrialEnded, TrialPlaced
 from study.launching import progress
 from study.launching.progress import Progress
 from study.search import Conductor
@@ -110,3 +110,11 @@ def test_a_gpu_that_replays_no_steps_is_named_once(conducting, told_spec):
     assert screen.getvalue() == (
         "warning: e1 is slower than its GPU: steps are not replayed (operation not permitted)\n"
     )
+
+
+def test_news_are_printed_as_they_are(conducting, told_spec):
+    conductor, _ = conducting(4)
+    screen = Screen()
+    event = TrialEnded("a", "failed", 1, None, reason="no [/models] here")
+    Progress(conductor, told_spec, Console(file=screen)).show(conductor.journal.append(event))
+    assert screen.getvalue() == "trial a failed: no [/models] here\n"

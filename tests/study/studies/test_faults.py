@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -20,8 +21,12 @@ import pytest
 import yaml
 from chaos import Campaign
 from harness import SPEC, Launch, MlflowServer, entries, events, judge
+from waiting import until
 
 from study.journal.events import Reported, StudyInterrupted, TrialSuspended
+
+ADMITTED = r"EngineActor\.reports"
+"""The title of an engine that is being asked for a report that is to come."""
 
 
 @pytest.fixture
@@ -143,10 +148,38 @@ def test_ctrl_c_and_sigterm_suspend_trials_inside_a_segment(home: Path, tmp_path
     assert not harness.left_over(home)
 
 
+@pytest.mark.timeout(300)
+def test_a_study_whose_terminal_closes_is_suspended(home: Path) -> None:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    file = home.parent / "endless.yaml"
+    file.write_text(yaml.safe_dump(long_spec()))
+    terminal, driver_side = os.openpty()
+    command = ["setsid", "--ctty", sys.executable, "-m", "study", "launch", str(file)]
+    run = subprocess.Popen(
+        [*command, "--home", str(home)],
+        stdin=driver_side,
+        stdout=driver_side,
+        stderr=driver_side,
+        env={**os.environ, harness.MARK: str(home)},
+    )
+    os.close(driver_side)
+
+    def trains() -> bool:
+        while select.select([terminal], [], [], 0)[0]:  # else it fills up
+            os.read(terminal, 4096)
+        return bool(harness.processes(home, ADMITTED))
+
+    until(trains, "a trial's start", patience=harness.PATIENCE, pause=0.1)
+    os.close(terminal)
+    assert run.wait(harness.PATIENCE) == 130
+    assert events(home, TrialSuspended)
+    assert entries(home)[-1].event == StudyInterrupted()
+    assert not harness.left_over(home)
+
+
 def training(run: Launch) -> None:
     """Wait until a trial of this launch is well inside a segment."""
-    admitted = r"EngineActor\.reports"  # an engine is being asked for a report that is to come
-    run.until(lambda: bool(harness.processes(run.home, admitted)), "a trial's start")
+    run.until(lambda: bool(harness.processes(run.home, ADMITTED)), "a trial's start")
     time.sleep(1.5)
     assert run.code is None, run.text()
 
