@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -164,7 +165,7 @@ def retire(folder: Path, keep: str) -> None:
     for file in files:
         if file is not kept:
             file.path.unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
+    with suppress(OSError):  # other files are in it, or an engine begins one this moment
         folder.rmdir()
 
 

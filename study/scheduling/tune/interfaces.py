@@ -109,6 +109,8 @@ class StudyScheduler(FIFOScheduler):
         if counts and conductor.died(name, engine):
             return True
         for report in result["reports"]:
+            if "storage_error" in report and conductor.trials[name].ended:
+                return True  # pruned or stopped: what the engine was still saving has been removed
             if "storage_error" in report:
                 raise EngineError(
                     report["storage_error"],

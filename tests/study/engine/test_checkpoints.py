@@ -210,6 +210,21 @@ def test_retiring_leaves_what_is_not_a_checkpoint(tmp_path: Path) -> None:
     assert names(tmp_path) == ["model.pt"]
 
 
+def test_retiring_while_an_engine_begins_another_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = Path.rmdir
+
+    def begun(folder: Path) -> None:
+        (folder / ".000000030-000001.ckpt.partial").touch()
+        remove(folder)
+
+    save(tmp_path, 20)
+    monkeypatch.setattr(Path, "rmdir", begun)
+    checkpoints.retire(tmp_path, "none")
+    assert names(tmp_path) == [".000000030-000001.ckpt.partial"]
+
+
 def test_a_reports_checkpoint_is_found_by_its_number(tmp_path: Path) -> None:
     for step in (10, 20, 25, 30):
         save(tmp_path, step, keep="all", reports=step // 10, history=step % 10)

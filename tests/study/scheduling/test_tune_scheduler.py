@@ -20,9 +20,9 @@ class Stage:
     """A scheduler between stand-ins; no call of them ends the trial or the study."""
 
     def __init__(self, home: Path) -> None:
-        trials = {"t": SimpleNamespace(trial=SimpleNamespace(alone=False))}
+        self.trial = SimpleNamespace(trial=SimpleNamespace(alone=False), ended=False)
         journal = SimpleNamespace(home=home)
-        self.conductor = Mock(trials=trials, journal=journal, interrupted=False)
+        self.conductor = Mock(trials={"t": self.trial}, journal=journal, interrupted=False)
         self.conductor.report.return_value = self.conductor.died.return_value = False
         self.fleet = Mock()
         self.fleet.died_with_its_node.return_value = False
@@ -46,6 +46,14 @@ def test_a_storage_error_ends_the_study_and_is_no_report_of_the_trial(stage: Sta
     assert isinstance(error, EngineError)
     assert "cannot write: No space left" in str(error)
     assert "study resume kept" in str(error)
+    stage.fleet.release.assert_called_once_with("t")
+
+
+def test_a_storage_error_of_a_trial_that_has_ended_is_none(stage: Stage) -> None:
+    """Its checkpoints are removed at once, under an engine that may still be saving one."""
+    stage.trial.ended = True
+    assert stage.take({"storage_error": "cannot write: No such file or directory"}) == STOP
+    stage.conductor.fail.assert_not_called()
     stage.fleet.release.assert_called_once_with("t")
 
 
