@@ -6,10 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from html import unescape
 from pathlib import Path
 
+import pytest
+
 from study.journal import StudyHome, read_entries
+from study.managing import report
 from study.managing.report import write_report
 
 RECORDED = Path(__file__).parents[1] / "journal" / "format1" / "finished"
@@ -21,11 +26,11 @@ def test_a_picture_that_cannot_be_written_is_said_on_the_page_and_all_else_is_th
     home = StudyHome(tmp_path, "format1")
     shutil.copytree(RECORDED, home.path)
     (home.figures / "search.png").mkdir(parents=True)
-    report = write_report(read_entries(home.path), home)
+    made = write_report(read_entries(home.path), home)
     page = home.page.read_text()
     assert page.count("Its picture in the folder figures is missing: IsADirectoryError") == 1
     said = unescape(re.sub(r"<[^>]*>", "", page))  # without the links to its glossary
-    assert report.verdict[0] in said
+    assert made.verdict[0] in said
     assert (home.report / "report.txt").read_text().startswith("format1: ")
     pictures = {path.stem for path in home.figures.glob("*.png") if path.is_file()}
     tables = {path.stem for path in home.figures.glob("*.csv")}
@@ -55,3 +60,30 @@ def test_a_report_that_cannot_be_saved_is_printed_and_the_study_is_as_it_was(
 
 
 REPORT = "from study.cli import main; main()"
+
+
+def test_two_reports_of_a_study_are_written_one_after_the_other_unless_one_is_frozen(
+    told: StudyHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    both = threading.Barrier(2)
+
+    def written(*given: object) -> None:
+        events.append("begins")
+        time.sleep(0.3)
+        events.append("ends")
+
+    def write() -> None:
+        both.wait()
+        write_report([], told)
+
+    monkeypatch.setattr(report, "_written", written)
+    for patience, expected in ((60, ["begins", "ends"] * 2), (0, ["begins"] * 2 + ["ends"] * 2)):
+        monkeypatch.setattr(report, "PATIENCE", patience)
+        events.clear()
+        writers = [threading.Thread(target=write) for _ in range(2)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert events == expected
