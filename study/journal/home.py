@@ -203,7 +203,7 @@ class StudyHome:
                 )
             probe = self.path / ".probe"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another launch may try the same at this moment
         except OSError as error:
             raise HomeError(
                 f"cannot write here: {error.strerror}",

@@ -95,3 +95,16 @@ def test_what_a_launch_made_in_vain_is_removed_and_nothing_else(tmp_path: Path) 
     (home.path / ".keep").unlink()
     home.unmake()
     assert not home.path.exists()
+
+
+def test_two_first_launches_at_once_can_both_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch = Path.touch
+
+    def touched(probe: Path) -> None:
+        touch(probe)
+        probe.unlink()  # as the other does with the same file
+
+    monkeypatch.setattr(Path, "touch", touched)
+    StudyHome(tmp_path, "mine").make()
