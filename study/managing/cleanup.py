@@ -6,6 +6,7 @@ files of killed writers, and heartbeat files of engines whose end is in the jour
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from study.analysis.records.history import History
 from study.formatting import size
-from study.journal import Entry, Journal, StudyHome, Trial, read_entries
+from study.journal import Entry, Journal, JournalError, StudyHome, Trial, read_entries
 from study.journal.events import EngineChanged
 from study.journal.heartbeats import FOLDER as ENGINES
 from study.journal.home import COMMANDS, TRIALS
@@ -72,15 +73,24 @@ def clean(home: StudyHome, *, dry_run: bool = False) -> Cleanup:
 
     Raises:
         LeaseError: the study is running.
-        JournalError: the journal cannot be read, so that it is unknown what is needed.
+        JournalError: the journal cannot be read, so that it is unknown what is needed; or the disk
+            is full, and of what is needed.
     """
     root = home.path.resolve()
     if dry_run:
         return Cleanup(home.name, list(_unneeded(root, list(read_entries(root)))), done=False)
-    journal = Journal(root)
+    items: list[Item] = []
     try:
-        items = list(_unneeded(root, journal.entries))
-        for item in items:
+        journal = Journal(root)
+    except JournalError as error:
+        if not _is_full(error):
+            raise
+        items = _room_made(root)
+        journal = Journal(root)
+    try:
+        more = list(_unneeded(root, journal.entries))
+        items += more
+        for item in more:
             journal.check()
             (root / item.path).unlink(missing_ok=True)
         for folder in {root / item.path.parent for item in items}:
@@ -89,6 +99,23 @@ def clean(home: StudyHome, *, dry_run: bool = False) -> Cleanup:
     finally:
         journal.close()
     return Cleanup(home.name, items, done=True)
+
+
+def _is_full(error: JournalError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def _room_made(root: Path) -> list[Item]:
+    """Remove the largest file that is not needed, if there is one: a lease takes some space.
+
+    The study was found vacant, and a launch that begins now would not miss the file either: what a
+    trial that has ended leaves, no launch opens again.
+    """
+    largest = sorted(_unneeded(root, list(read_entries(root))), key=lambda item: item.bytes)[-1:]
+    for item in largest:
+        (root / item.path).unlink(missing_ok=True)
+    return largest
 
 
 def _unneeded(root: Path, entries: Sequence[Entry]) -> Iterator[Item]:

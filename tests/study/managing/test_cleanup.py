@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,16 @@ import pytest
 
 from benchmarks.made_up import begin
 from study import api
-from study.journal import HomeError, Journal, LeaseError, StudyHome, holder, read_entries
+from study.journal import (
+    HomeError,
+    Journal,
+    JournalError,
+    LeaseError,
+    StudyHome,
+    holder,
+    lease,
+    read_entries,
+)
 from study.journal.events import EngineChanged, LaunchBegan
 from study.managing.cleanup import QUIET
 from study.search import Conductor
@@ -157,6 +167,30 @@ def test_a_running_study_is_left_alone(conducting: Callable[..., Any]) -> None:
     conductor.journal.close()
     api.clean("told", home=home.studies)
     assert holder(home.path) is None, "the next driver need not wait"
+
+
+@pytest.mark.parametrize("largest", [ENDED, RUNNING])
+def test_on_a_full_disk_it_makes_room_for_its_lease_first(
+    unfinished: StudyHome, monkeypatch: pytest.MonkeyPatch, largest: str
+) -> None:
+    put(unfinished.trial(ENDED) / "000000010-000001.ckpt")
+    filler = put(unfinished.trial(largest) / "000000020-000001.ckpt", 1000)
+    write = lease._write_all
+
+    def write_all(file: int, data: bytes) -> None:
+        if filler.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, data)
+
+    monkeypatch.setattr(lease, "_write_all", write_all)
+    if largest == RUNNING:  # it is needed
+        with pytest.raises(JournalError, match="No space left"):
+            api.clean("told", home=unfinished.studies)
+        assert filler.exists()
+    else:
+        freed = str(api.clean("told", home=unfinished.studies))
+        assert freed == "told: freed 1 KiB (checkpoints: 2)"
+        assert not filler.parent.exists()
 
 
 def test_links_lead_it_nowhere(finished: StudyHome, tmp_path: Path) -> None:
