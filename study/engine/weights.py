@@ -9,6 +9,7 @@ from typing import Any
 
 from study.spec import EvaluationSpec
 from vae_core.atomic import atomic_write
+from vae_core.data.files import locked
 
 
 def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
@@ -31,9 +32,10 @@ def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
     source = weights_file(None if given is None else Path(given))
     found = inception(source, "cpu").describe()
     path = _named(store, str(found["sha256"]))
-    if not path.exists():
-        with atomic_write(path) as file:
-            file.write(source.read_bytes())
+    with locked(store, "inception"):  # studies of one home may begin at once
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(source.read_bytes())
     return path
 
 
