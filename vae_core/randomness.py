@@ -17,8 +17,8 @@ SEED_LIMIT = 2**32
 """Given seeds are in [0, SEED_LIMIT); derived ones are above it, so the two are never equal.
 
 torch's generator on a CPU keeps the low 32 bits of a seed (torch 2.14.1,
-findings/torch214_cpu_seed_has_32_bits.sh): there two streams, given or derived, are one with a chance
-of 2^-32."""
+findings/torch214_cpu_seed_has_32_bits.sh): there two streams, given or derived, are one with a
+chance of 2^-32."""
 
 _DERIVED = 2**62
 

@@ -38,6 +38,7 @@ def settle(
     if past is None:
         check_design(spec, roles, Source())
         return settled(spec, roles)
+    roles = {**roles, **{arm: past.roles[arm] for arm in past.roles if arm in spec.arms}}
     spec = as_begun(spec, past.spec, past.assumed)
     _refuse_changes(spec, past, home)
     check_bounded(spec, roles, Source())

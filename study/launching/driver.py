@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -130,7 +130,8 @@ def run(
     warned = (f"warning: {found}" for found in other_trainings(spec, home))
     for line in (*told, *piloted, *warned):
         print(line, file=sys.stderr)
-    _rehearse(spec, home, told)
+    begun = begun_arms(home)
+    _rehearse(spec, told, begun)
     check_tracking(spec, home, writing=True)
     reached.result()
     with ExitStack() as stack:
@@ -144,7 +145,7 @@ def run(
         found = _images_and_ray(spec, options, parts, started, signals)
         data = as_begun(found, journal.entries)
         begins(f"{spec.name}: trying its models on the images")
-        models = core(check_images, spec, data)
+        models = core(check_images, spec, data, None, begun)
         check_data(spec, data, journal.entries, home)
         said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
         print(*said, *core(unfinished, spec, data), sep="\n", file=sys.stderr)
@@ -362,6 +363,7 @@ def _log_report(report: Report, home: StudyHome, mlflow: MlflowProcess) -> None:
         **{file: home.path / file for file in TABLE_FILES.values()},
         "spec.yaml": home.spec,
     }
+    files = {name: path for name, path in files.items() if path.exists()}  # copies may be gone
     mlflow.finish_study(files, study_answer(report), arm_answers(report))
     backlog = mlflow.state().unsent
     if backlog > MLFLOW_BACKLOG:
@@ -375,7 +377,7 @@ def _log_report(report: Report, home: StudyHome, mlflow: MlflowProcess) -> None:
         )
 
 
-def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> None:
+def _rehearse(spec: StudySpec, told: Iterable[TrialsTold], begun: Collection[str]) -> None:
     """Say what the searches' samplers and pruners can do.
 
     Raises:
@@ -383,7 +385,7 @@ def _rehearse(spec: StudySpec, home: StudyHome, told: Iterable[TrialsTold]) -> N
     """
     from study.search.rehearsal import rehearse
 
-    for rehearsal in rehearse(spec, told, begun=begun_arms(home)):
+    for rehearsal in rehearse(spec, told, begun=begun):
         for line in (str(rehearsal), rehearsal.warning and f"warning: {rehearsal.warning}"):
             if line:
                 print(line, file=sys.stderr)

@@ -201,7 +201,7 @@ def estimate(
         *_refused(lambda: check_home(there, take_over=take_over)),
     ]
     data = as_begun(prepare_images(spec, there.data, data_root), entries)
-    models = check_images(spec, data)
+    models = check_images(spec, data, begun=begun_arms(there))
     check_data(spec, data, entries, there)
     shared_weights(spec.evaluation, there.data)
     opened = Dataset.open(data, spec.data.validation, verify=False)

@@ -84,7 +84,8 @@ def plan_of(spec: StudySpec, run: int, own: StudyHome, known: Pilot | None = Non
     reported = max(design.reported_at, default=0)
     if facts["finished"] and seeds >= FEWEST:
         reported = seeds
-    return Plan(spec, run, known or _pilot(tables, own, spec), reported, design.error)
+    pilot = known or _pilot(tables, own, spec)
+    return Plan(spec, run, pilot, reported, design.error, facts["roles"])
 
 
 def _pilot(tables: Mapping[str, pa.Table], home: StudyHome, spec: StudySpec) -> Pilot | None:

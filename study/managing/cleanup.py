@@ -109,8 +109,7 @@ def _is_full(error: JournalError) -> bool:
 def _room_made(root: Path) -> list[Item]:
     """Remove the largest file that is not needed, if there is one: a lease takes some space.
 
-    The study was found vacant, and a launch that begins now would not miss the file either: what a
-    trial that has ended leaves, no launch opens again.
+    No launch would miss it, whether or not one runs: what is not needed, none opens again.
     """
     largest = sorted(_unneeded(root, list(read_entries(root))), key=lambda item: item.bytes)[-1:]
     for item in largest:

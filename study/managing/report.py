@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,7 +30,7 @@ from study.tracking import run_links
 from vae_core.atomic import atomic_write
 from vae_core.errors import UserError
 
-PATIENCE = 300.0
+PATIENCE = 120.0
 """Seconds that a report waits for another of its study: of 100,000 trials one takes 46."""
 _INTERVAL = 0.1  # seconds between two looks
 _LONGEST_NAME = 100
@@ -84,9 +85,12 @@ def _alone(home: StudyHome) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError, ValueError):
             first = journal_file(home.path, min(epochs(home.path)))
-            lock, until = stack.enter_context(first.open("r+b")), time.monotonic() + PATIENCE
-            while not _is_locked(lock) and time.monotonic() < until:
-                time.sleep(_INTERVAL)
+            lock = stack.enter_context(first.open("r+b"))
+            if not _is_locked(lock):
+                print(f"waiting: {home.name} has a report written already", file=sys.stderr)
+                until = time.monotonic() + PATIENCE
+                while not _is_locked(lock) and time.monotonic() < until:
+                    time.sleep(_INTERVAL)
         yield
 
 

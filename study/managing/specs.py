@@ -64,5 +64,6 @@ def changed_spec(
         raise source.error(("name",), f"the study's name is '{name}'", "leave the name out")
     spec = StudySpec.from_dict(changed, source)
     if overrides or name != home.name:  # else its names were checked at the launch
-        check_names(spec, source)
+        known = past.roles if name == home.name else {}
+        check_names(spec, source, {arm: known[arm] for arm in known if arm in spec.arms})
     return spec

@@ -47,6 +47,8 @@ class Begun(NamedTuple):
     """What the spec left open, with the defaults of the versions that ran it then."""
     seeds: Set[int]
     """Those that a trial was asked for."""
+    roles: Mapping[str, Any]
+    """Of its arms, as they were when it was described: defaults may have become others since."""
 
     @classmethod
     def of(cls, home: StudyHome) -> Begun | None:
@@ -62,4 +64,4 @@ class Begun(NamedTuple):
                 seeds.add(entry.event.seed)
         if described is None:
             return None
-        return cls(StudySpec.from_dict(described.spec), assumed, seeds)
+        return cls(StudySpec.from_dict(described.spec), assumed, seeds, described.roles)

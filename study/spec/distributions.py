@@ -106,7 +106,7 @@ def read_distribution(key: str, raw: Any) -> Distribution:
     The key decides the type where it can: a balancer's hyperparameters (keys without a dot), the
     learning rate and the epochs are real numbers, latent and batch size whole ones. A range of
     any other setting is of whole numbers where both its ends are written as whole numbers;
-    :func:`study.spec.check_names` refuses that where the setting takes real ones.
+    :func:`study.spec.names.check_beginning` refuses that where the setting takes real ones.
 
     Raises:
         PydanticCustomError: with the fault and the remedy.

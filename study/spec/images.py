@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from study.spec.distributions import section_of
 from study.spec.errors import Path, Source
 from study.spec.models import DataSpec, StudySpec
+from study.spec.names import check_beginning
 from study.spec.resolving import resolve
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ class Models:
         return [*self.starts, f"model: an engine trains one trial at a time: {self.one_row}"]
 
 
-def check_images(spec: StudySpec, data: PreparedData, source: Source | None = None) -> Models:
+def check_images(
+    spec: StudySpec,
+    data: PreparedData,
+    source: Source | None = None,
+    begun: Collection[str] = (),
+) -> Models:
     """Check that the models of ``spec`` take the images of ``data``, and that these are enough.
 
     A user's own model has to pass the contract suite and a trial in small (seconds, on the CPU);
@@ -56,11 +62,14 @@ def check_images(spec: StudySpec, data: PreparedData, source: Source | None = No
     source = source or Source()
     images = check_splits(spec, data, source)
     _check_training(spec, images, source)
+    check_beginning(spec, begun, source)
     for arm in spec.arms:
         with source.at("arms", arm):
-            list(trials_at_ends(spec, arm, data.shape, images))
+            for trial in () if arm in begun else trials_at_ends(spec, arm, data.shape, images):
+                if (misfit := trial.balancer.misfit(trial.values)) is not None:
+                    raise source.error(("arms", arm), *misfit)
     _check_generators(spec, images, source)
-    models = _check_models(spec, data, source)
+    models = _check_models(spec, data, source, begun)
     slots = spec.engines.slots
     if models.one_row is not None and slots not in ("auto", 1):
         what = f"{slots} slots, but an engine trains one trial of this model at a time: "
@@ -188,7 +197,9 @@ def _drawn(spec: StudySpec, arm: str, name: str) -> tuple[list[Any], Path]:
     return [getattr(spec.training, name)], ("training", name)
 
 
-def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models:
+def _check_models(
+    spec: StudySpec, data: PreparedData, source: Source, begun: Collection[str]
+) -> Models:
     from vae_core.geometry import ImageShape
     from vae_core.likelihoods import OF_PROBABILITIES
     from vae_core.models import MODELS, Start, build, check_model
@@ -198,7 +209,7 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models
     kind = MODELS.get(spec.model.name)
     users = not kind.__module__.startswith("vae_core.")
     checked, starts, one_row = set[str](), list[str](), None
-    for settings, rule, path in _models(spec, shape.dims):
+    for arm, settings, rule, path in _models(spec, shape.dims):
         head, gated = rule.head, rule.gated
         known = json.dumps([settings, head, gated], sort_keys=True)
         first = known not in checked
@@ -214,15 +225,17 @@ def _check_models(spec: StudySpec, data: PreparedData, source: Source) -> Models
                 parts = f" with a head for each {head}" if head else " with gates" if gated else ""
                 start = Start(partial(build, settings, shape, gated=gated), head)
                 starts.append(f"model {spec.model.name}{parts}: {start}")
-            if users and rule.likelihood in OF_PROBABILITIES:
+            if users and arm not in begun and rule.likelihood in OF_PROBABILITIES:
                 check_probabilities(settings, shape, head, rule.likelihood)
     return Models(list(dict.fromkeys(starts)), one_row)
 
 
-def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], type[Balancer], Path]]:
+def _models(
+    spec: StudySpec, dims: int
+) -> Iterator[tuple[str, dict[str, Any], type[Balancer], Path]]:
     """Model settings at the ends of the searched ranges, one setting at a time.
 
-    Each with the arm's balancer, which may need a head or gates, and its path in the spec.
+    Each with its arm, whose balancer may need a head or gates, that, and its path in the spec.
     """
     from vae_core.balancers import BALANCERS
 
@@ -230,9 +243,9 @@ def _models(spec: StudySpec, dims: int) -> Iterator[tuple[dict[str, Any], type[B
         rule = BALANCERS.get(arm.balancer.name)
         space = arm.search.space if arm.search else {}
         lowest = {key: distribution.ends()[0] for key, distribution in space.items()}
-        yield resolve(spec, name, lowest, dims)["model"], rule, ("model",)
+        yield name, resolve(spec, name, lowest, dims)["model"], rule, ("model",)
         for key, distribution in space.items():
             if key.startswith("model."):
                 for value in distribution.ends():
                     drawn = resolve(spec, name, {**lowest, key: value}, dims)["model"]
-                    yield drawn, rule, ("arms", name, "search", "space", key)
+                    yield name, drawn, rule, ("arms", name, "search", "space", key)

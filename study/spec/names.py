@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from study.spec.arms import ArmSpec, SearchSpec
@@ -15,6 +15,8 @@ from study.spec.options import SAMPLERS
 from study.spec.roles import arm_roles
 from vae_core.errors import UserError, nearest
 
+ENDS = ("beta_low", "beta_high")
+"""Hyperparameters that are a range of beta."""
 REAL = (float, "float", float | None, "float | None")
 """Annotations of a setting of real numbers."""
 HALVE_EVERY = "training.halve_every"
@@ -22,10 +24,13 @@ HALVE_EVERY = "training.halve_every"
 whole numbers."""
 
 
-def check_names(spec: StudySpec, source: Source | None = None) -> None:
+def check_names(
+    spec: StudySpec, source: Source | None = None, known: Mapping[str, Any] | None = None
+) -> None:
     """Look up every name of ``spec``, and check each setting against what that entry takes.
 
-    Imports the core, and everything that the spec names by import path.
+    Imports the core, and everything that the spec names by import path. ``known`` are roles that
+    arms have already, whatever theirs would be today.
 
     Raises:
         SpecError: an unknown name or setting, a hyperparameter that is missing or out of bounds,
@@ -36,7 +41,35 @@ def check_names(spec: StudySpec, source: Source | None = None) -> None:
     settings = _model_settings(spec, source)
     for name, arm in spec.arms.items():
         _check_arm(name, arm, settings, source)
-    check_design(spec, arm_roles(spec), source)
+    check_design(spec, {**arm_roles(spec), **(known or {})}, source)
+
+
+def check_beginning(spec: StudySpec, begun: Collection[str], source: Source) -> None:
+    """Check what an arm may not begin with: settings that mean something else than they seem to.
+
+    Those ``begun`` are not asked: under an earlier version they may have, and go on as they are.
+
+    Raises:
+        SpecError: a range of whole numbers where a setting takes real ones, a search within a
+            training of what acts at its start, or ends of a range of beta beside another loss.
+    """
+    from vae_core.balancers import BALANCERS
+
+    settings = _model_settings(spec, source) or {}
+    for name, arm in spec.arms.items():
+        if name in begun:
+            continue
+        space = arm.search.space if arm.search else {}
+        for key, distribution in space.items():
+            _check_real(key, distribution, settings, source, "arms", name, "search", "space", key)
+        ends = [key for key in ENDS if key in (*arm.balancer.extras, *space)]
+        if ends and (loss := arm.balancer.loss) is not None:
+            what = f"{ends[0]} is in S/2 + beta R, and beta here for the loss {loss}"
+            remedy = "give beta in S/2 + beta R too, without reduction or convention"
+            raise source.error(("arms", name), what, remedy)
+        if arm.search is not None and SAMPLERS[arm.search.sampler.name].evolves:
+            family = BALANCERS.get(arm.balancer.name)
+            _check_evolving(arm.search, family, source, "arms", name, "search", "space")
 
 
 def _check_data(spec: StudySpec, source: Source) -> None:
@@ -100,8 +133,6 @@ def _check_arm(name: str, arm: ArmSpec, settings: dict[str, Any] | None, source:
         if key not in known and not (settings is None and key.startswith("model.")):
             raise _unknown(key, known, source, path)
         _check_searched(key, distribution, family, settings, source, path)
-    if arm.search is not None and SAMPLERS[arm.search.sampler.name].evolves:
-        _check_evolving(arm.search, family, source, "arms", name, "search", "space")
     given = {*arm.balancer.extras, *(arm.search.space if arm.search else ())}
     for key, hyperparameter in family.hyperparameters.items():
         if hyperparameter.required and key not in given:
@@ -148,7 +179,6 @@ def _check_searched(
     from vae_core.balancers import check_hyperparameters
 
     section, name = section_of(key)
-    annotation = (settings or {}).get(name) if section == "model" else None
     if section == "balancer":
         for value in distribution.ends():
             if not isinstance(value, float):
@@ -156,19 +186,27 @@ def _check_searched(
                 raise source.error(path, what, f"give numbers for {key}")
             with source.at(*path):
                 check_hyperparameters(family, {key: value})
-    elif annotation in (int, "int"):
+    elif section == "model" and (settings or {}).get(name) in {int, "int"}:
         whole = not isinstance(distribution, FloatRange) and all(
             type(value) is int for value in distribution.ends()
         )
         if not whole:
             what = f"'{name}' of the model takes whole numbers"
             raise source.error(path, what, "give whole numbers, without a decimal point")
-    elif isinstance(distribution, IntRange) and (annotation in REAL or key == HALVE_EVERY):
-        what = f"'{name}' takes real numbers, and a range with whole ends draws whole ones only"
-        remedy = f"write low: {distribution.low:.1f}; with step: 1 it draws whole ones"
-        raise source.error(path, what, remedy)
     elif key == "training.dequantize" and not isinstance(distribution, Choice):
         raise source.error(path, "a range of true and false", "give [true, false]")
+
+
+def _check_real(
+    key: str, distribution: Distribution, settings: Mapping[str, Any], source: Source, *at: str
+) -> None:
+    """Check that a range of a setting that takes real numbers is not one of whole numbers."""
+    section, name = section_of(key)
+    real = key == HALVE_EVERY or (section == "model" and settings.get(name) in REAL)
+    if real and isinstance(distribution, IntRange):
+        what = f"'{name}' takes real numbers, and a range with whole ends draws whole ones only"
+        remedy = f"write low: {distribution.low:.1f}; with step: 1 it draws whole ones"
+        raise source.error(at, what, remedy)
 
 
 def _check_evolving(search: SearchSpec, family: Any, source: Source, *at: str) -> None:

@@ -21,8 +21,9 @@ class _Loader(yaml.SafeLoader):
         """The value of ``node``; only its form is checked before: 2024-13-45 has that of a date."""
         try:
             return super().construct_object(node, deep=deep)
-        except (ValueError, OverflowError) as error:
-            what = f"{node.value} looks like a number or a date and is none: {error}"
+        except (ArithmeticError, AttributeError, LookupError, ValueError):
+            kind = node.tag.rpartition(":")[2].replace("timestamp", "date")
+            what = f"{node.value} is not a valid {kind}"
             remedy = "put it in quotes if it is text, or correct it"
             raise _RefusedError(what, remedy, node.start_mark.line + 1) from None
 

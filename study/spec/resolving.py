@@ -10,10 +10,6 @@ from study.spec.conventions import Geometry
 from study.spec.distributions import section_of
 from study.spec.models import StudySpec
 
-BETAS = ("beta", "beta_low", "beta_high")
-"""Hyperparameters that are weights of R, so that they may be given for another loss. What else a
-balancer with a beta has is a multiple of it, or no weight of R."""
-
 
 def resolve(
     spec: StudySpec, arm: str, params: Mapping[str, Any], dims: int
@@ -29,7 +25,7 @@ def resolve(
     Returns:
         ``model`` (name, latent, settings), ``training`` and ``balancer`` (name, hyperparameters),
         with beta as k sigma^2: the weight in ``S/2 + beta R``. Where beta is given for another
-        loss, ``given`` has it as it was given (beta, convention), and the ends of its range.
+        loss, ``given`` has it as it was given (beta, convention).
     """
     balancer = spec.arms[arm].balancer
     settings: dict[str, dict[str, Any]] = {
@@ -40,34 +36,33 @@ def resolve(
     for key, value in params.items():
         section, name = section_of(key)
         settings[section][name] = value
-    given = {key: value for key, value in settings["balancer"].items() if key in BETAS}
-    if given and (loss := balancer.loss) is not None:
+    given, loss = settings["balancer"].get("beta"), balancer.loss
+    if given is not None and loss is not None:
         at = Geometry(dims, settings["model"]["latent"], settings["training"]["batch_size"])
-        settings["balancer"] |= {k: loss.half_sum_beta(beta, at) for k, beta in given.items()}
-        settings["given"] = {**given, "convention": str(loss)}
+        settings["balancer"]["beta"] = loss.half_sum_beta(given, at)
+        settings["given"] = {"beta": given, "convention": str(loss)}
     return settings
 
 
 def converted(spec: StudySpec, dims: int) -> Iterator[str]:
-    """A line for each beta that an arm gives for another loss: as given, and in S/2 + beta R."""
+    """A line for each arm whose beta is given for another loss: as given, and in S/2 + beta R."""
     for name, arm in spec.arms.items():
         loss, space = arm.balancer.loss, arm.search.space if arm.search else {}
         if loss is None:
             continue
-        keys = [key for key in (*BETAS, *loss.depends_on) if key in space]
+        keys = [key for key in ("beta", *loss.depends_on) if key in space]
         drawn = [
             resolve(spec, name, dict(zip(keys, values, strict=True)), dims)
             for values in product(*(space[key].ends() for key in keys))
         ]
-        by = " and ".join(key for key in keys if key not in BETAS)
-        for key in BETAS:
-            found = [settings for settings in drawn if key in settings.get("given", {})]
-            if found:  # else it has its default
-                yield (
-                    f"arm '{name}': {key} {_span(s['given'][key] for s in found)} for the loss "
-                    f"{loss} is {_span(s['balancer'][key] for s in found)} in S/2 + beta R"
-                    + (f", by each trial's {by}" if by else "")
-                )
+        found = [settings for settings in drawn if "given" in settings]  # else beta has its default
+        if found:
+            by = " and ".join(key for key in keys if key != "beta")
+            yield (
+                f"arm '{name}': beta {_span(s['given']['beta'] for s in found)} for the loss "
+                f"{loss} is {_span(s['balancer']['beta'] for s in found)} in S/2 + beta R"
+                + (f", by each trial's {by}" if by else "")
+            )
 
 
 def _span(values: Iterable[float]) -> str:

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from vae_core.balancers import Balancer
 
 
+_SETS = "sets "
+
+
+def searches(why: str, *, search: bool) -> bool:
+    """Whether a hand-tuned arm searches its balance, given why it is one and if it has a search.
+
+    A search of other settings leaves the balance as it was given.
+    """
+    return search and not why.startswith(_SETS)
+
+
 def arm_roles(spec: StudySpec) -> dict[str, dict[str, Any]]:
     """By arm, ``hand_tuned`` and ``why``: what makes it so, "" where it is automatic.
 
@@ -46,7 +57,7 @@ def _role(arm: ArmSpec, family: type[Balancer]) -> dict[str, Any]:
     if not family.hand_tuned:
         return {"hand_tuned": False, "why": ""}
     given = [key for key in trade_offs if key in arm.balancer.extras] or trade_offs
-    why = f"sets {' and '.join(given)}" if given else f"balancer {family.name} is hand-tuned"
+    why = f"{_SETS}{' and '.join(given)}" if given else f"balancer {family.name} is hand-tuned"
     return {"hand_tuned": True, "why": why}
 
 

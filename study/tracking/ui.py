@@ -145,10 +145,14 @@ def _check_listening(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        except (OSError, TypeError, UnicodeError) as error:  # not all of them is a host's name
+            why = error.strerror if isinstance(error, OSError) else "no name of a host"
+            elsewhere = (
+                isinstance(error, (socket.gaierror, TypeError, UnicodeError))
+                or error.errno == errno.EADDRNOTAVAIL
+            )
             raise TrackingError(
-                f"cannot listen on {host}:{port} ({error.strerror})",
+                f"cannot listen on {host}:{port} ({why})",
                 where="--host" if elsewhere else "--port",
                 remedy="name this machine with --host, by a name or an address of its own"
                 if elsewhere

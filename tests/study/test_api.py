@@ -14,9 +14,10 @@ import yaml
 
 import study
 from study import api
-from study.journal import HomeError, StudyHome, read_entries
+from study.journal import HomeError, Journal, StudyHome, read_entries
 from study.journal.backend import ReadOnlyError
-from study.spec import SpecError, arm_roles, warnings
+from study.journal.events import LaunchBegan, StudyDescribed
+from study.spec import SpecError, StudySpec, arm_roles, warnings
 from study.spec.seeds import own_seeds
 
 
@@ -172,6 +173,26 @@ class TestRunning:
         assert ran[0].seeds == own_seeds("own-2", 2)
         assert not {*ran[0].seeds} & {*own_seeds("own", 2)}
         assert ran[2].seeds == data["seeds"]
+
+    def test_a_study_keeps_the_roles_that_it_began_with(self, told_spec, tmp_path, ran):
+        """Under an earlier version a search of sigma's lower bound was automatic."""
+        search = {"space": {"sigma_min": {"low": 0.01, "high": 0.1}}, "trials": 3}
+        data = told_spec.to_dict()
+        data["arms"]["optimal"] = {"balancer": "learned_sigma", "search": search}
+        data["primary"] = {"hand_tuned": "random", "automatic": "optimal"}
+        spec = StudySpec.from_dict(data)
+        home = StudyHome(tmp_path, "told")
+        home.make()
+        journal = Journal(home.path)
+        roles = {arm: {"hand_tuned": arm == "random", "why": ""} for arm in spec.arms}
+        journal.append(StudyDescribed("told", spec.to_dict(), spec.hash, "1", roles=roles))
+        journal.append(LaunchBegan(1, 1, "host", ["study"]))
+        journal.commit()
+        journal.close()
+        assert arm_roles(spec)["optimal"]["hand_tuned"]
+        study.resume("told", ["engines.count=1"], home=tmp_path)
+        assert ran[0].engines.count == 1
+        assert "no hand-tuned and automatic arm" not in str(study.plan(ran[0], home=tmp_path))
 
     def test_fork_with_what_no_extension_may_change(self, told, ran):
         study.fork("told", "longer", ["training.epochs=4", "model.latent=3"], home=told.studies)

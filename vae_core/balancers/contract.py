@@ -166,17 +166,20 @@ class Balancer(ABC):
         return {}
 
     def complete(self, given: Mapping[str, float], steps: int) -> dict[str, float]:
-        """Every hyperparameter's value: the one given, else its default, else the derived one.
-
-        A rule whose hyperparameters have to go together refuses here, by a ContractError, those
-        that do not. A launch asks it at the ends of what is searched.
-        """
+        """Every hyperparameter's value: the one given, else its default, else the derived one."""
         derived = self.derived(steps)
         values = {
             name: given.get(name, derived.get(name) if spec.default is None else spec.default)
             for name, spec in self.hyperparameters.items()
         }
         return {name: float(value) for name, value in values.items() if value is not None}
+
+    def misfit(self, values: Mapping[str, float]) -> tuple[str, str] | None:
+        """Why values, as :meth:`complete` gives them, do not go together, and what to do about it.
+
+        A launch refuses to begin an arm with a misfit at an end of what it searches.
+        """
+        return None
 
     def reached(self, values: Mapping[str, float], steps: int) -> float:
         """How much of what its schedule ends at holds at the last of ``steps`` steps, as a share.

@@ -18,7 +18,6 @@ from vae_core.balancers.contract import (
     positive,
     real,
 )
-from vae_core.errors import ContractError
 
 DEQUANTISATION_SIGMA = 1 / (256 * math.sqrt(12))
 """Standard deviation of uniform noise one grey level wide: a sigma below it fits the rounding."""
@@ -51,21 +50,16 @@ class LearnedSigma(Balancer):
     def derived(self, steps: int) -> dict[str, float]:
         return {"sigma_lr": min(TRAVEL / steps, FASTEST)}
 
-    def complete(self, given: Mapping[str, float], steps: int) -> dict[str, float]:
-        """Every hyperparameter's value.
-
-        Raises:
-            ContractError: ln sigma begins at its bound or below, where it has no gradient.
-        """
-        values = super().complete(given, steps)
+    def misfit(self, values: Mapping[str, float]) -> tuple[str, str] | None:
+        """A ln sigma that begins at its bound or below, where it has no gradient."""
         start, bound = values["log_sigma_init"], math.log(values["sigma_min"])
         if start <= bound:
-            raise ContractError(
+            return (
                 f"log_sigma_init = {start:g} of balancer '{self.name}' is not above {bound:.4g}, "
                 f"the ln of sigma_min = {values['sigma_min']:g}: sigma would never be learned",
-                remedy="begin with a larger sigma, or give a smaller sigma_min",
+                "begin with a larger sigma, or give a smaller sigma_min",
             )
-        return values
+        return None
 
     def balance(self, terms: Terms, state: State, learned: Scalars, hyper: Scalars) -> Balance:
         log_sigma = torch.maximum(learned["log_sigma"], hyper["sigma_min"].log())

@@ -110,22 +110,17 @@ class GatesFrozen(_Ranged):
         **_range("of the range in which beta is placed for the gates", trade_off=False),
     }
 
-    def complete(self, given: Mapping[str, float], steps: int) -> dict[str, float]:
-        """Every hyperparameter's value.
-
-        Raises:
-            ContractError: the range is empty, or beta is outside it.
-        """
-        values = super().complete(given, steps)
+    def misfit(self, values: Mapping[str, float]) -> tuple[str, str] | None:
+        """A beta outside the range, at which the gates would see what they never do."""
         low, high = values["beta_low"], values["beta_high"]
-        if not low <= values.get("beta", low) <= high:
-            raise ContractError(
+        if not low <= values["beta"] <= high:
+            return (
                 f"beta = {values['beta']:g} of balancer '{self.name}' is not in the range from "
                 f"beta_low = {low:g} to beta_high = {high:g}",
-                remedy="give the range in which multi_rate would be trained; by default it is "
-                "0.005 to 5 in S/2 + beta R",
+                "give the range in which multi_rate would be trained; by default it is 0.005 to 5 "
+                "in S/2 + beta R",
             )
-        return values
+        return None
 
     def drawn(self, draws: Tensor, hyper: Scalars) -> Tensor:
         return self.u_of(hyper["beta"], hyper).unsqueeze(1).expand_as(draws)

@@ -22,6 +22,7 @@ from study.metrics import BITS_PER_DIM
 from study.spec import SAMPLERS
 from study.spec.arms import BalancerSpec
 from study.spec.collapse import CollapseSpec
+from study.spec.roles import searches
 from study.spec.trials import most_trials
 from study.statistics.collapse import Collapses, collapses
 from study.statistics.intervals import Interval, mean_interval
@@ -120,6 +121,11 @@ class ArmResult:
     deployed_seed: int | None
     images_to_final: float | None
     images_away: float | None
+
+    @property
+    def searches(self) -> bool:
+        """Whether it is hand-tuned by a search of its balance."""
+        return not self.automatic and searches(self.why, search=self.draws is not None)
 
     @property
     def compared(self) -> bool:

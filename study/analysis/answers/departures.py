@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from study.spec.roles import departure
+from study.spec.roles import departure, searches
 
 
 def departures(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -22,11 +22,11 @@ def departures(facts: Mapping[str, Any]) -> Iterator[str]:
     chosen, piloted = facts.get("pair") or {}, facts.get("piloted") or {}
     named = facts.get("spec", {}).get("primary") or {}
     compared = {*named.values(), *(chosen[key] for key in ("hand", "automatic") if chosen)}
-    searched = {
-        arm for arm, one in facts.get("spec", {}).get("arms", {}).items() if one.get("search")
-    }
+    arms = facts.get("spec", {}).get("arms", {})
     for arm, role in (facts.get("roles") or {}).items():
-        departs, given = role.get("departs"), role.get("hand_tuned") and arm not in searched
+        search = bool(arms.get(arm, {}).get("search"))
+        departs = role.get("departs")
+        given = role.get("hand_tuned") and not searches(role.get("why", ""), search=search)
         if not (departs or given) or (compared and arm not in compared):
             continue
         what = f"departs from its balancer's defaults: {departure(departs or [])}"

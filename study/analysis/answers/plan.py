@@ -7,9 +7,10 @@ rule that the verdict follows; without a pilot in units of that standard deviati
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil, inf
+from typing import Any
 
 import pyarrow as pa
 
@@ -118,6 +119,7 @@ class Plan:
         reported: Seeds that the study has been finished and reported with, 0 if with too few to
             decide anything: an interval over more of them holds at every number of them.
         error: Of each end of the interval: less for a pair that was chosen again.
+        known: Roles that its arms have already, whatever theirs would be today.
     """
 
     spec: StudySpec
@@ -125,10 +127,11 @@ class Plan:
     pilot: Pilot | None
     reported: int = 0
     error: float = ERROR
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def _hands(self) -> list[str]:
-        roles = arm_roles(self.spec)
+        roles = {**arm_roles(self.spec), **self.known}
         return [arm for arm in self.spec.arms if roles[arm]["hand_tuned"]]
 
     @cached_property
@@ -160,8 +163,12 @@ class Plan:
     def needed(self) -> int | None:
         """The seeds that show the margin; None where that is not known, or none do."""
         margin = self.spec.margin
-        rule = self._rule(again=self.reported > 0)
-        return None if self.pilot is None or margin is None else rule.seeds_needed(margin)
+        if self.pilot is None or margin is None:
+            return None
+        first = self._rule(again=False).seeds_needed(margin)
+        if not self.reported or (first is not None and first <= self.reported):
+            return first
+        return self._rule(again=True).seeds_needed(margin)
 
     @property
     def _of_file(self) -> Rule:
@@ -194,6 +201,8 @@ class Plan:
             yield "seeds: the file sets no margin, so none is asked for; give --set margin=VALUE"
         elif self.pilot is not None and needed is None:
             yield f"seeds: no number up to {MOST_SEEDS} shows the margin of {self._given(margin)}"
+        elif needed is not None and needed <= self.reported:
+            yield f"seeds: {needed} show the margin of {self._given(margin)}, and there are as many"
         elif needed is not None:
             key = "until: decided, at_most" if self.spec.until or self.reported else "count"
             yield (

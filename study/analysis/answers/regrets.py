@@ -264,7 +264,7 @@ def pair_over(hand: CommonArm, automatic: CommonArm, reports: Sequence[Report]) 
         no_worse=[report.name for report, there in zip(reports, shown, strict=True) if there],
         margins=sum(test is not None and test.margin is not None for test in tests),
         no_worse_on_all=None if None in shown else all(shown),
-        searched=any(result.draws is not None for result in hand.results),
+        searched=any(result.searches for result in hand.results),
     )
 
 

@@ -175,7 +175,7 @@ def compare_arms(
             looks=design.looked,
             seeds="fresh seeds" if design.kind == TWO_STAGES else "paired seeds",
             lost=len({*lost[0], *lost[1]}),
-            searched=hand.draws is not None,
+            searched=hand.searches,
         )
 
     return [of_pair(hand, automatic) for hand, automatic in pairs(arms)]

@@ -75,7 +75,7 @@ def test_more_seeds_of_a_study_that_was_reported_are_planned_as_looks(place):
         "name=first",
         "seeds=[1, 2, 3, 4, 5, 6]",
         "training={epochs: 1, reports: 1}",
-        "margin=5",
+        "margin=2",
     ]
     spec = load_spec(place / "study.yaml", given)
     journal = begin(

@@ -26,6 +26,8 @@ from study.spec import (
     resolve,
 )
 from study.spec.conventions import REDUCTION_WORDS
+from study.spec.errors import Source
+from study.spec.names import check_beginning
 
 D, BATCH, LATENT = 3 * 4 * 5, 6, 7
 HERE = Geometry(D, LATENT, BATCH)
@@ -174,25 +176,18 @@ def test_both_values_are_settings_of_the_trial(base: Any) -> None:
     assert "given" not in resolve(plain, "a", {}, 64)
 
 
-def test_a_range_of_beta_is_for_the_loss_that_beta_is_for(base: Any, searching: Any) -> None:
-    """Its ends that are given: so the gates see the same u. Defaults are in S/2 + beta R."""
-    ends = {"beta_low": 0.0003, "beta_high": 0.03}
-    gates = {"name": "gates_frozen", "reduction": "mean"}
-    spec = StudySpec.from_dict(base(arms={"a": {"balancer": gates | {"beta": 0.003} | ends}}))
-    settings = resolve(spec, "a", {}, 64)
-    factor = 64 / 2
-    assert settings["balancer"] == {
-        "name": "gates_frozen", "beta": 0.003 * factor, "beta_low": 0.0003 * factor,
-        "beta_high": 0.03 * factor,
-    }  # fmt: skip
-    assert settings["given"] == {"beta": 0.003, **ends, "convention": "mean"}
-    assert [line.partition(" for")[0] for line in converted(spec, 64)] == [
-        "arm 'a': beta 0.003", "arm 'a': beta_low 0.0003", "arm 'a': beta_high 0.03"
-    ]  # fmt: skip
-    spec = StudySpec.from_dict(searching({"beta": WIDE}, gates | {"beta_low": 0.0003}))
-    settings = resolve(spec, "a", {"beta": 0.003}, 64)
-    assert settings["balancer"].keys() == {"name", "beta", "beta_low"}
-    assert settings["balancer"]["beta_low"] == 0.0003 * factor
+def test_ends_of_a_range_of_beta_are_in_no_other_loss(base: Any, searching: Any) -> None:
+    """Which are in S/2 + beta R: beside them beta would be placed for other gates."""
+    gates = {"name": "gates_frozen", "reduction": "mean", "beta": 0.003}
+    given = base(arms={"a": {"balancer": gates | {"beta_low": 0.0003}}})
+    searched = searching({"beta_high": {"low": 1.0, "high": 5.0}}, gates)
+    for data, key in ((given, "beta_low"), (searched, "beta_high")):
+        spec = StudySpec.from_dict(data)
+        with pytest.raises(SpecError, match=f"{key} is in S/2") as caught:
+            check_beginning(spec, (), Source())
+        assert caught.value.where == "arms.a"
+        check_beginning(spec, {"a"}, Source())
+    check_beginning(StudySpec.from_dict(base(arms={"a": {"balancer": gates}})), (), Source())
 
 
 def test_a_kl_averaged_over_latents_is_converted_by_the_trials_own(searching: Any) -> None:

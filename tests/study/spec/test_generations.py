@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from study.spec import SpecError, StudySpec, check_names, difference
+from study.spec import SpecError, StudySpec, difference
+from study.spec.errors import Source
 from study.spec.fairness import warnings
+from study.spec.names import check_beginning
 from study.spec.roles import arm_roles
 
 BETA = {"low": 1e-3, "high": 10, "log": True}
@@ -81,10 +83,10 @@ def test_a_search_that_cannot_be_made_is_refused(
 def test_what_acts_at_the_start_only_cannot_be_changed_within_a_training(
     searching: Any, balancer: Any, start: str, other: str
 ) -> None:
-    def check(key: str, sampler: Any) -> None:
+    def check(key: str, sampler: Any, begun: frozenset[str] = frozenset()) -> None:
         space = {key: {"low": 0.1, "high": 1}}
         found = searching(space, balancer, sampler=sampler, trials=20)
-        check_names(StudySpec.from_dict(found))
+        check_beginning(StudySpec.from_dict(found), begun, Source())
 
     evolving = {"name": "pbt", "population": 4}
     with pytest.raises(SpecError, match=f"'{start}' acts at its start only") as caught:
@@ -92,6 +94,7 @@ def test_what_acts_at_the_start_only_cannot_be_changed_within_a_training(
     assert caught.value.where == f"arms.a.search.space.{start}"
     check(start, "random")
     check(other, evolving)
+    check(start, evolving, frozenset("a"))  # under an earlier version it could begin
 
 
 def test_generations_cannot_be_added_but_searches_can(evolving: Any) -> None:

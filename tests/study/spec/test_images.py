@@ -152,13 +152,15 @@ def test_more_reports_than_steps(misfit):
         ({"name": "gates_frozen", "beta": 0.5, "reduction": "mean"}, {}, "beta = 16 of balancer"),
     ],
 )
-def test_hyperparameters_that_do_not_go_together(misfit, balancer, space, what):
+def test_hyperparameters_that_do_not_go_together(base, misfit, balancer, space, what):
     """Whether they are given or searched."""
     arm = {"balancer": balancer}
     arm |= {"search": {"space": space, "trials": 4}} if space else {}
     error = misfit(arms={"a": arm})
     assert error.where == "arms.a"
     assert what in error.what
+    if "multi_rate" not in what:  # an arm that has begun goes on
+        check_images(StudySpec.from_dict(base(arms={"a": arm})), DIGITS, begun={"a"})
 
 
 def test_a_model_that_does_not_take_the_images(misfit):
@@ -254,6 +256,7 @@ class TestOwnModels:
         assert error.what.startswith("Logits decodes means from -")
         assert f"the likelihood {name} takes them for probabilities" in error.what
         assert "end the decoder in a sigmoid" in error.remedy
+        check_images(StudySpec.from_dict(base(model=model, arms=arms)), DIGITS, begun={"a", "b"})
         model = {"name": "spec_image_models:Plain", "latent": 4}
         check_images(StudySpec.from_dict(base(model=model, arms=arms)), DIGITS)
 

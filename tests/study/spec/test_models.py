@@ -18,6 +18,8 @@ from study.spec import (
     load_spec,
     resolve,
 )
+from study.spec.errors import Source
+from study.spec.names import check_beginning
 from study.spec.seeds import own_seeds
 
 SLOPED = """
@@ -86,9 +88,10 @@ class TestReading:
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "sloped", raising=False)
 
-        def check(slope):
+        def check(slope, begun=()):
             data = searching({"beta": {"low": 0.1, "high": 1}, "model.slope": slope})
-            check_names(StudySpec.from_dict({**data, "model": {"name": "sloped:Net", "latent": 2}}))
+            model = {"name": "sloped:Net", "latent": 2}
+            check_beginning(StudySpec.from_dict({**data, "model": model}), begun, Source())
 
         with pytest.raises(SpecError, match="'slope' takes real numbers") as caught:
             check({"low": 0, "high": 1})
@@ -96,6 +99,7 @@ class TestReading:
         assert caught.value.remedy == "write low: 0.0; with step: 1 it draws whole ones"
         for slope in ({"low": 0.0, "high": 1}, {"low": 0.0, "high": 4, "step": 1}, [0, 1]):
             check(slope)
+        check({"low": 0, "high": 1}, {"a"})
 
     def test_a_bare_string_is_a_name(self, base):
         spec = StudySpec.from_dict(base())

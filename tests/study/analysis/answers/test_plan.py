@@ -99,6 +99,9 @@ def test_seeds_after_a_report_take_as_many_as_until_decided() -> None:
     assert after.shown == given.shown, "the file's 12 are those of the report"
     assert after.needed == until.needed
     assert f"--set 'seeds={{until: decided, at_most: {after.needed}}}'" in str(after)
+    enough = replace(plan(PILOT, margin=1.4), reported=12)
+    assert enough.needed == plan(PILOT, margin=1.4).needed
+    assert f"{enough.needed} show the margin of 1.40 nats per image, and there are" in str(enough)
     more = replace(plan(PILOT, margin=0.5, seeds={"count": 40}), reported=12)
     assert more.shown == until.shown
     again = replace(given, error=ERROR / 2)
