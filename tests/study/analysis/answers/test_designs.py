@@ -281,7 +281,7 @@ def test_a_balance_that_was_given_is_not_called_a_search(rate: bool) -> None:
     )
     looks = Looks(["fixed", "sigma"])
     figure = cost_curves.draw(report.curves, [], report.arms, report.objective, looks)
-    assert ("searched too few times" in figure.caption) is rate
+    assert rate or "searched too few times" not in figure.caption
 
 
 @pytest.fixture
