@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from html import unescape
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -66,24 +66,40 @@ def test_two_reports_of_a_study_are_written_one_after_the_other_unless_one_is_fr
     told: StudyHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    both = threading.Barrier(2)
+    begun, asked, thaw = threading.Event(), threading.Event(), threading.Event()
+    is_locked = report._is_locked
+
+    def locked(lock: BinaryIO) -> bool:
+        free = is_locked(lock)
+        if not free:
+            asked.set()
+        return free
 
     def written(*given: object) -> None:
+        first = not begun.is_set()
         events.append("begins")
-        time.sleep(0.3)
+        begun.set()
+        assert not first or thaw.wait(60)
         events.append("ends")
 
-    def write() -> None:
-        both.wait()
-        write_report([], told)
-
     monkeypatch.setattr(report, "_written", written)
-    for patience, expected in ((60, ["begins", "ends"] * 2), (0, ["begins"] * 2 + ["ends"] * 2)):
+    monkeypatch.setattr(report, "_is_locked", locked)
+    for patience, expected in (
+        (60, ["begins", "ends", "begins", "ends"]),
+        (0, ["begins", "begins", "ends", "ends"]),
+    ):
         monkeypatch.setattr(report, "PATIENCE", patience)
+        for event in (begun, asked, thaw):
+            event.clear()
         events.clear()
-        writers = [threading.Thread(target=write) for _ in range(2)]
-        for writer in writers:
-            writer.start()
+        writers = [threading.Thread(target=write_report, args=([], told)) for _ in range(2)]
+        writers[0].start()
+        assert begun.wait(60)
+        writers[1].start()
+        assert asked.wait(60)
+        if not patience:
+            writers[1].join()
+        thaw.set()
         for writer in writers:
             writer.join()
         assert events == expected
