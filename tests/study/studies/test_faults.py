@@ -155,13 +155,17 @@ def test_a_study_whose_terminal_closes_is_suspended(home: Path) -> None:
     file.write_text(yaml.safe_dump(long_spec()))
     terminal, driver_side = os.openpty()
     command = ["setsid", "--ctty", sys.executable, "-m", "study", "launch", str(file)]
-    run = subprocess.Popen(
-        [*command, "--home", str(home)],
-        stdin=driver_side,
-        stdout=driver_side,
-        stderr=driver_side,
-        env={**os.environ, harness.MARK: str(home)},
-    )
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup a child would ignore it
+    try:
+        run = subprocess.Popen(
+            [*command, "--home", str(home)],
+            stdin=driver_side,
+            stdout=driver_side,
+            stderr=driver_side,
+            env={**os.environ, harness.MARK: str(home)},
+        )
+    finally:
+        signal.signal(signal.SIGHUP, former)
     os.close(driver_side)
 
     def trains() -> bool:
