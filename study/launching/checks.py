@@ -15,6 +15,7 @@ from study.spec import Begun, SpecError, StudySpec, arm_roles, difference, last_
 from study.spec.begun import begun_as
 from study.spec.design import as_begun, bounded_arms, check_bounded, check_design, settled
 from study.spec.errors import Source
+from study.spec.roles import kept_roles
 from study.tracking import check, check_name, probe_store, tracking_uri
 from vae_core.data import PreparedData
 
@@ -38,7 +39,7 @@ def settle(
     if past is None:
         check_design(spec, roles, Source())
         return settled(spec, roles)
-    roles = {**roles, **{arm: past.roles[arm] for arm in past.roles if arm in spec.arms}}
+    roles = {**roles, **kept_roles(spec, past.roles)}
     spec = as_begun(spec, past.spec, past.assumed)
     _refuse_changes(spec, past, home)
     check_bounded(spec, roles, Source())

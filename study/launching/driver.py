@@ -57,6 +57,7 @@ from study.spec import (
     unfinished,
 )
 from study.spec.begun import begun_as
+from study.spec.roles import kept_roles
 from study.tracking import tracking_uri
 from vae_core.atomic import atomic_write
 from vae_core.data import PreparedData
@@ -408,7 +409,7 @@ def _begin(
         spec_hash=spec.hash,
         code_version=code_version(),
         data=data.to_dict(),
-        roles={**roles, **_known_roles(spec, known)},
+        roles={**roles, **kept_roles(spec, known.roles if known else {})},
         design=spec.design,
     )
     if known is None or known.roles != described.roles or not begun_as(known, spec):
@@ -416,11 +417,6 @@ def _begin(
     host = os.uname().nodename
     journal.append(LaunchBegan(journal.epoch, os.getpid(), host, list(sys.argv)))
     journal.commit()
-
-
-def _known_roles(spec: StudySpec, known: StudyDescribed | None) -> Mapping[str, Any]:
-    """The roles of the arms that have begun: defaults may have become others since."""
-    return {arm: role for arm, role in known.roles.items() if arm in spec.arms} if known else {}
 
 
 def _dims(data: PreparedData) -> int:

@@ -11,6 +11,7 @@ from study.spec.begun import open_again
 from study.spec.errors import Source
 from study.spec.names import check_names
 from study.spec.overrides import apply_overrides
+from study.spec.roles import kept_roles
 from study.spec.seeds import own_seeds
 
 
@@ -65,5 +66,5 @@ def changed_spec(
     spec = StudySpec.from_dict(changed, source)
     if overrides or name != home.name:  # else its names were checked at the launch
         known = past.roles if name == home.name else {}
-        check_names(spec, source, {arm: known[arm] for arm in known if arm in spec.arms})
+        check_names(spec, source, kept_roles(spec, known))
     return spec

@@ -46,6 +46,11 @@ def arm_roles(spec: StudySpec) -> dict[str, dict[str, Any]]:
     return roles
 
 
+def kept_roles(spec: StudySpec, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The roles ``known`` of arms of ``spec`` that have begun: defaults may be others since."""
+    return {arm: role for arm, role in known.items() if arm in spec.arms}
+
+
 def _role(arm: ArmSpec, family: type[Balancer]) -> dict[str, Any]:
     if arm.kind is not None:
         hand_tuned = arm.kind == "hand_tuned"
