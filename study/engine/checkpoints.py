@@ -28,7 +28,7 @@ KEPT = 2
 
 _DIGEST = hashlib.sha256().digest_size
 _NAME = re.compile(r"(\d{9,})-(\d{6,})\.ckpt")
-_PARTIAL = re.compile(r"\.\d{9,}-(\d{6,})\.ckpt\.partial")
+_PARTIAL = re.compile(r"\.\d{9,}-(\d{6,})\.ckpt(?:\.\w+)?\.partial")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def write(folder: Path, steps: int, payload: bytes, *, epoch: int, keep: str) ->
 
     Unless ``keep`` is ``all``, this removes those older than the last two, and those of more steps:
     a trial that trained up to here found them damaged. Files of a higher epoch are another
-    driver's and stay.
+    driver's and stay. Two engines may train one trial for a while, and write at once: where one has
+    lost its node but not its disk.
 
     Args:
         folder: the trial's.
@@ -104,10 +105,10 @@ def write(folder: Path, steps: int, payload: bytes, *, epoch: int, keep: str) ->
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / f"{steps:09d}-{epoch:06d}.ckpt") as out:
+    with atomic_write(folder / f"{steps:09d}-{epoch:06d}.ckpt", alone=False) as out:
         out.write(hashlib.sha256(payload).digest() + payload)
     for partial, writer in _partials(folder):
-        if writer <= epoch:
+        if writer < epoch:
             partial.unlink(missing_ok=True)
     if keep == "all":
         return

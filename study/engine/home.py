@@ -125,7 +125,7 @@ class HomeFiles:
     def write(self, trial: str, file: str, content: bytes) -> str:
         """See :meth:`Home.write`."""
         path = trial_folder(self._home, trial) / safe_name(file, "a file")
-        with self._fenced(), atomic_write(path) as out:
+        with self._fenced(), atomic_write(path, alone=False) as out:  # as checkpoints are
             out.write(content)
         return str(path.relative_to(self._home))
 

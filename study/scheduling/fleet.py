@@ -406,22 +406,18 @@ class Fleet:
     def _sweep(self, patience: float = CHECK) -> None:
         """Tell the relay of every engine, and free slots of trials that are not running.
 
-        That is news for a relay that was just restarted, or if an engine has fewer slots now. A
-        trial found in two sweeps has lost its release with a process; in one, it may be on its way.
+        That is news for a relay that was just restarted, if an engine has fewer slots now, or a
+        trial that is not its own. A trial that is not running in two sweeps has lost its release
+        with a process; in one, it may be on its way.
         """
         self._swept = time.monotonic()
         ray.get(self.relay.isolate.remote(list(self._isolated)))
         engines = occupancies(self._ready(), patience)
         self._gauges.set(engines)
         ray.get(self.relay.add.remote(*engines))
-        holding = set(ray.get(self.relay.holding.remote()))
-        holding.update(*(engine.trials for engine in engines))
-        idle = holding - self._running()
+        idle = set(ray.get(self.relay.holding.remote())) - self._running()
         for trial in idle & self._idle:
             self.relay.release.remote(trial)
-            for engine in engines:
-                if trial in engine.trials:
-                    engine.handle.release.remote(trial)
         self._idle = idle
 
     def _ready(self) -> list[Held]:

@@ -54,11 +54,18 @@ class Pool:
         """Add engines with the trials in their slots, or update how many slots they have.
 
         A pool that was just started must get all of them in one call: else it might give a trial
-        of the second a slot of the first.
+        of the second a slot of the first. A trial in a slot that is not its own leaves it: an
+        earlier pool sent it there as it died, or its release was lost, or another engine has it.
         """
         async with self._change:
             for engine, handle, slots, trials in engines:
-                self._engines.setdefault(engine, _Engine(handle, slots, set(trials))).slots = slots
+                if engine not in self._engines:
+                    new = {trial for trial in trials if self._engine_of(trial) is None}
+                    self._engines[engine] = _Engine(handle, slots, new)
+                held = self._engines[engine]
+                held.slots = slots
+                for stray in set(trials) - held.trials:
+                    handle.release.remote(stray)
             self._change.notify_all()
 
     async def isolate(self, trials: Sequence[str]) -> None:
@@ -118,11 +125,14 @@ class Pool:
             self._closed = True
             self._change.notify_all()
 
+    def _engine_of(self, trial: str) -> str | None:
+        """The engine whose slot ``trial`` holds."""
+        return next((name for name, held in self._engines.items() if trial in held.trials), None)
+
     def _place(self, trial: str) -> str | None:
         """Give ``trial`` a slot if there is one for it; return the engine's name."""
-        for name, held in self._engines.items():
-            if trial in held.trials:
-                return name
+        if (mine := self._engine_of(trial)) is not None:
+            return mine
         if trial in self._alone:
             return self._place_alone(trial)
         name = max(self._engines, key=lambda n: self._engines[n].free, default="")

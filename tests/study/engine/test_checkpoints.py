@@ -170,15 +170,32 @@ def test_a_higher_epochs_files_are_not_a_fenced_engines_to_remove(tmp_path: Path
         save(tmp_path, step, epoch=1)
     assert {*later, ".000000050-000002.ckpt.partial"} < set(names(tmp_path))
     for step in (60, 70):
-        save(tmp_path, step, epoch=2)
-    assert names(tmp_path) == ["000000060-000002.ckpt", "000000070-000002.ckpt"]
+        save(tmp_path, step, epoch=3)
+    assert names(tmp_path) == ["000000060-000003.ckpt", "000000070-000003.ckpt"]
 
 
 def test_what_a_killed_writer_left_beside_goes_with_the_next_save(tmp_path: Path) -> None:
-    (tmp_path / ".000000010-000001.ckpt.partial").write_bytes(b"half")
+    (tmp_path / ".000000010-000001.ckpt.2f9a01c4.partial").write_bytes(b"half")
     assert steps(tmp_path) is None
-    save(tmp_path, 20, keep="all")
-    assert names(tmp_path) == ["000000020-000001.ckpt"]
+    save(tmp_path, 20, epoch=2, keep="all")
+    assert names(tmp_path) == ["000000020-000002.ckpt"]
+
+
+def test_two_engines_may_write_at_once(tmp_path: Path) -> None:
+    written = save(tmp_path, 20)
+    payload = written.read_bytes()[32:]
+
+    class Rival(bytes):
+        """Has another engine write the same and the next checkpoint while one is written."""
+
+        def __radd__(self, digest: bytes) -> bytes:
+            checkpoints.write(tmp_path, 20, payload, epoch=1, keep="last")
+            checkpoints.write(tmp_path, 30, payload, epoch=1, keep="last")
+            return digest + bytes(self)
+
+    checkpoints.write(tmp_path, 20, Rival(payload), epoch=1, keep="last")
+    assert steps(tmp_path) == 20
+    assert names(tmp_path) == [written.name]
 
 
 def test_what_stays_of_an_ended_trial(tmp_path: Path) -> None:
@@ -186,7 +203,7 @@ def test_what_stays_of_an_ended_trial(tmp_path: Path) -> None:
         folder = tmp_path / keep
         for step in (20, 30, 40):
             save(folder, step, keep="all")
-        (folder / ".000000050-000001.ckpt.partial").write_bytes(b"half")
+        (folder / ".000000050-000001.ckpt.2f9a01c4.partial").write_bytes(b"half")
         before = [name for name in names(folder) if not name.startswith(".")]
         for _ in range(2):  # a driver that dies after it may do it again
             checkpoints.retire(folder, keep)

@@ -147,6 +147,32 @@ def test_a_pool_that_gets_all_engines_at_once_moves_no_trial() -> None:
     asyncio.run(play())
 
 
+def test_a_trial_leaves_a_slot_that_is_not_its_own() -> None:
+    async def play() -> None:
+        pool, slow, other = Pool(), Handle(), Handle()
+        await pool.add(Occupancy("other", other, 1))
+        assert await pool.acquire("t") == ("other", other)
+        await pool.add(Occupancy("slow", slow, 1, ["t"]), Occupancy("other", other, 1, ["t"]))
+        assert (slow.released, other.released) == (["t"], [])
+        await pool.add(Occupancy("other", other, 1, ["t", "late"]))  # sent by a pool that has died
+        assert other.released == ["late"]
+        assert await pool.acquire("next") == ("slow", slow)
+        assert await pool.acquire("t") == ("other", other)
+
+    asyncio.run(play())
+
+
+def test_a_restarted_pool_adopts_a_trial_of_two_engines_in_one() -> None:
+    async def play() -> None:
+        pool, first, second = Pool(), Handle(), Handle()
+        await pool.add(Occupancy("a", first, 1, ["t"]), Occupancy("b", second, 1, ["t"]))
+        assert (first.released, second.released) == ([], ["t"])
+        assert await pool.acquire("t") == ("a", first)
+        assert await pool.acquire("next") == ("b", second)
+
+    asyncio.run(play())
+
+
 def test_an_engine_with_fewer_slots_than_before_takes_no_more_until_it_is_below() -> None:
     async def play() -> None:
         pool, engine = Pool(), Handle()

@@ -25,11 +25,15 @@ PATIENCE = 60.0
 
 @dataclass
 class Held:
-    """A trial in an engine: what it delivers, and whether that is all."""
+    """A trial in an engine: how far it is, what it delivers, and whether that is all."""
 
     until: int | None
+    step: int
     reports: list[dict[str, Any]]
-    over: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.step == STEPS or (self.until is not None and self.step >= self.until)
 
 
 class Engine:
@@ -49,11 +53,11 @@ class Engine:
         trial = request["trial"]
         if trial in self._held:
             return
-        saved = range(request["after"] + 1, self._world.disk[trial] + 1)
-        held = Held(request["until"], [report(step) for step in saved])
+        step = self._world.disk[trial]
+        saved = range(request["after"] + 1, step + 1)
         async with self._change:
-            self._held[trial] = held
-            self._look(held, self._world.disk[trial])
+            self._held[trial] = Held(request["until"], step, [report(made) for made in saved])
+            self._change.notify_all()
 
     async def reports(self, trial: str, after: int) -> list[dict[str, Any]]:
         async with self._change:
@@ -78,13 +82,11 @@ class Engine:
             training = [trial for trial, held in self._held.items() if not held.over]
             for trial in training[: self._world.width]:
                 async with self._change:
-                    self._world.disk[trial] += 1
-                    self._held[trial].reports.append(report(self._world.disk[trial]))
-                    self._look(self._held[trial], self._world.disk[trial])
-
-    def _look(self, held: Held, step: int) -> None:
-        held.over = step == STEPS or (held.until is not None and step >= held.until)
-        self._change.notify_all()
+                    held = self._held[trial]
+                    held.step += 1
+                    held.reports.append(report(held.step))
+                    self._world.disk[trial] = held.step
+                    self._change.notify_all()
 
 
 def report(step: int) -> dict[str, Any]:
@@ -237,12 +239,10 @@ class World:
             for engine in living
         ]
         await self._call("add", *occupancies)
-        there = set(await self._call("holding")).union(*(one.trials for one in occupancies))
-        idle = there - {name for name, trial in self.trials.items() if trial.running}
+        running = {name for name, trial in self.trials.items() if trial.running}
+        idle = set(await self._call("holding")) - running
         for name in idle & self._idle:
             _keep(self._call("release", name), self._around)
-            for engine in living:
-                await engine.release(name)
         self._idle = idle
 
     async def _storm(self) -> None:
