@@ -2,31 +2,14 @@
 
 import pytest
 import torch
+from plain_model import SMALL, Plain
 from torch import nn
 
 from vae_core.errors import ContractError
 from vae_core.geometry import ImageShape
-from vae_core.models import VAE, check_model
+from vae_core.models import check_model
 from vae_core.models.layers import Linear
 from vae_core.rehearsal import check_probabilities, rehearse
-
-SMALL = ImageShape(1, 4, 4)
-
-
-class Plain(VAE):
-    """A linear model; the others differ in one thing each."""
-
-    def __init__(self, shape, latent):
-        super().__init__(shape, latent)
-        self.down = Linear(shape.dims, 2 * latent)
-        self.up = Linear(latent, shape.dims)
-
-    def encode(self, x):
-        mu, logvar = self.down(x.flatten(1)).chunk(2, dim=1)
-        return mu, logvar
-
-    def decode(self, z):
-        return self.up(z).view(-1, *self.shape.chw)
 
 
 class Tied(Plain):

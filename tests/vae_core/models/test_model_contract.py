@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from plain_model import SMALL, Plain
 from torch import nn
 
 from vae_core.errors import ContractError
@@ -10,24 +11,6 @@ from vae_core.geometry import ImageShape
 from vae_core.models import MODELS, VAE, check_model, evaluating
 from vae_core.models.heads import soft_clip
 from vae_core.models.layers import Linear
-
-SMALL = ImageShape(1, 4, 4)
-
-
-class Plain(VAE):
-    """A linear model that keeps the contract; the broken ones below differ in one thing each."""
-
-    def __init__(self, shape, latent):
-        super().__init__(shape, latent)
-        self.down = Linear(shape.dims, 2 * latent)
-        self.up = Linear(latent, shape.dims)
-
-    def encode(self, x):
-        mu, logvar = self.down(x.flatten(1)).chunk(2, dim=1)
-        return mu, logvar
-
-    def decode(self, z):
-        return self.up(z).view(-1, *self.shape.chw)
 
 
 class WithBatchNorm(Plain):
