@@ -89,10 +89,9 @@ def save(folder: Path, saved: Saved, *, epoch: int, keep: str) -> None:
 def write(folder: Path, steps: int, payload: bytes, *, epoch: int, keep: str) -> None:
     """Write a checkpoint under lease epoch ``epoch``; what was there survives any failure.
 
-    Unless ``keep`` is ``all``, this removes those older than the last two, and those of more steps:
-    a trial that trained up to here found them damaged. Files of a higher epoch are another
-    driver's and stay. Two engines may train one trial for a while, and write at once: where one has
-    lost its node but not its disk.
+    Unless ``keep`` is ``all``, this removes those older than the last two, and damaged ones of more
+    steps. Files of a higher epoch are another driver's and stay. Two engines may train one trial
+    for a while, and write at once: where one has lost its node but not its disk.
 
     Args:
         folder: the trial's.
@@ -115,7 +114,8 @@ def write(folder: Path, steps: int, payload: bytes, *, epoch: int, keep: str) ->
     files = [file for file in _files(folder) if file.epoch <= epoch]
     latest = {file.steps: file for file in files if file.steps <= steps}
     for file in files:
-        if file not in list(latest.values())[-KEPT:]:
+        superseded = file.steps <= steps or _payload(file.path) is None
+        if superseded and file not in list(latest.values())[-KEPT:]:
             file.path.unlink(missing_ok=True)
 
 
@@ -155,9 +155,9 @@ def resumable(found: Iterable[tuple[int, bytes]]) -> Iterator[Saved]:
 def retire(folder: Path, keep: str) -> None:
     """Keep ``none`` of an ended trial's checkpoints, the ``last`` that is whole, or ``all``.
 
-    An empty folder is removed too.
+    Files that a killed engine left unfinished go, and an empty folder too.
     """
-    for partial, _ in _partials(folder):
+    for partial in folder.glob(".*.partial"):
         partial.unlink(missing_ok=True)
     if keep == "all":
         return

@@ -139,10 +139,11 @@ class TrainingLoop:
         start, before = time.perf_counter(), timed.bank.recording_seconds
         try:
             timed.bank.train(steps)
+            spent = time.perf_counter() - start - (timed.bank.recording_seconds - before)
+            timed.step_seconds = spent / steps  # not of steps that an exception cut short
         finally:
             recording = timed.bank.recording_seconds - before
             elapsed = time.perf_counter() - start - recording
-            timed.step_seconds = elapsed / steps
             share = elapsed / timed.bank.width
             with self._slots.change:
                 for run in runs:

@@ -39,7 +39,6 @@ class JournalBackend(BaseJournalBackend):
 
     def __reduce__(self) -> tuple[object, ...]:
         # A journal has one writer: a copy, in another process perhaps, reads what is on disk.
-        self._journal.commit()
         return ReadOnlyBackend, (self._journal.home,)
 
 

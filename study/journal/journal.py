@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from study.journal.clock import Clock
@@ -23,8 +24,9 @@ class Journal:
 
     :meth:`append` only collects; :meth:`commit` writes the group in one piece, waits until it is on
     disk, then notifies the observers. Nothing the driver decides or sends may precede its commit.
-    A journal that could not be written, or whose lease was lost, refuses every commit from then on:
-    its content and the file's are not the same any more.
+    A journal that could not be written, whose lease was lost, or one of whose groups was cut short
+    refuses every commit from then on: what the driver knows and what the file holds are not the
+    same any more.
 
     Args:
         home: the study's folder.
@@ -69,6 +71,16 @@ class Journal:
         """Call ``observer`` with every event, in order, once it is on disk."""
         self._observers.append(observer)
 
+    @contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """A block during which ``observer`` observes."""
+        self.observe(observer)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._observers.remove(observer)
+
     def append(self, event: Event) -> Entry:
         """Add an event to the group that the next :meth:`commit` writes.
 
@@ -92,15 +104,30 @@ class Journal:
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal
-            group, self._group = self._group, []
-            if not group:
+            if not self._group:
                 return
-            self._write(b"".join(self._lines(group)))
-            entries = [entry for entry, _ in group]
+            self._write(b"".join(self._lines(self._group)))
+            entries = [entry for entry, _ in self._group]
+            self._group = []
             self.entries += entries
             for entry in entries:
                 for observer in self._observers:
                     observer(entry)
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """A block whose events are committed at its end, or none of them if it raises.
+
+        A part of a decision is another decision: to a later launch, a batch of which Optuna knows
+        and no trial was asked is over.
+        """
+        try:
+            yield
+            self.commit()
+        except BaseException as error:
+            if self._group:
+                self._cut_short(type(error).__name__)
+            raise
 
     def held(self) -> bool:
         """Whether no other driver has taken the study over; cheap."""
@@ -116,14 +143,11 @@ class Journal:
             raise self._refuse(self._lease.lost())
 
     def close(self) -> None:
-        """Commit what is pending, if it may, and let the next driver in."""
+        """Let the next driver in. What is pending was cut short, and never happened."""
         with self._lock:
-            try:
-                if self._refusal is None:
-                    self.commit()
-            finally:
-                self._refuse(JournalError("is closed", where=str(self._lease.path)))
-                self._lease.release()
+            self._group = []
+            self._refuse(JournalError("is closed", where=str(self._lease.path)))
+            self._lease.release()
 
     def _lines(self, group: list[tuple[Entry, bytes]]) -> Iterator[bytes]:
         end = group[-1][0]
@@ -162,6 +186,17 @@ class Journal:
             raise
         if not held:
             raise self._refuse(self._lease.lost())
+
+    def _cut_short(self, cause: str) -> None:
+        with self._lock:
+            self._group = []
+            self._refuse(
+                JournalError(
+                    f"ends before a decision that was cut short ({cause})",
+                    where=str(self._lease.path),
+                    remedy=f"resume with `{command_line('resume', self.home)}`",
+                )
+            )
 
     def _refuse(self, error: UserError) -> UserError:
         self._refusal = self._refusal or error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 
 from study.engine import checkpoints
 from study.journal import Entry, StudyHome
@@ -43,4 +44,5 @@ class Retiring:
             self._retire(trial)
 
     def _retire(self, trial: str) -> None:
-        checkpoints.retire(self._home.trial(trial), self._keep)
+        with suppress(OSError):  # the next launch does what a shared disk refuses for a moment
+            checkpoints.retire(self._home.trial(trial), self._keep)

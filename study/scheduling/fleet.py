@@ -43,6 +43,8 @@ STOP = 10.0
 """Seconds an engine has to stop."""
 BRIEF = 2.0
 """Seconds for anything once Ray has died."""
+TIMINGS = 2
+"""Engines that may die while they time slots: two in a row do not die by chance."""
 PROCESS = 60.0
 """Seconds that an engine's process has to start: after as many Ray tries another."""
 
@@ -113,15 +115,23 @@ class Fleet:
         Raises:
             EngineError: no engine starts.
         """
-        while not (up := [held for held in self._engines if held.up]):
-            self._wait()
-        found: dict[int, float] = {}
-        try:
-            found = ray.get(up[0].actor.time_widths.remote(spec, data, widths, self.relay))
-        except (RayActorError, RayTaskError) as error:
-            why = last_line(error)
-            say(f"warning: slots cannot be timed, so each engine has one ({why})")
-        return found
+        error: Exception | None = None
+        for _ in range(TIMINGS):
+            engine = self._first_up()
+            try:
+                found: dict[int, float]
+                found = ray.get(engine.actor.time_widths.remote(spec, data, widths, self.relay))
+                return found
+            except RayTaskError as raised:
+                error = raised
+                break
+            except RayActorError as died:  # by chance, maybe: with its node
+                error = died
+                while engine in self._engines:  # another takes its place
+                    self._wait()
+        assert error is not None
+        say(f"warning: slots cannot be timed, so each engine has one ({last_line(error)})")
+        return {}
 
     def open(
         self,
@@ -262,6 +272,12 @@ class Fleet:
         if "seconds" in account:
             self._note(closing(account, "lost", "process"))
 
+    def _first_up(self) -> Held:
+        """An engine whose process answers, once there is one."""
+        while not (up := [held for held in self._engines if held.up]):
+            self._wait()
+        return up[0]
+
     def _wait(self) -> None:
         """Let a moment pass until the first engines run."""
         self._heed()
@@ -355,6 +371,7 @@ class Fleet:
     def _lost(self, held: Held) -> None:
         """Drop an engine that trained."""
         ray.get(self.relay.died.remote(held.name))
+        ray.kill(held.actor)  # one that is cut off, and trains for nobody
         cause = "node" if self.died_with_its_node(held.name) else "process"
         self._note(closing(held.account(), "lost", cause))
         self._forget(held)

@@ -41,6 +41,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._engines: dict[str, _Engine] = {}
+        self._lost = set[str]()  # one may be added late, by who has not heard
         self._change = asyncio.Condition()
         self._closed = False
         self._alone = set[str]()
@@ -59,6 +60,8 @@ class Pool:
         """
         async with self._change:
             for engine, handle, slots, trials in engines:
+                if engine in self._lost:
+                    continue
                 if engine not in self._engines:
                     new = {trial for trial in trials if self._engine_of(trial) is None}
                     self._engines[engine] = _Engine(handle, slots, new)
@@ -114,9 +117,10 @@ class Pool:
         return [trial for held in self._engines.values() for trial in held.trials]
 
     async def lost(self, engine: str) -> None:
-        """Forget an engine that has died; its trials acquire slots again."""
+        """Forget an engine for good that has died; its trials acquire slots again."""
         async with self._change:
             self._engines.pop(engine, None)
+            self._lost.add(engine)
             self._change.notify_all()
 
     async def close(self) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from study.journal import Event, Journal, Trial
@@ -88,13 +89,12 @@ class Conductor:
         self._comparison = Comparison(spec, roles, *followed, scores)
         self._spending = Spending()
         self._lock = threading.RLock()
-        with self._lock:
+        with self._decision():
             self._restore()
             journal.observe(self._spending.follow)
             for phase in list(self._phases.values()):
                 self._advance(phase)
             self._compare()
-            journal.commit()
 
     @property
     def trials(self) -> Mapping[str, QueuedTrial]:
@@ -155,7 +155,7 @@ class Conductor:
         that is in the journal changes nothing; one that another engine has made before is work
         done twice, and recorded as redone.
         """
-        with self._lock:
+        with self._decision():
             queued = self._queue.trials[name]
             if "start" in report:
                 self._place(queued.trial, report["start"])
@@ -164,7 +164,6 @@ class Conductor:
                     self._record(queued, report)
                 else:
                     self._journal_report(queued, report, redone=True)
-                self.journal.commit()
             return queued.ended or queued.held or self.interrupted
 
     def died(self, name: str, engine: str) -> bool:
@@ -172,14 +171,13 @@ class Conductor:
 
         Returns whether the trial has ended: it has taken too many engines down.
         """
-        with self._lock:
+        with self._decision():
             queued = self._queue.trials[name]
             if not queued.ended:
                 self._append(queued, EngineDied(name, engine))
                 if queued.trial.consecutive_deaths >= FATAL:
                     self._end(queued, {"state": "failed", "reason": "crashed", "traceback": _FATAL})
                     self._decide(queued.phase)
-                self.journal.commit()
             return queued.ended
 
     def stop(self, *, arm: str | None = None, trial: str | None = None) -> list[str]:
@@ -188,7 +186,7 @@ class Conductor:
         Raises:
             UserError: there is no such trial or arm, or it has ended.
         """
-        with self._lock:
+        with self._decision():
             if trial is not None:
                 stopped = [self._queue.known(trial, self.spec.name)]
                 if stopped[0].ended:
@@ -204,7 +202,6 @@ class Conductor:
                 self._end(found, {"state": "pruned", "reason": BY_HAND})
                 self._decide(found.phase)
             self._compare()
-            self.journal.commit()
             return [found.name for found in stopped if found.running]
 
     def retry(self, name: str) -> str:
@@ -217,7 +214,7 @@ class Conductor:
             UserError: no such trial, one that has not failed and was not pruned, or one that was
                 retried already: then the last retry is the one to retry.
         """
-        with self._lock:
+        with self._decision():
             old, attempts = self._queue.to_retry(name, self.spec.name)
             again = old.phase.ask_again(old.trial.asked, attempts)
             self._add(again, old.phase)
@@ -225,7 +222,6 @@ class Conductor:
             if isinstance(phase, Search) and phase.arm not in self._stopped_arms:
                 # It may choose another configuration.
                 self._comparison.confirms.pop((phase.arm, phase.replicate), None)
-            self.journal.commit()
             return again.trial
 
     def check_caps(self, now: float) -> None:
@@ -242,9 +238,8 @@ class Conductor:
 
     def note(self, event: Event) -> None:
         """Journal an event that decides nothing."""
-        with self._lock:
+        with self._decision():
             self.journal.append(event)
-            self.journal.commit()
 
     def returned(self, name: str) -> None:
         """Record that trial ``name`` is in no slot any more, whatever its state.
@@ -265,6 +260,12 @@ class Conductor:
         """Hand out nothing more, and release what runs."""
         with self._lock:
             self.interrupted = True
+
+    @contextmanager
+    def _decision(self) -> Iterator[None]:
+        """A block that decides: it is journalled as a whole, or not at all."""
+        with self._lock, self.journal.group():
+            yield
 
     def _place(self, trial: Trial, start: dict[str, Any]) -> None:
         """Record a new place of training, or numerics key, and the first timing of a new shape."""

@@ -26,6 +26,18 @@ def writing(home: Path) -> tuple[Journal, JournalStorage]:
     return journal, JournalStorage(JournalBackend(journal))
 
 
+class Committing(JournalBackend):
+    """Every operation is a decision of its own."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal)
+        self._commit = journal.commit
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        super().append_logs(logs)
+        self._commit()
+
+
 def looking(home: Path) -> JournalStorage:
     return JournalStorage(ReadOnlyBackend(home))
 
@@ -56,7 +68,8 @@ class TestOptunasOwnContract(StorageTestCase):
 
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Iterator[BaseStorage]:
-        journal, storage = writing(tmp_path)
+        journal = Journal(tmp_path)
+        storage = JournalStorage(Committing(journal))
         yield storage
         journal.close()
         again = looking(tmp_path)  # and whatever it did, a reader of the file sees the same
@@ -135,6 +148,7 @@ class TestLooking:
     def test_it_changes_nothing(self, tmp_path: Path) -> None:
         journal, kept = writing(tmp_path)
         ran(kept)
+        journal.commit()
         journal.close()
         before = {path: path.read_bytes() for path in (tmp_path / "journal").iterdir()}
         look = looking(tmp_path)
@@ -157,6 +171,7 @@ class TestLooking:
     def test_a_storage_handed_to_another_process_looks(self, tmp_path: Path, kind: Any) -> None:
         journal, kept = writing(tmp_path)
         study = ran(kept)
+        journal.commit()
         journal.close()
         copy = pickle.loads(pickle.dumps(kind(tmp_path)))
         loaded = optuna.load_study(study_name="s", storage=copy)

@@ -70,6 +70,7 @@ def test_a_journal_says_by_how_much_the_clock_is_behind_it(
     first = Journal(tmp_path)
     assert first.clock.behind == 0
     first.append(note("here"))
+    first.commit()
     first.close()
     set_forward(-10 * HOURS)
     second = Journal(tmp_path)

@@ -141,13 +141,37 @@ class TestGroups:
 
     def test_a_closed_journal_takes_nothing_and_closes_once(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
-        journal.append(note("pending"))
+        journal.append(note("whole"))
+        journal.commit()
+        journal.append(note("cut short"))
         journal.close()
         journal.close()
         journal.append(note("after"))
         with pytest.raises(JournalError, match="is closed"):
             journal.commit()
-        assert kinds(tmp_path) == ["pending"]
+        assert kinds(tmp_path) == ["whole"]
+
+    def test_a_group_that_is_cut_short_never_happened_and_ends_the_journal(
+        self, tmp_path: Path
+    ) -> None:
+        journal = Journal(tmp_path)
+        with journal.group():
+            journal.append(note("whole"))
+        with pytest.raises(KeyError), journal.group():
+            raise KeyError  # of nothing: what the driver knows and the file holds are the same
+
+        def cut_short() -> None:
+            with journal.group():
+                journal.append(note("half"))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            cut_short()
+        journal.append(note("after"))
+        with pytest.raises(JournalError, match=r"a decision that was cut short \(KeyboardInt"):
+            journal.commit()
+        journal.close()
+        assert kinds(tmp_path) == ["whole"]
 
 
 class TestLostLease:

@@ -122,8 +122,7 @@ class Drivers(RuleBasedStateMachine):
         driver = self.current
         assert driver is not None
         driver.journal.close()
-        if not driver.failed:
-            self._count(driver)
+        driver.pending.clear()
         self.current, self.free = None, True
 
     @rule(size=SIZES)

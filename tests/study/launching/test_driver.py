@@ -55,6 +55,30 @@ def test_a_finished_study_takes_its_commands_and_ends(
     assert isinstance(journal.entries[-1].event, StudyFinished)
 
 
+def test_a_retry_as_the_last_trial_ends_is_trained_too(
+    finished: StudyHome, told_spec: StudySpec, follow_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def run_trials(prepared: driver.Prepared, conductor: Conductor, home: StudyHome) -> None:
+        ran.append([name for name, queued in conductor.trials.items() if not queued.ended])
+        conductor.slots = 1
+        if len(ran) > 1:
+            follow_up(conductor)
+            return
+        conductor.stop(trial=f"{CRASHED}.retry1")
+        conductor.retry(f"{CRASHED}.retry1")  # Tune has been told that all have ended
+
+    monkeypatch.setattr(driver, "_run_trials", run_trials)
+    send(finished.path, {"order": "retry", "trial": CRASHED})
+    prepared: Any = SimpleNamespace(spec=told_spec, data=SimpleNamespace(shape=(1, 8, 8)))
+    journal = Journal(finished.path)
+    driver._conduct(prepared, [], journal, finished, Signals())
+    journal.close()
+    assert ran == [[f"{CRASHED}.retry1"], [f"{CRASHED}.retry2"]]
+    assert isinstance(journal.entries[-1].event, StudyFinished)
+
+
 def test_nobody_need_read_what_is_printed(
     finished: StudyHome, told_spec: StudySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,18 @@ def test_a_lost_engine_takes_no_more_and_its_trials_find_another() -> None:
     asyncio.run(play())
 
 
+def test_an_engine_that_is_lost_is_not_added_again_by_who_has_not_heard() -> None:
+    async def play() -> None:
+        pool, dead = Pool(), Handle()
+        await pool.add(Occupancy("dead", dead, 1, ["t"]))
+        await pool.lost("dead")
+        await pool.add(Occupancy("dead", dead, 1, ["t"]))
+        assert await pool.holding() == []
+        await waits(pool, "t")
+
+    asyncio.run(play())
+
+
 def test_a_released_trial_waits_no_longer() -> None:
     async def play() -> None:
         pool = Pool()

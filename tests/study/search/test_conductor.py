@@ -11,8 +11,9 @@ import pytest
 from entries import of_kind
 from simulation import ARMS, REPORTS, Simulation, hand, outcome, spec
 
-from study.journal import Journal
+from study.journal import Entry, Event, Journal
 from study.journal.events import ConfigurationChosen, TrialEnded, TrialPlaced
+from study.journal.lines import JournalError
 from study.search import Conductor
 
 
@@ -35,6 +36,47 @@ def test_a_driver_that_dies_again_and_again_ends_with_the_same_table(
 ) -> None:
     found = Simulation(tmp_path / "j", spec(ARMS), slots).run(order=9, crash_every=every)
     assert found.table() == reference
+
+
+class CutShortError(Exception):
+    pass
+
+
+class Failing(Journal):
+    """Raises as the ``at``-th event from now on is appended, which then is in the group."""
+
+    def __init__(self, home: Path, at: int) -> None:
+        super().__init__(home, take_over=True)
+        self._left = at
+
+    def append(self, event: Event) -> Entry:
+        entry = super().append(event)
+        self._left -= 1
+        if self._left == 0:
+            raise CutShortError
+        return entry
+
+
+@pytest.mark.parametrize("first", range(1, 9))
+def test_a_decision_that_is_cut_short_anywhere_never_happened(tmp_path: Path, first: int) -> None:
+    """By a signal, which raises in the main thread, or an error of a sampler or of memory."""
+    study = spec({"pbt": ARMS["pbt"], "tpe": ARMS["tpe"], "auto": ARMS["auto"]})
+    expected = Simulation(tmp_path / "whole", study, slots=3).run(order=1).table()
+    simulation, cut, over = Simulation(tmp_path / "cut", study, slots=3), 0, False
+    while not over:
+        simulation.journal.close()
+        journal = Failing(simulation.home, at=first + 17 * cut % 211)
+        try:
+            simulation.conductor = Conductor(study, journal, 64, slots=3)
+            simulation.journal, simulation.running = journal, []
+            over = simulation.run(order=cut).conductor.all_ended
+        except CutShortError:
+            cut += 1
+            with pytest.raises(JournalError, match="cut short"):
+                journal.commit()
+            journal.close()
+    assert simulation.table() == expected
+    assert cut > 5
 
 
 def test_every_trial_ends_once_and_is_told_to_optuna_as_it_ended(
