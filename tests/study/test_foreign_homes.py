@@ -119,6 +119,7 @@ def _journal(home: StudyHome, outside: Path) -> None:
             journal.append(TrialEnded(trial, "complete", 1, 1.0, artifacts=reached))
     journal.append(replace(engine, state="stopped"))
     journal.append(StudyFinished())
+    journal.commit()
     journal.close()
 
 

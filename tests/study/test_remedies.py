@@ -109,6 +109,7 @@ def test_a_resume_is_on_the_cluster_of_the_last_launch(
     for launched in (["study", "launch", "--address", "former"], command):
         journal = Journal(home.path)
         journal.append(LaunchBegan(journal.epoch, 1, "h", launched))
+        journal.commit()
         journal.close()
     Journal(home.path).close()  # as `study clean` opens it
     assert home.command("resume") == f"study resume mine{on}"

@@ -303,5 +303,5 @@ class Drivers(RuleBasedStateMachine):
         self.drivers.append(driver)
 
 
-Drivers.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Drivers.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestDrivers = Drivers.TestCase

@@ -78,6 +78,7 @@ def test_one_that_is_not_needed_ends_at_once() -> None:
     assert process.returncode is not None
 
 
+@pytest.mark.skipif(os.nice(0) + NICENESS > 19, reason="this process yields to all others itself")
 def test_it_yields_to_engines() -> None:
     with MlflowProcess() as mlflow:
         process = psutil.Process(mlflow.pid)

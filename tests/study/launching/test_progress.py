@@ -28,6 +28,7 @@ class Screen(io.StringIO):
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "REFRESH", 0.02)
     monkeypatch.setattr(progress, "LINE", 0.02)
+    monkeypatch.setattr(progress, "duration", lambda seconds: "0 s")
 
 
 def test_a_terminal_has_bars(conducting, told_spec):

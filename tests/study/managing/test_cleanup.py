@@ -96,6 +96,7 @@ def test_it_can_be_reported_on_and_resumed_afterwards(finished: StudyHome) -> No
         pd.testing.assert_frame_equal(table, before[name])
     journal = Journal(finished.path)
     journal.append(LaunchBegan(2, 1, "h", []))
+    journal.commit()
     journal.close()
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from study import api
 from study.journal import Event, HomeError, Journal, StudyHome, read_entries
@@ -86,6 +87,7 @@ class TestPartsOfAStudy:
     def test_an_arm_that_has_been_stopped(self, idle):
         journal = Journal(idle.path)
         journal.append(Stopped(arm="random"))
+        journal.commit()
         journal.close()
         with pytest.raises(CommandError, match="arm 'random' has been stopped already"):
             api.stop("told", arm="random", home=idle.studies)
@@ -138,6 +140,7 @@ class TestRetry:
             api.retry("told", FAILED, home=idle.studies)
         assert again in caught.value.remedy
         journal.append(TrialEnded(again, "failed", 0, reason="crashed"))
+        journal.commit()
         journal.close()
         with pytest.raises(CommandError, match="has been retried already") as caught:
             api.retry("told", FAILED, home=idle.studies)  # its driver would refuse it
@@ -150,7 +153,7 @@ class Driver:
 
     def __init__(self, home: StudyHome, last: Event | None) -> None:
         self.journal, self.home, self.last = Journal(home.path), home, last
-        self.thread = threading.Thread(target=self._serve)
+        self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
@@ -160,6 +163,7 @@ class Driver:
                 path.unlink()
                 if self.last is not None:
                     self.journal.append(self.last)
+                    self.journal.commit()
                     self.journal.close()
                 return
             time.sleep(0.02)
@@ -218,7 +222,12 @@ class TestStudy:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
             assert driver.stdout.readline() == "held\n"
-            killer = threading.Timer(0.5, driver.kill)
+
+            def kill() -> None:
+                until(lambda: pending(idle.path), "the command")
+                driver.kill()
+
+            killer = threading.Thread(target=kill, daemon=True)
             killer.start()
             said = api.stop("told", home=idle.studies)
             killer.join()

@@ -105,6 +105,7 @@ class TestStatus:
         assert studies(tmp_path)[0].state == "finished"
         journal = Journal(home.path)
         journal.append(LaunchBegan(journal.epoch, 1, "h", []))
+        journal.commit()
         journal.close()
         (later,) = studies(tmp_path)
         assert later.state == "not running"

@@ -248,7 +248,7 @@ studies = st.fixed_dictionaries(
 
 
 class TestRoundTrip:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(data=studies)
     def test_through_json_nothing_changes(self, data):
         spec = StudySpec.from_dict(data)

@@ -50,11 +50,16 @@ def ended(home: Path, reason: str) -> set[str]:
 @pytest.mark.timeout(600)
 def test_commands_reach_a_running_study_and_caps_end_it_with_a_report(home: Path) -> None:
     spec = harness.with_arms(ARMS, primary={"hand_tuned": "random", "automatic": "learned"})
-    spec["training"] |= {"epochs": 180}  # long enough for two commands to arrive
+    spec["training"] |= {"epochs": 180}  # long enough to be in the midst of it
     run = Launch(home, "--set", "engines.count=2", spec=spec)
     run.reports(1)
+    engines = harness.processes(home, harness.TITLES["engine"])
+    for engine in engines:  # so that no trial ends before the commands arrive
+        engine.kill(signal.SIGSTOP)
     said(home, "stop", "small", "--trial", STOPPED)
     said(home, "stop", "small", "--arm", "optimal")
+    for engine in engines:
+        engine.kill(signal.SIGCONT)
     by_hand = "stopped by hand"
     run.until(lambda: len(ended(home, by_hand)) == 3, "both commands to be executed")
     assert ended(home, by_hand) == {STOPPED, *(f"optimal.confirm.r0.fixed.000{i}" for i in (0, 1))}

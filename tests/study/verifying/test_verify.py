@@ -115,6 +115,7 @@ def write(home: StudyHome, events: list[Event]) -> None:
     journal = Journal(home.path)
     for kind, data in events:
         journal.append(read_event(kind, data, FORMAT))
+    journal.commit()
     journal.close()
 
 

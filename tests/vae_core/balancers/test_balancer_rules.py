@@ -272,7 +272,7 @@ class Bench:
         }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(BUILT_IN),
     scale=st.floats(-7, 7).map(lambda power: 10**power),
@@ -287,7 +287,7 @@ def test_sigma_and_k_stay_finite_and_positive(name: str, scale: float, seeds: li
     assert (found["k"] >= 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(BUILT_IN),
     order=st.integers(1, 7).flatmap(lambda members: st.permutations(range(members))),
@@ -303,7 +303,7 @@ def test_members_may_be_in_any_order(name: str, order: list[int], seeds: list[in
         torch.testing.assert_close(found[output], value, rtol=0, atol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(BUILT_IN),
     ill=st.integers(0, 4),

@@ -150,7 +150,7 @@ def test_the_nll_is_the_mean_negative_log_density(head, likelihood, noise):
 
 
 @given(scale=st.floats(0.05, 20.0), cut=st.integers(1, 299))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_shares_are_shares_and_batches_do_not_matter(scale, cut):
     model = blind("pixel")
     whole = drawn(model, factor=scale, n=300)

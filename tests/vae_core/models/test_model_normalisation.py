@@ -182,7 +182,11 @@ def test_initialising_again_forgets_the_statistics() -> None:
 
 @pytest.mark.parametrize(
     ("model", "side", "width"),
-    [(SETTINGS, 8, 1), (SETTINGS, 8, 3), ({"name": "wae", "latent": 2, "width": 2}, 28, 1)],
+    [
+        (SETTINGS, 8, 1),
+        pytest.param(SETTINGS, 8, 3, marks=pytest.mark.studies),
+        pytest.param({"name": "wae", "latent": 2, "width": 2}, 28, 1, marks=pytest.mark.studies),
+    ],
 )
 @pytest.mark.parametrize("head", ["image", "pixel"])
 def test_a_head_beside_normalisation_learns_the_variance(
