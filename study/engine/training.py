@@ -139,8 +139,6 @@ class TrainingLoop:
         start, before = time.perf_counter(), timed.bank.recording_seconds
         try:
             timed.bank.train(steps)
-            spent = time.perf_counter() - start - (timed.bank.recording_seconds - before)
-            timed.step_seconds = spent / steps  # not of steps that an exception cut short
         finally:
             recording = timed.bank.recording_seconds - before
             elapsed = time.perf_counter() - start - recording
@@ -152,6 +150,7 @@ class TrainingLoop:
                 seconds["pilot"] += recording
                 seconds["training"] += share * len(runs)
                 seconds["idle_slots"] += share * (timed.bank.width - len(runs))
+        timed.step_seconds = elapsed / steps  # not where an exception cut them short
 
     def _report(self, run: TrialRun) -> None:
         def charge(purpose: str, seconds: float) -> None:

@@ -23,10 +23,12 @@ from chaos import Campaign
 from harness import SPEC, Launch, MlflowServer, entries, events, judge
 from waiting import until
 
-from study.journal.events import Reported, StudyInterrupted, TrialSuspended
+from study.journal.events import Reported, SlotsChosen, StudyInterrupted, TrialSuspended
 
 ADMITTED = r"EngineActor\.reports"
 """The title of an engine that is being asked for a report that is to come."""
+
+TIMING = r"EngineActor\.time_widths"
 
 
 @pytest.fixture
@@ -85,6 +87,19 @@ main()
 
 
 @pytest.mark.timeout(300)
+def test_an_engine_that_dies_while_it_times_slots_has_a_successor_that_times_them(
+    home: Path,
+) -> None:
+    spec = harness.with_arms({"optimal": SPEC["arms"]["optimal"]}, seeds=[0, 1, 2, 3, 4, 5])
+    spec["engines"] = {"device": "cpu", "count": 1}
+    run = Launch(home, spec=spec)
+    run.until(lambda: kill_those(home, TIMING), "slots being timed")
+    assert run.end() == 0, run.text()
+    assert "slots cannot be timed" not in run.text()
+    assert len(events(home, SlotsChosen)) == 1
+
+
+@pytest.mark.timeout(300)
 def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
     """Engine deaths would go unnoticed from then on: the study must not wait forever."""
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +117,14 @@ def test_a_fault_in_the_watch_over_engines_ends_the_study(home: Path) -> None:
     assert "LookupError: no such engine" in done.stderr
     assert entries(home)[-1].event == StudyInterrupted(error="LookupError: no such engine")
     assert not harness.left_over(home)
+
+
+def kill_those(home: Path, title: str) -> bool:
+    """Kill the processes of that title, if there are any now; whether there were."""
+    found = harness.processes(home, title)
+    for process in found:
+        process.kill()
+    return bool(found)
 
 
 def long_spec() -> dict[str, Any]:
