@@ -115,22 +115,19 @@ class Fleet:
         Raises:
             EngineError: no engine starts.
         """
-        error: Exception | None = None
+        why = ""
         for _ in range(TIMINGS):
             engine = self._first_up()
             try:
-                found: dict[int, float]
-                found = ray.get(engine.actor.time_widths.remote(spec, data, widths, self.relay))
-                return found
-            except RayTaskError as raised:
-                error = raised
-                break
-            except RayActorError as died:  # by chance, maybe: with its node
-                error = died
-                while engine in self._engines:  # another takes its place
-                    self._wait()
-        assert error is not None
-        say(f"warning: slots cannot be timed, so each engine has one ({last_line(error)})")
+                answer = engine.actor.time_widths.remote(spec, data, widths, self.relay)
+                return dict(ray.get(answer))
+            except (RayActorError, RayTaskError) as error:
+                why = last_line(error)
+                if isinstance(error, RayTaskError):  # not a death, which may be by chance
+                    break
+            while engine in self._engines:  # another takes its place
+                self._wait()
+        say(f"warning: slots cannot be timed, so each engine has one ({why})")
         return {}
 
     def open(
