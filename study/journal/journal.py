@@ -71,16 +71,6 @@ class Journal:
         """Call ``observer`` with every event, in order, once it is on disk."""
         self._observers.append(observer)
 
-    @contextmanager
-    def observed(self, observer: Observer) -> Iterator[None]:
-        """A block during which ``observer`` observes."""
-        self.observe(observer)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._observers.remove(observer)
-
     def append(self, event: Event) -> Entry:
         """Add an event to the group that the next :meth:`commit` writes.
 
@@ -126,8 +116,13 @@ class Journal:
             self.commit()
         except BaseException as error:
             if self._group:
-                self._cut_short(type(error).__name__)
+                self._cut_short(": ".join(filter(None, (type(error).__name__, str(error)))))
             raise
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it takes no commits any more."""
+        return self._refusal is not None
 
     def held(self) -> bool:
         """Whether no other driver has taken the study over; cheap."""

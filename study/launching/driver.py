@@ -251,21 +251,23 @@ def _conduct(
     for event in before:
         if event not in known:
             journal.append(event)
+    journal.commit()  # a search begins with what it is told
     # The engines bring the slots.
     conductor = Conductor(spec, journal, _dims(prepared.data), slots=0)
     conductor.check_caps(journal.clock.now())
     execute_commands(conductor, home.path)  # a retry may be all the work there is
-    if conductor.has_work:
+    if conductor.has_work and conductor.cap is None:
         signals.hand_over(conductor.interrupt, SUSPENDING)
-    while conductor.has_work and conductor.cap is None:  # again for a retry as the last trial ends
         _run_trials(prepared, conductor, home)
     if conductor.all_ended:
         conductor.note(StudyFinished())
-    else:
-        # Reports made while the engines suspended their trials count.
-        conductor.check_caps(journal.clock.now())
-        assert conductor.cap is not None
-        conductor.note(conductor.cap)
+        return
+    # Reports made while the engines suspended their trials count.
+    conductor.check_caps(journal.clock.now())
+    conductor.note(conductor.cap or StudyInterrupted())
+    if conductor.cap is None:
+        print("a retry came as the last trial ended: a resume trains it", file=sys.stderr)
+        raise StudyInterruptedError
 
 
 def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> None:
@@ -286,11 +288,10 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
     early: StudyInterrupted | None = StudyInterrupted()
     try:
         begins(f"{spec.name}: starting engines, and timing their slots")
-        with (
-            Progress(conductor, spec) as progress,
-            journal.observed(progress.show),
-            journal.observed(_retiring(spec, journal, home).follow),
-            running_engines(
+        with Progress(conductor, spec) as progress:
+            journal.observe(progress.show)
+            journal.observe(_retiring(spec, journal, home).follow)
+            with running_engines(
                 spec,
                 prepared.data,
                 prepared.weights,
@@ -301,13 +302,12 @@ def _run_trials(prepared: Prepared, conductor: Conductor, home: StudyHome) -> No
                 one_row=prepared.one_row,
                 meanwhile=partial(import_module, "study.scheduling.tune.run"),
                 heed=heed,
-            ) as fleet,
-        ):
-            from study.scheduling.tune.run import tune_trials
+            ) as fleet:
+                from study.scheduling.tune.run import tune_trials
 
-            progress.begin()
-            with Supervisor(conductor, fleet, home.path) as supervisor:
-                supervisor.run(lambda: tune_trials(conductor, fleet))
+                progress.begin()
+                with Supervisor(conductor, fleet, home.path) as supervisor:
+                    supervisor.run(lambda: tune_trials(conductor, fleet))
         if conductor.failure is not None:
             raise conductor.failure
         if not conductor.interrupted or conductor.cap is not None:

@@ -47,7 +47,7 @@ def execute_commands(conductor: Conductor, home: Path) -> list[str]:
             ended += _execute(command, conductor)
             print(f"executing: {describe(command)}", file=sys.stderr)
         except UserError as error:
-            if error.exit_code == 1:
+            if error.exit_code == 1 or conductor.journal.refuses:  # it was cut short
                 raise
             print(f"not possible: {describe(command)}: {error.what}", file=sys.stderr)
         path.unlink(missing_ok=True)

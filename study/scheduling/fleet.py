@@ -125,6 +125,7 @@ class Fleet:
                 why = last_line(error)
                 if isinstance(error, RayTaskError):  # not a death, which may be by chance
                     break
+            self._outages.progressed()  # there was an engine until now
             while engine in self._engines:  # another takes its place
                 self._wait()
         say(f"warning: slots cannot be timed, so each engine has one ({why})")
@@ -271,7 +272,7 @@ class Fleet:
 
     def _first_up(self) -> Held:
         """An engine whose process answers, once there is one."""
-        while not (up := [held for held in self._engines if held.up]):
+        while not (up := [held for held in self._engines if held.up and not held.died()]):
             self._wait()
         return up[0]
 

@@ -57,6 +57,10 @@ class Held:
         self.place, self.placed = place, time.monotonic()
         return True
 
+    def died(self) -> bool:
+        """Whether Ray knows that its process is gone."""
+        return bool(ray.wait([self.alive], timeout=0)[0])
+
     def account(self) -> Account:
         """Its time account, as of its last heartbeat."""
         return last_account(Path(self.config.home), self.name)

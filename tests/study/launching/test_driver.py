@@ -5,19 +5,25 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
 
 from study.journal import Journal, StudyHome
+from study.journal.backend import ReadOnlyBackend
 from study.journal.commands import pending, send
-from study.journal.events import StudyFinished
+from study.journal.events import StudyFinished, TrialsTold
 from study.launching import driver
 from study.launching.signals import Signals
+from study.launching.supervisor import execute_commands
 from study.search import Conductor
 from study.spec import StudySpec
+from vae_core.errors import UserError
 
 CRASHED = "random.search.r0.0001"
 
@@ -55,8 +61,12 @@ def test_a_finished_study_takes_its_commands_and_ends(
     assert isinstance(journal.entries[-1].event, StudyFinished)
 
 
-def test_a_retry_as_the_last_trial_ends_is_trained_too(
-    finished: StudyHome, told_spec: StudySpec, follow_up: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_retry_as_the_last_trial_ends_is_left_to_a_resume(
+    finished: StudyHome,
+    told_spec: StudySpec,
+    follow_up: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     ran: list[list[str]] = []
 
@@ -72,11 +82,50 @@ def test_a_retry_as_the_last_trial_ends_is_trained_too(
     monkeypatch.setattr(driver, "_run_trials", run_trials)
     send(finished.path, {"order": "retry", "trial": CRASHED})
     prepared: Any = SimpleNamespace(spec=told_spec, data=SimpleNamespace(shape=(1, 8, 8)))
-    journal = Journal(finished.path)
-    driver._conduct(prepared, [], journal, finished, Signals())
-    journal.close()
+    with closing(Journal(finished.path)) as journal, pytest.raises(driver.StudyInterruptedError):
+        driver._conduct(prepared, [], journal, finished, Signals())
+    assert "a resume trains it" in capsys.readouterr().err
+    with closing(Journal(finished.path)) as journal:
+        driver._conduct(prepared, [], journal, finished, Signals())
     assert ran == [[f"{CRASHED}.retry1"], [f"{CRASHED}.retry2"]]
     assert isinstance(journal.entries[-1].event, StudyFinished)
+
+
+def test_a_command_whose_decision_is_cut_short_ends_the_launch_and_stays(
+    finished: StudyHome, told_spec: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(conductor: Conductor) -> None:
+        raise UserError("a moment's error of the disk")
+
+    with closing(Journal(finished.path)) as journal:
+        conductor = Conductor(told_spec, journal, 64, slots=1)
+        conductor.retry(CRASHED)
+        monkeypatch.setattr(Conductor, "_compare", unreadable)
+        send(finished.path, {"order": "stop", "trial": f"{CRASHED}.retry1"})
+        with pytest.raises(UserError, match="of the disk"):
+            execute_commands(conductor, finished.path)
+    assert len(pending(finished.path)) == 1
+
+
+def test_a_search_begins_with_what_the_launch_tells_it(
+    told_spec: StudySpec, follow_up: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_trials(prepared: driver.Prepared, conductor: Conductor, home: StudyHome) -> None:
+        conductor.slots = 1
+        follow_up(conductor)
+
+    home = StudyHome(tmp_path, "told")
+    home.make()
+    monkeypatch.setattr(driver, "_run_trials", run_trials)
+    prepared: Any = SimpleNamespace(spec=told_spec, data=SimpleNamespace(shape=(1, 8, 8)))
+    earlier = [{"params": {"beta": 0.1 * n}, "value": -float(n)} for n in (1, 2)]
+    told = TrialsTold("random", "study 'before'", earlier, 0, 1000, billed=1.0, standard=None)
+    with closing(Journal(home.path)) as journal:
+        driver._conduct(prepared, [told], journal, home, Signals())
+    storage = JournalStorage(ReadOnlyBackend(home.path))
+    search = optuna.load_study(study_name="random.search.r0", storage=storage)
+    assert [trial.value for trial in search.trials[:2]] == [-1.0, -2.0]
+    assert len(search.trials) == 2 + 3
 
 
 def test_nobody_need_read_what_is_printed(

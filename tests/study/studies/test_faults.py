@@ -23,7 +23,13 @@ from chaos import Campaign
 from harness import SPEC, Launch, MlflowServer, entries, events, judge
 from waiting import until
 
-from study.journal.events import Reported, SlotsChosen, StudyInterrupted, TrialSuspended
+from study.journal.events import (
+    EngineChanged,
+    Reported,
+    SlotsChosen,
+    StudyInterrupted,
+    TrialSuspended,
+)
 
 ADMITTED = r"EngineActor\.reports"
 """The title of an engine that is being asked for a report that is to come."""
@@ -95,6 +101,8 @@ def test_an_engine_that_dies_while_it_times_slots_has_a_successor_that_times_the
     run = Launch(home, spec=spec)
     run.until(lambda: kill_those(home, TIMING), "slots being timed")
     assert run.end() == 0, run.text()
+    trained = {event.engine for event in events(home, EngineChanged)}
+    assert trained == {"small-engine-1-1"}, "the first was not killed"
     assert "slots cannot be timed" not in run.text()
     assert len(events(home, SlotsChosen)) == 1
 
