@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from study.journal import Entry
+from study.journal.events import EngineChanged
 from study.spec import EvaluationSpec
 from vae_core.atomic import atomic_write
 from vae_core.data.files import locked
 
 
-def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
+def shared_weights(
+    evaluation: EvaluationSpec, store: Path, measured: Mapping[str, Any] | None = None
+) -> Path | None:
     """The file of weights in ``store``; None where the study uses no features of Inception.
 
-    The file that the environment names, else the one in the store already, else torch-fidelity's
-    own download. The network is built from it once: a wrong file is an error before anything runs.
+    The file that the environment names, else the one that the study has measured with, else the
+    last in the store, else torch-fidelity's own download. The network is built from it once: a
+    wrong file is an error before anything runs.
+
+    Args:
+        evaluation: what the study evaluates.
+        store: the data store.
+        measured: the network, as an engine of an earlier launch described it.
 
     Raises:
         DataError: there is none, or it holds something else.
@@ -27,6 +37,9 @@ def shared_weights(evaluation: EvaluationSpec, store: Path) -> Path | None:
 
     given = os.environ.get(WEIGHTS_VARIABLE)
     there = sorted(store.glob("inception-*.pth"), key=lambda path: path.stat().st_mtime)
+    own = _named(store, measured["sha256"]) if measured else None
+    if given is None and own in there:
+        return own
     if given is None and there:
         return there[-1]
     source = weights_file(None if given is None else Path(given))
@@ -44,6 +57,13 @@ def recorded_weights(descriptions: Mapping[str, Any], store: Path) -> Path | Non
     if "inception" not in descriptions:
         return None
     return _named(store, descriptions["inception"][-1]["sha256"])
+
+
+def measured_with(entries: Iterable[Entry]) -> Mapping[str, Any] | None:
+    """The Inception network that a study measures with, as its first engine described it."""
+    events = (entry.event for entry in entries)
+    started = (event for event in events if isinstance(event, EngineChanged))
+    return next((e.features["inception"] for e in started if "inception" in e.features), None)
 
 
 def _named(store: Path, sha256: str) -> Path:

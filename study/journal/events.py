@@ -281,7 +281,8 @@ class ShapeTimed(Event):
     kind = "pilot"
     shape: str
     width: int
-    seconds_per_image: float
+    seconds_per_image: float | None
+    """None where the bank could not be made, which earlier versions recorded too."""
 
 
 @dataclass(frozen=True, slots=True)

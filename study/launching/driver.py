@@ -17,7 +17,7 @@ import yaml
 
 from study.diagnosing.diagnosis import check_cluster, check_machine
 from study.engine.parts import Part, code_of
-from study.engine.weights import shared_weights
+from study.engine.weights import measured_with, shared_weights
 from study.formatting import duration
 from study.journal import Event, Journal, StudyHome, heartbeats
 from study.journal.commands import drop_stops
@@ -150,7 +150,8 @@ def run(
         check_data(spec, data, journal.entries, home)
         said = (f"data: {data}", *models.said, *converted(spec, _dims(data)))
         print(*said, *core(unfinished, spec, data), sep="\n", file=sys.stderr)
-        weights = core(shared_weights, spec.evaluation, home.data)
+        measured = measured_with(journal.entries)
+        weights = core(shared_weights, spec.evaluation, home.data, measured)
         prepared = Prepared(spec, data, weights, parts, one_row=models.one_row is not None)
         _begin(spec, data, core(arm_roles, spec), journal, home)
         core.close()

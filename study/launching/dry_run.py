@@ -15,7 +15,7 @@ from study.diagnosing.diagnosis import check_machine
 from study.diagnosing.limits import ENGINE_MEMORY, LAUNCH_MEMORY, usable_memory
 from study.engine.checkpoints import KEPT
 from study.engine.timing import time_widths
-from study.engine.weights import shared_weights
+from study.engine.weights import measured_with, shared_weights
 from study.formatting import duration, size
 from study.journal import StudyHome
 from study.journal.commands import describe
@@ -85,7 +85,7 @@ class Estimate:
     before: list[TrialsTold | ArmPiloted]
     """The earlier searches that searches begin with, and the pilots of arms."""
     others: list[str]
-    """Where these searches were of another model or training."""
+    """Where these searches were another training: of another model or balancer, say."""
     rehearsals: list[Rehearsal]
     """What the searches' samplers and pruners can do."""
     plan: Plan
@@ -203,7 +203,7 @@ def estimate(
     data = as_begun(prepare_images(spec, there.data, data_root), entries)
     models = check_images(spec, data, begun=begun_arms(there))
     check_data(spec, data, entries, there)
-    shared_weights(spec.evaluation, there.data)
+    shared_weights(spec.evaluation, there.data, measured_with(entries))
     opened = Dataset.open(data, spec.data.validation, verify=False)
     engines = available if spec.engines.count == "auto" else spec.engines.count
     widths = widths_to_try(spec, device, engines, entries, one_row=models.one_row is not None)

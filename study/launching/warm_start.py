@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.journal import StudyHome, has_events, read_entries
 from study.journal.events import TrialsTold, told_by
-from study.spec import Begun, SearchSpec, SpecError, StudySpec
+from study.spec import SAMPLERS, Begun, SearchSpec, SpecError, StudySpec
 from study.spec.arms import WarmStartSpec
 from study.spec.conventions import Convention
 from study.spec.distributions import drawable
@@ -38,23 +38,31 @@ def earlier_trials(spec: StudySpec, home: StudyHome) -> list[TrialsTold]:
 
 
 def other_trainings(spec: StudySpec, home: StudyHome) -> Iterator[str]:
-    """A warning for each arm that is yet to be told trials of another model or training."""
+    """A warning for each arm that is yet to be told what another training gave."""
     begun = _begun(spec, home)
     for name, search in _warm_starts(spec).items():
         given = search.warm_start
         if given is None or given.storage is not None or name in begun:
             continue
         past = Begun.of(StudyHome(home.studies, given.study))
-        others = ", ".join(_others(spec, past.spec, search)) if past else ""
+        others = ", ".join(_others(spec, name, past.spec)) if past else ""
         if others:
             yield (
-                f"arm '{name}' is told trials of another model or training: {others}; where their "
+                f"arm '{name}' is told trials of another training: {others}; where their "
                 f"best {' and '.join(search.space)} is another, the search starts there"
             )
 
 
-def _others(spec: StudySpec, earlier: StudySpec, search: SearchSpec) -> Iterator[str]:
-    """What of the model and the training was another for all trials of a study before."""
+def _others(spec: StudySpec, arm: str, earlier: StudySpec) -> Iterator[str]:
+    """What of model, training and balancer was another for all trials that an arm is told."""
+    search = spec.arms[arm].search
+    assert search is not None
+    assert search.warm_start is not None
+    mine = spec.arms[arm].balancer.name
+    for name in _fitting(earlier, set(search.space)):
+        theirs = earlier.arms[name].balancer.name
+        if search.warm_start.arm in (None, name) and theirs != mine:
+            yield f"balancer {theirs} instead of {mine}"
     ignored = {*search.space, "training.reports"}
     for section in ("model", "training"):
         then, now = (getattr(study, section).model_dump() for study in (earlier, spec))
@@ -162,20 +170,26 @@ def _loss(spec: StudySpec, given: Convention | None) -> Mapping[str, Any]:
     return {**loss.model_dump(exclude={"name"}), **{key: at[key] for key in loss.depends_on}}
 
 
+def _fitting(earlier: StudySpec, space: set[str]) -> list[str]:
+    """Arms that search just ``space``, each trial a whole training."""
+    searches = ((name, arm.search) for name, arm in earlier.arms.items() if arm.search)
+    return [
+        name
+        for name, search in searches
+        if set(search.space) == space and not SAMPLERS[search.sampler.name].evolves
+    ]
+
+
 def _arm(earlier: StudySpec, given: WarmStartSpec, space: set[str], where: str) -> str:
     """The arm of the earlier study whose trials are meant."""
-    fitting = [
-        name
-        for name, arm in earlier.arms.items()
-        if arm.search is not None and set(arm.search.space) == space
-    ]
+    fitting = _fitting(earlier, space)
     chosen = [name for name in fitting if given.arm in (None, name)]
     if len(chosen) == 1:
         return chosen[0]
-    keys = " and ".join(sorted(space))
-    what = f"{len(chosen)} arms of study '{given.study}' search {keys} and nothing else"
+    keys, whole = " and ".join(sorted(space)), "each trial a whole training"
+    what = f"{len(chosen)} arms of study '{given.study}' search {keys} and nothing else, {whole}"
     if given.arm is not None:
-        what = f"study '{given.study}' has no arm '{given.arm}' that searches just {keys}"
+        what = f"study '{given.study}' has no arm '{given.arm}' that searches just {keys}, {whole}"
     raise SpecError(
         what,
         where=where,

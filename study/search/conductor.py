@@ -93,6 +93,7 @@ class Conductor:
             self._restore()
             journal.observe(self._spending.follow)
             for phase in list(self._phases.values()):
+                self._decide(phase)  # nothing shows that it was, where no value was finite
                 self._advance(phase)
             self._compare()
 
@@ -274,10 +275,10 @@ class Conductor:
         shape = start["shape"]
         where = start["engine"], shape, start["key"], start.get("unrecorded", "")
         trial.apply(self.journal.append(TrialPlaced(trial.name, *where)).event)
-        if shape not in self._pilots:
+        rate = start["seconds_per_image"]
+        if rate is not None and shape not in self._pilots:  # there is none without a bank
             self._pilots.add(shape)
-            width, rate = start["key"]["width"], start["seconds_per_image"]
-            self.journal.append(ShapeTimed(shape, width, rate))
+            self.journal.append(ShapeTimed(shape, start["key"]["width"], rate))
 
     # -- reports and ends -----------------------------------------------------------------------
 
@@ -423,7 +424,7 @@ class Conductor:
                 self._queue.add(QueuedTrial(Trial(event), self._phases[event.phase_name]))
             case PairChosen() | Looked() | SearchLooked():
                 self._comparison.follow(event)
-            case ShapeTimed():
+            case ShapeTimed(seconds_per_image=float()):
                 self._pilots.add(event.shape)
             case Stopped(arm=str() as arm):
                 self._stopped_arms.add(arm)

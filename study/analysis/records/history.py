@@ -223,8 +223,8 @@ class History:
                 self._on_death(event)
             case EngineChanged() as event:
                 self._on_engine(event)
-            case ShapeTimed() as event:
-                self.rates.setdefault(event.shape, event.seconds_per_image)
+            case ShapeTimed(shape=shape, seconds_per_image=float() as rate):
+                self.rates.setdefault(shape, rate)
             case ConfigurationChosen() as event:
                 self.choices[event.arm, event.replicate] = event.number
             case LaunchBegan() | StudyInterrupted() | CapReached() as event:

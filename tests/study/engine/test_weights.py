@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from study.engine.weights import recorded_weights, shared_weights
+from study.engine.weights import measured_with, recorded_weights, shared_weights
+from study.journal import Entry
+from study.journal.events import EngineChanged, StudyFinished
 from study.spec import EvaluationSpec
 from vae_core.errors import DataError
 from vae_core.evaluation.features import WEIGHTS_VARIABLE
@@ -61,6 +64,21 @@ def test_the_file_named_is_copied_to_where_every_node_sees_it(
     assert recorded_weights(recorded, tmp_path) == found
     monkeypatch.delenv(WEIGHTS_VARIABLE)
     assert shared_weights(ASKED, tmp_path) == found, "a later launch needs to name it no more"
+
+
+def test_a_resume_goes_on_with_its_own_whatever_other_studies_have_brought(
+    tmp_path: Path, offline: None
+) -> None:
+    for number, sha in enumerate(("a" * 64, "b" * 64)):
+        path = tmp_path / f"inception-{sha[:12]}.pth"
+        path.touch()
+        os.utime(path, (number, number))
+    started = EngineChanged("e", "started", features={"inception": {"sha256": "a" * 64}})
+    entries = [Entry(0, 0.0, StudyFinished()), Entry(1, 0.0, started)]
+    assert measured_with(entries[:1]) is None
+    found = shared_weights(ASKED, tmp_path, measured_with(entries))
+    assert found == tmp_path / f"inception-{'a' * 12}.pth"
+    assert shared_weights(ASKED, tmp_path) == tmp_path / f"inception-{'b' * 12}.pth"
 
 
 def test_without_any_the_error_names_both_ways(tmp_path: Path, offline: None) -> None:

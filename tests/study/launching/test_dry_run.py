@@ -72,7 +72,7 @@ def test_trials_of_another_model_are_warned_of(planned, told, tmp_path):
     model = {**SPEC["model"], "width": 16}
     text = str(planned(data="digits", model=model, arms=arms))
     assert "\na is told 2 trials of study 'told', arm 'random' (1 others left out)\n" in text
-    assert "\nwarning: arm 'a' is told trials of another model or training: model.width 8 " in text
+    assert "\nwarning: arm 'a' is told trials of another training: model.width 8 " in text
 
 
 def test_memory_disk_and_time(planned):

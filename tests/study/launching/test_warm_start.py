@@ -108,13 +108,28 @@ class TestStudiesOfThisHome:
         model = {"name": "mlp", "latent": 4, "width": 16, "depth": 1}
         spec = later({"study": "told"}, model=model, training=training)
         assert [*other_trainings(spec, there)] == [
-            "arm 'hand' is told trials of another model or training: model.width 8 instead of 16, "
+            "arm 'hand' is told trials of another training: model.width 8 instead of 16, "
             "model.depth nothing instead of 1, training.epochs 2.0 instead of 4.0; where their "
             "best beta is another, the search starts there"
         ]
         searched = {"beta": BETA, "model.width": {"low": 8, "high": 16}}
         space = later({"study": "told"}, searched, model={**model, "depth": 2})
         assert "model.width 8" not in "".join(other_trainings(space, there))
+
+    def test_stages_of_a_population_are_no_trials(self, tell, told_spec, tmp_path) -> None:
+        before = told_spec.to_dict()
+        evolving = {"name": "pbt", "population": 2}
+        before["arms"]["random"]["search"] |= {"sampler": evolving, "trials": 4, "batch": None}
+        tell(before, tmp_path)
+        with pytest.raises(SpecError, match=r"0 arms of study 'told' search beta .* a whole"):
+            read({"study": "told"}, tmp_path)
+
+    def test_another_balancer_is_warned_of(self, tell, told_spec, tmp_path) -> None:
+        before = told_spec.to_dict()
+        before["arms"]["random"]["balancer"] = "cyclical_beta"
+        tell(before, tmp_path)
+        (said,) = other_trainings(later({"study": "told"}), StudyHome(tmp_path, "later"))
+        assert "another training: balancer cyclical_beta instead of fixed_beta; where" in said
 
     def test_other_images_are_refused(self, home: Path) -> None:
         spec = later({"study": "told"}, data={"name": "digits", "validation": 0.2})

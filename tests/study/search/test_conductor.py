@@ -12,9 +12,9 @@ from entries import of_kind
 from simulation import ARMS, REPORTS, Simulation, hand, outcome, spec
 
 from study.journal import Entry, Event, Journal
-from study.journal.events import ConfigurationChosen, TrialEnded, TrialPlaced
+from study.journal.events import ConfigurationChosen, ShapeTimed, TrialEnded, TrialPlaced
 from study.journal.lines import JournalError
-from study.search import Conductor
+from study.search import Conductor, Request
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,38 @@ def test_a_report_seen_twice_changes_nothing(tmp_path: Path) -> None:
     before = len(journal.entries)
     assert not conductor.report(request.trial, outcome(request, 1))
     assert len(journal.entries) == before
+
+
+def test_a_batch_without_a_finite_value_is_decided_on_again_where_it_is_resumed(
+    tmp_path: Path,
+) -> None:
+    """Optuna is told of finite values only: nothing shows that it was decided on."""
+    pruner = {"name": "median", "n_startup_trials": 0, "synchronous": True}
+    study = spec({"a": hand("random", trials=3, pruner=pruner), "auto": ARMS["auto"]})
+
+    def make(request: Request, step: int) -> dict[str, Any]:
+        report = outcome(request, step)
+        if request.phase == "search" and step == 2:
+            report["metrics"]["validation/calibrated_negative_elbo"] = math.nan
+        return report
+
+    whole = Simulation(tmp_path / "whole", study, 8, make).run(order=0).table()
+    assert Simulation(tmp_path / "cut", study, 8, make).run(0, crash_every=1).table() == whole
+
+
+def test_a_shape_is_timed_by_its_first_bank_not_by_one_that_could_not_be_made(
+    tmp_path: Path,
+) -> None:
+    simulation = Simulation(tmp_path / "j", spec({"auto": ARMS["auto"]}), slots=2)
+    crashed, other = simulation.conductor.next(), simulation.conductor.next()
+    assert crashed is not None
+    assert other is not None
+    failed = outcome(crashed, 1) | {"end": {"state": "failed", "reason": "crashed"}}
+    failed["start"]["seconds_per_image"] = None
+    simulation.conductor.report(crashed.trial, failed)
+    simulation.conductor.report(other.trial, outcome(other, 1))
+    (timed,) = of_kind(simulation.journal.entries, ShapeTimed)
+    assert (timed.shape, timed.seconds_per_image) == ("x", 1e-4)
 
 
 def test_an_asynchronous_pruner_stops_a_trial_at_once(tmp_path: Path) -> None:
