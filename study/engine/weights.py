@@ -37,11 +37,9 @@ def shared_weights(
 
     given = os.environ.get(WEIGHTS_VARIABLE)
     there = sorted(store.glob("inception-*.pth"), key=lambda path: path.stat().st_mtime)
-    own = _named(store, measured["sha256"]) if measured else None
-    if given is None and own in there:
-        return own
     if given is None and there:
-        return there[-1]
+        own = _named(store, measured["sha256"]) if measured else None
+        return own if own in there else there[-1]
     source = weights_file(None if given is None else Path(given))
     found = inception(source, "cpu").describe()
     path = _named(store, str(found["sha256"]))

@@ -35,6 +35,7 @@ ADMITTED = r"EngineActor\.reports"
 """The title of an engine that is being asked for a report that is to come."""
 
 TIMING = r"EngineActor\.time_widths"
+"""The title of an engine that times slots."""
 
 
 @pytest.fixture

@@ -39,10 +39,9 @@ def test_the_embedded_store_can_be_checked_before_it_exists(tmp_path: Path) -> N
 def test_a_kill_while_the_embedded_store_is_made_leaves_none_or_a_whole_one(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     code = f"from study.tracking import store; store.prepare({uri!r})"
-    making = subprocess.Popen([sys.executable, "-c", code])  # killed amid its writing
-    while not any(
-        new.stat().st_size for new in tmp_path.glob(".mlflow.db.new.????????")
-    ):  # amid them
+    making = subprocess.Popen([sys.executable, "-c", code])
+    begun = ".mlflow.db.new.????????"  # not SQLite's own files beside it, which come and go
+    while not any(new.stat().st_size for new in tmp_path.glob(begun)):  # amid them
         assert making.poll() is None
         time.sleep(0.001)
     making.kill()

@@ -99,7 +99,10 @@ def test_a_changed_pixel_is_noticed(file):
         read(file)
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.data())
 def test_no_changed_byte_ever_gives_other_images(file, data):
     whole = file.read_bytes()
